@@ -1,0 +1,142 @@
+"""The message: one call on the wire. The only file that knows the wire fields.
+
+Layer 1: standard library, msgspec and layer 0. Frozen data; knows no store and no app.
+
+A message is a **header block** (who, what, when: all that decisions are made on) and a
+**payload** (the serialised ``[args, kwargs]``, opaque to everybody but the executor). On the
+wire, version 1 is the MessagePack array ``[1, block, payload]`` or, signed,
+``[1, block, payload, key_id, signature]``, where *block* is the header as MessagePack bytes. The
+signature covers exactly these bytes, so there is no second, "canonical" form to get wrong.
+``docs/internals/protocol.md`` is the specification; ``tests/unit/golden`` holds files that must
+decode for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from celeriac.exceptions import DecodeError
+
+VERSION: Final = 1
+
+
+class Edges(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A record's place in its workflow, fixed before it is stored (protocol section 1).
+
+    ``finish`` in the stores follows these and nothing else. A record without edges is a single
+    task.
+    """
+
+    #: The record is stored ``waiting``; another one's end releases or cancels it.
+    waits: bool = False
+    #: Ids released when this one succeeds, cancelled when it ends in any other way.
+    success: tuple[str, ...] = ()
+    #: Ids of errbacks, owned by this record alone: released when it ends without success,
+    #: ended as ``ignored`` when it succeeds.
+    failure: tuple[str, ...] = ()
+    #: (join id, member index): this record is the last part of that branch.
+    join: tuple[str, int] | None = None
+    #: (join id, member index) of the nearest enclosing join: a failure decides it at once.
+    within: tuple[str, int] | None = None
+    #: Id whose result is passed to this record's task as first argument.
+    takes: str | None = None
+    #: Id of the join whose member results this record's task receives as a list.
+    gathers: str | None = None
+
+
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The signed block. Times are seconds since the epoch (UTC); limits are seconds.
+
+    The record's own counters (state, attempt, retries, crashes …) are not in here: they change,
+    and the store alone keeps them.
+    """
+
+    id: str
+    task: str
+    #: Tells a resend of this call (same nonce: no-op) from another call under the same id.
+    nonce: str
+    queue: str = "celery"
+    priority: int = 0
+    eta: float | None = None
+    expires: float | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    ignore_result: bool | None = None
+    serializer: str = "json"
+    sent: float = 0.0
+    origin: str = ""
+    #: Ids of the first task of the tree and of the task that made this one; "" means none.
+    root: str = ""
+    parent: str = ""
+    #: The caller's own headers; plain data.
+    headers: dict[str, object] | None = None
+    edges: Edges | None = None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A header with its encoded block, the payload and, if signed, key id and signature."""
+
+    header: Header
+    block: bytes
+    payload: bytes
+    key_id: str = ""
+    signature: bytes = b""
+
+    @property
+    def id(self) -> str:
+        return self.header.id
+
+    def encode(self) -> bytes:
+        """Return the wire form."""
+        if self.signature:
+            return _encode((VERSION, self.block, self.payload, self.key_id, self.signature))
+        return _encode((VERSION, self.block, self.payload))
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_wire = msgspec.msgpack.Decoder(list[object]).decode
+_decode_header = msgspec.msgpack.Decoder(Header).decode
+
+
+def compose(header: Header, payload: bytes) -> Message:
+    """Make an unsigned message of *header* and *payload*."""
+    return Message(header, _encode(header), payload)
+
+
+def decode(wire: bytes) -> Message:
+    """Read a message off the wire.
+
+    Raises :class:`~celeriac.exceptions.DecodeError` for anything that is not a message of a
+    version this one knows. The signature is *not* verified here; see ``signing``.
+    """
+    try:
+        parts = _decode_wire(wire)
+    except msgspec.MsgspecError as error:
+        raise DecodeError(f"not a Celeriac message: {error}") from None
+    if not parts or parts[0] != VERSION:
+        found = parts[0] if parts else None
+        raise DecodeError(
+            f"message version {found!r} is not known to this version (it knows {VERSION}); "
+            "a newer client may have written it: update the workers first"
+        )
+    if len(parts) not in (3, 5):
+        raise DecodeError(f"a version 1 message has 3 or 5 parts, this one has {len(parts)}")
+    block, payload = parts[1], parts[2]
+    key_id, signature = (parts[3], parts[4]) if len(parts) == 5 else ("", b"")
+    if not (
+        isinstance(block, bytes)
+        and isinstance(payload, bytes)
+        and isinstance(key_id, str)
+        and isinstance(signature, bytes)
+    ):
+        raise DecodeError("the parts of this message have the wrong types")
+    try:
+        header = _decode_header(block)
+    except msgspec.MsgspecError as error:
+        raise DecodeError(f"the header block cannot be read: {error}") from None
+    return Message(header, block, payload, key_id, signature)
+
+
+__all__ = ["VERSION", "Edges", "Header", "Message", "compose", "decode"]

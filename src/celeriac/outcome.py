@@ -1,0 +1,91 @@
+"""Outcome: what came of one run, as a value; and failures as data.
+
+Layer 1: standard library, msgspec and layer 0. A policy or the supervisor makes an outcome, the
+store commits it in one step (``stores.base.Queue.exchange``). Nothing in here does IO.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from celeriac import states
+
+Charge = Literal["", "retry", "crash"]
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """Where a record goes from a worker's hands, and what the store writes with it.
+
+    *state* is the target: any terminal state; ``queued`` (again, now); ``scheduled`` (again,
+    after *delay* seconds of the store's clock or at *eta*); ``waiting`` (replaced: the parts
+    will release it).
+    """
+
+    state: str
+    #: The stored result: an encoded :class:`ResultBody`. None where there is none to keep.
+    body: bytes | None = None
+    #: False shrinks the record to a tombstone at commit (``ignore_result``), unless another
+    #: record refers to the result.
+    keep: bool = True
+    #: One line for ``why`` and logs: "ValueError: no such user".
+    reason: str = ""
+    delay: float = 0.0
+    eta: float | None = None
+    #: What the repeat is charged to: the record's ``retries``, its ``crashes`` or nothing.
+    charge: Charge = ""
+    #: A newly signed message that takes the record's place (retry with other arguments, replace).
+    message: bytes | None = None
+    #: Messages of records made by ``replace`` or ``add_to_chord``, stored in the same commit.
+    parts: tuple[bytes, ...] = ()
+
+    @property
+    def terminal(self) -> bool:
+        return self.state in states.TERMINAL
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An exception as data: it can be shown and, if its class is allowed, rebuilt."""
+
+    type: str  # qualified name, "ValueError" or "shop.errors.OutOfStock"
+    message: str
+    #: Arguments of the exception where they are plain data, else None.
+    args: tuple[object, ...] | None = None
+    traceback: str = ""
+    notes: tuple[str, ...] = ()
+    #: The chain of ``__cause__``/``__context__``, nearest first, at most eight.
+    causes: tuple[str, ...] = ()
+
+
+class ResultBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a finished run leaves for ``get()``: a serialised value, or a failure.
+
+    Encoded by the executor, opaque to supervisor and store, decoded by the client.
+    """
+
+    serializer: str = "json"
+    value: bytes | None = None
+    failure: Failure | None = None
+    key_id: str = ""
+    signature: bytes = b""
+
+
+TRACEBACK_MAX: Final = 64 * 1024
+MESSAGE_MAX: Final = 16 * 1024
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(ResultBody)
+encode_body = _encoder.encode
+decode_body = _decoder.decode
+
+__all__ = [
+    "MESSAGE_MAX",
+    "TRACEBACK_MAX",
+    "Charge",
+    "Failure",
+    "Outcome",
+    "ResultBody",
+    "decode_body",
+    "encode_body",
+]

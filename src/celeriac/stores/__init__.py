@@ -1,0 +1,70 @@
+"""Stores, and :func:`connect`: the only place that names a concrete one.
+
+Layer 2. A store's driver is imported when its URL is first used, never before.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion
+from celeriac.stores.base import Options, Store
+
+#: URL scheme → module with ``open_store(url, options)``.
+_MODULES: Final = {
+    "memory": "celeriac.stores.memory",
+    "sqlite": "celeriac.stores.sqlite",
+}
+#: Schemes that are planned or have a replacement: refused with the line that helps.
+_LATER: Final = {
+    "redis": 'Redis is not in this version. Use "sqlite:///path/to/file.db" on one machine.',
+    "rediss": 'Redis is not in this version. Use "sqlite:///path/to/file.db" on one machine.',
+    "valkey": 'Valkey is not in this version. Use "sqlite:///path/to/file.db" on one machine.',
+    "sentinel": 'Redis Sentinel is not in this version. Use "sqlite:///path/to/file.db".',
+    "amqp": 'RabbitMQ is not in this version. Use "sqlite:///path/to/file.db" on one machine.',
+    "amqps": 'RabbitMQ is not in this version. Use "sqlite:///path/to/file.db" on one machine.',
+    "pyamqp": 'RabbitMQ is not in this version. Use "sqlite:///path/to/file.db" on one machine.',
+    "postgresql": 'PostgreSQL is not in this version. Use "sqlite:///path/to/file.db".',
+    "postgres": 'PostgreSQL is not in this version. Use "sqlite:///path/to/file.db".',
+    "sqs": "Amazon SQS cannot keep records and leases; it is not planned.",
+    "filesystem": 'Use "sqlite:///path/to/file.db": one file, safe for many processes.',
+}
+
+
+def check_url(url: str) -> str:
+    """Return the scheme of *url* if this version has a store for it.
+
+    Raises :class:`~celeriac.exceptions.NotInThisVersion` for a scheme that is planned or
+    replaced, :class:`~celeriac.exceptions.ImproperlyConfigured` for any other, each with the
+    line that helps. Opens nothing.
+    """
+    scheme = urlsplit(url).scheme if ":" in url else ""
+    if scheme in _MODULES:
+        return scheme
+    if scheme.startswith("db+"):
+        raise NotInThisVersion(
+            f"result stores through SQLAlchemy ({scheme}://) are replaced: leave the backend "
+            'unset to keep results beside the tasks, or use "sqlite:///path/to/file.db".'
+        )
+    if scheme in _LATER:
+        raise NotInThisVersion(f"{scheme}:// cannot be opened: {_LATER[scheme]}")
+    near = get_close_matches(scheme, [*_MODULES, *_LATER], n=1)
+    hint = f" Did you mean {near[0]}://?" if near else ""
+    known = ", ".join(f"{name}://" for name in _MODULES)
+    raise ImproperlyConfigured(
+        f"no store for URL scheme {scheme!r}.{hint} This version knows {known}."
+    )
+
+
+def connect(url: str, options: Options | None = None) -> Store:
+    """Open the store that *url* names (see :func:`check_url` for what is refused)."""
+    module = importlib.import_module(_MODULES[check_url(url)])
+    open_store = cast(Callable[[str, Options], Store], module.open_store)
+    return open_store(url, options or Options())
+
+
+__all__ = ["check_url", "connect"]

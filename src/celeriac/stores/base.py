@@ -1,0 +1,356 @@
+"""The seam: what a store does. Six small protocols, and the bundle that holds them.
+
+Layer 2: standard library and layers 0 and 1. Stores implement these, everybody above uses only
+these. ``PROTOCOL`` rules bind every store; where a docstring says *one step* it means one
+transaction or one script: after a crash at any moment either all of it is there or nothing.
+
+Every call may be made from any thread and from a forked child (connections are kept per process
+and thread; inherited ones are abandoned unclosed). Every call raises
+:class:`~celeriac.exceptions.OperationalError` if the store cannot be reached or stays locked for
+longer than ``Options.timeout``; after that error nothing is known about whether the call was
+applied, which is why each docstring says what a repeat does.
+
+These protocols are open to third parties and may change until 1.0;
+``celeriac.testing.conformance`` is the suite every store must pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from celeriac.clock import SYSTEM, Clock
+from celeriac.message import Message
+from celeriac.records import (
+    Beat,
+    Commit,
+    Counts,
+    Exchanged,
+    Fence,
+    JoinView,
+    Manifest,
+    Reaped,
+    Record,
+    RevokeEffect,
+    StoredResult,
+    Verdict,
+    Want,
+    WorkerView,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a store is told when it is opened. Durations are seconds."""
+
+    namespace: str = "celeriac"
+    keyprefix: str = ""
+    lease: float = 15.0
+    #: A reap pass runs at most once per this interval per store, whoever beats.
+    reap_interval: float = 2.0
+    join_seal_timeout: float = 60.0
+    max_losses: int = 10
+    #: Delay before a task runs again after its second and later loss, with jitter.
+    loss_delay: float = 5.0
+    #: Results are kept this long; None keeps them for ever.
+    result_expires: float | None = 86_400.0
+    #: Tombstones of ignored results (for resends).
+    tombstone_expires: float = 3_600.0
+    #: Tombstones left by a revoke of an unknown id.
+    revoke_expires: float = 7 * 86_400.0
+    #: Failed and dead records: kept this long, and at most this many of each.
+    dead_expires: float = 7 * 86_400.0
+    dead_limit: int = 100_000
+    result_max: int = 16 * 1024 * 1024
+    #: Total budget of one call before it raises OperationalError.
+    timeout: float = 5.0
+    durability: str = "full"
+    clock: Clock = field(default=SYSTEM)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a store promises, and what it cannot."""
+
+    #: An enqueue that returned survives kill -9 of every process / loss of power.
+    survives_kill: bool
+    survives_power_loss: bool
+    #: Other processes can open the same store.
+    shared: bool
+    #: Exchanges worth having in flight at once from one worker.
+    lanes: int
+    #: One line for banner and ``doctor``.
+    durability: str
+
+
+class Queue(Protocol):
+    """Records, leases, exchanges: protocol sections 1 to 5."""
+
+    def enqueue(self, messages: Sequence[Message], join: str | None = None) -> None:
+        """Store *messages* as records, all or none, in one step; ring a waiter.
+
+        A record starts ``waiting`` (``edges.waits``), ``scheduled`` (eta ahead) or ``queued``.
+        Same id and nonce as a stored record: a resend, nothing happens. Another nonce on a
+        living id raises ``DuplicateTask`` (nothing is stored); on an ended id it begins a new
+        run of that id. An id with a revoke tombstone is stored ``revoked`` at once. With *join*
+        the messages are members of that open join, which counts as touched; if it was decided
+        because it was never sealed, ``HeaderIncomplete`` is raised. A full store raises
+        ``StoreFull``.
+        Dies before: nothing stored. Dies after: all stored. Repeatable.
+        """
+
+    def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
+        """Store a join and, ``waiting``, its body and the body's errbacks, in one step.
+
+        Members start as they arrive; the join completes once :meth:`seal` has told its size.
+        Repeatable.
+        """
+
+    def seal(self, join: str, size: int) -> None:
+        """Tell an open join how many members it has; complete it if all are in.
+
+        A size of 0 releases the body at once. Raises ``HeaderIncomplete`` if the join was given
+        up meanwhile. Repeatable.
+        """
+
+    def register(self, owner: str, manifest: Manifest) -> None:
+        """Make *owner*, one incarnation of one worker, known, with a fresh lease; unpark the
+        names it knows and ring. An owner id is never reused. Repeatable."""
+
+    def exchange(
+        self,
+        owner: str,
+        lane: int,
+        seq: int,
+        commits: Sequence[Commit],
+        started: Sequence[Fence],
+        queues: Sequence[str],
+        want: Want,
+    ) -> Exchanged:
+        """In one step: commit outcomes, note starts, promote what is due, lease the next batch.
+
+        Leases are taken first from parked lists whose task the owner knows, then round-robin
+        over *queues*, within one by priority, then sequence. A record that is revoked or expired
+        is ended instead of leased; one whose name the owner does not know is parked. The lease's
+        nonce is ``f"{owner}.{lane}.{seq}"``.
+
+        Repeatable: the last *seq* of each lane is kept. The same seq again returns the same
+        deliveries (those still leased under its nonce) and verdicts (ALREADY where it was OK); a
+        lower one raises ``StoreError``. Commits are judged by their fence alone, so they are
+        applied even if the owner is unknown; an unknown owner leases nothing and reads
+        ``lost``. A commit refused for its content (body over ``result_max``) is turned into
+        FAILURE(ResultTooLarge) and never blocks the others.
+        """
+
+    def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        """Block until there may be work in *queues* or something falls due, or *timeout*.
+
+        True: look now. False: nothing was heard. A doorbell, never a busy poll: an enqueue,
+        a release, an unpark, a retry, an earlier eta rings one waiter. Spurious wake-ups are
+        allowed, lost ones are not.
+        """
+
+    def wake(self) -> None:
+        """Make every :meth:`wait` of this process return soon (shutdown)."""
+
+    def release(
+        self, owner: str, fences: Sequence[Fence], started: bool = False, delay: float = 0.0
+    ) -> tuple[Verdict, ...]:
+        """Hand back, uncharged, what was not started (attempt given back, sequence kept) or, with
+        *started*, what was interrupted (attempt kept, new sequence). An interrupted at-most-once
+        record ends FAILURE(WorkerLostError). *delay* schedules instead of queueing. A pending
+        revoke ends it. One step; repeatable (ALREADY)."""
+
+    def update(self, fence: Fence, state: str, meta: bytes | None) -> Verdict:
+        """Keep a user-set state and metadata (progress) for a delivery. Last write wins."""
+
+    def revoke(
+        self, ids: Sequence[str], terminate: str | None = None
+    ) -> dict[str, RevokeEffect]:
+        """Revoke durably. What is not held ends now; what is held is told to its owner and is
+        checked at lease, retry, requeue, reap and release; without *terminate* a running task's
+        outcome stands. An unknown id leaves a tombstone the later enqueue meets. Repeatable."""
+
+    def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
+        """Extend the owner's lease, note starts; learn of revokes and of the *held* ids that
+        are gone. Reaping rides in it, at most once per ``reap_interval`` per store."""
+
+    def reap(self, dead: Collection[str] = ()) -> Reaped:
+        """End the leases of owners whose time has run out, and of *dead* ones whatever the
+        time; sweep expiry, unsealed joins, oversized workflow steps and retention; promote and
+        ring. Each batch is one step; repeatable at any point."""
+
+    def purge(self, queues: Sequence[str]) -> int:
+        """End every queued or scheduled record of *queues* as ``revoked`` ("purged"); return how
+        many."""
+
+    def close_owner(self, owner: str) -> int:
+        """Hand back everything leased to *owner*, uncharged, then unregister it. Returns how many
+        were handed back. Repeatable."""
+
+    def outbox(self, limit: int) -> list[StoredResult]:
+        """Results not yet mirrored to another store (protocol section 7), oldest first."""
+
+    def mirrored(self, ids: Sequence[str]) -> None:
+        """Forget these outbox rows: they are in the other store."""
+
+
+class Results(Protocol):
+    """Reading results."""
+
+    def get_many(self, ids: Sequence[str]) -> list[StoredResult | None]:
+        """Read several at once, in order; None where there is no record."""
+
+    def wait(self, ids: Collection[str], timeout: float | None) -> dict[str, StoredResult | None]:
+        """Block until at least one of *ids* has ended (or has no record), or *timeout*.
+
+        Returns those that ended, and None for those without a record; empty after the timeout.
+        Woken, not polled; one listener per process whatever the number of waiting threads and
+        ids. It registers, then reads, so a result that arrives in between is not missed.
+        """
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Drop the result; the record shrinks to a tombstone. A result that an unfinished
+        record refers to is kept until that has ended. Unfinished records are not touched."""
+
+    def put_many(self, results: Iterable[StoredResult]) -> None:
+        """Keep results of records that live in another store (mirroring). Repeatable."""
+
+    def join_results(self, join: str) -> list[StoredResult | None]:
+        """The member results of a join in the order of their index."""
+
+
+class Coordinator(Protocol):
+    """Locks, limits, uniqueness. Holders are fences or ids: what a dead worker held lapses."""
+
+    def acquire(self, key: str, holder: str, limit: int, seconds: float) -> bool:
+        """Take one of *limit* places under *key* for *seconds*; again by the same holder extends
+        it. False: all places are taken."""
+
+    def release(self, key: str, holder: str) -> None:
+        """Give the place back; nothing happens if it was not held."""
+
+    def take(self, key: str, amount: float, rate: float, burst: float) -> float:
+        """Take *amount* from a token bucket that refills *rate* a second up to *burst*.
+
+        Returns 0.0 if taken, else the seconds until it could be (nothing is taken)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the periodic schedule: *definition* is opaque to the store."""
+
+    name: str
+    definition: bytes
+    last_tick: float | None = None
+    enabled: bool = True
+
+
+class Schedules(Protocol):
+    """The periodic schedule."""
+
+    def load(self) -> list[Entry]:
+        """All entries by name."""
+
+    def save(self, entry: Entry) -> None:
+        """Insert or replace by name; keeps ``last_tick`` if the entry has none."""
+
+    def remove(self, name: str) -> bool:
+        """Remove; False if it was not there."""
+
+    def claim(self, name: str, tick: float, messages: Sequence[Message] = ()) -> bool:
+        """In one step: if *tick* is later than the entry's last tick, move the cursor, enqueue
+        *messages* and return True. So two schedulers fire once."""
+
+
+class Inspection(Protocol):
+    """The only thing command line, dashboard and metrics read."""
+
+    def counts(self, queues: Sequence[str] | None = None) -> Counts:
+        """Numbers per queue and state, and of parked records per name."""
+
+    def list(
+        self,
+        states: Collection[str] = (),
+        queue: str | None = None,
+        task: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[Record]:
+        """Records, newest first, filtered; *after* is the id of the last one of the page
+        before. Bodies and wires are left out."""
+
+    def get(self, ids: Sequence[str]) -> list[Record | None]:
+        """Whole records in order; None where there is none."""
+
+    def join(self, join: str) -> JoinView | None:
+        """One join."""
+
+    def retry(self, ids: Sequence[str], messages: Mapping[str, Message] | None = None) -> list[str]:
+        """Reopen ended records (not succeeded ones) and, in the same step, what ended only
+        because of them: same ids, generation + 1, crashes, losses and retries back to 0.
+        *messages* replaces messages. Returns the ids reopened of those asked for."""
+
+    def discard(self, ids: Sequence[str]) -> list[str]:
+        """Remove ended records for good; end queued ones as ``revoked`` ("discarded") first.
+        Held ones are left. Returns the ids removed."""
+
+    def workers(self) -> list[WorkerView]:
+        """Registered owners."""
+
+    def facts(self) -> dict[str, object]:
+        """Plain facts for ``doctor``: place, version, durability, sizes, limits reached."""
+
+
+class Bus(Protocol):
+    """Commands and live events: at most once, a wake-up hint and nothing more."""
+
+    def publish(self, channel: str, data: bytes) -> None:
+        """Send *data* to whoever listens on *channel* now."""
+
+    def listen(self, channel: str) -> Subscription:
+        """Begin to listen; close the subscription when done."""
+
+
+class Subscription(Protocol):
+    """One listener on one channel."""
+
+    def get(self, timeout: float | None) -> bytes | None:
+        """The next message, or None after *timeout* seconds or once closed."""
+
+    def close(self) -> None:
+        """Stop listening. Repeatable."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store as its users hold it: six faces of one place."""
+
+    url: str
+    capabilities: Capabilities
+    options: Options
+    queue: Queue
+    results: Results
+    coordinator: Coordinator
+    schedules: Schedules
+    inspection: Inspection
+    bus: Bus
+
+    def __repr__(self) -> str:
+        return f"<Store {self.url}>"
+
+
+__all__ = [
+    "Bus",
+    "Capabilities",
+    "Coordinator",
+    "Entry",
+    "Inspection",
+    "Options",
+    "Queue",
+    "Results",
+    "Schedules",
+    "Store",
+    "Subscription",
+]
