@@ -91,7 +91,7 @@ class Want(msgspec.Struct, frozen=True):
     brief: frozenset[str] = frozenset()
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Delivery(msgspec.Struct, frozen=True, array_like=True):
     """A message in a worker's hands, under a lease."""
 
     id: str

@@ -1,0 +1,162 @@
+"""The executor: runs tasks, one at a time, and reports what came of them.
+
+Layer 5. It holds no lease and commits nothing. It reads deliveries off its socket, publishes in
+its slot what it begins, gives the delivery to the :class:`~celeriac.runner.Runner` and sends the
+outcome at once. Whatever user code does to this process, the supervisor knows what it ran.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import random
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from celeriac.crashpoints import crashpoint
+from celeriac.exceptions import SoftTimeLimitExceeded
+from celeriac.outcome import Outcome
+from celeriac.records import Delivery, Fence
+from celeriac.worker import frames
+from celeriac.worker.kinship import die_with
+from celeriac.worker.slots import Slots
+from celeriac.worker.spec import WorkerSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from celeriac.app import Celeriac
+
+
+class Executor:
+    """One process's loop: frames in, outcomes out."""
+
+    def __init__(
+        self, app: Celeriac, spec: WorkerSpec, sock: socket.socket, slots: Slots, index: int
+    ) -> None:
+        from celeriac.runner import Runner
+
+        self.spec = spec
+        self.sock = sock
+        self._slots = slots
+        self._index = index
+        self._pid = 0
+        self._key = 0
+        self._runner = Runner(
+            app, spec.hostname, update=self._send_update, limiter=soft_limit
+        )
+
+    def serve(self) -> None:
+        """Run what comes until told to stop or the socket closes."""
+        self._pid = os.getpid()
+        self.sock.sendall(frames.encode(frames.Ready(self._pid)))
+        inbox = frames.Inbox()
+        while data := self.sock.recv(frames.READ_SIZE):
+            for frame in inbox.feed(data):
+                if isinstance(frame, frames.Run):
+                    for offset, delivery in enumerate(frame.deliveries):
+                        self._run(frame.first + offset, delivery)
+                elif isinstance(frame, frames.Hook):
+                    self._runner.run_hook(frame.delivery, frame.outcome)
+                elif isinstance(frame, frames.Stop):
+                    return
+
+    def _run(self, key: int, delivery: Delivery) -> None:
+        crashpoint("executor.received")
+        started = time.monotonic()
+        if not self._slots.begin(self._index, key, started):
+            return  # taken back by the supervisor before it began
+        self._key = key
+        outcome: Outcome = self._runner.run(delivery)
+        if os.getpid() != self._pid:
+            os._exit(0)  # the task forked and its child came back here: it is not the executor
+        crashpoint("executor.ran")
+        done = frames.Done(key, outcome, time.monotonic() - started)
+        self.sock.sendall(frames.encode(done))
+        crashpoint("executor.sent")
+
+    def _send_update(self, fence: Fence, state: str, meta: bytes | None) -> None:
+        self.sock.sendall(frames.encode(frames.Update(self._key, state, meta)))
+
+
+@contextmanager
+def soft_limit(seconds: float) -> Iterator[None]:
+    """Raise :class:`SoftTimeLimitExceeded` in the main thread after *seconds*.
+
+    The handler is disarmed before the timer is cleared, so that an alarm which lands between the
+    end of the task and the clearing finds nothing to do.
+    """
+    armed = True
+
+    def on_alarm(_signum: int, _frame: object) -> None:
+        if armed:
+            raise SoftTimeLimitExceeded(seconds)
+
+    previous = signal.signal(signal.SIGALRM, on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _settle(executor: Executor, title: str, crash_fd: int) -> None:
+    """Make this process an executor: group, death signal, signals, crash file, title."""
+    from celeriac.worker.zygote import set_title
+
+    os.setpgid(0, 0)
+    die_with(executor.spec.supervisor)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    faulthandler.enable(file=crash_fd, all_threads=True)
+    if hasattr(faulthandler, "register"):
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
+    random.seed()
+    set_title(title)
+
+
+def run_forked(executor: Executor, role: str, title: str, crash_fd: int) -> NoReturn:
+    """Be an executor (or, by *role*, the hooks process) in a freshly forked process."""
+    status = 1
+    try:
+        _settle(executor, title, crash_fd)
+        executor.serve()
+        status = 0
+    except (BrokenPipeError, ConnectionResetError):
+        status = 0  # the supervisor is gone or has closed our socket
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                status = status or 1
+        os._exit(status)
+
+
+def start_by_exec() -> NoReturn:
+    """Entry of ``python -m celeriac.worker.executor SPEC ROLE TITLE SOCK CRASH SLOTS COUNT INDEX``.
+
+    Used where forking is unsafe (the application started threads at import) or absent.
+    """
+    from celeriac.worker.spec import decode_spec
+    from celeriac.worker.zygote import load
+
+    spec = decode_spec(sys.argv[1])
+    role, title = sys.argv[2:4]
+    sock_fd, crash_fd, slots_fd, count, index = (int(text) for text in sys.argv[4:9])
+    slots = Slots(slots_fd, count)
+    executor = Executor(load(spec), spec, socket.socket(fileno=sock_fd), slots, index)
+    run_forked(executor, role, title, crash_fd)
+
+
+if __name__ == "__main__":
+    start_by_exec()

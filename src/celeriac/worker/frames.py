@@ -1,0 +1,171 @@
+"""Frames: what supervisor, executors and zygote say to each other over socket pairs.
+
+Layer 5. A frame is a four-byte little-endian length and a MessagePack array whose first element
+is its tag. Messages and results travel inside as opaque bytes; nothing here is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from celeriac.exceptions import DecodeError
+from celeriac.outcome import Outcome
+from celeriac.records import Delivery
+
+_LENGTH: Final = struct.Struct("<I")
+#: No frame of ours comes near this; a larger length means the stream is out of step.
+_FRAME_MAX: Final = 1 << 30
+READ_SIZE: Final = 1 << 18
+
+
+class Run(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Supervisor → executor: run these, in order. The first has key *first*, and so on upwards."""
+
+    first: int
+    deliveries: list[Delivery]
+
+
+class Stop(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Supervisor → executor: finish what you hold and exit with status 0."""
+
+
+class Hook(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Supervisor → hooks process: a task ended outside its executor; run its handlers."""
+
+    delivery: Delivery
+    outcome: Outcome
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Executor → supervisor: initialised, feed me."""
+
+    pid: int
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Executor → supervisor: what came of the run with *key*, and its seconds of wall time."""
+
+    key: int
+    outcome: Outcome
+    runtime: float
+
+
+class Update(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Executor → supervisor: ``update_state`` of the run with *key*."""
+
+    key: int
+    state: str
+    meta: bytes | None
+
+
+class Fork(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """Supervisor → zygote: make a process of *role* with *slot*; its socket and crash file come
+    along as file descriptors."""
+
+    role: str
+    slot: int
+    title: str
+
+
+class Forked(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """Zygote → supervisor: the process for *slot* has this pid."""
+
+    slot: int
+    pid: int
+
+
+class Loaded(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """Zygote → supervisor: the application is imported; *app* is a plain :class:`AppFacts`."""
+
+    app: bytes
+    threads: int
+
+
+class Broken(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """Zygote → supervisor: the application cannot be used; *text* says why, for people."""
+
+    text: str
+
+
+Frame = Run | Stop | Hook | Ready | Done | Update | Fork | Forked | Loaded | Broken
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Frame).decode
+
+
+def encode(frame: Frame) -> bytes:
+    """Return *frame* with its length before it."""
+    body = _encode(frame)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Inbox:
+    """Cuts a byte stream into frames."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yield the frames that *data* completes. A partial frame waits for the rest."""
+        buffer = self._buffer
+        buffer += data
+        position, end = 0, len(buffer)
+        view = memoryview(buffer)
+        try:
+            while end - position >= 4:
+                (length,) = _LENGTH.unpack_from(buffer, position)
+                if length > _FRAME_MAX:
+                    raise DecodeError(f"a frame of {length} bytes: the stream is out of step")
+                if end - position - 4 < length:
+                    break
+                yield _decode(view[position + 4 : position + 4 + length])
+                position += 4 + length
+        finally:
+            view.release()
+            del buffer[:position]
+
+
+def receive(sock: socket.socket) -> Frame | None:
+    """Read one frame from a blocking socket; None at end of stream."""
+    head = _read_exactly(sock, 4)
+    if head is None:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    body = _read_exactly(sock, length)
+    return None if body is None else _decode(body)
+
+
+def _read_exactly(sock: socket.socket, count: int) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < count:
+        data = sock.recv(count - len(parts))
+        if not data:
+            return None
+        parts += data
+    return bytes(parts)
+
+
+__all__ = [
+    "READ_SIZE",
+    "Broken",
+    "Done",
+    "Fork",
+    "Forked",
+    "Frame",
+    "Hook",
+    "Inbox",
+    "Loaded",
+    "Ready",
+    "Run",
+    "Stop",
+    "Update",
+    "encode",
+    "receive",
+]

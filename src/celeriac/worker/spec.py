@@ -1,0 +1,55 @@
+"""What a worker's processes are told at their start, and what the zygote answers. Plain data.
+
+Layer 5.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from celeriac.records import TaskFacts
+
+
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """How to find and configure the application, as the command line said it."""
+
+    app: str
+    workdir: str = ""
+    #: Settings given on the command line; they win over environment and code.
+    settings: dict[str, object] = {}
+    include: tuple[str, ...] = ()
+    hostname: str = ""
+    loglevel: str = "WARNING"
+    color: bool | None = None
+    #: Process the executors must end with: PDEATHSIG is armed against this pid.
+    supervisor: int = 0
+
+
+class WorkerOptions(msgspec.Struct, frozen=True):
+    """One worker as the command line (or a test) asks for it. None: as the settings say."""
+
+    spec: WorkerSpec
+    queues: tuple[str, ...] | None = None
+    pool: str | None = None
+    concurrency: int | None = None
+    #: False: no banner (``--quiet``).
+    banner: bool = True
+
+
+class AppFacts(msgspec.Struct, frozen=True):
+    """What the supervisor knows of the application without running its code."""
+
+    name: str
+    broker_url: str
+    settings: dict[str, object]
+    tasks: dict[str, TaskFacts]
+    #: True if some task or signal has handlers that may have to run outside an executor.
+    hooks: bool = False
+
+
+encode_spec = msgspec.json.Encoder().encode
+decode_spec = msgspec.json.Decoder(WorkerSpec).decode
+encode_facts = msgspec.msgpack.Encoder().encode
+decode_facts = msgspec.msgpack.Decoder(AppFacts).decode
+
+__all__ = ["AppFacts", "WorkerOptions", "WorkerSpec", "decode_facts", "decode_spec", "encode_facts", "encode_spec"]

@@ -1,0 +1,200 @@
+"""The zygote: imports the application once and forks executors from it.
+
+Layer 5. It is forked from the supervisor's main thread before that has threads or connections,
+imports the user's code, tells the supervisor what it found (:class:`~.spec.AppFacts`), freezes
+the garbage collector so that executors share its pages, and from then on does nothing but fork
+on request. It forks twice and lets the process between exit, so that executors become children
+of the supervisor (the sub-reaper), which alone waits for them.
+
+It must have exactly one thread when it forks: a lock that another thread holds at that moment
+stays locked for ever in the child. If importing the application started threads, it says so and
+the supervisor starts executors by exec instead.
+
+A replacement for a zygote that died is started by exec (``python -m celeriac.worker.zygote``),
+because by then the supervisor has threads.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from typing import NoReturn
+
+from celeriac.worker import frames
+from celeriac.worker.kinship import die_with
+from celeriac.worker.slots import Slots
+from celeriac.worker.spec import AppFacts, WorkerSpec, decode_spec, encode_facts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from celeriac.app import Celeriac
+
+_PID = struct.Struct("<i")
+_FD = struct.Struct("<i")
+
+
+def main(spec: WorkerSpec, sock: socket.socket, slots: Slots) -> NoReturn:
+    """Be the zygote until the supervisor closes *sock*; never returns."""
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        die_with(spec.supervisor)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        set_title(f"celeriac: zygote {spec.hostname}")
+        status = _serve(spec, sock, slots)
+    except ConnectionError:
+        status = 0  # the supervisor is gone; so are we
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _serve(spec: WorkerSpec, sock: socket.socket, slots: Slots) -> int:
+    try:
+        app = load(spec)
+        facts = describe(app)
+    except BaseException as error:
+        sock.sendall(frames.encode(frames.Broken(explain_import(spec, error))))
+        return 2
+    gc.collect()
+    gc.freeze()
+    sock.sendall(frames.encode(frames.Loaded(encode_facts(facts), thread_count())))
+    while True:
+        request, fds = receive_with_fds(sock)
+        if request is None:
+            return 0
+        if isinstance(request, frames.Fork):
+            pid = _fork_twice(app, spec, slots, request, fds, sock)
+            for fd in fds:
+                os.close(fd)
+            sock.sendall(frames.encode(frames.Forked(request.slot, pid)))
+
+
+def load(spec: WorkerSpec) -> Celeriac:
+    """Import the application as the command line named it, and finish its set-up."""
+    from celeriac import logs
+    from celeriac.app.loading import find_app
+
+    if spec.workdir:
+        os.chdir(spec.workdir)
+    app = find_app(spec.app)
+    app.configure_worker(spec.settings, spec.include)
+    logs.setup(spec.loglevel, color=spec.color)
+    return app
+
+
+def describe(app: Celeriac) -> AppFacts:
+    """Collect what the supervisor must know."""
+    tasks = app.facts()
+    return AppFacts(
+        name=app.main or "",
+        broker_url=app.broker_url,
+        settings=app.conf.as_dict(),
+        tasks=tasks,
+        hooks=any(fact.hooks for fact in tasks.values()),
+    )
+
+
+def explain_import(spec: WorkerSpec, error: BaseException) -> str:
+    """The user's own traceback, and what was being looked for."""
+    text = "".join(traceback.format_exception(error))
+    return f"The application {spec.app!r} cannot be used.\n\n{text}"
+
+
+def _fork_twice(
+    app: Celeriac,
+    spec: WorkerSpec,
+    slots: Slots,
+    request: frames.Fork,
+    fds: list[int],
+    control: socket.socket,
+) -> int:
+    reader, writer = os.pipe()
+    between = os.fork()
+    if between == 0:
+        status = 1
+        try:
+            child = os.fork()
+            if child == 0:
+                os.close(reader)
+                os.close(writer)
+                control.close()
+                _become_executor(app, spec, slots, request, fds)
+            os.write(writer, _PID.pack(child))
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writer)
+    data = os.read(reader, _PID.size)
+    os.close(reader)
+    os.waitpid(between, 0)
+    return int(_PID.unpack(data)[0]) if len(data) == _PID.size else 0
+
+
+def _become_executor(
+    app: Celeriac, spec: WorkerSpec, slots: Slots, request: frames.Fork, fds: list[int]
+) -> NoReturn:
+    from celeriac.worker.executor import Executor, run_forked
+
+    executor = Executor(app, spec, socket.socket(fileno=fds[0]), slots, request.slot)
+    run_forked(executor, request.role, request.title, fds[1])
+
+
+def receive_with_fds(sock: socket.socket) -> tuple[frames.Frame | None, list[int]]:
+    """Read one frame and the file descriptors that came with it."""
+    fds = array.array("i")
+    data, ancillary, _, _ = sock.recvmsg(4, socket.CMSG_SPACE(8 * _FD.size))
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    if not data:
+        return None, []
+    inbox = frames.Inbox()
+    while True:
+        for frame in inbox.feed(data):
+            return frame, list(fds)
+        data = sock.recv(frames.READ_SIZE)
+        if not data:
+            return None, list(fds)
+
+
+def send_with_fds(sock: socket.socket, frame: frames.Frame, fds: list[int]) -> None:
+    """Send one frame with file descriptors."""
+    socket.send_fds(sock, [frames.encode(frame)], fds)
+
+
+def thread_count() -> int:
+    """Threads of this process, those without a Python face included where that can be told."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except FileNotFoundError:
+        return threading.active_count()
+
+
+def set_title(title: str) -> None:
+    """Name the process for ``ps``; arguments of tasks never appear there."""
+    from setproctitle import setproctitle
+
+    setproctitle(title)
+
+
+def start_by_exec() -> NoReturn:
+    """Entry of ``python -m celeriac.worker.zygote SPEC SOCKET_FD SLOTS_FD SLOT_COUNT``."""
+    spec = decode_spec(sys.argv[1])
+    sock_fd, slots_fd, count = (int(text) for text in sys.argv[2:5])
+    main(spec, socket.socket(fileno=sock_fd), Slots(slots_fd, count))
+
+
+if __name__ == "__main__":
+    start_by_exec()
