@@ -178,21 +178,21 @@ class DecodeError(CeleriacError):
 class PayloadTooLarge(CeleriacError):
     """The arguments of a call are larger than a message may be.
 
-    Args:
+    Attributes:
         size: bytes the arguments take.
         limit: bytes allowed.
         task_name: the task that was called.
     """
 
-    def __init__(self, size: int = 0, limit: int = 0, task_name: str = "") -> None:
-        super().__init__(size, limit, task_name)
+    def __init__(self, *args: object, size: int = 0, limit: int = 0, task_name: str = "") -> None:
+        super().__init__(*args)
         self.size = size
         self.limit = limit
         self.task_name = task_name
 
     def __str__(self) -> str:
-        if not self.size:
-            return _default_text(self)
+        if self.args or not self.size:
+            return super().__str__()
         whose = f"task {self.task_name!r}" if self.task_name else "the call"
         return (
             f"The arguments of {whose} take {self.size:,} bytes and {self.limit:,} are allowed. "
@@ -368,7 +368,10 @@ class NotRegistered(TaskError, KeyError):
         same_end = [
             each for each in self.known if each.rpartition(".")[2] == self.name.rpartition(".")[2]
         ]
-        return list(dict.fromkeys([*get_close_matches(self.name, self.known), *same_end]))[:3]
+        # 0.75: names of one module have its name in common, which is no likeness.
+        return list(
+            dict.fromkeys([*get_close_matches(self.name, self.known, cutoff=0.75), *same_end])
+        )[:3]
 
     def __str__(self) -> str:
         if not self.name:
@@ -452,21 +455,21 @@ class ResultNotFound(TaskError, LookupError):
 class ResultTooLarge(TaskError):
     """The task's return value is larger than a result may be.
 
-    Args:
+    Attributes:
         size: bytes the result takes.
         limit: bytes allowed.
         task_id: the task that returned it.
     """
 
-    def __init__(self, size: int = 0, limit: int = 0, task_id: str = "") -> None:
-        super().__init__(size, limit, task_id)
+    def __init__(self, *args: object, size: int = 0, limit: int = 0, task_id: str = "") -> None:
+        super().__init__(*args)
         self.size = size
         self.limit = limit
         self.task_id = task_id
 
     def __str__(self) -> str:
-        if not self.size:
-            return _default_text(self)
+        if self.args or not self.size:
+            return super().__str__()
         whose = f"task {self.task_id}" if self.task_id else "the task"
         return (
             f"The result of {whose} takes {self.size:,} bytes and {self.limit:,} are allowed. "
@@ -526,19 +529,19 @@ class ChordError(TaskError):
 class HeaderIncomplete(ChordError):
     """The sender of a chord stopped before it had sent all members.
 
-    Args:
+    Attributes:
         join_id: the join that was never sealed.
         members: how many members had arrived.
     """
 
-    def __init__(self, join_id: str = "", members: int | None = None) -> None:
-        super().__init__(join_id, members)
+    def __init__(self, *args: object, join_id: str = "", members: int | None = None) -> None:
+        super().__init__(*args)
         self.join_id = join_id
         self.members = members
 
     def __str__(self) -> str:
-        if self.members is None:
-            return _default_text(self)
+        if self.args or self.members is None:
+            return super().__str__()
         of = f" of join {self.join_id}" if self.join_id else ""
         return (
             f"Header incomplete: {self.members} members{of} had arrived when its sender stopped. "

@@ -12,7 +12,7 @@ __all__ = ["derived_id", "new_nonce", "new_owner_id", "new_task_id", "valid_id"]
 _VALID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,127}")
 
 _VARIANT: Final = 1 << 63  # the two top bits of a UUID's second half are 10 (RFC 9562, 4.1)
-_RANDOM_BITS: Final = (1 << 62) - 1
+_BELOW_VARIANT: Final = (1 << 62) - 1
 
 # The last time part given out: milliseconds << 12 | counter.
 _last_tick = 0
@@ -25,7 +25,7 @@ def new_task_id() -> str:
     random ids would touch a page for each task. Within a process ids grow even inside one
     millisecond (RFC 9562, 6.2, method 1: a 12-bit counter that runs on into the milliseconds).
 
-    Two ids never meet because of 62 bits fresh from the kernel, not because of the counter. So
+    Two ids never meet because of 60 bits fresh from the kernel, not because of the counter. So
     there is no lock, and this may be called from a signal handler, from any thread, and in a
     child forked in the middle of a call: a lock could be held for ever in each of these. Threads
     that race for the counter may at worst get ids out of order.
@@ -36,8 +36,8 @@ def new_task_id() -> str:
         tick = _last_tick + 1
     _last_tick = tick
     head = f"{tick:015x}"
-    tail = f"{int.from_bytes(urandom(8), 'big') & _RANDOM_BITS | _VARIANT:016x}"
-    return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{tail[:4]}-{tail[4:]}"
+    tail = urandom(8).hex()  # the first digit gives way to an 8, the variant (RFC 9562, 4.1)
+    return f"{head[:8]}-{head[8:12]}-7{head[12:]}-8{tail[1:4]}-{tail[4:]}"
 
 
 def new_owner_id() -> str:
@@ -69,7 +69,7 @@ def derived_id(parent: str, edge: str, ordinal: int) -> str:
         raise ValueError(f"parent {parent!r} and edge {edge!r} must not hold '|'")
     digest = blake2b(f"{parent}|{edge}|{ordinal}".encode(), digest_size=16).digest()
     high = int.from_bytes(digest[:8], "big") & ~0xF000 | 0x8000
-    low = int.from_bytes(digest[8:], "big") & _RANDOM_BITS | _VARIANT
+    low = int.from_bytes(digest[8:], "big") & _BELOW_VARIANT | _VARIANT
     return str(UUID(int=high << 64 | low))
 
 

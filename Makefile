@@ -1,0 +1,38 @@
+# `make` prints this menu. Each target makes the virtual environment it needs, once.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := menu
+.PHONY: menu demo test lint bench clean
+
+menu:  ## print this menu
+	@echo "Celeriac. Targets:"
+	@grep -hE '^[a-z]+: .*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: $(STAMP)  ## 10,000 e-mails and a report, with processes killed in the middle
+	$(BIN)/python examples/demo/run.py
+
+test: $(STAMP)  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## ruff, the formatter's check, mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## measure, beside a peer, and print the table
+	$(BIN)/python benchmarks/run.py
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf src/*.egg-info
+
+# One environment for all targets. Made again when the dependencies change; the stamp is written
+# last, so an install that was cut short is not taken for a whole one.
+$(STAMP): pyproject.toml
+	@python=$$(sh .ci/find-python) && echo "virtual environment $(VENV) with $$python" \
+		&& $$python -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,13 @@
+"""What holds for every test: how hypothesis searches."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# A busy machine must not fail a test, so there are no deadlines on single examples; the timeout
+# of each test is the guard. CELERIAC_HYPOTHESIS=long searches ten times as far.
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("long", settings.get_profile("default"), max_examples=1000)
+settings.load_profile(os.environ.get("CELERIAC_HYPOTHESIS", "default"))
