@@ -16,8 +16,9 @@ These protocols are open to third parties and may change until 1.0;
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import SystemRandom
 from typing import Protocol
 
 from celeriac.clock import SYSTEM, Clock
@@ -67,6 +68,8 @@ class Options:
     timeout: float = 5.0
     durability: str = "full"
     clock: Clock = field(default=SYSTEM)
+    #: Where jitter comes from: numbers from 0 up to 1. Tests hand in a constant.
+    random: Callable[[], float] = field(default=SystemRandom().random)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Queue(Protocol):
         A record starts ``waiting`` (``edges.waits``), ``scheduled`` (eta ahead) or ``queued``.
         Same id and nonce as a stored record: a resend, nothing happens. Another nonce on a
         living id raises ``DuplicateTask`` (nothing is stored); on an ended id it begins a new
-        run of that id. An id with a revoke tombstone is stored ``revoked`` at once. With *join*
+        run of that id (generation + 1, the attempt counts on). An id with a revoke tombstone is stored ``revoked`` at once. With *join*
         the messages are members of that open join, which counts as touched; if it was decided
         because it was never sealed, ``HeaderIncomplete`` is raised. A full store raises
         ``StoreFull``.
@@ -165,9 +168,7 @@ class Queue(Protocol):
     def update(self, fence: Fence, state: str, meta: bytes | None) -> Verdict:
         """Keep a user-set state and metadata (progress) for a delivery. Last write wins."""
 
-    def revoke(
-        self, ids: Sequence[str], terminate: str | None = None
-    ) -> dict[str, RevokeEffect]:
+    def revoke(self, ids: Sequence[str], terminate: str | None = None) -> dict[str, RevokeEffect]:
         """Revoke durably. What is not held ends now; what is held is told to its owner and is
         checked at lease, retry, requeue, reap and release; without *terminate* a running task's
         outcome stands. An unknown id leaves a tombstone the later enqueue meets. Repeatable."""

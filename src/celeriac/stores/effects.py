@@ -1,0 +1,164 @@
+"""What ``finish`` sees of a store and what it tells it to write: plain data.
+
+Layer 2: standard library and layers 0 and 1; for ``stores.finish``, the stores and their tests.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from celeriac.message import Edges
+
+# --- what the routine sees --------------------------------------------------------------------
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A record as far as its edges matter."""
+
+    id: str
+    state: str
+    edges: Edges | None = None
+    #: The message's own eta and the record's expires, epoch seconds.
+    eta: float | None = None
+    expires: float | None = None
+    #: A revoke is pending on it.
+    revoked: bool = False
+    cause: str = ""
+
+
+class JoinNode(msgspec.Struct, frozen=True):
+    """A join. *count* members have succeeded, *failures* have ended in another way."""
+
+    id: str
+    body: str
+    size: int | None = None
+    count: int = 0
+    failures: int = 0
+    #: "", "done" or "failed".
+    decided: str = ""
+    cause: str = ""
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it failed because it was never sealed (and not because of a member)."""
+        return self.decided == "failed" and not self.cause
+
+
+class View(Protocol):
+    """What a store shows of itself, as of the beginning of the step plus effects applied since."""
+
+    def record(self, id: str) -> Node | None:
+        """The record, or None."""
+
+    def join(self, id: str) -> JoinNode | None:
+        """The join, or None."""
+
+    def member(self, join: str, index: int) -> str:
+        """``"done"`` or ``"failed"`` if the member's end is noted in the join, else ``""``."""
+
+
+# --- what it says -----------------------------------------------------------------------------
+
+
+class End(msgspec.Struct, frozen=True):
+    """Write the terminal *state*; *reason* and *cause* with it. The lease, if any, is over."""
+
+    id: str
+    state: str
+    reason: str = ""
+    cause: str = ""
+
+
+class Release(msgspec.Struct, frozen=True):
+    """A waiting record is due: *state* is ``queued``, or ``scheduled`` with *due*. Ring."""
+
+    id: str
+    state: str
+    due: float | None = None
+
+
+class Member(msgspec.Struct, frozen=True):
+    """Note the end of a member: ``done`` (count + 1) or, not *done*, failed (failures + 1).
+
+    *id* is the record that ended.
+    """
+
+    join: str
+    index: int
+    id: str
+    done: bool
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Take back the note of a member's end (count - 1 or, not *done*, failures - 1)."""
+
+    join: str
+    index: int
+    done: bool
+
+
+class Decide(msgspec.Struct, frozen=True):
+    """Write the join's *decided* ("done", "failed", or "" when it is reopened) and *cause*."""
+
+    join: str
+    decided: str
+    cause: str = ""
+
+
+class Size(msgspec.Struct, frozen=True):
+    """Write the size of a join: it is sealed."""
+
+    join: str
+    size: int
+
+
+class Reopen(msgspec.Struct, frozen=True):
+    """An ended record lives again, in a new generation.
+
+    The store sets *state* (``waiting``, ``queued``, or ``scheduled`` with *due*), generation + 1,
+    retries, crashes and losses 0, a new sequence; it clears reason, cause, result, custom state,
+    pending revoke, end, ``drop_at``, and an ``expires`` that has passed. The attempt counts on.
+    """
+
+    id: str
+    state: str
+    due: float | None = None
+
+
+Effect = End | Release | Member | Forget | Decide | Size | Reopen
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """An ended record whose edges are followed only up to *offset*."""
+
+    id: str
+    state: str
+    cause: str
+    skipped: bool = False
+    offset: int = 0
+
+
+class Effects(msgspec.Struct, frozen=True):
+    """Effects to apply in their order, and what is left for a later step."""
+
+    effects: tuple[Effect, ...] = ()
+    remainder: tuple[Pending, ...] = ()
+
+
+__all__ = [
+    "Decide",
+    "Effect",
+    "Effects",
+    "End",
+    "Forget",
+    "JoinNode",
+    "Member",
+    "Node",
+    "Pending",
+    "Release",
+    "Reopen",
+    "Size",
+    "View",
+]

@@ -1,0 +1,130 @@
+"""What becomes of a record that leaves a worker's hands without having ended: pure decisions.
+
+Layer 2: standard library and layers 0 and 1; for stores and their tests. Nothing here does IO.
+A store calls one of these inside its step and writes the :class:`Fate`; a terminal fate goes
+through ``finish``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from celeriac import states
+from celeriac.outcome import Outcome
+from celeriac.records import Stamp
+from celeriac.stores.base import Options
+from celeriac.stores.finish import EXPIRED_REASON, REVOKED_REASON
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What counts of a record that a worker holds."""
+
+    revoked: bool = False
+    stamp: int = 0
+    retries: int = 0
+    crashes: int = 0
+    losses: int = 0
+    expires: float | None = None
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """Where the record goes, and its counters then.
+
+    *state* is terminal, ``queued``, ``scheduled`` (with *due*) or ``waiting``. *renew*: it takes a
+    new sequence, behind what is queued; else it keeps its old place.
+    """
+
+    state: str
+    reason: str = ""
+    due: float | None = None
+    retries: int = 0
+    crashes: int = 0
+    losses: int = 0
+    renew: bool = False
+
+
+def lost(held: Held, worker: str, *, now: float, options: Options) -> Fate:
+    """The owner is gone, *worker* names it: ``"worker HOST (pid N)"``.
+
+    The first loss requeues at once; a later one waits for ``loss_delay`` times 0.5 to 1.5, so
+    that what fells whole machines does not fell the next one in the same second.
+    """
+    losses = held.losses + 1
+    counts = {"retries": held.retries, "crashes": held.crashes, "losses": losses}
+    if held.revoked:
+        return Fate(states.CANCELLED, REVOKED_REASON, **counts)
+    if held.stamp & (Stamp.AT_MOST_ONCE | Stamp.FAIL_IF_LOST):
+        reason = f"WorkerLostError: {worker} stopped beating while it held this task"
+        return Fate(states.FAILED, reason, **counts)
+    if losses >= options.max_losses:
+        reason = f"DeadTaskError: lost {losses} times together with the worker that held it"
+        return Fate(states.DEAD, reason, **counts)
+    if losses == 1:
+        return _again(held, now, None, f"lost: {worker} stopped beating", counts)
+    due = now + options.loss_delay * (0.5 + options.random())
+    return _again(held, now, due, f"lost {losses} times: {worker} stopped beating", counts)
+
+
+def repeated(held: Held, outcome: Outcome, *, now: float) -> Fate:
+    """An outcome that is not terminal: retry, crash, requeue, replace.
+
+    *held* is as of before the outcome. A revoke that is pending ends the record now. What comes
+    back to its queue takes a new sequence, or it would be leased again before all others.
+    """
+    counts = {
+        "retries": held.retries + (outcome.charge == "retry"),
+        "crashes": held.crashes + (outcome.charge == "crash"),
+        "losses": held.losses,
+    }
+    if held.revoked:
+        return Fate(states.CANCELLED, REVOKED_REASON, **counts)
+    if outcome.state == states.WAITING:
+        return Fate(states.WAITING, outcome.reason, **counts)
+    due = None
+    if outcome.state == states.SCHEDULED:
+        due = outcome.eta if outcome.eta is not None else now + outcome.delay
+    return _again(held, now, due, outcome.reason, counts, renew=True)
+
+
+def handed_back(held: Held, started: bool, delay: float, worker: str, *, now: float) -> Fate:
+    """A worker hands back what it did not start or, *started*, what it interrupted."""
+    counts = {"retries": held.retries, "crashes": held.crashes, "losses": held.losses}
+    if held.revoked:
+        return Fate(states.CANCELLED, REVOKED_REASON, **counts)
+    if started and held.stamp & Stamp.AT_MOST_ONCE:
+        reason = f"WorkerLostError: {worker} stopped while it ran this task"
+        return Fate(states.FAILED, reason, **counts)
+    due = now + delay if delay > 0 else None
+    return _again(held, now, due, "", counts, renew=started)
+
+
+def _again(
+    held: Held,
+    now: float,
+    due: float | None,
+    reason: str,
+    counts: dict[str, int],
+    renew: bool = False,
+) -> Fate:
+    if held.expires is not None and held.expires <= now:
+        return Fate(states.EXPIRED, EXPIRED_REASON, **counts)
+    if due is not None and due > now:
+        return Fate(states.SCHEDULED, reason, due, **counts, renew=renew)
+    return Fate(states.QUEUED, reason, **counts, renew=renew)
+
+
+#: Reasons written by the stores themselves.
+PURGED_REASON: Final = "TaskRevokedError: purged"
+DISCARDED_REASON: Final = "TaskRevokedError: discarded"
+
+__all__ = [
+    "DISCARDED_REASON",
+    "PURGED_REASON",
+    "Fate",
+    "Held",
+    "handed_back",
+    "lost",
+    "repeated",
+]
