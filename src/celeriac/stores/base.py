@@ -16,6 +16,7 @@ These protocols are open to third parties and may change until 1.0;
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import SystemRandom
@@ -278,26 +279,28 @@ class Inspection(Protocol):
         task: str | None = None,
         limit: int = 100,
         after: str | None = None,
-    ) -> list[Record]:
+    ) -> builtins.list[Record]:
         """Records, newest first, filtered; *after* is the id of the last one of the page
         before. Bodies and wires are left out."""
 
-    def get(self, ids: Sequence[str]) -> list[Record | None]:
+    def get(self, ids: Sequence[str]) -> builtins.list[Record | None]:
         """Whole records in order; None where there is none."""
 
     def join(self, join: str) -> JoinView | None:
         """One join."""
 
-    def retry(self, ids: Sequence[str], messages: Mapping[str, Message] | None = None) -> list[str]:
+    def retry(
+        self, ids: Sequence[str], messages: Mapping[str, Message] | None = None
+    ) -> builtins.list[str]:
         """Reopen ended records (not succeeded ones) and, in the same step, what ended only
         because of them: same ids, generation + 1, crashes, losses and retries back to 0.
         *messages* replaces messages. Returns the ids reopened of those asked for."""
 
-    def discard(self, ids: Sequence[str]) -> list[str]:
+    def discard(self, ids: Sequence[str]) -> builtins.list[str]:
         """Remove ended records for good; end queued ones as ``revoked`` ("discarded") first.
         Held ones are left. Returns the ids removed."""
 
-    def workers(self) -> list[WorkerView]:
+    def workers(self) -> builtins.list[WorkerView]:
         """Registered owners."""
 
     def facts(self) -> dict[str, object]:

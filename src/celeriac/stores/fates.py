@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from celeriac import states
 from celeriac.outcome import Outcome
@@ -52,19 +53,19 @@ def lost(held: Held, worker: str, *, now: float, options: Options) -> Fate:
     that what fells whole machines does not fell the next one in the same second.
     """
     losses = held.losses + 1
-    counts = {"retries": held.retries, "crashes": held.crashes, "losses": losses}
+    counted = Fate("", retries=held.retries, crashes=held.crashes, losses=losses)
     if held.revoked:
-        return Fate(states.CANCELLED, REVOKED_REASON, **counts)
+        return replace(counted, state=states.CANCELLED, reason=REVOKED_REASON)
     if held.stamp & (Stamp.AT_MOST_ONCE | Stamp.FAIL_IF_LOST):
         reason = f"WorkerLostError: {worker} stopped beating while it held this task"
-        return Fate(states.FAILED, reason, **counts)
+        return replace(counted, state=states.FAILED, reason=reason)
     if losses >= options.max_losses:
         reason = f"DeadTaskError: lost {losses} times together with the worker that held it"
-        return Fate(states.DEAD, reason, **counts)
+        return replace(counted, state=states.DEAD, reason=reason)
     if losses == 1:
-        return _again(held, now, None, f"lost: {worker} stopped beating", counts)
+        return _again(counted, held.expires, now, None, f"lost: {worker} stopped beating")
     due = now + options.loss_delay * (0.5 + options.random())
-    return _again(held, now, due, f"lost {losses} times: {worker} stopped beating", counts)
+    return _again(counted, held.expires, now, due, f"lost {losses} times: {worker} stopped beating")
 
 
 def repeated(held: Held, outcome: Outcome, *, now: float) -> Fate:
@@ -73,46 +74,47 @@ def repeated(held: Held, outcome: Outcome, *, now: float) -> Fate:
     *held* is as of before the outcome. A revoke that is pending ends the record now. What comes
     back to its queue takes a new sequence, or it would be leased again before all others.
     """
-    counts = {
-        "retries": held.retries + (outcome.charge == "retry"),
-        "crashes": held.crashes + (outcome.charge == "crash"),
-        "losses": held.losses,
-    }
+    counted = Fate(
+        "",
+        retries=held.retries + (outcome.charge == "retry"),
+        crashes=held.crashes + (outcome.charge == "crash"),
+        losses=held.losses,
+    )
     if held.revoked:
-        return Fate(states.CANCELLED, REVOKED_REASON, **counts)
+        return replace(counted, state=states.CANCELLED, reason=REVOKED_REASON)
     if outcome.state == states.WAITING:
-        return Fate(states.WAITING, outcome.reason, **counts)
+        return replace(counted, state=states.WAITING, reason=outcome.reason)
     due = None
     if outcome.state == states.SCHEDULED:
         due = outcome.eta if outcome.eta is not None else now + outcome.delay
-    return _again(held, now, due, outcome.reason, counts, renew=True)
+    return _again(counted, held.expires, now, due, outcome.reason, renew=True)
 
 
 def handed_back(held: Held, started: bool, delay: float, worker: str, *, now: float) -> Fate:
     """A worker hands back what it did not start or, *started*, what it interrupted."""
-    counts = {"retries": held.retries, "crashes": held.crashes, "losses": held.losses}
+    counted = Fate("", retries=held.retries, crashes=held.crashes, losses=held.losses)
     if held.revoked:
-        return Fate(states.CANCELLED, REVOKED_REASON, **counts)
+        return replace(counted, state=states.CANCELLED, reason=REVOKED_REASON)
     if started and held.stamp & Stamp.AT_MOST_ONCE:
         reason = f"WorkerLostError: {worker} stopped while it ran this task"
-        return Fate(states.FAILED, reason, **counts)
+        return replace(counted, state=states.FAILED, reason=reason)
     due = now + delay if delay > 0 else None
-    return _again(held, now, due, "", counts, renew=started)
+    return _again(counted, held.expires, now, due, "", renew=started)
 
 
 def _again(
-    held: Held,
+    counted: Fate,
+    expires: float | None,
     now: float,
     due: float | None,
     reason: str,
-    counts: dict[str, int],
     renew: bool = False,
 ) -> Fate:
-    if held.expires is not None and held.expires <= now:
-        return Fate(states.EXPIRED, EXPIRED_REASON, **counts)
+    if expires is not None and expires <= now:
+        return replace(counted, state=states.EXPIRED, reason=EXPIRED_REASON)
     if due is not None and due > now:
-        return Fate(states.SCHEDULED, reason, due, **counts, renew=renew)
-    return Fate(states.QUEUED, reason, **counts, renew=renew)
+        return replace(counted, state=states.SCHEDULED, reason=reason, due=due, renew=renew)
+    return replace(counted, state=states.QUEUED, reason=reason, renew=renew)
 
 
 #: Reasons written by the stores themselves.
