@@ -131,21 +131,10 @@ class ImproperlyConfigured(CeleriacError):
 
 
 class NotInThisVersion(ImproperlyConfigured):
-    """This is not in this version of Celeriac.
+    """What was asked for is not in this version of Celeriac.
 
-    Args:
-        what: what was asked for, as the user wrote it.
-        instead: what to do for now, a sentence.
+    Raised by name for what Celery has and we have not yet, or not so: never accepted and ignored.
     """
-
-    def __init__(self, what: str = "", instead: str = "") -> None:
-        super().__init__(what, instead)
-        self.what = what
-        self.instead = instead
-
-    def __str__(self) -> str:
-        text = f"{self.what or 'This'} is not in this version of Celeriac."
-        return f"{text} {self.instead}" if self.instead else text
 
 
 class SecurityError(CeleriacError):

@@ -18,10 +18,9 @@ EXAMPLES = [
         "Two settings are wrong:\n  - a: no\n  - b: not so",
     ),
     (
-        ex.NotInThisVersion("redis://", "Use sqlite:///path for now."),
-        "redis:// is not in this version of Celeriac. Use sqlite:///path for now.",
+        ex.NotInThisVersion("redis:// is for later", problems=["a: b"]),
+        "redis:// is for later:\n  - a: b",
     ),
-    (ex.NotInThisVersion("redis://"), "redis:// is not in this version of Celeriac."),
     (
         ex.EncodeError("cannot serialise a socket at args[0].peer", path="args[0].peer"),
         "cannot serialise a socket at args[0].peer",

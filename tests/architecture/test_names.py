@@ -1,0 +1,73 @@
+"""Public names: `__all__` says what a module holds, and the root's names are where it says."""
+
+import ast
+import importlib
+import importlib.util
+
+import architecture_rules as rules
+import layers
+import pytest
+from source_tree import PACKAGE, SourceTree
+
+import celeriac
+
+TREE = SourceTree.of_package()
+
+PUBLIC = [
+    name
+    for name, module in TREE.modules.items()
+    if not any(part.startswith("_") for part in name.split("."))
+    and (
+        rules.layer_of(name) in layers.PUBLIC_LAYERS
+        or name in {f"{PACKAGE}.stores", f"{PACKAGE}.stores.base"}
+    )
+]
+
+
+def defined(tree: ast.Module) -> set[str]:
+    """Public functions and classes that a module defines at its top level."""
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_all_says_what_the_module_holds(name):
+    module = importlib.import_module(name)
+    assert hasattr(module, "__all__"), f"{name} is public and has no __all__"
+    listed = module.__all__
+    assert len(set(listed)) == len(listed), "a name is listed twice"
+    assert [each for each in listed if not hasattr(module, each)] == [], "names that are not there"
+    assert defined(TREE.modules[name].tree) - set(listed) == set(), "public, but not listed"
+
+
+def test_every_public_name_has_a_home():
+    assert set(celeriac.__all__) - {"__version__"} == set(celeriac._HOMES)
+    assert set(celeriac.__all__) <= set(dir(celeriac))
+
+
+@pytest.mark.parametrize("name", [each for each in celeriac.__all__ if each in celeriac._HOMES])
+def test_the_root_gives_what_the_home_holds(name):
+    home, attribute = celeriac._HOMES[name]
+    module = importlib.import_module(home)
+    expected = module if attribute is None else getattr(module, attribute)
+    assert getattr(celeriac, name) is expected
+
+
+def test_type_checkers_see_every_public_name():
+    (guard,) = [node for node in TREE.modules[PACKAGE].tree.body if isinstance(node, ast.If)]
+    seen = {
+        alias.asname or alias.name
+        for node in guard.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == set(celeriac._HOMES)
+
+
+def test_another_name_is_refused_as_python_does():
+    with pytest.raises(AttributeError, match="module 'celeriac' has no attribute 'celery'"):
+        _ = celeriac.celery
