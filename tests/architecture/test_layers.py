@@ -119,6 +119,7 @@ def test_the_rule_bites(rule, files, words):
 
 
 ALLOWED = [
+    (rules.upward, {"ids.py": "from celeriac import __version__", "__init__.py": ""}),
     (rules.upward, {"message.py": "from .ids import new_nonce", "ids.py": ""}),
     (rules.upward, {"app.py": "def f():\n    from .cli import main", "cli.py": ""}),
     (rules.circular, {"app.py": "from . import client", "client.py": "from . import app"}),

@@ -117,6 +117,8 @@ class SourceTree:
             return [
                 full if (full := f"{source}.{alias.name}") in self.modules else source
                 for alias in node.names
+                # The version is text in the root file and loads nothing.
+                if (source, alias.name) != (PACKAGE, "__version__")
             ]
         if isinstance(node, ast.Call) and _name(node.func) == "import_module" and node.args:
             first = node.args[0]
