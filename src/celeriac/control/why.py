@@ -1,0 +1,457 @@
+"""Why a task is where it is: from its record and what surrounds it to a sentence.
+
+Layer 4. Pure: :mod:`celeriac.control.inspect` gathers a :class:`Situation`, :func:`explain` says
+what it means, the command line prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from celeriac import states
+from celeriac.control.phrases import ago, clip, duration, iso, moment, plural
+from celeriac.exceptions import DecodeError, NotRegistered
+from celeriac.message import Header, decode
+from celeriac.outcome import ResultBody, decode_body
+from celeriac.records import Counts, JoinView, Record, WorkerView
+
+__all__ = [
+    "Explanation",
+    "Situation",
+    "explain",
+    "header_of",
+    "missing",
+    "result_of",
+    "worker_name",
+]
+
+#: A task that is due, with a free slot waiting, is normally taken within milliseconds.
+_SLOW: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A record and what surrounds it, read at one moment.
+
+    *before* is how many tasks of its queue come earlier, None where that was not counted.
+    *upstream* are the unfinished tasks whose end releases it, *join* the join it gathers.
+    """
+
+    record: Record
+    now: float
+    workers: Sequence[WorkerView] = ()
+    counts: Counts = field(default_factory=lambda: Counts({}, {}))
+    before: int | None = None
+    upstream: Sequence[Record] = ()
+    join: JoinView | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a task is where it is.
+
+    *code* is one word for programs, *reason* the sentence for people, *facts* what it rests on
+    (name, text), *advice* what to do, if anything.
+    """
+
+    id: str
+    code: str
+    reason: str
+    facts: tuple[tuple[str, str], ...] = ()
+    advice: tuple[str, ...] = ()
+    record: Record | None = None
+
+    @property
+    def state(self) -> str:
+        """The state users see, or ``UNKNOWN`` without a record."""
+        if self.record is None:
+            return "UNKNOWN"
+        return states.visible(self.record.state, self.record.retries, self.record.custom_state)
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain data with stable keys, times as ISO 8601 in UTC."""
+        data: dict[str, object] = {
+            "id": self.id,
+            "code": self.code,
+            "state": self.state,
+            "reason": self.reason,
+            "facts": dict(self.facts),
+            "advice": list(self.advice),
+        }
+        if self.record is not None:
+            data["record"] = plain_record(self.record)
+        return data
+
+
+_TIMES: Final = ("enqueued_at", "due", "expires", "leased_at", "started_at", "ended_at", "drop_at")
+_KEPT: Final = tuple(
+    "state task queue priority attempt retries crashes losses generation owner parked revoked"
+    " terminate reason cause".split()
+)
+
+
+def plain_record(record: Record) -> dict[str, object]:
+    """A record as plain data for programs; its message and result are left out."""
+    data: dict[str, object] = {"id": record.id}
+    data.update((name, getattr(record, name)) for name in _KEPT)
+    data.update((name, iso(getattr(record, name))) for name in _TIMES)
+    return data
+
+
+def header_of(record: Record) -> Header | None:
+    """The header of the record's message; None if it was left out or cannot be read."""
+    if record.wire is None:
+        return None
+    try:
+        return decode(record.wire).header
+    except DecodeError:
+        return None
+
+
+def result_of(body: bytes | None) -> ResultBody | None:
+    """The stored result; None if there is none or it cannot be read."""
+    if body is None:
+        return None
+    try:
+        return decode_body(body)
+    except msgspec.MsgspecError:
+        return None
+
+
+def worker_name(view: WorkerView) -> str:
+    """``worker HOST (pid N)``."""
+    return f"worker {view.manifest.hostname or view.owner} (pid {view.manifest.pid})"
+
+
+def missing(id: str, place: str, result_expires: float | None) -> Explanation:
+    """What can be said of an id without a record, in the store at *place*."""
+    kept = (
+        "results are kept for ever"
+        if not result_expires
+        else f"a record goes {duration(result_expires)} after its task ended (result_expires)"
+    )
+    return Explanation(
+        id,
+        "not_found",
+        f"No task {clip(id)} is known to this store: it was never sent here, or its record has "
+        "expired.",
+        (("store", place), ("kept", kept)),
+        (
+            (
+                "Compare this store with the one the sender uses: another file, another working "
+                "directory or another namespace is another store (`celeriac doctor` prints both)."
+            ),
+        ),
+    )
+
+
+def explain(situation: Situation) -> Explanation:
+    """Say why the task is in the state it is in, and what to do about it."""
+    record = situation.record
+    code, reason, advice = _EXPLAIN[record.state](situation)
+    facts = tuple(_facts(situation))
+    return Explanation(record.id, code, reason, facts, tuple(advice), record)
+
+
+_Answer = tuple[str, str, list[str]]
+
+
+# -- not yet in a worker's hands ---------------------------------------------------------------
+
+
+def _scheduled(s: Situation) -> _Answer:
+    record = s.record
+    due = record.due if record.due is not None else s.now
+    when = moment(due, s.now)
+    error = clip(record.reason) or "no reason was recorded"
+    if due <= s.now:
+        code, text, advice = _queued(s)
+        return code, f"It fell due {when}. {text}", advice
+    if record.crashes:
+        text = f"Waiting after crash {record.crashes}: {error}. It runs again {when}."
+        return "backing_off", text, _revoke_advice(record)
+    if record.losses:
+        text = f"Waiting after it was lost {plural(record.losses, 'time')}: {error}. "
+        return "backing_off", f"{text}It runs again {when}.", _revoke_advice(record)
+    if record.retries:
+        text = f"Backing off after {error}: retry {record.retries} is due {when}."
+        return "backing_off", text, _revoke_advice(record)
+    return "scheduled", f"Scheduled: it is due {when}.", _revoke_advice(record)
+
+
+def _revoke_advice(record: Record) -> list[str]:
+    return [f"To call it off: celeriac revoke {record.id}"]
+
+
+def _queued(s: Situation) -> _Answer:
+    record = s.record
+    alive = [view for view in s.workers if view.alive]
+    reading = [view for view in alive if record.queue in view.manifest.queues]
+    if record.parked or (reading and not _knowing(reading, record.task)):
+        return _unknown_name(record, alive, reading)
+    if not reading:
+        return _no_worker(record, alive)
+    knowing = _knowing(reading, record.task)
+    slots = sum(view.manifest.concurrency for view in knowing)
+    held = sum(view.held for view in knowing)
+    ahead = "" if s.before is None else f"; {plural(s.before, 'task')} of the queue come first"
+    if s.before == 1:
+        ahead = "; 1 task of the queue comes first"
+    if held >= slots:
+        text = (
+            f"Waiting for a free slot: {plural(len(knowing), 'worker')} on queue {record.queue!r} "
+            f"with {plural(slots, 'slot')} hold {plural(held, 'task')}{ahead}."
+        )
+        return "waiting_for_slot", text, _busy_advice(record, s.now)
+    text = f"Due: {worker_name(knowing[0])} reads queue {record.queue!r} and has room{ahead}."
+    return "due", text, ["It should start at once. If it does not: celeriac doctor"]
+
+
+def _knowing(views: Sequence[WorkerView], task: str) -> list[WorkerView]:
+    return [view for view in views if task in view.manifest.tasks]
+
+
+def _unknown_name(
+    record: Record, alive: Sequence[WorkerView], reading: Sequence[WorkerView]
+) -> _Answer:
+    name = clip(record.task)
+    who = reading or alive
+    if _knowing(reading, record.task):
+        text = (
+            f"Parked until a moment ago: {worker_name(_knowing(reading, record.task)[0])} knows "
+            f"task {name!r} and will take it."
+        )
+        return "due", text, ["It should start at once. If it does not: celeriac doctor"]
+    known = sorted({each for view in who for each in view.manifest.tasks})
+    near = NotRegistered(record.task, known).near()
+    hint = f" Near names: {', '.join(near)}." if near else ""
+    whose = f"none of {plural(len(who), 'worker')} alive knows it" if who else "no worker is alive"
+    text = f"Parked: no worker of queue {record.queue!r} knows a task named {name!r}; {whose}."
+    advice = [
+        (
+            f"Start a worker whose app defines {name!r}: include the module that defines it "
+            "(include=[…]), and restart workers that run older code."
+        ),
+        f"If the name is wrong, call the task off: celeriac revoke {record.id}",
+    ]
+    return "unknown_task", text + hint, advice
+
+
+def _no_worker(record: Record, alive: Sequence[WorkerView]) -> _Answer:
+    others = ""
+    if alive:
+        queues = sorted({queue for view in alive for queue in view.manifest.queues})
+        others = f" ({plural(len(alive), 'worker')} alive, on {', '.join(queues) or 'no queue'})"
+    text = f"Waiting for a worker: none alive reads queue {record.queue!r}{others}."
+    return "waiting_for_worker", text, [f"Start one: celeriac -A APP worker -Q {record.queue}"]
+
+
+def _busy_advice(record: Record, now: float) -> list[str]:
+    if now - record.enqueued_at < _SLOW:
+        return ["Nothing: it starts when its turn comes."]
+    text = (
+        "It starts when its turn comes. To have more run at once, start another worker or raise "
+        "--concurrency; `celeriac status` shows what is running."
+    )
+    return [text]
+
+
+def _waiting(s: Situation) -> _Answer:
+    if s.join is not None:
+        size = "?" if s.join.size is None else str(s.join.size)
+        text = (
+            f"Waiting in a workflow for the members of join {s.join.id}: "
+            f"{len(s.join.members)} of {size} have ended."
+        )
+        if s.join.size is None:
+            text += " Its sender has not finished sending them."
+    elif s.upstream:
+        names = ", ".join(f"{each.task}[{each.id}] ({each.state})" for each in s.upstream[:5])
+        more = f" and {len(s.upstream) - 5} more" if len(s.upstream) > 5 else ""
+        text = f"Waiting in a workflow for another task to end: {names}{more}."
+    else:
+        text = "Waiting in a workflow for another task to end."
+    return "waiting_in_workflow", text, [f"See: celeriac why {each.id}" for each in s.upstream[:3]]
+
+
+# -- in a worker's hands -----------------------------------------------------------------------
+
+
+def _held(s: Situation) -> _Answer:
+    record = s.record
+    view = next((each for each in s.workers if each.owner == record.owner), None)
+    if view is None or not view.alive:
+        return _orphan(s, view)
+    running = record.state == states.RUNNING
+    since = record.started_at if running else record.leased_at
+    when = "" if since is None else f" since {moment(since, s.now)}"
+    doing = "Running" if running else "Taken, about to run"
+    text = f"{doing} on {worker_name(view)}{when}, attempt {record.attempt}."
+    if record.revoked:
+        how = f"ended with {record.terminate}" if record.terminate else "left to end, not repeated"
+        return "revoke_pending", f"{text} It has been revoked and will be {how}.", []
+    advice = []
+    if running and since is not None and s.now - since > 600 and not _limits(record):
+        advice.append("It has no time limit; to stop it: " + _terminate(record))
+    elif running:
+        advice.append("To stop it: " + _terminate(record))
+    return ("running" if running else "received"), text, advice
+
+
+def _terminate(record: Record) -> str:
+    return f"celeriac revoke {record.id} --terminate"
+
+
+def _limits(record: Record) -> str:
+    header = header_of(record)
+    if header is None:
+        return ""
+    parts = []
+    if header.soft_time_limit:
+        parts.append(f"soft {duration(header.soft_time_limit)}")
+    if header.time_limit:
+        parts.append(f"hard {duration(header.time_limit)}")
+    return ", ".join(parts)
+
+
+def _orphan(s: Situation, view: WorkerView | None) -> _Answer:
+    if view is None:
+        who = f"its worker ({s.record.owner}) is no longer registered"
+    else:
+        who = f"{worker_name(view)} stopped beating {ago(view.beat_at, s.now)}"
+    others = [each for each in s.workers if each.alive]
+    text = f"Lost: {who} while it held this task, attempt {s.record.attempt}."
+    if others:
+        return "worker_lost", f"{text} A worker that is alive will take it back.", []
+    text += " No worker is alive to take it back."
+    return "worker_lost", text, [f"Start one: celeriac -A APP worker -Q {s.record.queue}"]
+
+
+# -- ended -------------------------------------------------------------------------------------
+
+
+def _ended(code: str, word: str) -> Callable[[Situation], _Answer]:
+    def answer(s: Situation) -> _Answer:
+        record = s.record
+        when = "" if record.ended_at is None else f" {moment(record.ended_at, s.now)}"
+        because = f": {clip(record.reason)}" if record.reason else ""
+        return code, f"{word}{when}{because}.", _ended_advice(record)
+
+    return answer
+
+
+def _ended_advice(record: Record) -> list[str]:
+    if record.cause and record.cause != record.id:
+        return [f"It ended because of another task: celeriac why {record.cause}"]
+    if record.state == states.FAILED:
+        return [
+            f"Its traceback: celeriac result {record.id} --traceback",
+            f"To run it again: celeriac dead retry {record.id}",
+        ]
+    if record.state in (states.CANCELLED, states.EXPIRED):
+        return [f"To run it after all: celeriac dead retry {record.id}"]
+    return []
+
+
+def _succeeded(s: Situation) -> _Answer:
+    record = s.record
+    when = "" if record.ended_at is None else f" {moment(record.ended_at, s.now)}"
+    took = ""
+    if record.started_at is not None and record.ended_at is not None:
+        took = f" after {duration(record.ended_at - record.started_at)}"
+    return "succeeded", f"Succeeded{when}{took}; result {_summary(record)}.", []
+
+
+def _summary(record: Record) -> str:
+    body = result_of(record.body)
+    if body is None or body.value is None:
+        return "not kept"
+    if body.serializer == "json":
+        return clip(body.value.decode("utf-8", "replace"))
+    if body.serializer == "msgpack":
+        try:
+            return clip(repr(msgspec.msgpack.decode(body.value)))
+        except msgspec.MsgspecError:
+            return f"of {plural(len(body.value), 'byte')} that cannot be read"
+    return f"of {plural(len(body.value), 'byte')} ({body.serializer})"
+
+
+def _dead(s: Situation) -> _Answer:
+    record = s.record
+    when = "" if record.ended_at is None else f" {moment(record.ended_at, s.now)}"
+    deaths = []
+    if record.crashes:
+        deaths.append(f"it ended the process that ran it {plural(record.crashes, 'time')}")
+    if record.losses:
+        deaths.append(f"it was lost with its whole worker {plural(record.losses, 'time')}")
+    because = " and ".join(deaths) or "it was put aside"
+    text = f"Dead: {because}; put aside{when}. Last: {clip(record.reason) or 'not recorded'}."
+    return (
+        "dead",
+        text,
+        [
+            f"Its last stack: celeriac dead show {record.id}",
+            f"Once the cause is mended: celeriac dead retry {record.id}",
+            f"To throw it away: celeriac dead discard {record.id}",
+        ],
+    )
+
+
+_EXPLAIN: Final[dict[str, Callable[[Situation], _Answer]]] = {
+    states.WAITING: _waiting,
+    states.SCHEDULED: _scheduled,
+    states.QUEUED: _queued,
+    states.LEASED: _held,
+    states.RUNNING: _held,
+    states.SUCCEEDED: _succeeded,
+    states.FAILED: _ended("failed", "Failed"),
+    states.CANCELLED: _ended("revoked", "Revoked"),
+    states.EXPIRED: _ended("expired", "Expired before it began"),
+    states.SKIPPED: _ended("ignored", "Ended without a result, on purpose"),
+    states.REFUSED: _ended("rejected", "Rejected by the task itself"),
+    states.DEAD: _dead,
+}
+
+
+# -- facts -------------------------------------------------------------------------------------
+
+
+def _facts(s: Situation) -> list[tuple[str, str]]:
+    record, now = s.record, s.now
+    facts = [
+        ("task", clip(record.task)),
+        ("state", f"{states.visible(record.state, record.retries)} ({record.state})"),
+        ("queue", f"{record.queue}, priority {record.priority}"),
+        ("sent", moment(record.enqueued_at, now)),
+    ]
+    for name, then in (("due", record.due), ("expires", record.expires)):
+        if then is not None and record.state not in states.TERMINAL:
+            facts.append((name, moment(then, now)))
+    for name, then in (("started", record.started_at), ("ended", record.ended_at)):
+        if then is not None:
+            facts.append((name, moment(then, now)))
+    counters = [f"attempt {record.attempt}"] if record.attempt else []
+    for noun, count in (
+        ("retry", record.retries),
+        ("crash", record.crashes),
+        ("loss", record.losses),
+    ):
+        if count:
+            counters.append(plural(count, noun, {"retry": "retries"}.get(noun, f"{noun}es")))
+    if record.generation:
+        counters.append(f"reopened {plural(record.generation, 'time')}")
+    if counters:
+        facts.append(("counted", ", ".join(counters)))
+    if limits := _limits(record):
+        facts.append(("limits", limits))
+    if record.reason:
+        facts.append(("reason", clip(record.reason, 500)))
+    if record.cause:
+        facts.append(("caused by", record.cause))
+    if record.drop_at is not None:
+        facts.append(("kept until", moment(record.drop_at, now)))
+    return facts
