@@ -1,0 +1,346 @@
+"""Is this a value the setting can have? One judge per kind, for values and for text.
+
+Each judge returns the value as it is kept (durations as float seconds, sequences as tuples) or
+raises `ValueError` with what was expected. Nothing here knows of layers or of other settings.
+
+Layer L1. Read it through `celeriac.conf`.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, TypeGuard
+
+from msgspec import DecodeError, json
+
+from celeriac.exceptions import ImproperlyConfigured
+from celeriac.ids import valid_id
+
+from .record import Kind, Setting
+
+__all__ = ["judge", "near", "parse", "retry_waits", "shown"]
+
+_TEXT_SHOWN = 80
+
+_MEDIA_TYPES = {
+    "application/json": "json",
+    "application/x-msgpack": "msgpack",
+    "application/msgpack": "msgpack",
+    "application/x-python-serialize": "pickle",
+    "application/x-yaml": "yaml",
+}
+
+_SEVERAL = re.compile(r";\s*\w+:")
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+
+
+class _UnexpectedError(ValueError):
+    """The value is not what the setting expects. `more` is said after what it expects."""
+
+    def __init__(self, setting: Setting, more: str = "") -> None:
+        super().__init__(_expected(setting) + more)
+
+
+def near(word: str, known: Sequence[str], likeness: float = 0.7) -> str:
+    """Return `; did you mean X?` for the nearest of `known`, or nothing.
+
+    `likeness` is how near it must be, from 0 to 1 (the same).
+    """
+    found = get_close_matches(word, known, n=1, cutoff=likeness)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def shown(setting: Setting, value: object) -> str:
+    """Return `value` as people may see it: secrets hidden, passwords in URLs masked, cut."""
+    if setting.secret and value is not None:
+        return "(hidden)"
+    text = repr(value if not isinstance(value, MappingProxyType) else dict(value))
+    if setting.kind == "url":
+        # Greedy to the last @: a password may hold an unquoted / or @, and must not slip through.
+        text = re.sub(r"(://[^:@/]*):.*@", r"\1:***@", text, flags=re.DOTALL)
+        text = re.sub(r"((?:password|secret|token)=)[^&'\"]*", r"\1***", text, flags=re.IGNORECASE)
+    return text if len(text) <= _TEXT_SHOWN else f"{text[:_TEXT_SHOWN]}…"
+
+
+# -- values ------------------------------------------------------------------------------------
+
+
+def judge(setting: Setting, value: object) -> Any:
+    """Return `value` as it is kept, or raise `ValueError` saying what is expected instead."""
+    if value is None and setting.none:
+        return None
+    return _JUDGES[setting.kind](setting, value)
+
+
+def _bool(setting: Setting, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _UnexpectedError(setting)
+    return value
+
+
+def _integer(setting: Setting, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not _in_range(setting, value):
+        raise _UnexpectedError(setting)
+    return value
+
+
+def _fraction(setting: Setting, value: object) -> float:
+    if not _is_number(value) or not 0 < value <= 1:
+        raise _UnexpectedError(setting)
+    return float(value)
+
+
+def _seconds(setting: Setting, value: object) -> float | None:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if not _is_number(value) or not _in_range(setting, value):
+        raise _UnexpectedError(setting)
+    # Only result_expires has both a None and a zero, and Celery takes one for the other.
+    return float(value) if value or not setting.none else None
+
+
+def _name(setting: Setting, value: object) -> str:
+    empty_allowed = setting.default == ""
+    if not isinstance(value, str) or not (valid_id(value) or (empty_allowed and not value)):
+        raise _UnexpectedError(setting)
+    return value
+
+
+def _module_names(setting: Setting, value: object) -> tuple[str, ...]:
+    names = _texts(setting, value)
+    wrong = [each for each in names if not all(part.isidentifier() for part in each.split("."))]
+    if wrong:
+        raise _UnexpectedError(setting, f"; {wrong[0]!r} is none")
+    return names
+
+
+def _choice(setting: Setting, value: object) -> str:
+    if not isinstance(value, str):
+        raise _UnexpectedError(setting)
+    word = _MEDIA_TYPES.get(value, value)
+    if word in setting.later:
+        raise ValueError(f"{word!r} is not in this version; {_expected(setting)}")
+    if word not in setting.choices:
+        raise _UnexpectedError(setting, near(word, setting.choices))
+    return word
+
+
+def _choices(setting: Setting, value: object) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(_choice(setting, each) for each in _texts(setting, value)))
+    if not words:
+        raise _UnexpectedError(setting, "; an empty list would refuse everything")
+    return words
+
+
+def _url(setting: Setting, value: object) -> str:
+    if isinstance(value, list | tuple) or (isinstance(value, str) and _SEVERAL.search(value)):
+        raise ValueError("more than one URL (fail-over) is not in this version; give one")
+    if not isinstance(value, str) or not value.strip():
+        raise _UnexpectedError(setting)
+    return value
+
+
+def _timezone(setting: Setting, value: object) -> str:
+    if value is None:  # Celery's default, which means UTC
+        return "UTC"
+    key = getattr(value, "key", value)  # a ZoneInfo tells its name so
+    if not isinstance(key, str):
+        raise _UnexpectedError(setting)
+    if key != "UTC":
+        from zoneinfo import ZoneInfo
+
+        try:
+            ZoneInfo(key)
+        except (LookupError, ValueError, OSError):
+            raise _UnexpectedError(setting, "; this machine knows no such zone") from None
+    return key
+
+
+def _log_format(setting: Setting, value: object) -> str:
+    if not isinstance(value, str):
+        raise _UnexpectedError(setting)
+    from logging import PercentStyle
+
+    try:
+        PercentStyle(value).validate()
+    except ValueError:
+        raise _UnexpectedError(setting) from None
+    return value
+
+
+def _key(setting: Setting, value: object) -> str | Mapping[str, str]:
+    keys = list(value.values()) if isinstance(value, Mapping) else [value]
+    if not all(isinstance(each, str) for each in keys):
+        raise _UnexpectedError(setting)
+    from celeriac.signing import Signer
+
+    try:
+        Signer.from_setting(value, "check")  # type: ignore[arg-type]  # it judges the shape itself
+    except ImproperlyConfigured as error:
+        raise ValueError(str(error)) from None
+    return value if isinstance(value, str) else MappingProxyType(dict(value))  # type: ignore[call-overload]
+
+
+def _retry_policy(setting: Setting, value: object) -> Mapping[str, float | None]:
+    if not isinstance(value, Mapping):
+        raise _UnexpectedError(setting)
+    known: Mapping[str, float | None] = setting.default
+    kept = dict(known)
+    for key, each in value.items():
+        if key not in known:
+            hint = near(str(key), [*known])
+            raise _UnexpectedError(setting, f"; there is no key {key!r}{hint}")
+        if key == "max_retries":
+            if each is not None and (type(each) is not int or each < 0):
+                raise ValueError("max_retries must be a whole number of at least 0, or None")
+            kept[key] = each
+        elif not _is_number(each) or each < 0:
+            raise ValueError(f"{key} must be a number of seconds of at least 0")
+        else:
+            kept[key] = float(each)
+    return MappingProxyType(kept)
+
+
+def retry_waits(policy: Mapping[str, Any], enough: float) -> float:
+    """Return how long all waits of a retry policy take together, in seconds.
+
+    A policy that has no end takes no time: it goes on until its caller's budget is used up.
+    Counting stops once the sum is over `enough`.
+    """
+    if policy["max_retries"] is None:
+        return 0.0
+    wait, total = policy["interval_start"], 0.0
+    for _ in range(policy["max_retries"]):
+        total += min(wait, policy["interval_max"])
+        if total > enough or (total == 0.0 and not policy["interval_step"]):
+            break
+        wait += policy["interval_step"]
+    return total
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _in_range(setting: Setting, value: float) -> bool:
+    above = setting.least is None or value >= setting.least
+    return above and (setting.most is None or value <= setting.most)
+
+
+def _texts(setting: Setting, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=str)  # a set has no order, and settings are shown and compared
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise _UnexpectedError(setting)
+    return tuple(value)
+
+
+_JUDGES: dict[Kind, Callable[[Setting, object], Any]] = {
+    "bool": _bool,
+    "choice": _choice,
+    "choices": _choices,
+    "fraction": _fraction,
+    "integer": _integer,
+    "key": _key,
+    "log format": _log_format,
+    "module names": _module_names,
+    "name": _name,
+    "retry policy": _retry_policy,
+    "seconds": _seconds,
+    "timezone": _timezone,
+    "url": _url,
+}
+
+
+# -- text, from the environment ----------------------------------------------------------------
+
+
+def parse(setting: Setting, text: str) -> Any:
+    """Return the value that `text` names, judged, or raise `ValueError` with what is expected.
+
+    Lists are separated by commas, mappings are JSON, and ``none`` is None where None is allowed;
+    except for secrets, where every text is a secret.
+    """
+    if not text and setting.default != "":
+        raise ValueError(f"it is empty; {_expected(setting)}, or remove the variable")
+    if setting.none and not setting.secret and text.lower() in {"none", "null"}:
+        return None
+    return judge(setting, _read(setting, text))
+
+
+def _read(setting: Setting, text: str) -> object:
+    try:
+        match setting.kind:
+            case "bool":
+                return _read_bool(text)
+            case "integer":
+                return int(text)
+            case "seconds" | "fraction":
+                return float(text)
+            case "module names" | "choices":
+                return [part.strip() for part in text.split(",") if part.strip()]
+            case "retry policy":
+                return json.decode(text)
+            case "key" if text.startswith("{"):
+                return json.decode(text)
+            case _:
+                return text
+    except (ValueError, DecodeError):
+        # From None: the text of a decoding error may quote a secret.
+        raise _UnexpectedError(setting) from None
+
+
+def _read_bool(text: str) -> bool:
+    word = text.lower()
+    if word not in _TRUE + _FALSE:
+        raise ValueError(text)
+    return word in _TRUE
+
+
+# -- words -------------------------------------------------------------------------------------
+
+
+def _expected(setting: Setting) -> str:
+    match setting.kind:
+        case "bool":
+            what = "True or False"
+        case "integer":
+            what = f"a whole number{f' of {setting.unit}' if setting.unit else ''}{_range(setting)}"
+        case "seconds":
+            what = f"a number of seconds or a timedelta{_range(setting)}"
+        case "fraction":
+            what = "a fraction, above 0 and at most 1"
+        case "choice":
+            what = _either(setting.choices)
+        case "choices":
+            what = f"a list of {_either(setting.choices)}"
+        case _:
+            what = _WANTED[setting.kind]
+    return f"expected {what}{f', or None: {setting.none}' if setting.none else ''}"
+
+
+_WANTED: dict[Kind, str] = {
+    "key": "a secret as text, or a mapping of key ids to secrets",
+    "log format": "a format for logging, with fields such as '%(message)s'",
+    "module names": "a list of module names such as ['shop.tasks']",
+    "name": "1 to 128 letters, digits or _ . : @ / - with a letter or digit first",
+    "retry policy": "a mapping with max_retries, interval_start, interval_step or interval_max",
+    "timezone": "the name of a time zone such as 'Europe/Berlin'",
+    "url": "the URL of a store, as text",
+}
+
+
+def _range(setting: Setting) -> str:
+    least = "" if setting.least is None else f", at least {setting.least:g}"
+    return least if setting.most is None else f"{least} and at most {setting.most:g}"
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(map(repr, words))
