@@ -115,12 +115,8 @@ class Settings(Mapping[str, Any]):
     # -- reading -------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        try:
-            return self._values[name]
-        except KeyError:
-            raise AttributeError(_refusal(name)) from None
+        # Values are in the instance's dictionary, so only what is unknown comes here.
+        raise AttributeError(name if name.startswith("_") else _refusal(name))
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -217,6 +213,7 @@ class Settings(Mapping[str, Any]):
         for layer in _LAYERS:
             values |= layers[layer]
         self._layers, self._values = layers, values
+        vars(self).update(values)  # sending reads several, and __getattr__ would take 2 µs each
 
     # -- together ------------------------------------------------------------------------------
 
