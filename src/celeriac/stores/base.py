@@ -23,6 +23,7 @@ from random import SystemRandom
 from typing import Protocol
 
 from celeriac.clock import SYSTEM, Clock
+from celeriac.conf import Settings
 from celeriac.message import Message
 from celeriac.records import (
     Beat,
@@ -68,9 +69,32 @@ class Options:
     #: Total budget of one call before it raises OperationalError.
     timeout: float = 5.0
     durability: str = "full"
+    #: Keep each result in an outbox, too, for a relay to another store (protocol section 7).
+    mirror: bool = False
     clock: Clock = field(default=SYSTEM)
     #: Where jitter comes from: numbers from 0 up to 1. Tests hand in a constant.
     random: Callable[[], float] = field(default=SystemRandom().random)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Options:
+        """The options that an application's settings ask for."""
+        return cls(
+            namespace=settings.namespace,
+            keyprefix=settings.global_keyprefix,
+            lease=settings.lease,
+            reap_interval=settings.reap_interval,
+            join_seal_timeout=settings.join_seal_timeout,
+            max_losses=settings.max_losses,
+            loss_delay=settings.loss_delay,
+            result_expires=settings.result_expires,
+            tombstone_expires=settings.tombstone_expires,
+            revoke_expires=settings.revoke_expires,
+            dead_expires=settings.dead_expires,
+            dead_limit=settings.dead_limit,
+            result_max=settings.result_max,
+            timeout=settings.publish_timeout,
+            durability=settings.sqlite_durability,
+        )
 
 
 @dataclass(frozen=True)
@@ -172,7 +196,8 @@ class Queue(Protocol):
     def revoke(self, ids: Sequence[str], terminate: str | None = None) -> dict[str, RevokeEffect]:
         """Revoke durably. What is not held ends now; what is held is told to its owner and is
         checked at lease, retry, requeue, reap and release; without *terminate* a running task's
-        outcome stands. An unknown id leaves a tombstone the later enqueue meets. Repeatable."""
+        outcome stands. An unknown id leaves a tombstone the later enqueue meets. Repeatable:
+        what is revoked already reads REVOKED again."""
 
     def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
         """Extend the owner's lease, note starts; learn of revokes and of the *held* ids that

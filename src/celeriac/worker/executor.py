@@ -70,7 +70,8 @@ class Executor:
         crashpoint("executor.received")
         started = time.monotonic()
         if not self._slots.begin(self._index, key, started):
-            return  # taken back by the supervisor before it began
+            self.sock.sendall(frames.encode(frames.Skipped(key)))
+            return
         self._key = key
         outcome: Outcome = self._runner.run(delivery)
         if os.getpid() != self._pid:

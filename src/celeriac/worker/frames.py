@@ -63,6 +63,12 @@ class Update(msgspec.Struct, frozen=True, array_like=True, tag=6):
     meta: bytes | None
 
 
+class Skipped(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """Executor → supervisor: *key* was held back and did not begin."""
+
+    key: int
+
+
 class Fork(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """Supervisor → zygote: make a process of *role* with *slot*; its socket and crash file come
     along as file descriptors."""
@@ -92,7 +98,7 @@ class Broken(msgspec.Struct, frozen=True, array_like=True, tag=10):
     text: str
 
 
-Frame = Run | Stop | Hook | Ready | Done | Update | Fork | Forked | Loaded | Broken
+Frame = Run | Stop | Hook | Ready | Done | Update | Skipped | Fork | Forked | Loaded | Broken
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Frame).decode
@@ -164,6 +170,7 @@ __all__ = [
     "Loaded",
     "Ready",
     "Run",
+    "Skipped",
     "Stop",
     "Update",
     "encode",

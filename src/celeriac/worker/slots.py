@@ -52,9 +52,13 @@ class Slots:
     def begin(self, index: int, key: int, now: float) -> bool:
         """Executor: publish that *key* begins. False: it is held back, do not run it."""
         offset = index * _SIZE
+        before = _RUN.unpack_from(self._map, offset)
         _RUN.pack_into(self._map, offset, key, now)
         low, high = _HOLD.unpack_from(self._map, offset + _HOLD_OFFSET)
-        return not low <= key < high
+        if low <= key < high:
+            _RUN.pack_into(self._map, offset, *before)
+            return False
+        return True
 
     def running(self, index: int) -> tuple[int, float]:
         """Supervisor: the key begun last and when. Whether it still runs, only its outcome tells."""

@@ -1,0 +1,432 @@
+"""The desk between executors and store threads: what is held, what is to be committed, what is wanted.
+
+Layer 5. Decisions and bookkeeping under one lock; no IO but the frames it hands to ``send``. The
+supervisor's main thread reports what executors said, the store threads take batches and bring
+deliveries; whoever brings something places it at once, so an idle executor is fed by the thread
+that leased its task.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from celeriac import states
+from celeriac.crashpoints import crashpoint
+from celeriac.exceptions import CeleryError
+from celeriac.message import Header, decode
+from celeriac.outcome import Outcome
+from celeriac.records import (
+    Commit,
+    Delivery,
+    Exchanged,
+    Fence,
+    TaskFacts,
+    Verdict,
+    Want,
+)
+from celeriac.signing import Signer
+from celeriac.worker.incarnation import Incarnation
+
+logger = logging.getLogger("celeriac.worker")
+received_logger = logging.getLogger("celeriac.worker.strategy")
+
+#: An executor is sent ahead at most this much measured work, and this many deliveries.
+AHEAD_SECONDS: Final = 0.008
+AHEAD_MAX: Final = 256
+#: A task whose measured mean is above this never goes ahead.
+BRIEF_SECONDS: Final = 0.002
+#: Weight of the newest run in a task's measured mean.
+_WEIGHT: Final = 0.1
+BATCH: Final = 256
+
+
+@dataclass(slots=True)
+class Held:
+    """A delivery in this worker's hands."""
+
+    delivery: Delivery
+    name: str
+    facts: TaskFacts
+    hard: float | None
+    #: The store has been told that it began.
+    reported: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """It killed an executor before: it runs alone in a fresh process."""
+        return self.delivery.crashes > 0
+
+    @property
+    def careful(self) -> bool:
+        return self.delivery.crashes > 0 or self.delivery.losses > 0 or not self.facts.late
+
+
+@dataclass(slots=True)
+class Hand:
+    """What one executor holds. ``depth`` is how many deliveries it may hold just now."""
+
+    index: int
+    send: Callable[[int, list[Delivery]], None]
+    held: dict[int, Held] = field(default_factory=dict)
+    next_key: int = 1
+    ran: int = 0
+    ready: bool = False
+    #: It runs something long (or is about to be ended): nothing is sent behind it.
+    closed: bool = False
+    #: How many more runs before it is recycled; None for no limit.
+    left: int | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self.ready and not self.closed and not self.held and self.left != 0
+
+    def room(self, depth: int) -> int:
+        """How many more deliveries it may hold at *depth*."""
+        if not self.ready or self.closed:
+            return 0
+        if self.left is not None:
+            depth = min(depth, self.left)
+        if any(item.alone for item in self.held.values()):
+            return 0
+        return max(0, depth - len(self.held))
+
+
+#: (fence, state, metadata) of an ``update_state``; only the newest of a task counts.
+Update = tuple[Fence, str, bytes | None]
+
+
+@dataclass(slots=True)
+class Batch:
+    """One exchange's worth."""
+
+    owner: str
+    commits: list[Commit]
+    started: list[Fence]
+    want: Want
+    updates: list[Update]
+
+
+class Dispatch:
+    """See the module's docstring. Methods are safe from any thread unless they say otherwise."""
+
+    def __init__(
+        self,
+        incarnation: Incarnation,
+        tasks: dict[str, TaskFacts],
+        signer: Signer | None,
+        wake: Callable[[], None],
+    ) -> None:
+        self.changed = threading.Condition(threading.Lock())
+        self.incarnation = incarnation
+        self.hands: dict[int, Hand] = {}
+        self.backlog: deque[Held] = deque()
+        #: Deliveries to give back to the store; the supervisor collects them.
+        self.closing = False
+        #: True while the store is believed to hold work for us.
+        self.look = True
+        #: Executors to be replaced so that an isolated task gets a fresh process; the main thread
+        #: takes them.
+        self.outworn: list[Hand] = []
+        self._fresh_coming = False
+        self._tasks = tasks
+        self._signer = signer
+        self.wake = wake
+        self._updates: dict[str, Update] = {}
+        self._commits: list[Commit] = []
+        self._started: list[Fence] = []
+        self._means: dict[str, float] = {}
+        self._brief: frozenset[str] = frozenset()
+        self._pace = BRIEF_SECONDS
+        self._flight_free = 0
+        self._flight_ahead = 0
+        self._flights = 0
+
+    # --- store threads ------------------------------------------------------------------------
+    def take(self) -> Batch:
+        """Take what there is to exchange; the caller holds ``changed``."""
+        commits, self._commits = self._commits[:BATCH], self._commits[BATCH:]
+        started, self._started = self._started[:BATCH], self._started[BATCH:]
+        want = self.want()
+        self._flight_free += want.free
+        self._flight_ahead += want.ahead
+        self._flights += 1
+        updates, self._updates = list(self._updates.values()), {}
+        return Batch(self.incarnation.owner, commits, started, want, updates)
+
+    def settle(self, batch: Batch, reply: Exchanged) -> None:
+        """Take in the answer to *batch*: log refusals, place deliveries."""
+        arrived = [held for held in map(self._admit, reply.deliveries) if held is not None]
+        if reply.deliveries:
+            crashpoint("delivery.received")
+        for commit, verdict in zip(batch.commits, reply.verdicts, strict=True):
+            if verdict is Verdict.FENCED:
+                logger.warning(
+                    "Task %s: another attempt owns it now; outcome %r of attempt %d was refused",
+                    commit.fence.id, commit.outcome.state, commit.fence.attempt,
+                )  # fmt: skip
+        with self.changed:
+            self._flight_free -= batch.want.free
+            self._flight_ahead -= batch.want.ahead
+            self._flights -= 1
+            if batch.owner != self.incarnation.owner:
+                arrived = []  # leased by an incarnation that is gone; the reaper has them
+            self.backlog.extend(arrived)
+            wanted = batch.want.free + batch.want.ahead
+            self.look = reply.more or bool(wanted and len(reply.deliveries) >= wanted)
+            self._place()
+            self.changed.notify_all()
+        if reply.lost and batch.owner == self.incarnation.owner:
+            self.incarnation.lose()
+            self.wake()
+
+    def has_work(self) -> bool:
+        """Is there a reason for an exchange? The caller holds ``changed``."""
+        if self._commits or self._started or self._updates:
+            return True
+        if not self.look:
+            return False
+        want = self.want()
+        return bool(want.free or want.ahead)
+
+    def may_wait(self) -> bool:
+        """Should the bell be listened to? The caller holds ``changed``."""
+        if self.look or self.closing:
+            return False
+        want = self.want()
+        return bool(want.free or want.ahead)
+
+    def want(self) -> Want:
+        """How much may be leased now. The caller holds ``changed``."""
+        if self.closing or not self.incarnation.trusted:
+            return Want()
+        depth = self._depth()
+        idle = room = 0
+        for hand in self.hands.values():
+            room += hand.room(depth)
+            idle += hand.idle
+        free = max(0, idle - len(self.backlog) - self._flight_free)
+        ahead = room - len(self.backlog) - self._flight_free - self._flight_ahead - free
+        return Want(free, min(max(0, ahead), BATCH), self._brief)
+
+    def _depth(self) -> int:
+        if not self._brief:
+            return 1
+        return max(1, min(AHEAD_MAX, int(AHEAD_SECONDS / max(self._pace, 1e-6))))
+
+    def _admit(self, delivery: Delivery) -> Held | None:
+        """Read the header and verify it; what cannot be trusted is ended here, never run."""
+        try:
+            message = decode(delivery.wire)
+            if self._signer is not None:
+                self._signer.verify(
+                    "message", message.block, message.payload, message.key_id, message.signature
+                )
+        except CeleryError as error:
+            reason = f"{type(error).__name__}: {error}"
+            logger.error("Task %s refused, it will not run: %s", delivery.id, reason)
+            self.commit(delivery.fence, Outcome(states.FAILED, reason=reason))
+            return None
+        header = message.header
+        facts = self._tasks.get(header.task, _UNKNOWN)
+        received_logger.info("Task %s[%s] received", header.task, delivery.id)
+        return Held(delivery, header.task, facts, _hard_limit(header, facts))
+
+    # --- placing ------------------------------------------------------------------------------
+    def place(self) -> None:
+        """Give waiting deliveries to executors that have room."""
+        with self.changed:
+            self._place()
+            self.changed.notify_all()
+
+    def _place(self) -> None:
+        if not self.backlog or self.closing or not self.incarnation.trusted:
+            return
+        depth = self._depth()
+        given: dict[int, list[Held]] = {}
+        kept: deque[Held] = deque()
+        for held in self.backlog:
+            hand = self._choose(held, depth)
+            if hand is None:
+                kept.append(held)
+                continue
+            key = hand.next_key
+            hand.next_key += 1
+            hand.held[key] = held
+            given.setdefault(hand.index, []).append(held)
+        self.backlog = kept
+        for index, items in given.items():
+            hand = self.hands[index]
+            hand.send(hand.next_key - len(items), [held.delivery for held in items])
+        if given:
+            crashpoint("delivery.sent")
+
+    def _choose(self, held: Held, depth: int) -> Hand | None:
+        if held.alone:
+            for hand in self.hands.values():
+                if hand.idle and hand.ran == 0:
+                    return hand
+            self._ask_for_fresh()
+            return None
+        best: Hand | None = None
+        for hand in self.hands.values():
+            if hand.idle:
+                return hand
+            if held.careful or held.name not in self._brief or not hand.room(depth):
+                continue
+            if best is None or len(hand.held) < len(best.held):
+                best = hand
+        return best
+
+    def _ask_for_fresh(self) -> None:
+        """An isolated task needs a process nobody has used: have the least laden one replaced."""
+        candidates = [hand for hand in self.hands.values() if hand.ready and not hand.closed]
+        if self._fresh_coming or not candidates:
+            return
+        self._fresh_coming = True
+        hand = min(candidates, key=lambda hand: len(hand.held))
+        hand.closed = True
+        self.outworn.append(hand)
+        self.wake()
+
+    # --- the main thread ----------------------------------------------------------------------
+    def join(self, hand: Hand) -> None:
+        """A new executor is ready."""
+        with self.changed:
+            hand.ready = True
+            self.hands[hand.index] = hand
+            self._fresh_coming = False
+            self._place()
+            self.changed.notify_all()
+
+    def done(self, hand: Hand, results: Iterable[tuple[int, Outcome, float]]) -> None:
+        """Executors reported outcomes: queue the commits, learn durations, refill."""
+        crashpoint("outcome.received")
+        with self.changed:
+            for key, outcome, runtime in results:
+                held = hand.held.pop(key, None)
+                if held is None:
+                    continue  # taken back before; its fence would be refused anyway
+                hand.ran += 1
+                if hand.left is not None:
+                    hand.left -= 1
+                self._commits.append(Commit(held.delivery.fence, outcome))
+                self._measure(held.name, runtime)
+            self._place()
+            self.changed.notify_all()
+
+    def _measure(self, name: str, runtime: float) -> None:
+        mean = self._means.get(name)
+        mean = runtime if mean is None else mean + _WEIGHT * (runtime - mean)
+        self._means[name] = mean
+        brief = mean <= BRIEF_SECONDS and self._tasks.get(name, _UNKNOWN).late
+        if brief:
+            self._pace += _WEIGHT * (runtime - self._pace)
+        if brief != (name in self._brief):
+            self._brief = self._brief | {name} if brief else self._brief - {name}
+
+    def commit(self, fence: Fence, outcome: Outcome) -> None:
+        """Queue an outcome the supervisor itself decided."""
+        with self.changed:
+            self._commits.append(Commit(fence, outcome))
+            self.changed.notify_all()
+
+    def skipped(self, hand: Hand, key: int) -> None:
+        """An executor did not begin *key* because it was held back."""
+        with self.changed:
+            held = hand.held.pop(key, None)
+        if held is not None:
+            self.requeue([held])
+
+    def note_update(self, fence: Fence, state: str, meta: bytes | None) -> None:
+        """Queue an ``update_state``; a newer one of the same task replaces an older."""
+        with self.changed:
+            self._updates[fence.id] = (fence, state, meta)
+            self.changed.notify_all()
+
+    def began(self, hand: Hand, key: int) -> None:
+        """A run has lasted long enough to tell the store that it began."""
+        with self.changed:
+            held = hand.held.get(key)
+            if held is not None and not held.reported:
+                held.reported = True
+                self._started.append(held.delivery.fence)
+                self.changed.notify_all()
+
+    def take_back(self, hand: Hand, above: int) -> list[Held]:
+        """Remove and return what *hand* holds behind key *above*; it must be held back there."""
+        with self.changed:
+            keys = [key for key in hand.held if key > above]
+            return [hand.held.pop(key) for key in keys]
+
+    def requeue(self, items: Iterable[Held]) -> None:
+        """Put deliveries that are still ours first in line again; those of an earlier incarnation
+        belong to others by now."""
+        with self.changed:
+            ours = [held for held in items if self.owns(held)]
+            self.backlog.extendleft(reversed(ours))
+            self._place()
+            self.changed.notify_all()
+
+    def owns(self, held: Held) -> bool:
+        """Was it leased by the present incarnation?"""
+        return held.delivery.nonce.startswith(self.incarnation.owner + ".")
+
+    def withdraw(self, fence: Fence) -> bool:
+        """Take one delivery out of the line; False if it does not stand there."""
+        with self.changed:
+            for held in self.backlog:
+                if held.delivery.fence == fence:
+                    self.backlog.remove(held)
+                    return True
+        return False
+
+    def drain_backlog(self) -> list[Held]:
+        """Remove and return everything that waits for an executor."""
+        with self.changed:
+            items = list(self.backlog)
+            self.backlog.clear()
+            return items
+
+    def remove(self, hand: Hand) -> dict[int, Held]:
+        """Forget an executor; returns what it held."""
+        with self.changed:
+            self.hands.pop(hand.index, None)
+            hand.ready = False
+            held, hand.held = hand.held, {}
+            return held
+
+    def close(self) -> None:
+        """Lease nothing more."""
+        with self.changed:
+            self.closing = True
+            self.changed.notify_all()
+
+    @property
+    def flushed(self) -> bool:
+        """Nothing waits for a commit and no exchange is under way."""
+        with self.changed:
+            return not (self._commits or self._started or self._updates or self._flights)
+
+    def drop_all(self) -> None:
+        """The incarnation is lost: what waits is not ours any more. Commits stay; the store judges
+        them by their fences."""
+        with self.changed:
+            self.backlog.clear()
+            self._started.clear()
+            self.look = True
+            self.changed.notify_all()
+
+
+_UNKNOWN: Final = TaskFacts()
+
+
+def _hard_limit(header: Header, facts: TaskFacts) -> float | None:
+    return header.time_limit if header.time_limit is not None else facts.time_limit
+
+
+__all__ = ["Batch", "Dispatch", "Hand", "Held"]

@@ -1,0 +1,4 @@
+"""Background duties of the supervisor: one file each.
+
+Layer 5.
+"""

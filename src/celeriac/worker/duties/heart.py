@@ -1,0 +1,124 @@
+"""The heart: keeps the lease alive, hears of revokes, buries dead neighbours.
+
+Layer 5. One thread with a store connection of its own, so that nothing slow delays a beat.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from celeriac.backoff import jittered
+from celeriac.exceptions import OperationalError
+from celeriac.records import Beat, Fence, Manifest, Reaped
+from celeriac.stores.base import Store
+from celeriac.worker.duties.hostlock import HostLock
+from celeriac.worker.incarnation import Incarnation
+
+logger = logging.getLogger("celeriac.worker")
+
+#: How often host-mates' lock files are tried.
+PROBE_SECONDS = 0.5
+
+
+class Heart:
+    """Beats every *interval* seconds (± 10 %) until stopped."""
+
+    def __init__(
+        self,
+        store: Store,
+        incarnation: Incarnation,
+        lock: HostLock | None,
+        interval: float,
+        on_beat: Callable[[Beat], None],
+        failed: Callable[[BaseException], None],
+        started: Callable[[], Sequence[Fence]] = tuple,
+    ) -> None:
+        self._store = store
+        self._incarnation = incarnation
+        self._lock = lock
+        self._interval = interval
+        self._on_beat = on_beat
+        self._failed = failed
+        self._started = started
+        self._stopping = threading.Event()
+        self._outage = False
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        self._stopping.set()
+        self._thread.join(timeout)
+
+    def register(self, manifest: Manifest) -> None:
+        """Register the present incarnation: lock file first, so that nobody sees an owner without
+        one."""
+        if self._lock is not None:
+            self._lock.hold(self._incarnation.owner)
+        requested_at = time.monotonic()
+        self._store.queue.register(self._incarnation.owner, manifest)
+        self._incarnation.extended(requested_at)
+
+    def _run(self) -> None:
+        try:
+            due = time.monotonic() + jittered(self._interval, 0.1)
+            while not self._stopping.wait(min(PROBE_SECONDS, max(0.0, due - time.monotonic()))):
+                self._probe()
+                if time.monotonic() >= due:
+                    alive = self._beat()
+                    # While the store is out, try every second: the lease may still be saved.
+                    pause = self._interval if alive else min(1.0, self._interval)
+                    due = time.monotonic() + jittered(pause, 0.1)
+        except BaseException as error:
+            self._failed(error)
+
+    def _beat(self) -> bool:
+        owner, requested_at = self._incarnation.owner, time.monotonic()
+        try:
+            beat = self._store.queue.beat(owner, self._started())
+        except OperationalError as error:
+            if not self._outage:
+                self._outage = True
+                logger.error("No heartbeat: %s", error)
+            return False
+        if self._outage:
+            self._outage = False
+            logger.warning("Heartbeats reach the store again")
+        if owner == self._incarnation.owner:
+            if beat.lost:
+                self._incarnation.lose()
+            else:
+                self._incarnation.extended(requested_at)
+        self._on_beat(beat)
+        return True
+
+    def _probe(self) -> None:
+        if self._lock is None:
+            return
+        dead = self._lock.dead_mates()
+        if not dead:
+            return
+        try:
+            reaped = self._store.queue.reap(dead)
+        except OperationalError:
+            return  # told by the beat; the files stay and are tried again
+        for owner in dead:
+            self._lock.bury(owner)
+        report(reaped)
+
+
+def report(reaped: Reaped | None) -> None:
+    """Log what a reap pass changed."""
+    if reaped is None or not (reaped.owners or reaped.dead or reaped.joins):
+        return
+    logger.warning(
+        "Worker(s) %s died: %d task(s) requeued, %d failed, %d put aside as dead",
+        ", ".join(reaped.owners) or "-", reaped.requeued, reaped.failed, reaped.dead,
+    )  # fmt: skip
+
+
+__all__ = ["Heart", "report"]

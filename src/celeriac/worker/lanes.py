@@ -1,0 +1,160 @@
+"""Store threads: the lanes that exchange, and the bell that waits.
+
+Layer 5. Each lane is one thread with its own sequence of exchanges; it goes whenever there is
+something to commit or room to fill. The bell is a lane that first blocks in the store's ``wait``
+and then exchanges itself, which saves an idle worker one hand-over.
+
+An exchange whose answer did not come is repeated under the same sequence number until the store
+answers: the store then returns what it had done the first time. Outcomes wait in memory
+meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from celeriac.backoff import reconnect
+from celeriac.exceptions import OperationalError, StoreError
+from celeriac.records import Exchanged
+from celeriac.stores.base import Store
+from celeriac.worker.dispatch import Batch, Dispatch
+
+logger = logging.getLogger("celeriac.worker")
+
+#: The longest a bell listens before it looks for itself.
+WAIT_SECONDS: Final = 10.0
+
+
+class Lanes:
+    """Starts, runs and stops the store threads of one worker."""
+
+    def __init__(
+        self,
+        store: Store,
+        dispatch: Dispatch,
+        queues: Sequence[str],
+        count: int,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._queues = tuple(queues)
+        self._failed = failed
+        #: Outcomes given up at shutdown because the store did not come back.
+        self.abandoned = 0
+        self._deadline = float("inf")
+        self._stopping = threading.Event()
+        self._outage = False
+        self._threads = [
+            threading.Thread(target=self._guard, args=(self._lane, number), name=f"lane-{number}")
+            for number in range(1, count + 1)
+        ]
+        self._threads.append(
+            threading.Thread(target=self._guard, args=(self._bell, count + 1), name="bell")
+        )
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.daemon = True
+            thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """Let the threads finish what they have; False if one did not end in time."""
+        deadline = self._deadline = time.monotonic() + timeout
+        self._stopping.set()
+        with self._dispatch.changed:
+            self._dispatch.changed.notify_all()
+        self._store.queue.wake()
+        for thread in self._threads:
+            thread.join(max(0.0, deadline + 1.0 - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _guard(self, body: Callable[[int], None], number: int) -> None:
+        """A store thread that dies of a bug must not leave a worker that looks alive."""
+        try:
+            body(number)
+        except BaseException as error:
+            self._failed(error)
+
+    def _lane(self, number: int) -> None:
+        dispatch, sequence = self._dispatch, 0
+        while True:
+            with dispatch.changed:
+                while not dispatch.has_work():
+                    if self._stopping.is_set():
+                        return
+                    dispatch.changed.wait(1.0)
+                batch = dispatch.take()
+            sequence += 1
+            self._exchange(number, sequence, batch)
+
+    def _bell(self, number: int) -> None:
+        dispatch, sequence = self._dispatch, 0
+        while not self._stopping.is_set():
+            with dispatch.changed:
+                if not dispatch.may_wait():
+                    dispatch.changed.wait(1.0)
+                    continue
+            if not self._listen():
+                continue
+            with dispatch.changed:
+                batch = dispatch.take()
+            sequence += 1
+            self._exchange(number, sequence, batch)
+
+    def _listen(self) -> bool:
+        try:
+            return self._store.queue.wait(self._queues, WAIT_SECONDS)
+        except OperationalError as error:
+            self._outage_begins(error)
+            self._stopping.wait(reconnect(1))
+            return True  # look for ourselves: the exchange tells whether the store is back
+
+    def _exchange(self, lane: int, sequence: int, batch: Batch) -> None:
+        """Repeat one exchange until the store has answered, then settle it."""
+        attempt = 0
+        while True:
+            try:
+                while batch.updates:
+                    self._store.queue.update(*batch.updates[-1])
+                    batch.updates.pop()
+                reply = self._store.queue.exchange(
+                    batch.owner, lane, sequence, batch.commits, batch.started, self._queues,
+                    batch.want,
+                )  # fmt: skip
+                break
+            except OperationalError as error:
+                self._outage_begins(error)
+                attempt += 1
+                time.sleep(reconnect(attempt))
+                if time.monotonic() > self._deadline:
+                    # Shutting down without the store: the leases run out by themselves.
+                    self.abandoned += len(batch.commits)
+                    reply = Exchanged(verdicts=())
+                    batch = Batch(batch.owner, [], [], batch.want, [])
+                    break
+            except StoreError:
+                logger.exception("Exchange refused by the store; this worker starts afresh")
+                self._dispatch.incarnation.lose()
+                reply = Exchanged(lost=True)
+                batch = Batch(batch.owner, [], [], batch.want, [])
+                break
+        self._outage_ends()
+        self._dispatch.settle(batch, reply)
+
+    def _outage_begins(self, error: OperationalError) -> None:
+        if not self._outage:
+            self._outage = True
+            logger.error("The store does not answer; outcomes are held and retried: %s", error)
+
+    def _outage_ends(self) -> None:
+        if self._outage:
+            self._outage = False
+            logger.warning("The store answers again")
+
+
+__all__ = ["Lanes"]

@@ -1,0 +1,133 @@
+"""Composition: from what the command line asked for to a running worker.
+
+Layer 5. The order is the point: the zygote is forked while this process has neither threads nor
+connections; the store is opened only once the zygote has told which one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+
+import celeriac
+from celeriac.clock import SYSTEM
+from celeriac.conf import Settings
+from celeriac.exceptions import ImproperlyConfigured, OperationalError
+from celeriac.records import Manifest
+from celeriac.signing import Signer
+from celeriac.stores import connect
+from celeriac.stores.base import Options
+from celeriac.worker import resources
+from celeriac.worker.banner import banner
+from celeriac.worker.duties.hostlock import HostLock, lock_folder
+from celeriac.worker.duties.limits import memory_limits
+from celeriac.worker.kinship import become_subreaper
+from celeriac.worker.pools.nursery import ApplicationBroken, Nursery
+from celeriac.worker.slots import Slots
+from celeriac.worker.spec import AppFacts, WorkerOptions, WorkerSpec
+from celeriac.worker.supervisor import Plan, Supervisor
+from celeriac.worker.zygote import set_title
+
+logger = logging.getLogger("celeriac.worker")
+
+EXIT_FAILURE = 1
+EXIT_APP = 2
+EXIT_STORE = 3
+#: Processes one worker may have had at a time: executors, their replacements, hooks.
+_SLOTS = 1024
+
+
+def run(options: WorkerOptions) -> int:
+    """Run a prefork worker in this process's main thread until it is told to stop.
+
+    Returns the exit status: 0 after a graceful stop, 1 after a failure, 2 if the application
+    cannot be imported or configured, 3 if the store cannot be reached.
+    """
+    spec = _complete(options.spec)
+    become_subreaper()
+    set_title(f"celeriac: worker {spec.hostname}")
+    slots = Slots.create(_SLOTS)
+    nursery = Nursery(spec, slots)
+    nursery.fork_zygote()
+    from celeriac import logs
+
+    logs.setup(spec.loglevel, color=spec.color)
+    try:
+        facts = nursery.wait_loaded()
+    except ApplicationBroken as error:
+        print(error, file=sys.stderr)
+        return EXIT_APP
+    except KeyboardInterrupt:
+        os.kill(nursery.pid, signal.SIGKILL)
+        return 130
+    settings = Settings.from_dict(facts.settings)
+    try:
+        store = connect(facts.broker_url, Options.from_settings(settings))
+        plan = make_plan(options, spec, facts, settings)
+        if options.banner:
+            print(banner(facts, store, plan), flush=True)
+        lock = HostLock(lock_folder(store.url, settings.namespace))
+        signer = make_signer(settings)
+        return Supervisor(plan, facts, store, nursery, signer, lock).run()
+    except ImproperlyConfigured as error:
+        print(f"celeriac: {error}", file=sys.stderr)
+        return EXIT_APP
+    except OperationalError as error:
+        print(f"celeriac: the store {facts.broker_url} cannot be used: {error}", file=sys.stderr)
+        return EXIT_STORE
+
+
+def _complete(spec: WorkerSpec) -> WorkerSpec:
+    import msgspec
+
+    hostname = spec.hostname or f"celeriac@{socket.gethostname()}"
+    return msgspec.structs.replace(spec, hostname=hostname, supervisor=os.getpid())
+
+
+def make_plan(
+    options: WorkerOptions, spec: WorkerSpec, facts: AppFacts, settings: Settings
+) -> Plan:
+    """Resolve settings and command line into what the supervisor needs."""
+    concurrency = options.concurrency or settings.worker_concurrency or resources.cpu_budget()
+    queues = options.queues or (settings.task_default_queue,)
+    manifest = Manifest(
+        tasks=facts.tasks,
+        hostname=spec.hostname,
+        pid=os.getpid(),
+        boot_id=SYSTEM.boot_id(),
+        pool="prefork",
+        concurrency=concurrency,
+        queues=queues,
+        app=facts.name,
+        version=celeriac.__version__,
+    )
+    return Plan(
+        queues=queues,
+        concurrency=concurrency,
+        lease=settings.lease,
+        margin=settings.lease_margin,
+        heartbeat=settings.heartbeat,
+        grace=settings.grace,
+        crash_delay=settings.crash_delay,
+        max_tasks=settings.worker_max_tasks_per_child,
+        memory=memory_limits(
+            settings.worker_max_memory_per_child,
+            concurrency,
+            settings.memory_limit_fraction,
+            settings.memory_kill_fraction,
+        ),
+        manifest=manifest,
+    )
+
+
+def make_signer(settings: Settings) -> Signer | None:
+    """The signer of ``security_key``, None if messages are not signed."""
+    if settings.security_key is None:
+        return None
+    return Signer.from_setting(settings.security_key, settings.namespace)
+
+
+__all__ = ["EXIT_APP", "EXIT_FAILURE", "EXIT_STORE", "make_plan", "make_signer", "run"]

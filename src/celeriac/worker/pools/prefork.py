@@ -1,0 +1,318 @@
+"""The prefork pool: executors as processes, watched from the supervisor's main thread.
+
+Layer 5. It makes them, feeds their sockets, reads what they say, enforces limits and explains
+their deaths. What a death means for the task is decided in ``policies``; what happens to
+deliveries is the dispatch's business.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from celeriac.outcome import Outcome
+from celeriac.records import Delivery
+from celeriac.worker import frames, resources
+from celeriac.worker.deaths import Death, judge
+from celeriac.worker.dispatch import Dispatch, Hand, Held
+from celeriac.worker.pools.nursery import EXECUTOR, HOOKS, Nursery, Process
+
+logger = logging.getLogger("celeriac.worker.pool")
+
+#: A run longer than this is reported to the store as begun and keeps nothing behind it.
+LONG_SECONDS: Final = 0.05
+#: Executors that die younger than this without having run anything slow their own replacement.
+_YOUNG_SECONDS: Final = 2.0
+_RESPAWN_MAX: Final = 10.0
+#: Not yet sent bytes at which the hooks process is considered stuck and further hooks are dropped.
+_HOOKS_BACKLOG: Final = 8 << 20
+
+
+@dataclass(slots=True)
+class Executor:
+    """A process and what it holds."""
+
+    process: Process
+    hand: Hand
+    #: Why we ended it; "" while we have not.
+    doomed: str = ""
+    retiring: bool = False
+    over_memory: bool = False
+    stopped_since: float | None = None
+    #: Key behind which nothing may begin, while it runs long.
+    hold_above: int | None = None
+    #: When its socket closed while the process was not known to be dead.
+    silent_since: float | None = None
+
+
+class Prefork:
+    """See the module's docstring. All methods run in the main thread, ``_send`` excepted."""
+
+    def __init__(
+        self,
+        nursery: Nursery,
+        dispatch: Dispatch,
+        selector: selectors.BaseSelector,
+        size: int,
+        on_death: Callable[[Death, Held | None], None],
+        max_tasks: int | None = None,
+    ) -> None:
+        self.executors: dict[int, Executor] = {}
+        self.size = size
+        self.closing = False
+        self._nursery = nursery
+        self._dispatch = dispatch
+        self._selector = selector
+        self._on_death = on_death
+        self._max_tasks = max_tasks
+        self._respawn_at = 0.0
+        self._respawn_delay = 0.0
+        self._born = 0
+        self._oom_kills = resources.oom_kills()
+        self._send_lock = threading.Lock()
+        self._hooks: Process | None = None
+        self._unsent: set[int] = set()
+
+    # --- making -------------------------------------------------------------------------------
+    def fill(self) -> None:
+        """Make executors until there are enough, unless they die as fast as they are made."""
+        if self.closing or time.monotonic() < self._respawn_at or self._nursery.sock is None:
+            return
+        alive = sum(1 for item in self.executors.values() if not item.retiring)
+        while alive < self.size:
+            self._make_executor()
+            alive += 1
+
+    def _make_executor(self) -> None:
+        self._born += 1
+        title = f"celeriac: executor {self._born} {self._nursery.spec.hostname}"
+        process = self._nursery.make(EXECUTOR, title)
+        hand = Hand(process.index, lambda first, items: self._send(process, first, items))
+        hand.left = self._max_tasks
+        executor = Executor(process, hand)
+        self.executors[process.index] = executor
+        self._selector.register(
+            process.sock, selectors.EVENT_READ, lambda mask: self._on_socket(executor, mask)
+        )
+        if process.pid:
+            self.forked(process.index, process.pid)
+
+    def forked(self, index: int, pid: int) -> None:
+        """The process in slot *index* has *pid*."""
+        if self._hooks is not None and self._hooks.index == index:
+            self._hooks.pid = pid
+            self._hooks.pidfd = os.pidfd_open(pid)
+            self._selector.register(
+                self._hooks.pidfd, selectors.EVENT_READ, lambda _mask: self._hooks_died()
+            )
+            return
+        executor = self.executors[index]
+        executor.process.pid = pid
+        executor.process.pidfd = os.pidfd_open(pid)
+        self._selector.register(
+            executor.process.pidfd, selectors.EVENT_READ, lambda _mask: self._bury(executor)
+        )
+
+    # --- talking ------------------------------------------------------------------------------
+    def _send(self, process: Process, first: int, items: list[Delivery]) -> None:
+        """Write a Run frame; called under the dispatch's lock from any thread."""
+        self._write(process, frames.encode(frames.Run(first, items)))
+
+    def _write(self, process: Process, data: bytes) -> None:
+        with self._send_lock:
+            process.out += data
+            try:
+                del process.out[: process.sock.send(process.out)]
+            except BlockingIOError:
+                pass
+            except OSError:
+                return  # it is dying; its death accounts for what it holds
+            if process.out:
+                self._unsent.add(process.index)
+                self._dispatch.wake()
+
+    def flush(self) -> None:
+        """Register sockets that could not take everything for writing."""
+        with self._send_lock:
+            indexes, self._unsent = self._unsent, set()
+        if self._hooks is not None and self._hooks.out:
+            self._write(self._hooks, b"")
+        for index in indexes:
+            executor = self.executors.get(index)
+            if executor is not None:
+                self._watch(executor, selectors.EVENT_READ | selectors.EVENT_WRITE)
+
+    def _watch(self, executor: Executor, events: int) -> None:
+        self._selector.modify(
+            executor.process.sock, events, lambda mask: self._on_socket(executor, mask)
+        )
+
+    def _on_socket(self, executor: Executor, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            self._write_more(executor)
+        if mask & selectors.EVENT_READ and self._read(executor) == 0:
+            self._selector.unregister(executor.process.sock)
+            executor.silent_since = time.monotonic()
+            if executor.process.pidfd < 0 and self._nursery.sock is None:
+                self._bury(executor)  # it died with its zygote before we knew its pid
+
+    def _write_more(self, executor: Executor) -> None:
+        process = executor.process
+        self._write(process, b"")
+        if not process.out:
+            self._watch(executor, selectors.EVENT_READ)
+
+    def _read(self, executor: Executor) -> int:
+        """Take in what the executor says; returns the bytes read, 0 at end of stream and -1 if
+        there is nothing to read now."""
+        try:
+            data = executor.process.sock.recv(frames.READ_SIZE)
+        except BlockingIOError:
+            return -1
+        except ConnectionError:
+            return 0
+        results: list[tuple[int, Outcome, float]] = []
+        for frame in executor.process.inbox.feed(data):
+            if isinstance(frame, frames.Done):
+                results.append((frame.key, frame.outcome, frame.runtime))
+            elif isinstance(frame, frames.Ready):
+                self._respawn_delay = 0.0
+                self._dispatch.join(executor.hand)
+            elif isinstance(frame, frames.Update):
+                held = executor.hand.held.get(frame.key)
+                if held is not None:
+                    self._dispatch.note_update(held.delivery.fence, frame.state, frame.meta)
+            elif isinstance(frame, frames.Skipped):
+                self._dispatch.skipped(executor.hand, frame.key)
+        if results:
+            self._finish(executor, results)
+        return len(data)
+
+    def _finish(self, executor: Executor, results: list[tuple[int, Outcome, float]]) -> None:
+        hand = executor.hand
+        above = executor.hold_above
+        if above is not None and any(key == above for key, _, _ in results):
+            executor.hold_above = None
+            # What stood behind the long run stays held (the executor says Skipped); keys given
+            # out from now on may begin.
+            self._nursery.slots.hold(executor.process.index, above + 1, hand.next_key)
+            hand.closed = executor.retiring or bool(executor.doomed)
+        self._dispatch.done(hand, results)
+        if not hand.held and (executor.over_memory or (hand.left is not None and hand.left <= 0)):
+            self.retire(executor)
+
+    # --- ending -------------------------------------------------------------------------------
+    def retire(self, executor: Executor) -> None:
+        """Let an executor end after what it runs now, and make another in its place."""
+        if executor.retiring:
+            return
+        executor.retiring = True
+        executor.hand.closed = True
+        self._write(executor.process, frames.encode(frames.Stop()))
+        self.fill()
+
+    def kill(self, executor: Executor, why: str, number: int = signal.SIGKILL) -> None:
+        """End an executor now; *why* goes into the report."""
+        if executor.process.pid and not executor.doomed:
+            executor.doomed = why
+            executor.hand.closed = True
+            os.kill(executor.process.pid, number)
+
+    def _bury(self, executor: Executor) -> None:
+        """An executor is dead: read its pipe to the end, then judge."""
+        process, hand = executor.process, executor.hand
+        if process.pidfd >= 0:
+            self._selector.unregister(process.pidfd)
+        while self._read(executor) > 0:
+            pass
+        try:
+            self._selector.unregister(process.sock)
+        except KeyError:
+            logger.debug("Socket of executor %d was closed before", process.pid)
+        death = self._post_mortem(executor)
+        held = self._dispatch.remove(hand)
+        key, _ = self._nursery.slots.running(process.index)
+        convict = held.pop(key, None)
+        del self.executors[process.index]
+        self._nursery.give_back(process)
+        if not death.clean or convict is not None:
+            self._slow_down(executor, bool(hand.ran or convict))
+        self._on_death(death, convict)
+        self._dispatch.requeue(held.values())
+        self.fill()
+
+    def _post_mortem(self, executor: Executor) -> Death:
+        process = executor.process
+        if not process.pid:
+            return Death(0, signal.SIGKILL, None, 0, executor.doomed)
+        _, status, usage = os.wait4(process.pid, 0)
+        kills = resources.oom_kills()
+        near = usage.ru_maxrss * 1024 > 0.9 * resources.memory_limit()
+        oom = kills > self._oom_kills or near
+        self._oom_kills = kills
+        return judge(
+            process.pid, status, usage.ru_maxrss, ordered=executor.doomed, oom=oom,
+            stack=process.stack(),
+        )  # fmt: skip
+
+    def _slow_down(self, executor: Executor, useful: bool) -> None:
+        """Executors that die at birth must not be made a hundred times a second."""
+        if useful or time.monotonic() - executor.process.born > _YOUNG_SECONDS:
+            return
+        self._respawn_delay = min(_RESPAWN_MAX, max(0.1, self._respawn_delay * 2))
+        self._respawn_at = time.monotonic() + self._respawn_delay
+        logger.error(
+            "Executor %d died before it could run anything; the next one is made in %.1f s",
+            executor.process.pid, self._respawn_delay,
+        )  # fmt: skip
+
+    # --- holds --------------------------------------------------------------------------------
+    def close_behind(self, executor: Executor, key: int) -> None:
+        """Keep everything behind *key* from beginning; collect it one tick later."""
+        executor.hold_above = key
+        executor.hand.closed = True
+        self._nursery.slots.hold(executor.process.index, key + 1)
+
+    def collect_held_back(self, executor: Executor) -> list[Held]:
+        """Deliveries behind the hold, which certainly have not begun."""
+        key, _ = self._nursery.slots.running(executor.process.index)
+        above = max(key, executor.hold_above or 0)
+        return self._dispatch.take_back(executor.hand, above)
+
+    # --- hooks --------------------------------------------------------------------------------
+    def run_hook(self, held: Held, outcome: Outcome) -> None:
+        """Run a task's handlers for an end that happened outside its executor."""
+        if self._hooks is None:
+            self._hooks = self._nursery.make(HOOKS, f"celeriac: hooks {self._nursery.spec.hostname}")
+            if self._hooks.pid:
+                self.forked(self._hooks.index, self._hooks.pid)
+        if len(self._hooks.out) > _HOOKS_BACKLOG:
+            logger.error("The hooks process does not keep up; handlers of %s dropped", held.name)
+            return
+        self._write(self._hooks, frames.encode(frames.Hook(held.delivery, outcome)))
+
+    def _hooks_died(self) -> None:
+        """Handlers change no state, so their process's death is only told."""
+        process, self._hooks = self._hooks, None
+        if process is None:
+            return
+        self._selector.unregister(process.pidfd)
+        _, status, usage = os.wait4(process.pid, 0)
+        death = judge(process.pid, status, usage.ru_maxrss, stack=process.stack())
+        if not (self.closing or death.clean):
+            logger.error("The hooks process ended: %s", death.describe())
+        self._nursery.give_back(process)
+
+    @property
+    def hooks(self) -> Process | None:
+        return self._hooks
+
+
+__all__ = ["LONG_SECONDS", "Executor", "Prefork"]

@@ -1,0 +1,168 @@
+"""The solo pool: tasks run in this process, in the thread that calls :meth:`Solo.run`.
+
+Layer 5. For debugging and for ``testing.start_worker``. Weaker than prefork, on purpose and in
+writing: user code can take the whole worker down; there is no hard time limit and no memory
+limit; the soft limit works in the main thread only; a C loop that holds the GIL stops the
+heartbeat, and the lease with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from celeriac import states
+from celeriac.backoff import reconnect
+from celeriac.exceptions import CeleryError, OperationalError
+from celeriac.message import decode
+from celeriac.outcome import Outcome
+from celeriac.records import Beat, Commit, Delivery, Exchanged, Fence, Manifest, Want
+from celeriac.runner import Runner
+from celeriac.signing import Signer
+from celeriac.stores.base import Store
+from celeriac.worker.duties.heart import Heart, report
+from celeriac.worker.duties.hostlock import HostLock
+from celeriac.worker.incarnation import Incarnation
+
+logger = logging.getLogger("celeriac.worker")
+received_logger = logging.getLogger("celeriac.worker.strategy")
+
+_WAIT_SECONDS = 10.0
+_LANE = 1
+
+
+class Solo:
+    """One worker that runs one task at a time, here."""
+
+    def __init__(
+        self,
+        store: Store,
+        runner: Runner,
+        manifest: Manifest,
+        signer: Signer | None = None,
+        *,
+        heartbeat: float = 3.0,
+        lease: float = 15.0,
+        margin: float = 3.0,
+        lock: HostLock | None = None,
+    ) -> None:
+        self.ready = threading.Event()
+        self._store = store
+        self._runner = runner
+        self._manifest = manifest
+        self._signer = signer
+        self._lock = lock
+        self._incarnation = Incarnation(lease, margin)
+        self._running: list[tuple[Fence, float]] = []
+        self._failure: BaseException | None = None
+        self._stopping = threading.Event()
+        self._heart = Heart(
+            store, self._incarnation, lock, heartbeat, self._on_beat, self._on_bug, self._started
+        )
+
+    def stop(self) -> None:
+        """Finish the task at hand, then end; from any thread or signal handler."""
+        self._stopping.set()
+        self._store.queue.wake()
+
+    def run(self) -> None:
+        """Work until stopped. Everything is handed back and unregistered afterwards."""
+        self._heart.register(self._manifest)
+        self._heart.start()
+        self.ready.set()
+        logger.info("%s ready.", self._manifest.hostname)
+        try:
+            self._work()
+        finally:
+            self._heart.stop(timeout=5.0)
+            self._store.queue.close_owner(self._incarnation.owner)
+            if self._lock is not None:
+                self._lock.drop()
+        logger.info("Stopped.")
+
+    def _work(self) -> None:
+        commits: list[Commit] = []
+        sequence = 0
+        queues = self._manifest.queues
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            stopping = self._stopping.is_set()
+            if stopping and not commits:
+                return
+            sequence += 1
+            free = 1 if self._incarnation.trusted and not stopping else 0
+            reply = self._exchange(sequence, commits, queues, Want(free=free))
+            commits = [self._run(delivery) for delivery in reply.deliveries]
+            if reply.lost:
+                self._begin_anew()
+            elif not (commits or reply.more or self._stopping.is_set()):
+                self._wait(queues)
+
+    def _exchange(
+        self, sequence: int, commits: Sequence[Commit], queues: Sequence[str], want: Want
+    ) -> Exchanged:
+        """Repeat one exchange until the store answers."""
+        attempt = 0
+        while True:
+            try:
+                return self._store.queue.exchange(
+                    self._incarnation.owner, _LANE, sequence, commits, (), queues, want
+                )
+            except OperationalError as error:
+                if attempt == 0:
+                    logger.error("The store does not answer; outcomes are held: %s", error)
+                attempt += 1
+                time.sleep(reconnect(attempt))
+
+    def _wait(self, queues: Sequence[str]) -> None:
+        try:
+            self._store.queue.wait(queues, _WAIT_SECONDS)
+        except OperationalError as error:
+            logger.error("The store does not answer: %s", error)
+            time.sleep(reconnect(1))
+
+    def _run(self, delivery: Delivery) -> Commit:
+        try:
+            message = decode(delivery.wire)
+            if self._signer is not None:
+                self._signer.verify(
+                    "message", message.block, message.payload, message.key_id, message.signature
+                )
+        except CeleryError as error:
+            reason = f"{type(error).__name__}: {error}"
+            logger.error("Task %s refused, it will not run: %s", delivery.id, reason)
+            return Commit(delivery.fence, Outcome(states.FAILED, reason=reason))
+        received_logger.info("Task %s[%s] received", message.header.task, delivery.id)
+        self._running = [(delivery.fence, time.monotonic())]
+        try:
+            return Commit(delivery.fence, self._runner.run(delivery))
+        finally:
+            self._running = []
+
+    def _begin_anew(self) -> None:
+        logger.error("This worker's lease was lost; its tasks run elsewhere. It starts afresh.")
+        self._incarnation.renew()
+        self._heart.register(self._manifest)
+
+    # --- from the heart's thread --------------------------------------------------------------
+    def _started(self) -> list[Fence]:
+        return [fence for fence, since in self._running if time.monotonic() - since > 0.05]
+
+    def _on_beat(self, beat: Beat) -> None:
+        report(beat.reaped)
+        for order in beat.revoked:
+            if order.terminate is not None:
+                logger.warning(
+                    "Task %s is revoked with %s, but the solo pool cannot end a running task; it "
+                    "will not be repeated", order.fence.id, order.terminate,
+                )  # fmt: skip
+
+    def _on_bug(self, error: BaseException) -> None:
+        self._failure = error
+        self.stop()
+
+
+__all__ = ["Solo"]

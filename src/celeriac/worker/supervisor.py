@@ -1,0 +1,379 @@
+"""The supervisor: holds leases, heartbeats and commits, and runs no user code.
+
+Layer 5. The main thread owns executors, timers and signals; store threads (``lanes``, ``heart``)
+each have their own connection. This file is the order of things: start, loop, stop. What is held
+and wanted is in ``dispatch``, processes are in ``pools.prefork``, limits in ``duties.limits``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import selectors
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from celeriac import states
+from celeriac.exceptions import OperationalError
+from celeriac.outcome import Outcome
+from celeriac.policies.crashes import on_death
+from celeriac.policies.time_limits import on_hard_limit
+from celeriac.records import Beat, Manifest, RevokeOrder
+from celeriac.signing import Signer
+from celeriac.stores.base import Store
+from celeriac.worker.deaths import Death
+from celeriac.worker.dispatch import Dispatch, Held
+from celeriac.worker.duties.heart import Heart, report
+from celeriac.worker.duties.hostlock import HostLock
+from celeriac.worker.duties.limits import Limits, MemoryLimits
+from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.lanes import Lanes
+from celeriac.worker.pools.nursery import Nursery
+from celeriac.worker.pools.prefork import Executor, Prefork
+from celeriac.worker.spec import AppFacts
+
+logger = logging.getLogger("celeriac.worker")
+
+#: How often runs are looked at while something runs, and otherwise.
+_TICK_BUSY: Final = 0.05
+_TICK_IDLE: Final = 0.5
+#: The interpreter's default of 5 ms would let one thread keep the others waiting that long.
+_SWITCH_INTERVAL: Final = 0.0005
+_EXIT_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the supervisor was asked to be, settings resolved. Times are seconds."""
+
+    queues: tuple[str, ...]
+    concurrency: int
+    lease: float
+    margin: float
+    heartbeat: float
+    grace: float
+    crash_delay: float
+    max_tasks: int | None
+    memory: MemoryLimits
+    manifest: Manifest
+
+
+class Supervisor:
+    """One worker. :meth:`run` blocks in the main thread until the worker has stopped."""
+
+    def __init__(
+        self, plan: Plan, facts: AppFacts, store: Store, nursery: Nursery,
+        signer: Signer | None, lock: HostLock | None,
+    ) -> None:  # fmt: skip
+        self._plan = plan
+        self._facts = facts
+        self._store = store
+        self._nursery = nursery
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._incarnation = Incarnation(plan.lease, plan.margin)
+        self._dispatch = Dispatch(self._incarnation, facts.tasks, signer, self._wake)
+        self._pool = Prefork(
+            nursery, self._dispatch, self._selector, plan.concurrency, self._on_death,
+            plan.max_tasks,
+        )  # fmt: skip
+        self._limits = Limits(self._pool, self._dispatch, nursery.slots, plan.memory, plan.lease)
+        lanes = store.capabilities.lanes
+        self._lanes = Lanes(store, self._dispatch, plan.queues, lanes, self._on_bug)
+        self._heart = Heart(
+            store, self._incarnation, lock, plan.heartbeat, self._on_beat, self._on_bug
+        )
+        self._lock = lock
+        self._signals: deque[int] = deque()
+        self._orders: deque[RevokeOrder] = deque()
+        self._bug: BaseException | None = None
+        self._stopping_since: float | None = None
+        self._grace = plan.grace
+        self._zygote_due = 0.0
+        self._registered = True
+        self._register_due = 0.0
+
+    # --- life ---------------------------------------------------------------------------------
+    def run(self) -> int:
+        """Be a worker. Returns the exit status: 0 after a graceful stop, 1 after a failure."""
+        sys.setswitchinterval(_SWITCH_INTERVAL)
+        self._listen_to_signals()
+        self._watch_zygote()
+        self._heart.register(self._plan.manifest)
+        self._pool.fill()
+        self._heart.start()
+        self._lanes.start()
+        logger.info("%s ready.", self._plan.manifest.hostname)
+        try:
+            while not self._finished():
+                self._turn()
+        except BaseException:
+            logger.exception("The worker failed; its tasks run elsewhere once its lease has ended")
+            self._kill_all("the worker failed")
+            raise
+        return self._leave()
+
+    def _turn(self) -> None:
+        busy = any(executor.hand.held for executor in self._pool.executors.values())
+        stopping = self._stopping_since is not None
+        for key, mask in self._selector.select(_TICK_BUSY if busy or stopping else _TICK_IDLE):
+            key.data(mask)
+        while self._signals:
+            self._on_signal(self._signals.popleft())
+        if self._bug is not None:
+            raise self._bug
+        if self._incarnation.lost and not stopping:
+            self._begin_anew()
+        if not self._registered and time.monotonic() >= self._register_due:
+            self._register()
+        for _ in range(len(self._orders)):
+            self._obey(self._orders.popleft())
+        self._pool.flush()
+        self._replace_outworn()
+        self._limits.tick(time.monotonic())
+        if self._stopping_since is None:
+            self._pool.fill()
+        self._mind_zygote()
+
+    def _wake(self, _mask: int = 0) -> None:
+        """Make the main thread look up; from any thread."""
+        try:
+            os.write(self._wake_write, b"!")
+        except BlockingIOError:
+            return  # the pipe is full: it will look up anyway
+
+    def _drain_wakes(self, _mask: int) -> None:
+        try:
+            while os.read(self._wake_read, 4096):
+                pass
+        except BlockingIOError:
+            return
+
+    # --- signals ------------------------------------------------------------------------------
+    def _listen_to_signals(self) -> None:
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakes)
+        for number in _EXIT_SIGNALS:
+            signal.signal(number, lambda got, _frame: self._signals.append(got))
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+
+    def _on_signal(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if number == signal.SIGQUIT or self._stopping_since is not None:
+            logger.warning("%s: stopping now; running tasks are requeued", name)
+            self._grace = 0.0
+        else:
+            logger.warning(
+                "%s: stopping; running tasks have %g s to finish (once more: stop now)",
+                name, self._grace,
+            )  # fmt: skip
+        self.stop()
+
+    def stop(self) -> None:
+        """Begin a graceful stop: lease nothing, hand back what has not begun, wait for the rest."""
+        if self._stopping_since is not None:
+            return
+        self._stopping_since = time.monotonic()
+        self._pool.closing = True
+        self._dispatch.close()
+        self._store.queue.wake()
+        for executor in self._pool.executors.values():
+            key, _ = self._nursery.slots.running(executor.process.index)
+            if executor.hold_above is None:
+                self._pool.close_behind(executor, key)
+
+    def _finished(self) -> bool:
+        if self._stopping_since is None:
+            return False
+        elapsed = time.monotonic() - self._stopping_since
+        if elapsed < _TICK_BUSY:
+            return False  # one tick, so that a hold written now has been seen
+        for executor in self._pool.executors.values():
+            self._hand_back(self._pool.collect_held_back(executor), started=False)
+        self._hand_back(self._dispatch.drain_backlog(), started=False)
+        running = any(executor.hand.held for executor in self._pool.executors.values())
+        if running and elapsed > self._grace:
+            self._kill_all("the worker stopped")
+            return False
+        return not running
+
+    def _leave(self) -> int:
+        """Everything is handed back or running nowhere: flush, unregister, end the processes."""
+        self._lanes.stop(timeout=self._plan.lease)
+        self._heart.stop(timeout=self._plan.heartbeat)
+        clean = self._dispatch.flushed and not self._lanes.abandoned
+        if clean:
+            try:
+                self._store.queue.close_owner(self._incarnation.owner)
+            except OperationalError as error:
+                logger.error("Could not unregister: %s. The lease ends by itself.", error)
+                clean = False
+        if self._lock is not None:
+            self._lock.drop()
+        self._end_processes()
+        logger.info("Stopped.")
+        return 0 if clean else 1
+
+    def _end_processes(self) -> None:
+        for executor in list(self._pool.executors.values()):
+            self._pool.retire(executor)
+        deadline = time.monotonic() + 2.0
+        while self._pool.executors and time.monotonic() < deadline:
+            for key, mask in self._selector.select(_TICK_BUSY):
+                key.data(mask)
+        self._kill_all("the worker stopped")
+        while self._pool.executors and time.monotonic() < deadline + 5.0:
+            for key, mask in self._selector.select(_TICK_BUSY):
+                key.data(mask)
+        self._nursery.bury()
+
+    def _kill_all(self, why: str) -> None:
+        for executor in list(self._pool.executors.values()):
+            self._pool.kill(executor, why)
+
+    # --- leases -------------------------------------------------------------------------------
+    def _hand_back(self, items: Sequence[Held], *, started: bool) -> None:
+        fences = [held.delivery.fence for held in items if self._dispatch.owns(held)]
+        if not fences:
+            return
+        try:
+            self._store.queue.release(self._incarnation.owner, fences, started=started)
+        except OperationalError as error:
+            logger.error("%d task(s) could not be handed back: %s", len(fences), error)
+
+    def _begin_anew(self) -> None:
+        """The store gave our tasks to others: end what runs and take a new incarnation."""
+        logger.error(
+            "This worker's lease was lost (it was stopped, or cut off from the store, for longer "
+            "than %g s). Its tasks run elsewhere; what runs here is ended and it starts afresh.",
+            self._plan.lease,
+        )
+        self._kill_all("lease lost")
+        self._dispatch.drop_all()
+        self._incarnation.renew()
+        self._registered = False
+
+    def _register(self) -> None:
+        """Make a new incarnation known; until that worked it claims and begins nothing."""
+        try:
+            self._heart.register(self._plan.manifest)
+            self._registered = True
+        except OperationalError as error:
+            logger.error("The store does not take this worker's registration: %s", error)
+            self._register_due = time.monotonic() + 1.0
+
+    def _on_beat(self, beat: Beat) -> None:
+        """From the heart's thread."""
+        report(beat.reaped)
+        self._orders.extend(beat.revoked)
+        if beat.revoked or beat.lost:
+            self._wake()
+
+    def _on_bug(self, error: BaseException) -> None:
+        """A store thread died: the worker must not go on looking alive."""
+        self._bug = error
+        self._wake()
+
+    def _obey(self, order: RevokeOrder) -> None:
+        """A revoke for something in our hands."""
+        revoked = Outcome(states.CANCELLED, reason="TaskRevokedError: revoked")
+        for executor in list(self._pool.executors.values()):
+            running, _ = self._nursery.slots.running(executor.process.index)
+            for key, held in list(executor.hand.held.items()):
+                if held.delivery.fence != order.fence:
+                    continue
+                if key != running:
+                    return  # checked again at its next requeue; it ends as it ends
+                if order.terminate is not None:
+                    self._terminate(executor, key, order.terminate)
+                return
+        if self._dispatch.withdraw(order.fence):
+            self._dispatch.commit(order.fence, revoked)
+
+    def _terminate(self, executor: Executor, key: int, name: str) -> None:
+        number = getattr(signal, name, signal.SIGTERM)
+        if executor.hold_above != key:
+            # Nothing else may begin in that process before the signal arrives: hold now, signal
+            # at the next turn.
+            self._pool.close_behind(executor, key)
+            self._orders.append(RevokeOrder(executor.hand.held[key].delivery.fence, name))
+            return
+        self._pool.kill(executor, f"revoked, {name}", number)
+
+    # --- deaths -------------------------------------------------------------------------------
+    def _on_death(self, death: Death, convict: Held | None) -> None:
+        """An executor is dead; *convict* is what it ran, if anything."""
+        if convict is None:
+            if not death.clean and self._stopping_since is None:
+                logger.error("%s; it was running nothing", death.describe())
+            return
+        if death.ordered == "lease lost":
+            return
+        if death.ordered == "the worker stopped":
+            self._hand_back([convict], started=True)
+            return
+        outcome = self._judge(death, convict)
+        name = f"{convict.name}[{convict.delivery.id}]"
+        stack = f"\nThe last Python stack was:\n{death.stack}" if death.stack else ""
+        logger.error("Task %s: %s; it is now %s%s", name, death.describe(), outcome.state, stack)
+        self._dispatch.commit(convict.delivery.fence, outcome)
+        if convict.facts.hooks and outcome.terminal:
+            self._pool.run_hook(convict, outcome)
+
+    def _judge(self, death: Death, convict: Held) -> Outcome:
+        if death.ordered.startswith("revoked"):
+            return Outcome(states.CANCELLED, reason="TaskRevokedError: terminated")
+        if death.ordered.startswith("hard time limit") and convict.hard is not None:
+            return on_hard_limit(convict.facts, convict.delivery, convict.hard)
+        reason = death.describe() + (f"\n{death.stack}" if death.stack else "")
+        return on_death(
+            convict.facts, convict.delivery, reason, self._plan.crash_delay, random.random
+        )
+
+    def _replace_outworn(self) -> None:
+        """Replace executors an isolated task cannot use."""
+        while self._dispatch.outworn:
+            hand = self._dispatch.outworn.pop()
+            executor = self._pool.executors.get(hand.index)
+            if executor is not None and executor.hand is hand:
+                self._pool.retire(executor)
+
+    # --- zygote -------------------------------------------------------------------------------
+    def _watch_zygote(self) -> None:
+        assert self._nursery.sock is not None
+        self._selector.register(self._nursery.sock, selectors.EVENT_READ, self._on_zygote)
+
+    def _on_zygote(self, _mask: int) -> None:
+        if self._nursery.read_control(self._pool.forked):
+            return
+        assert self._nursery.sock is not None
+        self._selector.unregister(self._nursery.sock)
+        _, status = os.waitpid(self._nursery.pid, 0)
+        self._nursery.bury()
+        if self._stopping_since is None:
+            logger.error(
+                "The zygote ended with status %d; executors run on, a new one is started",
+                os.waitstatus_to_exitcode(status),
+            )
+            self._zygote_due = time.monotonic()
+
+    def _mind_zygote(self) -> None:
+        if self._nursery.sock is not None or self._stopping_since is not None:
+            return
+        now = time.monotonic()
+        if now >= self._zygote_due:
+            self._zygote_due = now + 5.0
+            self._nursery.exec_zygote()
+            assert self._nursery.sock is not None
+            self._nursery.sock.setblocking(False)
+            self._watch_zygote()
+
+
+__all__ = ["Plan", "Supervisor"]
