@@ -117,6 +117,22 @@ def _again(
     return replace(counted, state=states.QUEUED, reason=reason, renew=renew)
 
 
+def retention(state: str, keep: bool, unique: bool, options: Options) -> float | None:
+    """Seconds after its end that a record is kept; None: for ever.
+
+    *keep* is the outcome's; *unique* says that the id stands for one call (cron and unique ids:
+    send nonce = id), which must not run again within ``revoke_expires``. Failed and dead records
+    are kept for a person to see and retry, even if nobody wants the result.
+    """
+    if state in (states.FAILED, states.DEAD):
+        kept: float | None = options.dead_expires
+    elif not keep:
+        kept = options.tombstone_expires
+    else:
+        kept = options.result_expires
+    return max(kept, options.revoke_expires) if unique and kept is not None else kept
+
+
 #: Reasons written by the stores themselves.
 PURGED_REASON: Final = "TaskRevokedError: purged"
 DISCARDED_REASON: Final = "TaskRevokedError: discarded"
@@ -129,4 +145,5 @@ __all__ = [
     "handed_back",
     "lost",
     "repeated",
+    "retention",
 ]
