@@ -88,9 +88,22 @@ class Explanation:
 
 
 _TIMES: Final = ("enqueued_at", "due", "expires", "leased_at", "started_at", "ended_at", "drop_at")
-_KEPT: Final = tuple(
-    "state task queue priority attempt retries crashes losses generation owner parked revoked"
-    " terminate reason cause".split()
+_KEPT: Final = (
+    "state",
+    "task",
+    "queue",
+    "priority",
+    "attempt",
+    "retries",
+    "crashes",
+    "losses",
+    "generation",
+    "owner",
+    "parked",
+    "revoked",
+    "terminate",
+    "reason",
+    "cause",
 )
 
 

@@ -1,0 +1,143 @@
+"""The command and group classes: options on either side, examples in the help, lazy commands."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from celeriac.cli import exits, refused, session
+
+if TYPE_CHECKING:
+    from celeriac.exceptions import CeleriacError
+
+
+class AppCommand(click.Command):
+    """A command that takes ``-A/--app`` and its like, and shows examples in its help."""
+
+    def __init__(self, *args: Any, examples: str = "", **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.examples = examples
+        self.params += session.options(environment=False)
+        self.params += refused.everywhere()
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples as they are."""
+        write_examples(self.examples, formatter)
+
+
+class AppGroup(click.Group):
+    """A group whose commands take the same options, with examples in its help."""
+
+    command_class = AppCommand
+
+    def __init__(self, *args: Any, examples: str = "", **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.examples = examples
+        self.params += session.options(environment=False)
+        self.params += refused.everywhere()
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples as they are."""
+        write_examples(self.examples, formatter)
+
+
+def write_examples(examples: str, formatter: click.HelpFormatter) -> None:
+    """Write lines of examples under their own heading."""
+    if examples:
+        with formatter.section("Examples"):
+            for line in examples.strip().splitlines():
+                formatter.write(f"{' ' * formatter.current_indent}{line.strip()}\n")
+
+
+class LazyGroup(click.Group):
+    """The root: imports a command's module when the command is asked for, and maps errors to
+    exit codes.
+
+    *lazy* maps a command's name to (module, attribute, one line of help), so that the list of
+    commands can be printed without importing any of them.
+    """
+
+    def __init__(
+        self, *args: Any, lazy: Mapping[str, tuple[str, str, str]], **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        self.lazy = dict(lazy)
+        self.params += session.options(environment=True)
+        self.params += refused.everywhere()
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table: what is used most comes first."""
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        if cmd_name not in self.lazy:
+            return None
+        module, attribute, _ = self.lazy[cmd_name]
+        found = getattr(importlib.import_module(module), attribute)
+        assert isinstance(found, click.Command)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse Celery's other commands by name; name near ones for a slip."""
+        name = args[0]
+        if name in refused.COMMANDS:
+            text = f"`{name}` is not in this version of Celeriac. {refused.COMMANDS[name]}"
+            raise click.UsageError(text, ctx)
+        if name not in self.lazy and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, self.lazy, n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            raise click.UsageError(f"There is no command `{name}`.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in self.lazy.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the exit codes."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), text) for code, text in exits.MEANINGS.items()])
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Run, print an error as an error should be printed, and exit with its code."""
+        extra.pop("standalone_mode", None)
+        sys.exit(self._run(args, prog_name, extra))
+
+    def _run(self, args: Sequence[str] | None, prog_name: str | None, extra: dict[str, Any]) -> int:
+        try:
+            code = super().main(args, prog_name, standalone_mode=False, **extra)
+        except click.Abort:
+            return exits.INTERRUPTED
+        except click.ClickException as error:
+            error.show()
+            return exits.USAGE if error.exit_code == 1 else error.exit_code
+        except Exception as error:
+            # Late, because most runs end well. Anything else is a bug and keeps its traceback.
+            from celeriac.exceptions import CeleriacError
+
+            if not isinstance(error, CeleriacError):
+                raise
+            return show_error(error)
+        return code if isinstance(code, int) else exits.OK
+
+
+def show_error(error: CeleriacError) -> int:
+    """Print *error* for people and return the exit code it ends in."""
+    from celeriac.app.loading import AppNotFound, describe_failure
+
+    text = describe_failure(error) if isinstance(error, AppNotFound) else f"{error}\n"
+    head, newline, last = text.rstrip("\n").rpartition("\n\n")
+    click.echo(f"{head}{newline}Error: {last}", err=True)
+    return exits.code_of(error)

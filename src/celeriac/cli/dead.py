@@ -1,0 +1,333 @@
+"""``celeriac dead``: tasks that were put aside, because they killed what ran them or failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from celeriac.cli import exits
+from celeriac.cli.command import AppGroup
+from celeriac.cli.output import block, confirm, facts, heading, note, say, say_json, table
+from celeriac.cli.session import Session, pass_session
+from celeriac.cli.tasks import as_json
+
+if TYPE_CHECKING:
+    from celeriac.records import Record
+    from celeriac.stores.base import Store
+
+#: How many ids one call to the store names.
+_BATCH: Final = 500
+
+_EXAMPLES = """
+celeriac -A tasks dead list
+celeriac -A tasks dead list --state failed --task tasks.send_email
+celeriac -A tasks dead show 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
+celeriac -A tasks dead retry --all --task tasks.send_email --yes
+"""
+
+
+@click.group(cls=AppGroup, examples=_EXAMPLES)
+def dead() -> None:
+    """Look at, retry or discard tasks that were put aside.
+
+    Dead is a task that ended the processes that ran it, until it was not tried again. Failed
+    tasks are kept as long, and can be listed and retried with --state failed.
+    """
+
+
+def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that choose among what was put aside."""
+    for option in (
+        click.option("--queue", metavar="NAME", help="Only of this queue."),
+        click.option("--task", metavar="NAME", help="Only of this task name."),
+        click.option(
+            "--state",
+            type=click.Choice(["dead", "failed", "all"]),
+            default="dead",
+            show_default=True,
+            help="Which of them.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _which(state: str) -> tuple[str, ...]:
+    return ("dead", "failed") if state == "all" else (state,)
+
+
+# -- list, show --------------------------------------------------------------------------------
+
+_LIST_EXAMPLES = """
+celeriac -A tasks dead list
+celeriac -A tasks dead list --state all --queue mail --limit 1000
+celeriac -A tasks dead list --json | jq -r '.[].id'
+"""
+
+
+@dead.command("list", examples=_LIST_EXAMPLES)
+@_selection
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="At most so many, the newest first.",
+)
+@as_json
+@pass_session
+def list_(
+    session: Session, /, state: str, task: str | None, queue: str | None, limit: int, as_json: bool
+) -> int:
+    """List tasks that were put aside, the newest first."""
+    from celeriac.control.inspect import put_aside
+    from celeriac.control.phrases import ago, clip
+    from celeriac.control.why import plain_record
+
+    store = session.load_shared().store
+    found = put_aside(store, _which(state), queue=queue, task=task, limit=limit)
+    if as_json:
+        say_json([plain_record(each) for each in found])
+        return exits.OK
+    if not found:
+        say(f"No {'task' if state == 'all' else f'{state} task'} is put aside.")
+        return exits.OK
+    now = time.time()
+    headings = ("ID", "TASK", "QUEUE", "STATE", "CRASHES", "LOSSES", "ENDED", "REASON")
+    rows = [
+        (
+            each.id,
+            each.task,
+            each.queue,
+            each.state,
+            each.crashes,
+            each.losses,
+            "-" if each.ended_at is None else ago(each.ended_at, now),
+            clip(each.reason, 80),
+        )
+        for each in found
+    ]
+    table(headings, rows)
+    if len(found) == limit:
+        note(f"Only the newest {limit} are listed; --limit shows more.")
+    return exits.OK
+
+
+_SHOW_EXAMPLES = """
+celeriac -A tasks dead show 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
+celeriac -A tasks dead show ID1 ID2 --json
+"""
+
+
+@dead.command(examples=_SHOW_EXAMPLES)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@as_json
+@pass_session
+def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
+    """Show tasks whole: why they were put aside, the arguments, the last stack."""
+    from celeriac.control.why import Situation, explain
+
+    store = session.load_shared().store
+    records = store.inspection.get(list(ids))
+    if as_json:
+        say_json([None if each is None else _whole(each) for each in records])
+    else:
+        for id, record in zip(ids, records, strict=True):
+            if record is None:
+                note(f"No task {id} is known to this store.")
+                continue
+            explained = explain(Situation(record, time.time(), store.inspection.workers()))
+            heading(f"{record.id}: {explained.reason}")
+            facts((*explained.facts, ("arguments", _arguments(record))))
+            if text := _traceback(record):
+                say("  last stack")
+                block(text)
+            if explained.advice:
+                say("What to do:")
+                block("\n".join(explained.advice), "  ")
+    return exits.NOT_FOUND if None in records else exits.OK
+
+
+def _whole(record: Record) -> dict[str, object]:
+    from celeriac.control.why import plain_record
+
+    return {
+        **plain_record(record),
+        "arguments": _arguments(record, 100_000),
+        "traceback": _traceback(record),
+    }
+
+
+def _arguments(record: Record, limit: int = 500) -> str:
+    """The arguments as they stand in the message, cut short; nothing is decoded into objects."""
+    import msgspec
+
+    from celeriac.control.phrases import clip
+    from celeriac.exceptions import DecodeError
+    from celeriac.message import decode
+
+    if record.wire is None:
+        return "not kept"
+    try:
+        message = decode(record.wire)
+        if message.header.serializer == "msgpack":
+            return clip(repr(msgspec.msgpack.decode(message.payload)), limit)
+    except (DecodeError, msgspec.MsgspecError) as error:
+        return f"cannot be read: {clip(str(error))}"
+    return clip(message.payload.decode("utf-8", "replace"), limit)
+
+
+def _traceback(record: Record) -> str:
+    from celeriac.control.why import result_of
+
+    body = result_of(record.body)
+    return "" if body is None or body.failure is None else body.failure.traceback
+
+
+# -- retry, discard ----------------------------------------------------------------------------
+
+
+def _chosen(
+    store: Store,
+    ids: Sequence[str],
+    everything: bool,
+    state: str,
+    task: str | None,
+    queue: str | None,
+) -> list[str]:
+    """The ids that were named, or with --all those that the filters leave."""
+    from celeriac.control.inspect import put_aside
+
+    if bool(ids) == everything:
+        raise click.UsageError("Name the tasks by their IDs, or choose with --all; not both.")
+    if ids:
+        if task or queue:
+            raise click.UsageError("--task and --queue go with --all.")
+        return list(dict.fromkeys(ids))
+    found = put_aside(store, _which(state), queue=queue, task=task, limit=None)
+    return [each.id for each in found]
+
+
+def _agree(what: str, ids: Sequence[str], everything: bool, yes: bool, as_json: bool) -> bool:
+    """Ask before many are touched."""
+    from celeriac.control.phrases import plural
+
+    if yes or not everything or not ids:
+        return True
+    if as_json:
+        raise click.UsageError("--json does not ask: add --yes.")
+    return confirm(f"{what} {plural(len(ids), 'task')}?", "Add --yes.")
+
+
+def _apply(change: Callable[[Sequence[str]], list[str]], ids: Sequence[str]) -> list[str]:
+    done: list[str] = []
+    for start in range(0, len(ids), _BATCH):
+        done += change(ids[start : start + _BATCH])
+    return done
+
+
+def _tell(store: Store, word: str, ids: Sequence[str], done: Sequence[str], why_not: str) -> int:
+    """Say what was done and what was not; return the exit code."""
+    from celeriac.control.phrases import plural
+
+    left = [id for id in ids if id not in set(done)]
+    known = dict(zip(left, store.inspection.get(left), strict=True)) if left else {}
+    say(f"{word} {plural(len(done), 'task')}.")
+    for id, record in known.items():
+        note(
+            f"{id}: not known to this store."
+            if record is None
+            else f"{id}: {why_not} (it is {record.state})."
+        )
+    if any(record is None for record in known.values()):
+        return exits.NOT_FOUND
+    return exits.FAILURE if left else exits.OK
+
+
+def _many(command: Callable[..., Any]) -> Callable[..., Any]:
+    """IDs or --all with filters."""
+    command = _selection(command)
+    for option in (
+        click.option("--yes", is_flag=True, help="Do not ask."),
+        click.option("--all", "everything", is_flag=True, help="All that the filters leave."),
+        click.argument("ids", metavar="[ID]...", nargs=-1),
+    ):
+        command = option(command)
+    return command
+
+
+_RETRY_EXAMPLES = """
+celeriac -A tasks dead retry 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
+celeriac -A tasks dead retry --all --task tasks.send_email --yes
+celeriac -A tasks dead retry --all --state failed --queue mail
+"""
+
+
+@dead.command(examples=_RETRY_EXAMPLES)
+@_many
+@as_json
+@pass_session
+def retry(
+    session: Session,
+    /,
+    ids: Sequence[str],
+    everything: bool,
+    yes: bool,
+    state: str,
+    task: str | None,
+    queue: str | None,
+    as_json: bool,
+) -> int:
+    """Run tasks again under their ids, and in workflows what ended only because of them.
+
+    Any task that ended without success can be retried. Its counters of retries and crashes begin
+    again at 0.
+    """
+    store = session.load_shared().store
+    chosen = _chosen(store, ids, everything, state, task, queue)
+    if not _agree("Retry", chosen, everything, yes, as_json):
+        note("Nothing was retried.")
+        return exits.FAILURE
+    done = _apply(store.inspection.retry, chosen)
+    if as_json:
+        say_json({"retried": done, "left": [id for id in chosen if id not in set(done)]})
+        return exits.OK if len(done) == len(chosen) else exits.FAILURE
+    return _tell(store, "Retried", chosen, done, "only what ended without success can be retried")
+
+
+_DISCARD_EXAMPLES = """
+celeriac -A tasks dead discard 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
+celeriac -A tasks dead discard --all --state all --yes
+"""
+
+
+@dead.command(examples=_DISCARD_EXAMPLES)
+@_many
+@as_json
+@pass_session
+def discard(
+    session: Session,
+    /,
+    ids: Sequence[str],
+    everything: bool,
+    yes: bool,
+    state: str,
+    task: str | None,
+    queue: str | None,
+    as_json: bool,
+) -> int:
+    """Remove tasks for good."""
+    store = session.load_shared().store
+    chosen = _chosen(store, ids, everything, state, task, queue)
+    if not _agree("Remove for good", chosen, everything, yes, as_json):
+        note("Nothing was discarded.")
+        return exits.FAILURE
+    done = _apply(store.inspection.discard, chosen)
+    if as_json:
+        say_json({"discarded": done, "left": [id for id in chosen if id not in set(done)]})
+        return exits.OK if len(done) == len(chosen) else exits.FAILURE
+    return _tell(store, "Discarded", chosen, done, "a worker holds it; revoke it first")

@@ -1,0 +1,106 @@
+"""Writes ``docs/reference/cli.md`` from the commands themselves.
+
+``python -m celeriac.cli.reference`` prints it; a test holds the file to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from celeriac.cli import exits, refused
+from celeriac.cli.root import root
+
+__all__ = ["render"]
+
+_WIDTH = 96
+
+_OUTPUT = (
+    "What was asked for goes to standard output, notices and errors to standard error. "
+    "With `--json`, standard output holds one JSON value with stable keys; times in it are "
+    "ISO 8601 in UTC. Colour is used on a terminal only, and not if `NO_COLOR` is set."
+)
+_IGNORED = (
+    "`--without-gossip`, `--without-mingle` and `--without-heartbeat` are taken with a notice: "
+    "there is no gossip and no mingling to turn off, and the heartbeat, which keeps the leases "
+    "of a worker's tasks, stays."
+)
+
+
+def render() -> str:
+    """The page, as Markdown."""
+    lines = [
+        "# Command line",
+        "",
+        "Printed by `python -m celeriac.cli.reference`; change the commands, not this page.",
+        "",
+        *_help("celeriac", root, None),
+    ]
+    for path, command, parent in _commands():
+        lines += ["", f"## `{path}`", "", *_help(path, command, parent)]
+    lines += ["", "## Exit codes", "", "| code | meaning |", "|---|---|"]
+    lines += [f"| {code} | {text} |" for code, text in exits.MEANINGS.items()]
+    lines += [
+        "",
+        "## Output",
+        "",
+        _OUTPUT,
+        "",
+        "## Commands of Celery that are not in this version",
+        "",
+        "Each is refused by name with exit code 2.",
+        "",
+        "| command | what to do |",
+        "|---|---|",
+        *(f"| `{name}` | {_cell(text)} |" for name, text in refused.COMMANDS.items()),
+        "",
+        "## Options of Celery that are not in this version",
+        "",
+        "| option | what to do |",
+        "|---|---|",
+        *(_option(each.opts, each.instead) for each in refused.everywhere()),
+        *(_option(list(names), instead) for names, _, instead in refused.WORKER),
+        *(_option(list(names), instead) for names, _, instead in refused.CALL),
+        "",
+        _IGNORED,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _commands() -> Iterator[tuple[str, click.Command, click.Context]]:
+    top = click.Context(root, info_name="celeriac")
+    for name in root.list_commands(top):
+        command = root.get_command(top, name)
+        assert command is not None
+        yield f"celeriac {name}", command, top
+        if isinstance(command, click.Group):
+            inner = click.Context(command, info_name=name, parent=top)
+            for each in command.list_commands(inner):
+                found = command.get_command(inner, each)
+                assert found is not None
+                yield f"celeriac {name} {each}", found, inner
+
+
+def _help(path: str, command: click.Command, parent: click.Context | None) -> list[str]:
+    context = click.Context(
+        command,
+        info_name=path.rpartition(" ")[2],
+        parent=parent,
+        terminal_width=_WIDTH,
+        max_content_width=_WIDTH,
+        help_option_names=["-h", "--help"],
+    )
+    return ["```text", *command.get_help(context).splitlines(), "```"]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _option(names: list[str], instead: str) -> str:
+    return f"| {', '.join(f'`{each}`' for each in names)} | {_cell(instead)} |"
+
+
+if __name__ == "__main__":
+    click.echo(render(), nl=False)

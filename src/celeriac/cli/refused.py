@@ -1,0 +1,109 @@
+"""What people type because Celery has it and this version has not: refused by name, with a way on.
+
+Plain data and one small option class; used by the other modules of the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import click
+
+#: Command → what to use.
+COMMANDS: Final[dict[str, str]] = {
+    "amqp": "There is no broker to talk to; `celeriac status` shows queues.",
+    "beat": "For now, let cron or a systemd timer run `celeriac -A APP call NAME`.",
+    "control": "To stop tasks: `celeriac revoke ID --terminate`. To stop a worker: kill -TERM PID.",
+    "events": "`celeriac status` shows workers and queues, `celeriac why ID` one task.",
+    "flower": "`celeriac status` shows workers and queues, `celeriac why ID` one task.",
+    "graph": "`celeriac status` shows workers and queues.",
+    "inspect": "`celeriac status` shows workers and queues, `celeriac why ID` one task.",
+    "list": "`celeriac status` shows queues, `celeriac dead list` what was put aside.",
+    "logtool": "`celeriac why ID` says what became of a task.",
+    "migrate": "Let the old workers drain their queues, then start the new ones.",
+    "multi": "Start each worker as a service of its own: systemd, supervisord, a container.",
+    "report": "`celeriac doctor` prints the set-up and what is wrong with it.",
+    "shell": "Start python and import your application.",
+    "upgrade": "Celery's setting names are read as they are; `celeriac doctor` names the others.",
+}
+
+_SERVICE: Final = "Let the service manager do it: systemd, supervisord, a container."
+_PREFETCH: Final = "It has no meaning here: how much is fetched ahead follows measured duration."
+
+
+class RefusedOption(click.Option):
+    """An option of Celery's: not shown, and refused with what to do instead."""
+
+    def __init__(self, names: tuple[str, ...], instead: str, *, flag: bool) -> None:
+        super().__init__(
+            names, hidden=True, expose_value=False, is_flag=flag, callback=self._refuse
+        )
+        self.instead = instead
+
+    def _refuse(self, ctx: click.Context, param: click.Parameter, value: object) -> None:
+        if value not in (None, False):
+            text = f"{'/'.join(self.opts)} is not in this version of Celeriac. {self.instead}"
+            raise click.UsageError(text, ctx)
+
+
+def refuse(command: click.Command, options: Iterable[tuple[tuple[str, ...], bool, str]]) -> None:
+    """Make *command* refuse these options by name: (names, whether it is a flag, what to do)."""
+    command.params += [RefusedOption(names, instead, flag=flag) for names, flag, instead in options]
+
+
+def everywhere() -> list[RefusedOption]:
+    """Options that Celery takes before the command."""
+    unset = "Write broker=… in the application, or set {}."
+    return [
+        RefusedOption(("-b", "--broker"), unset.format("CELERIAC_BROKER_URL"), flag=False),
+        RefusedOption(
+            ("--result-backend",),
+            "Write backend=… in the application, or set CELERIAC_RESULT_BACKEND.",
+            flag=False,
+        ),
+        RefusedOption(
+            ("--config",),
+            "Set what it holds with app.conf.update(…) in the application.",
+            flag=False,
+        ),
+        RefusedOption(("--loader",), "Name the application with -A/--app alone.", flag=False),
+        RefusedOption(("--skip-checks",), "There are no checks to skip.", flag=True),
+    ]
+
+
+#: Options of Celery's worker: names, whether it is a flag, what to do.
+WORKER: Final[tuple[tuple[tuple[str, ...], bool, str], ...]] = (
+    (("-B", "--beat"), True, COMMANDS["beat"]),
+    (("-s", "--schedule-filename", "--schedule"), False, COMMANDS["beat"]),
+    (("--scheduler",), False, COMMANDS["beat"]),
+    (("--autoscale",), False, "Set a fixed number with -c/--concurrency; executors are small."),
+    (("-E", "--task-events"), True, "Nothing listens; `celeriac status` and `why` read the store."),
+    (("-O", "--optimization"), False, _PREFETCH),
+    (("--prefetch-multiplier",), False, _PREFETCH),
+    (("--disable-prefetch",), True, _PREFETCH),
+    (("-X", "--exclude-queues"), False, "Name the queues to read with -Q/--queues."),
+    (("-S", "--statedb"), False, "It has no meaning here: the store keeps what was revoked."),
+    (("--purge", "--discard"), True, "Run `celeriac purge` before the worker."),
+    (("--pool-start-method",), False, "Executors are forked from a process made for it."),
+    (("--heartbeat-interval",), False, "Set `heartbeat` and `lease` (seconds) in the settings."),
+    (("-D", "--detach"), True, _SERVICE),
+    (("-f", "--logfile"), False, f"Logs go to standard error. {_SERVICE}"),
+    (("--pidfile",), False, _SERVICE),
+    (("--uid",), False, _SERVICE),
+    (("--gid",), False, _SERVICE),
+    (("--umask",), False, _SERVICE),
+    (("--executable",), False, _SERVICE),
+)
+
+#: Options of Celery's `call` and `purge`.
+CALL: Final[tuple[tuple[tuple[str, ...], bool, str], ...]] = (
+    (("--exchange",), False, "There are no exchanges: name the queue with --queue."),
+    (("--routing-key",), False, "There are no exchanges: name the queue with --queue."),
+)
+PURGE: Final[tuple[tuple[tuple[str, ...], bool, str], ...]] = (
+    (("-X", "--exclude-queues"), False, "Name the queues to empty with -Q/--queues."),
+)
+
+#: Pools that Celery knows or that come later.
+POOLS: Final = ("threads", "thread", "gevent", "eventlet", "asyncio", "processes", "custom")

@@ -1,0 +1,120 @@
+"""What one run of the command line works with: the application, its store, the time."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from celeriac.app import Celeriac
+
+ENVIRONMENT = ("CELERIAC_APP", "CELERY_APP")
+
+
+class Session:
+    """The options that stand on either side of the command, and what follows from them."""
+
+    def __init__(self) -> None:
+        self.app = ""
+        self.workdir = ""
+        self.quiet = False
+
+    def spec(self) -> str:
+        """What ``-A/--app`` said; an error that shows how to say it if nobody did."""
+        if not self.app:
+            raise click.UsageError(
+                "Which application? Name the module that creates it: celeriac -A tasks … "
+                f"(or set {ENVIRONMENT[0]})."
+            )
+        return self.app
+
+    def enter_workdir(self) -> None:
+        """Go to ``--workdir``, if it was given."""
+        if self.workdir:
+            try:
+                os.chdir(self.workdir)
+            except OSError as error:
+                raise click.UsageError(f"--workdir {self.workdir}: {error.strerror}.") from None
+
+    def load(self) -> Celeriac:
+        """Import the application, its task modules included. Runs the user's code."""
+        from celeriac.app.loading import find_app
+
+        spec = self.spec()
+        self.enter_workdir()
+        app = find_app(spec)
+        app.import_modules()
+        return app
+
+    def load_shared(self) -> Celeriac:
+        """As :meth:`load`, for commands that look into the store of another process."""
+        from celeriac.exceptions import ImproperlyConfigured
+
+        app = self.load()
+        if str(app.broker_url).startswith("memory:"):
+            raise ImproperlyConfigured(
+                f"broker_url is {app.broker_url}: that store lives inside one process, and this "
+                "command is another. Set broker_url to a sqlite:// URL."
+            )
+        return app
+
+
+def session_of(ctx: click.Context) -> Session:
+    """The session of this run, made when it is first needed."""
+    return ctx.ensure_object(Session)
+
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value not in (None, False):
+        setattr(session_of(ctx), str(param.name), value)
+
+
+def _plain(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.find_root().color = False
+        ctx.color = False
+
+
+def options(*, environment: bool) -> list[click.Option]:
+    """The options that stand before and after the command.
+
+    Only those before it read the environment, or a variable would win over ``-A`` there.
+    """
+    return [
+        click.Option(
+            ["-A", "--app"],
+            metavar="APP",
+            envvar=list(ENVIRONMENT) if environment else None,
+            show_envvar=environment,
+            expose_value=False,
+            callback=_keep,
+            help="The application: tasks, tasks:app, package.",
+        ),
+        click.Option(
+            ["--workdir"],
+            metavar="DIR",
+            expose_value=False,
+            callback=_keep,
+            type=click.Path(file_okay=False, path_type=str),
+            help="Work in this directory.",
+        ),
+        click.Option(
+            ["-C", "--no-color"],
+            is_flag=True,
+            expose_value=False,
+            callback=_plain,
+            help="No colour, even on a terminal.",
+        ),
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=_keep,
+            help="No banner and no notices.",
+        ),
+    ]

@@ -1,0 +1,365 @@
+"""Commands about single tasks: ``call``, ``result``, ``why``, ``revoke``."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from celeriac.cli import exits
+from celeriac.cli.command import AppCommand
+from celeriac.cli.output import block, facts, heading, note, say, say_json
+from celeriac.cli.refused import CALL, refuse
+from celeriac.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from celeriac.app import Celeriac
+    from celeriac.result import AsyncResult
+    from celeriac.stores.base import Store
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Json(click.ParamType[Any]):
+    """A value written as JSON, of one kind."""
+
+    def __init__(self, kind: type, what: str) -> None:
+        self.kind = kind
+        self.name = self.what = what
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it; say where it is wrong."""
+        if not isinstance(value, str):
+            return value
+        try:
+            found = json.loads(value)
+        except json.JSONDecodeError as error:
+            self.fail(f"{value} is not JSON: {error.msg} at character {error.pos + 1}.", param, ctx)
+        if not isinstance(found, self.kind):
+            self.fail(f"{value} is not a JSON {self.what}.", param, ctx)
+        return found
+
+
+class Moment(click.ParamType[Any]):
+    """A moment in ISO 8601 form, or, with *seconds*, a number of seconds from now."""
+
+    name = "moment"
+
+    def __init__(self, *, seconds: bool = False) -> None:
+        self.seconds = seconds
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it. A moment without a zone is in the application's ``timezone``."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return float(value) if self.seconds else datetime.fromisoformat(value)
+        except ValueError:
+            if self.seconds:
+                return Moment().convert(value, param, ctx)
+            self.fail(f"{value} is not a moment like 2026-05-01T12:00:00+02:00.", param, ctx)
+
+
+# -- call --------------------------------------------------------------------------------------
+
+_CALL_EXAMPLES = """
+celeriac -A tasks call tasks.add --args '[1, 2]'
+celeriac -A tasks call tasks.add --args '[1, 2]' --wait --timeout 10
+celeriac -A shop call shop.mail.send --kwargs '{"user": 7}' --queue mail --countdown 60
+celeriac -A shop call shop.reports.nightly --eta 2026-05-01T03:00:00+02:00 --json
+"""
+
+
+@click.command(cls=AppCommand, examples=_CALL_EXAMPLES)
+@click.argument("name")
+@click.option(
+    "-a",
+    "--args",
+    "args",
+    type=Json(list, "array"),
+    default="[]",
+    metavar="JSON",
+    help="Positional arguments, a JSON array.",
+)
+@click.option(
+    "-k",
+    "--kwargs",
+    "kwargs",
+    type=Json(dict, "object"),
+    default="{}",
+    metavar="JSON",
+    help="Named arguments, a JSON object.",
+)
+@click.option("--eta", type=Moment(), metavar="TIME", help="Not before this moment (ISO 8601).")
+@click.option("--countdown", type=float, metavar="SECONDS", help="Not before so many seconds.")
+@click.option(
+    "--expires",
+    type=Moment(seconds=True),
+    metavar="SECONDS|TIME",
+    help="Not after: if it has not begun by then, it never does.",
+)
+@click.option("--queue", metavar="QUEUE", help="The queue to put it in.")
+@click.option("--priority", type=click.IntRange(0, 9), metavar="0-9", help="9 is most urgent.")
+@click.option("--serializer", metavar="NAME", help="How arguments are written: json, msgpack.")
+@click.option(
+    "--unchecked", is_flag=True, help="Send it even if this application knows no task of that name."
+)
+@click.option("--wait", is_flag=True, help="Wait for the result and print it.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="With --wait: stop waiting after so long. Unset: wait for ever.",
+)
+@as_json
+@pass_session
+def call(
+    session: Session,
+    /,
+    name: str,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    unchecked: bool,
+    wait: bool,
+    timeout: float | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Send the task NAME and print its id.
+
+    Arguments are checked against the task's signature before anything is stored.
+    """
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout needs --wait.")
+    app = session.load_shared()
+    given = {key: value for key, value in options.items() if value is not None}
+    sent = _send(app, name, args, kwargs, given, unchecked)
+    if not as_json:
+        say(sent.id)
+    if wait:
+        _warn_if_unread(session, app.store, sent.id)
+        return _report(sent, timeout, as_json=as_json, trace=True)
+    if as_json:
+        say_json({"id": sent.id})
+    return exits.OK
+
+
+def _send(
+    app: Celeriac,
+    name: str,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    options: dict[str, Any],
+    unchecked: bool,
+) -> AsyncResult[Any]:
+    from celeriac.exceptions import NotRegistered
+
+    if name in app.tasks:
+        return app.tasks[name].apply_async(args, kwargs, **options)
+    if not unchecked:
+        raise NotRegistered(name, list(app.tasks))
+    return app.send_task(name, args, kwargs, **options)
+
+
+def _warn_if_unread(session: Session, store: Store, id: str) -> None:
+    """Waiting for a task that no worker will take should not look like a slow task."""
+    from celeriac.control.inspect import situation
+    from celeriac.control.why import explain
+
+    found = situation(store, id, time.time())
+    if found is None or session.quiet:
+        return
+    explained = explain(found)
+    if explained.code in ("waiting_for_worker", "unknown_task"):
+        note(f"Notice: {explained.reason} Waiting on; Ctrl-C stops the wait, not the task.")
+
+
+# -- result ------------------------------------------------------------------------------------
+
+_RESULT_EXAMPLES = """
+celeriac -A tasks result 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
+celeriac -A tasks result 019a9f4e-7c1e-7b1e-8f3a-0242ac120002 --timeout 0     # only look
+celeriac -A tasks result 019a9f4e-7c1e-7b1e-8f3a-0242ac120002 --traceback
+"""
+
+
+@click.command(cls=AppCommand, examples=_RESULT_EXAMPLES)
+@click.argument("id")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Stop waiting after so long; 0 only looks. Unset: wait for ever.",
+)
+@click.option("--traceback", is_flag=True, help="Print the traceback of a failure.")
+@as_json
+@pass_session
+def result(
+    session: Session, /, id: str, timeout: float | None, traceback: bool, as_json: bool
+) -> int:
+    """Wait for the task ID to end and print its result.
+
+    A text is printed as it is, anything else as JSON. A task that ended without success is told
+    on standard error, with exit code 5.
+    """
+    app = session.load_shared()
+    if timeout != 0:
+        _warn_if_unread(session, app.store, id)
+    return _report(app.AsyncResult(id), timeout, as_json=as_json, trace=traceback)
+
+
+def _report(pending: AsyncResult[Any], timeout: float | None, *, as_json: bool, trace: bool) -> int:
+    """Wait, print what came of it, and return the exit code."""
+    from celeriac.exceptions import TimeoutError
+
+    try:
+        value = pending.get(timeout=timeout, propagate=False)
+    except TimeoutError:
+        if as_json:
+            say_json({"id": pending.id, "state": pending.state, "ready": False})
+        else:
+            note(
+                f"Task {pending.id} has not ended ({pending.state}). See: celeriac why {pending.id}"
+            )
+        return exits.TIMED_OUT
+    state, text = pending.state, pending.traceback
+    succeeded = pending.successful()
+    if as_json:
+        data: dict[str, Any] = {"id": pending.id, "state": state, "ready": True}
+        if succeeded:
+            data["result"] = _plain(value)
+        else:
+            data |= {"error": _error(value), "traceback": text}
+        say_json(data)
+    elif succeeded:
+        say(value if isinstance(value, str) else json.dumps(_plain(value), ensure_ascii=False))
+    else:
+        if trace and text:
+            note(str(text).rstrip())
+        note(f"{state}: {_error(value)}")
+    return exits.OK if succeeded else exits.TASK_FAILED
+
+
+def _plain(value: Any) -> Any:
+    """*value* as JSON can hold it; what JSON cannot hold becomes its text."""
+    import msgspec
+
+    try:
+        return json.loads(msgspec.json.encode(value, enc_hook=repr))
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        return repr(value)
+
+
+def _error(value: Any) -> str:
+    if isinstance(value, BaseException):
+        text = str(value)
+        name = type(value).__name__
+        return f"{name}: {text}" if text else name
+    return "it has no result" if value is None else str(value)
+
+
+# -- why ---------------------------------------------------------------------------------------
+
+_WHY_EXAMPLES = """
+celeriac -A tasks why 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
+celeriac -A tasks why 019a9f4e-7c1e-7b1e-8f3a-0242ac120002 --json | jq -r .code
+"""
+
+
+@click.command(cls=AppCommand, examples=_WHY_EXAMPLES)
+@click.argument("id")
+@as_json
+@pass_session
+def why(session: Session, /, id: str, as_json: bool) -> int:
+    """Say why the task ID is where it is: the reason, what it rests on, what to do."""
+    from celeriac.control.inspect import situation
+    from celeriac.control.why import explain, missing
+
+    app = session.load_shared()
+    store = app.store
+    found = situation(store, id, time.time())
+    if found is None:
+        explained = missing(
+            id, f"{store.url} (namespace {store.options.namespace})", store.options.result_expires
+        )
+    else:
+        explained = explain(found)
+    if as_json:
+        say_json(explained.as_dict())
+    else:
+        heading(explained.reason)
+        facts(explained.facts)
+        if explained.advice:
+            say("What to do:")
+            block("\n".join(explained.advice), "  ")
+    return exits.OK if found is not None else exits.NOT_FOUND
+
+
+# -- revoke ------------------------------------------------------------------------------------
+
+_REVOKE_EXAMPLES = """
+celeriac -A tasks revoke 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
+celeriac -A tasks revoke ID1 ID2 --terminate                 # also if it is running
+celeriac -A tasks revoke ID1 --terminate --signal SIGKILL
+"""
+
+#: What a revoke met → the sentence for people.
+_MET: Final = {
+    "revoked": "revoked; it had not begun",
+    "ended": "too late: it has ended; see `celeriac why`",
+    "unknown": "not known to this store; if it arrives, it will be revoked",
+}
+
+
+def _signal(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    name = value.upper()
+    name = name if name.startswith("SIG") else f"SIG{name}"
+    if name not in signal.Signals.__members__:
+        raise click.BadParameter(f"there is no signal {value}; use SIGTERM or SIGKILL", ctx, param)
+    return name
+
+
+@click.command(cls=AppCommand, examples=_REVOKE_EXAMPLES)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--terminate", is_flag=True, help="End it even if it is running.")
+@click.option(
+    "--signal",
+    "with_signal",
+    default="SIGTERM",
+    show_default=True,
+    metavar="NAME",
+    callback=_signal,
+    help="With --terminate: the signal its process gets.",
+)
+@as_json
+@pass_session
+def revoke(
+    session: Session, /, ids: Sequence[str], terminate: bool, with_signal: str, as_json: bool
+) -> int:
+    """Call tasks off.
+
+    A task that has not begun ends as REVOKED at once, wherever its worker is. A running one is
+    left to end, and is not repeated; with --terminate it is ended by a signal.
+    Exit code 4 if an ID is not known.
+    """
+    store = session.load_shared().store
+    met = store.queue.revoke(list(ids), with_signal if terminate else None)
+    if as_json:
+        say_json({id: str(effect) for id, effect in met.items()})
+    else:
+        pending = (
+            f"running or about to: its worker ends it with {with_signal}"
+            if terminate
+            else "running or about to: it is left to end and not repeated (or use --terminate)"
+        )
+        for id, effect in met.items():
+            say(f"{id}  {_MET.get(effect, pending)}")
+    return exits.NOT_FOUND if "unknown" in met.values() else exits.OK
+
+
+refuse(call, CALL)
