@@ -1,4 +1,4 @@
-"""The desk between executors and store threads: what is held, what is to be committed, what is wanted.
+"""The desk between executors and store threads: what is held, to be committed and wanted.
 
 Layer 5. Decisions and bookkeeping under one lock; no IO but the frames it hands to ``send``. The
 supervisor's main thread reports what executors said, the store threads take batches and bring

@@ -47,9 +47,7 @@ class Executor:
         self._index = index
         self._pid = 0
         self._key = 0
-        self._runner = Runner(
-            app, spec.hostname, update=self._send_update, limiter=soft_limit
-        )
+        self._runner = Runner(app, spec.hostname, update=self._send_update, limiter=soft_limit)
 
     def serve(self) -> None:
         """Run what comes until told to stop or the socket closes."""
@@ -132,7 +130,7 @@ def run_forked(executor: Executor, role: str, title: str, crash_fd: int) -> NoRe
         status = 0
     except (BrokenPipeError, ConnectionResetError):
         status = 0  # the supervisor is gone or has closed our socket
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever ends this process is told
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):

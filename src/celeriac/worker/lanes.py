@@ -77,7 +77,7 @@ class Lanes:
         """A store thread that dies of a bug must not leave a worker that looks alive."""
         try:
             body(number)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the main thread raises it
             self._failed(error)
 
     def _lane(self, number: int) -> None:

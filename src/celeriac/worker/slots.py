@@ -61,7 +61,7 @@ class Slots:
         return True
 
     def running(self, index: int) -> tuple[int, float]:
-        """Supervisor: the key begun last and when. Whether it still runs, only its outcome tells."""
+        """Supervisor: the key begun last and when. Only its outcome tells whether it still runs."""
         key, since = _RUN.unpack_from(self._map, index * _SIZE)
         return key, since
 

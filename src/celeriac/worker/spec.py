@@ -52,4 +52,12 @@ decode_spec = msgspec.json.Decoder(WorkerSpec).decode
 encode_facts = msgspec.msgpack.Encoder().encode
 decode_facts = msgspec.msgpack.Decoder(AppFacts).decode
 
-__all__ = ["AppFacts", "WorkerOptions", "WorkerSpec", "decode_facts", "decode_spec", "encode_facts", "encode_spec"]
+__all__ = [
+    "AppFacts",
+    "WorkerOptions",
+    "WorkerSpec",
+    "decode_facts",
+    "decode_spec",
+    "encode_facts",
+    "encode_spec",
+]

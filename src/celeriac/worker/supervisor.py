@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import selectors
 import signal
 import sys
@@ -98,6 +97,7 @@ class Supervisor:
         self._stopping_since: float | None = None
         self._grace = plan.grace
         self._zygote_due = 0.0
+        self._strays_due = 0.0
         self._registered = True
         self._register_due = 0.0
 
@@ -138,7 +138,11 @@ class Supervisor:
             self._obey(self._orders.popleft())
         self._pool.flush()
         self._replace_outworn()
-        self._limits.tick(time.monotonic())
+        now = time.monotonic()
+        self._limits.tick(now)
+        if now >= self._strays_due:
+            self._strays_due = now + _TICK_IDLE
+            self._pool.reap_strays()
         if self._stopping_since is None:
             self._pool.fill()
         self._mind_zygote()
@@ -333,9 +337,7 @@ class Supervisor:
         if death.ordered.startswith("hard time limit") and convict.hard is not None:
             return on_hard_limit(convict.facts, convict.delivery, convict.hard)
         reason = death.describe() + (f"\n{death.stack}" if death.stack else "")
-        return on_death(
-            convict.facts, convict.delivery, reason, self._plan.crash_delay, random.random
-        )
+        return on_death(convict.facts, convict.delivery, reason, self._plan.crash_delay)
 
     def _replace_outworn(self) -> None:
         """Replace executors an isolated task cannot use."""
@@ -371,8 +373,6 @@ class Supervisor:
         if now >= self._zygote_due:
             self._zygote_due = now + 5.0
             self._nursery.exec_zygote()
-            assert self._nursery.sock is not None
-            self._nursery.sock.setblocking(False)
             self._watch_zygote()
 
 

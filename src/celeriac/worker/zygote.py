@@ -52,7 +52,7 @@ def main(spec: WorkerSpec, sock: socket.socket, slots: Slots) -> NoReturn:
         status = _serve(spec, sock, slots)
     except ConnectionError:
         status = 0  # the supervisor is gone; so are we
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever ends this process is told
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -64,7 +64,7 @@ def _serve(spec: WorkerSpec, sock: socket.socket, slots: Slots) -> int:
     try:
         app = load(spec)
         facts = describe(app)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - SystemExit at import, too
         sock.sendall(frames.encode(frames.Broken(explain_import(spec, error))))
         return 2
     gc.collect()

@@ -73,7 +73,7 @@ class Heart:
                     # While the store is out, try every second: the lease may still be saved.
                     pause = self._interval if alive else min(1.0, self._interval)
                     due = time.monotonic() + jittered(pause, 0.1)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the main thread raises it
             self._failed(error)
 
     def _beat(self) -> bool:

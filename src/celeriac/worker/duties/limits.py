@@ -96,14 +96,13 @@ class Limits:
                 self._grown(executor, size)
             self._look_for_stop(executor, now)
         used = resources.container_usage() if self._memory.container is not None else None
-        if used is not None and self._memory.container is not None and largest is not None:
-            if used > self._memory.container:
-                size, executor = largest
-                self._pool.kill(
-                    executor,
-                    f"memory: the container uses {resources.megabytes(used)}, this executor "
-                    f"{resources.megabytes(size)} of it",
-                )
+        if used is not None and largest is not None and used > (self._memory.container or used):
+            size, executor = largest
+            self._pool.kill(
+                executor,
+                f"memory: the container uses {resources.megabytes(used)}, this executor "
+                f"{resources.megabytes(size)} of it",
+            )
 
     def _grown(self, executor: Executor, size: int) -> None:
         executor.over_memory = True

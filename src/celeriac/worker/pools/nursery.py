@@ -96,6 +96,7 @@ class Nursery:
         )
         theirs.close()
         child.returncode = 0  # we wait for it ourselves, by pid
+        ours.setblocking(False)
         self._adopt(child.pid, ours)
 
     def _adopt(self, pid: int, sock: socket.socket) -> None:

@@ -33,6 +33,7 @@ _YOUNG_SECONDS: Final = 2.0
 _RESPAWN_MAX: Final = 10.0
 #: Not yet sent bytes at which the hooks process is considered stuck and further hooks are dropped.
 _HOOKS_BACKLOG: Final = 8 << 20
+_STRAYS_KEPT: Final = 64
 
 
 @dataclass(slots=True)
@@ -79,6 +80,8 @@ class Prefork:
         self._send_lock = threading.Lock()
         self._hooks: Process | None = None
         self._unsent: set[int] = set()
+        #: Wait status and peak memory (KiB) of children reaped before anybody knew their pid.
+        self._strays: dict[int, tuple[int, int]] = {}
 
     # --- making -------------------------------------------------------------------------------
     def fill(self) -> None:
@@ -113,8 +116,13 @@ class Prefork:
                 self._hooks.pidfd, selectors.EVENT_READ, lambda _mask: self._hooks_died()
             )
             return
-        executor = self.executors[index]
+        executor = self.executors.get(index)
+        if executor is None:
+            return
         executor.process.pid = pid
+        if pid in self._strays:
+            self._bury(executor)
+            return
         executor.process.pidfd = os.pidfd_open(pid)
         self._selector.register(
             executor.process.pidfd, selectors.EVENT_READ, lambda _mask: self._bury(executor)
@@ -252,15 +260,38 @@ class Prefork:
         process = executor.process
         if not process.pid:
             return Death(0, signal.SIGKILL, None, 0, executor.doomed)
-        _, status, usage = os.wait4(process.pid, 0)
+        status, peak = self._wait(process.pid)
         kills = resources.oom_kills()
-        near = usage.ru_maxrss * 1024 > 0.9 * resources.memory_limit()
+        near = peak * 1024 > 0.9 * resources.memory_limit()
         oom = kills > self._oom_kills or near
         self._oom_kills = kills
         return judge(
-            process.pid, status, usage.ru_maxrss, ordered=executor.doomed, oom=oom,
-            stack=process.stack(),
-        )  # fmt: skip
+            process.pid, status, peak, ordered=executor.doomed, oom=oom, stack=process.stack()
+        )
+
+    def _wait(self, pid: int) -> tuple[int, int]:
+        """Wait status and peak memory in KiB of an ended child."""
+        if pid in self._strays:
+            return self._strays.pop(pid)
+        _, status, usage = os.wait4(pid, 0)
+        return status, usage.ru_maxrss
+
+    def reap_strays(self) -> None:
+        """Reap children that are nobody's: as sub-reaper we inherit what tasks leave behind, and
+        they would stay zombies as long as the worker lives."""
+        known = {executor.process.pid for executor in self.executors.values()}
+        known |= {self._nursery.pid, self._hooks.pid if self._hooks is not None else 0}
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None or found.si_pid in known:
+                return
+            _, status, usage = os.wait4(found.si_pid, 0)
+            while len(self._strays) >= _STRAYS_KEPT:
+                self._strays.pop(next(iter(self._strays)))
+            self._strays[found.si_pid] = (status, usage.ru_maxrss)
 
     def _slow_down(self, executor: Executor, useful: bool) -> None:
         """Executors that die at birth must not be made a hundred times a second."""
@@ -290,7 +321,9 @@ class Prefork:
     def run_hook(self, held: Held, outcome: Outcome) -> None:
         """Run a task's handlers for an end that happened outside its executor."""
         if self._hooks is None:
-            self._hooks = self._nursery.make(HOOKS, f"celeriac: hooks {self._nursery.spec.hostname}")
+            self._hooks = self._nursery.make(
+                HOOKS, f"celeriac: hooks {self._nursery.spec.hostname}"
+            )
             if self._hooks.pid:
                 self.forked(self._hooks.index, self._hooks.pid)
         if len(self._hooks.out) > _HOOKS_BACKLOG:
@@ -304,8 +337,8 @@ class Prefork:
         if process is None:
             return
         self._selector.unregister(process.pidfd)
-        _, status, usage = os.wait4(process.pid, 0)
-        death = judge(process.pid, status, usage.ru_maxrss, stack=process.stack())
+        status, peak = self._wait(process.pid)
+        death = judge(process.pid, status, peak, stack=process.stack())
         if not (self.closing or death.clean):
             logger.error("The hooks process ended: %s", death.describe())
         self._nursery.give_back(process)

@@ -1,0 +1,179 @@
+"""Deaths of executors and workers: told with their cause, contained, charged to the right task."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from workers import Site, eventually, site
+
+
+@pytest.fixture
+def place(tmp_path: Path):
+    with site(tmp_path) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("how", "cause"),
+    [
+        ("SIGKILL", "SIGKILL"),
+        ("SIGSEGV", "SIGSEGV"),
+        ("abort", "SIGABRT"),
+        ("exit0", "status 0"),
+        ("exit3", "status 3"),
+    ],
+)
+def test_a_task_that_kills_its_executor_is_dead_after_three_crashes(
+    place: Site, how: str, cause: str
+) -> None:
+    place.worker().ready()
+    (victim,) = place.send("tasks.kill_self", how)
+    (record,) = place.ended([victim])
+    assert record.state == "dead"
+    assert record.crashes == 3
+    assert cause in record.reason
+    assert "peak memory" in record.reason
+    assert len(place.ledger("start", victim)) == 3
+    # Each run had an executor of its own.
+    assert len({line.pid for line in place.ledger("start", victim)}) == 3
+
+
+def test_a_segfault_reports_the_last_python_stack(place: Site) -> None:
+    worker = place.worker().ready()
+    (victim,) = place.send("tasks.kill_self", "SIGSEGV")
+    place.ended([victim])
+    assert "in kill_self" in worker.text()
+
+
+def test_innocent_tasks_around_a_killer_all_succeed_uncharged(place: Site) -> None:
+    innocents = place.send("tasks.traced", count=500)
+    killers = [place.send("tasks.kill_self", how)[0] for how in ("SIGKILL", "SIGSEGV")]
+    innocents += place.send("tasks.traced", count=500)
+    place.worker().ready()
+    assert {record.state for record in place.ended(killers)} == {"dead"}
+    records = place.ended(innocents)
+    assert {record.state for record in records} == {"succeeded"}
+    assert sum(record.crashes for record in records) == 0
+    assert sum(record.losses for record in records) == 0
+
+
+def test_a_task_that_crashed_once_runs_again_and_succeeds(place: Site) -> None:
+    place.worker().ready()
+    (task_id,) = place.send("tasks.kill_once", "SIGKILL")
+    (record,) = place.ended([task_id])
+    assert (record.state, record.crashes, record.attempt) == ("succeeded", 1, 2)
+
+
+@pytest.mark.parametrize("task", ["tasks.kill_once_early", "tasks.kill_no_requeue"])
+def test_at_most_once_and_no_requeue_fail_at_the_first_crash(place: Site, task: str) -> None:
+    place.worker().ready()
+    (task_id,) = place.send(task)
+    (record,) = place.ended([task_id])
+    assert record.state == "failed"
+    assert record.reason.startswith("WorkerLostError")
+    assert len(place.ledger("start", task_id)) == 1
+
+
+def test_sys_exit_in_a_task_is_a_failure_not_a_death(place: Site) -> None:
+    worker = place.worker("-c", "1").ready()
+    before = {child.pid for child in worker.titled("executor")}
+    (task_id,) = place.send("tasks.kill_self", "sys.exit")
+    (record,) = place.ended([task_id])
+    assert record.state == "failed"
+    assert "SystemExit" in record.reason
+    assert {child.pid for child in worker.titled("executor")} == before
+
+
+def test_the_failure_hook_of_a_killed_task_runs_in_the_hooks_process(place: Site) -> None:
+    worker = place.worker().ready()
+    (task_id,) = place.send("tasks.hooked_killer")
+    (record,) = place.ended([task_id])
+    assert record.state == "dead"
+    (line,) = place.wait_ledger("hook", task_id)
+    assert line.pid in {child.pid for child in worker.titled("hooks")}
+
+
+def test_executors_end_with_their_supervisor(place: Site) -> None:
+    worker = place.worker().ready()
+    eventually(lambda: len(worker.titled("executor")) == 2, "two executors")
+    (task_id,) = place.send("tasks.nap", 300)
+    place.wait_ledger("start", task_id)
+    family = worker.children()
+    worker.kill()
+    began = time.monotonic()
+    psutil.wait_procs(family, timeout=10)
+    assert not [child for child in family if child.is_running()]
+    assert time.monotonic() - began < 5
+
+
+def test_a_dead_workers_task_starts_on_a_host_mate_within_two_seconds(place: Site) -> None:
+    first = place.worker("-c", "1").ready()
+    (task_id,) = place.send("tasks.nap", 3)
+    place.wait_ledger("start", task_id)
+    place.worker("-c", "1").ready()
+    killed = time.monotonic()
+    first.kill()
+    lines = place.wait_ledger("start", task_id, count=2)
+    assert lines[1].at - killed < 2.0
+    (record,) = place.ended([task_id])
+    assert (record.state, record.losses, record.crashes) == ("succeeded", 1, 0)
+
+
+def test_an_at_most_once_task_of_a_dead_worker_fails_visibly(place: Site) -> None:
+    first = place.worker("-c", "1").ready()
+    (task_id,) = place.send("tasks.nap_once", 60)
+    place.wait_ledger("start", task_id)
+    place.worker("-c", "1").ready()
+    first.kill()
+    (record,) = place.ended([task_id])
+    assert record.state == "failed"
+    assert record.reason.startswith("WorkerLostError")
+    assert len(place.ledger("start", task_id)) == 1
+
+
+def test_a_worker_stopped_for_longer_than_its_lease_is_fenced(place: Site) -> None:
+    first = place.worker("-c", "1").ready()
+    (task_id,) = place.send("tasks.nap", 1)
+    place.wait_ledger("start", task_id)
+    family = [psutil.Process(first.pid), *first.children()]
+    for process in family:
+        process.suspend()
+    second = place.worker("-c", "1").ready()
+    place.wait_ledger("start", task_id, count=2)
+    (record,) = place.ended([task_id])
+    assert (record.state, record.attempt) == ("succeeded", 2)
+    for process in family:
+        process.resume()
+    first.wait_for("lease was lost")
+    # It lives on as a new incarnation and takes work again.
+    second.stop()
+    (later,) = place.send("tasks.add", 1, 2)
+    assert place.ended([later])[0].state == "succeeded"
+    assert place.record(task_id).attempt == 2
+    assert first.stop() == 0
+
+
+def test_a_dead_zygote_is_replaced_while_executors_run_on(place: Site) -> None:
+    worker = place.worker("-c", "1").ready()
+    (long,) = place.send("tasks.nap", 2)
+    (start,) = place.wait_ledger("start", long)
+    (zygote,) = worker.titled("zygote")
+    zygote.kill()
+    worker.wait_for("a new one is started")
+    (record,) = place.ended([long])
+    assert (record.state, record.attempt) == ("succeeded", 1)
+    os.kill(start.pid, signal.SIGKILL)
+    (task_id,) = place.send("tasks.whoami")
+    assert place.ended([task_id])[0].state == "succeeded"
+
+
+def test_an_application_with_threads_gets_executors_by_exec(place: Site) -> None:
+    worker = place.worker(START_THREAD="1").ready()
+    worker.wait_for("forking from it would be unsafe")
+    (task_id,) = place.send("tasks.add", 1, 2)
+    assert place.ended([task_id])[0].state == "succeeded"
+    (killed,) = place.send("tasks.kill_once", "SIGKILL")
+    assert place.ended([killed])[0].state == "succeeded"

@@ -1,0 +1,176 @@
+"""Limits and ends of a worker: time, memory, recycling, stopping, revoking."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from workers import Site, eventually, site
+
+
+@pytest.fixture
+def place(tmp_path: Path):
+    with site(tmp_path) as found:
+        yield found
+
+
+def test_the_hard_limit_ends_a_loop_that_holds_the_gil(place: Site) -> None:
+    worker = place.worker().ready()
+    (task_id,) = place.send("tasks.over_hard")
+    (record,) = place.ended([task_id])
+    assert record.state == "failed"
+    assert record.reason.startswith("TimeLimitExceeded")
+    assert record.crashes == 0
+    assert "hard time limit of 1 s" in worker.text()
+    (after,) = place.send("tasks.add", 1, 2)
+    assert place.ended([after])[0].state == "succeeded"
+
+
+def test_the_soft_limit_is_raised_in_the_task(place: Site) -> None:
+    place.worker().ready()
+    (task_id,) = place.send("tasks.over_soft")
+    (record,) = place.ended([task_id])
+    assert record.state == "succeeded"
+    assert len(place.ledger("soft", task_id)) == 1
+
+
+def test_limits_of_the_call_win_over_those_of_the_task(place: Site) -> None:
+    place.worker().ready()
+    (task_id,) = place.send("tasks.nap", 30, time_limit=0.5)
+    (record,) = place.ended([task_id])
+    assert record.reason.startswith("TimeLimitExceeded")
+
+
+def test_executors_are_recycled_after_max_tasks(place: Site) -> None:
+    place.worker("-c", "1", "--max-tasks-per-child", "5").ready()
+    ids = place.send("tasks.whoami", count=23)
+    records = place.ended(ids)
+    assert {record.state for record in records} == {"succeeded"}
+    assert {record.attempt for record in records} == {1}
+    per_process: dict[int, int] = {}
+    for line in place.ledger("start"):
+        per_process[line.pid] = per_process.get(line.pid, 0) + 1
+    assert max(per_process.values()) <= 5
+    assert len(per_process) >= 5
+
+
+def test_an_executor_that_grew_is_replaced_when_idle(place: Site) -> None:
+    worker = place.worker("-c", "1", "--max-memory-per-child", str(120 * 1024)).ready()
+    (before,) = place.send("tasks.whoami")
+    place.ended([before])
+    (grow,) = place.send("tasks.hold_memory", 200)
+    (record,) = place.ended([grow])
+    assert record.state == "succeeded"
+    worker.wait_for("has grown to")
+    first = place.ledger("start", before)[0].pid
+    eventually(
+        lambda: worker.titled("executor")
+        and first not in {child.pid for child in worker.titled("executor")},
+        "another executor",
+    )
+    (after,) = place.send("tasks.whoami")
+    place.ended([after])
+    assert place.ledger("start", after)[0].pid != first
+
+
+def test_a_graceful_stop_finishes_what_runs_and_leaves_nothing_leased(place: Site) -> None:
+    worker = place.worker().ready()
+    running = place.send("tasks.nap", 1, count=2)
+    for task_id in running:
+        place.wait_ledger("start", task_id)
+    waiting = place.send("tasks.nap", 0.01, count=50)
+    assert worker.stop() == 0
+    assert {place.record(task_id).state for task_id in running} == {"succeeded"}
+    assert {record.state for record in place.store.inspection.get(waiting) if record} <= {
+        "queued", "succeeded"
+    }  # fmt: skip
+    assert place.store.inspection.workers() == []
+
+
+def test_a_second_signal_stops_now_and_requeues_without_a_charge(place: Site) -> None:
+    worker = place.worker().ready()
+    (task_id,) = place.send("tasks.nap", 300)
+    place.wait_ledger("start", task_id)
+    worker.send(signal.SIGTERM)
+    worker.wait_for("have 20 s to finish")
+    began = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - began < 15
+    record = place.record(task_id)
+    assert (record.state, record.crashes, record.losses) == ("queued", 0, 0)
+    assert place.store.inspection.workers() == []
+
+
+def test_the_grace_runs_out(place: Site) -> None:
+    worker = place.worker(GRACE="0.5").ready()
+    (task_id,) = place.send("tasks.nap", 300)
+    (once,) = place.send("tasks.nap_once", 300)
+    place.wait_ledger("start", task_id)
+    place.wait_ledger("start", once)
+    assert worker.stop() == 0
+    assert place.record(task_id).state == "queued"
+    record = place.record(once)
+    assert record.state == "failed"
+    assert record.reason.startswith("WorkerLostError")
+
+
+def test_long_tasks_never_queue_behind_each_other(place: Site) -> None:
+    place.worker("-c", "2").ready()
+    place.ended(place.send("tasks.nap", 0, count=50))  # measured: brief
+    ids = place.send("tasks.nap", 1.0, count=2)
+    place.ended(ids)
+    starts = sorted(place.ledger("start", task_id)[0].at for task_id in ids)
+    assert starts[1] - starts[0] < 0.8
+
+
+def test_a_queued_task_is_revoked_before_it_runs(place: Site) -> None:
+    (task_id,) = place.send("tasks.traced")
+    place.store.queue.revoke([task_id])
+    place.worker().ready()
+    (other,) = place.send("tasks.traced")
+    place.ended([other])
+    assert place.record(task_id).state == "revoked"
+    assert place.ledger("start", task_id) == []
+
+
+def test_terminate_ends_the_running_task_and_only_that(place: Site) -> None:
+    place.worker().ready()
+    ids = place.send("tasks.nap", 4, count=2)
+    for task_id in ids:
+        place.wait_ledger("start", task_id)
+    place.store.queue.revoke([ids[0]], terminate="SIGTERM")
+    records = place.ended(ids)
+    assert [record.state for record in records] == ["revoked", "succeeded"]
+    assert len(place.ledger("start")) == 2
+
+
+def test_an_unknown_task_waits_for_a_worker_that_knows_it(place: Site) -> None:
+    worker = place.worker().ready()
+    (task_id,) = place.send("tasks.extra")
+    (known,) = place.send("tasks.add", 1, 2)
+    place.ended([known])
+    eventually(lambda: place.record(task_id).parked, "parked")
+    place.worker(EXTRA_TASK="1").ready()
+    assert place.ended([task_id])[0].state == "succeeded"
+    assert worker.stop() == 0
+
+
+def test_progress_reaches_the_record_while_the_task_runs(place: Site) -> None:
+    place.worker().ready()
+    gate = place.folder / "gate"
+    (task_id,) = place.send("tasks.progress", str(gate))
+    eventually(lambda: place.record(task_id).custom_state == "PROGRESS", "PROGRESS")
+    gate.touch()
+    assert place.ended([task_id])[0].state == "succeeded"
+
+
+def test_retries_async_tasks_and_log_records(place: Site) -> None:
+    worker = place.worker("-l", "INFO").ready()
+    (flaky,) = place.send("tasks.flaky", 2)
+    (coroutine,) = place.send("tasks.async_add", 2, 3)
+    assert [record.state for record in place.ended([flaky, coroutine])] == ["succeeded"] * 2
+    assert place.record(flaky).retries == 2
+    text = worker.text()
+    assert f"Task tasks.flaky[{flaky}] received" in text
+    assert f"Task tasks.flaky[{flaky}] retry: Retry in" in text
+    assert f"Task tasks.flaky[{flaky}] succeeded in" in text

@@ -1,0 +1,244 @@
+"""Real worker processes for tests: an application in a folder, workers on it, and what they did.
+
+A test waits for events (a line in a log, a line in a ledger, a state in the store) with a
+generous deadline; nothing here sleeps a fixed time and hopes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+from celeriac.records import Record, WorkerView
+from celeriac.stores import connect
+from celeriac.stores.base import Options, Store
+
+T = TypeVar("T")
+#: Seconds. Machines are noisy; a test that waits this long has failed.
+DEADLINE = 60.0
+HERE = Path(__file__).parent
+
+
+def eventually(
+    probe: Callable[[], T], what: str, deadline: float = DEADLINE, interval: float = 0.02
+) -> T:
+    """Call *probe* until it returns something true, and return that."""
+    end = time.monotonic() + deadline
+    while True:
+        found = probe()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline:g} s: {what}")
+        time.sleep(interval)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line a task wrote into the ledger."""
+
+    event: str
+    id: str
+    attempt: int
+    pid: int
+    at: float
+
+
+class Worker:
+    """One ``celeriac worker`` process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def ready(self) -> Worker:
+        def look() -> bool:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the worker ended at its start:\n{self.text()}")
+            return "ready." in self.text()
+
+        eventually(look, f"worker ready; its log:\n{self.text()}")
+        return self
+
+    def wait_for(self, text: str) -> None:
+        eventually(lambda: text in self.text(), f"{text!r} in the log of the worker")
+
+    def children(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def titled(self, word: str) -> list[psutil.Process]:
+        """Children whose title holds *word*: "executor", "zygote", "hooks"."""
+        found = []
+        for child in self.children():
+            try:
+                if word in " ".join(child.cmdline()):
+                    found.append(child)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, as the OOM killer would, and wait for the process to be gone."""
+        self.process.kill()
+        self.process.wait(DEADLINE)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to stop and return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(DEADLINE)
+
+
+class Site:
+    """A folder with an application, its database and its ledger."""
+
+    def __init__(self, folder: Path, source: Path) -> None:
+        self.folder = folder
+        self.db = folder / "celeriac.db"
+        self.ledger_path = folder / "ledger"
+        self.ledger_path.touch()
+        (folder / "tasks.py").write_text(source.read_text())
+        self.workers: list[Worker] = []
+        self.environment = {
+            **os.environ,
+            "LEDGER": str(self.ledger_path),
+            "BROKER": f"sqlite:///{self.db}",
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            self._store = connect(f"sqlite:///{self.db}", Options())
+        return self._store
+
+    def worker(self, *options: str, **environment: str) -> Worker:
+        """Start a worker; ``-c 2`` and ``-l INFO`` unless told otherwise."""
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        command = [sys.executable, "-m", "celeriac", "-A", "tasks", "worker", "-l", "INFO"]
+        if "-c" not in options:
+            command += ["-c", "2"]
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [*command, *options],
+                cwd=self.folder,
+                env={**self.environment, **environment},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        worker = Worker(process, log)
+        self.workers.append(worker)
+        return worker
+
+    def python(self, code: str, **environment: str) -> str:
+        """Run *code* in the folder as a client would; returns what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def send(self, task: str, *args: object, count: int = 1, **options: object) -> list[str]:
+        """Send a task *count* times from a client process; returns the ids."""
+        out = self.python(
+            "import tasks\n"
+            f"for _ in range({count}):\n"
+            f"    print(tasks.app.send_task({task!r}, args={args!r}, **{options!r}).id)\n"
+        )
+        return out.split()
+
+    def record(self, task_id: str) -> Record:
+        record = self.store.inspection.get([task_id])[0]
+        assert record is not None, f"no record of {task_id}"
+        return record
+
+    def ended(self, ids: list[str], deadline: float = DEADLINE) -> list[Record]:
+        """Wait until all of *ids* have ended; returns their records."""
+        terminal = {"succeeded", "failed", "revoked", "expired", "ignored", "rejected", "dead"}
+
+        def look() -> list[Record] | None:
+            found = self.store.inspection.get(ids)
+            if all(record is not None and record.state in terminal for record in found):
+                return [record for record in found if record is not None]
+            return None
+
+        try:
+            return eventually(look, "all ended", deadline, 0.05)
+        except AssertionError:
+            states = [(record.id, record.state, record.reason) for record in
+                      self.store.inspection.get(ids) if record and record.state not in terminal]
+            logs = "\n".join(worker.text()[-3000:] for worker in self.workers)
+            raise AssertionError(f"not ended: {states[:5]} ({len(states)})\n{logs}") from None
+
+    def alive_workers(self) -> list[WorkerView]:
+        return [view for view in self.store.inspection.workers() if view.alive]
+
+    def ledger(self, event: str | None = None, task_id: str | None = None) -> list[Line]:
+        lines = []
+        for text in self.ledger_path.read_text().splitlines():
+            name, id_, attempt, pid, at = text.split()
+            line = Line(name, id_, int(attempt), int(pid), float(at))
+            if event in (None, name) and task_id in (None, id_):
+                lines.append(line)
+        return lines
+
+    def wait_ledger(self, event: str, task_id: str, count: int = 1) -> list[Line]:
+        def look() -> list[Line] | None:
+            found = self.ledger(event, task_id)
+            return found if len(found) >= count else None
+
+        return eventually(look, f"{count} × {event} of {task_id} in the ledger")
+
+    def close(self) -> None:
+        """End every worker that is left, by pid, and its executors."""
+        for worker in self.workers:
+            family = worker.children()
+            if worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGCONT)
+                worker.process.kill()
+                worker.process.wait(DEADLINE)
+            for child in family:
+                try:
+                    child.kill()
+                except psutil.NoSuchProcess:
+                    continue
+
+
+@contextmanager
+def site(folder: Path, source: str = "worker_tasks.py") -> Iterator[Site]:
+    """A :class:`Site` that leaves no process behind."""
+    place = Site(folder, HERE / source)
+    try:
+        yield place
+    finally:
+        place.close()
