@@ -1,0 +1,280 @@
+"""`why` names the true reason: each state a task can be in, judged on its record alone, and then
+on a real store."""
+
+import pytest
+
+from celeriac import states
+from celeriac.control.inspect import overview, put_aside, situation
+from celeriac.control.phrases import ago, clip, duration, printable, size
+from celeriac.control.why import Situation, explain, missing
+from celeriac.message import Edges, Header, compose
+from celeriac.outcome import Failure, Outcome, ResultBody, encode_body
+from celeriac.records import Commit, Counts, Manifest, Record, TaskFacts, Want, WorkerView
+from celeriac.stores import connect
+
+NOW = 1_800_000_000.0
+
+
+def record(state, **fields):
+    given = {"task": "tasks.add", "queue": "celery", "enqueued_at": NOW - 60, **fields}
+    return Record(id="id-1", state=state, **given)
+
+
+def worker(*, alive=True, queues=("celery",), tasks=("tasks.add",), held=0, slots=2, owner="o1"):
+    manifest = Manifest(
+        tasks={name: TaskFacts() for name in tasks},
+        hostname="box",
+        pid=77,
+        concurrency=slots,
+        queues=queues,
+    )
+    return WorkerView(owner, manifest, NOW - 100, NOW - 1, alive, held)
+
+
+def why(state, *, workers=(), **fields):
+    return explain(Situation(record(state, **fields), NOW, workers))
+
+
+def test_every_store_state_has_an_explanation_that_shows_the_visible_state():
+    for state in states.STORE_STATES:
+        found = why(state)
+        assert found.reason, state
+        assert found.as_dict()["state"] == states.visible(state)
+
+
+# -- not begun ---------------------------------------------------------------------------------
+
+
+def test_without_a_worker_it_names_the_queue_and_who_reads_others():
+    found = why(states.QUEUED, queue="mail", workers=[worker(queues=("celery",))])
+    assert found.code == "waiting_for_worker"
+    assert "none alive reads queue 'mail'" in found.reason
+    assert "1 worker alive, on celery" in found.reason
+    assert found.advice == ("Start one: celeriac -A APP worker -Q mail",)
+
+
+def test_a_dead_worker_reads_nothing():
+    assert why(states.QUEUED, workers=[worker(alive=False)]).code == "waiting_for_worker"
+
+
+def test_behind_busy_workers_it_counts_what_comes_first():
+    busy = Situation(record(states.QUEUED), NOW, [worker(held=2)], before=3)
+    found = explain(busy)
+    assert found.code == "waiting_for_slot"
+    assert "with 2 slots hold 2 tasks; 3 tasks of the queue come first" in found.reason
+
+
+def test_with_a_free_worker_it_is_due():
+    assert why(states.QUEUED, workers=[worker(held=1)]).code == "due"
+
+
+def test_a_parked_task_names_the_unknown_name_and_near_ones():
+    found = why(states.QUEUED, task="tasks.ad", parked=True, workers=[worker()])
+    assert found.code == "unknown_task"
+    assert "no worker of queue 'celery' knows a task named 'tasks.ad'" in found.reason
+    assert "Near names: tasks.add" in found.reason
+
+
+def test_a_name_nobody_knows_is_unknown_before_it_is_parked():
+    assert why(states.QUEUED, task="other", workers=[worker()]).code == "unknown_task"
+
+
+def test_an_eta_is_told_relative_and_absolute():
+    found = why(states.SCHEDULED, due=NOW + 42)
+    assert found.code == "scheduled"
+    assert "it is due in 42 s (2027-01-15" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("counter", "text"),
+    [
+        ({"retries": 2}, "Backing off after ValueError: no: retry 2 is due in 5 s"),
+        ({"crashes": 2}, "Waiting after crash 2: ValueError: no. It runs again in 5 s"),
+        ({"losses": 1}, "Waiting after it was lost 1 time: ValueError: no"),
+    ],
+)
+def test_backing_off_names_the_error_and_when_it_runs_again(counter, text):
+    found = why(states.SCHEDULED, due=NOW + 5, reason="ValueError: no", **counter)
+    assert found.code == "backing_off"
+    assert text in found.reason
+
+
+def test_what_fell_due_without_a_worker_says_both():
+    found = why(states.SCHEDULED, due=NOW - 5)
+    assert found.code == "waiting_for_worker"
+    assert found.reason.startswith("It fell due 5 s ago")
+
+
+# -- held --------------------------------------------------------------------------------------
+
+
+def test_running_says_where_since_when_and_which_attempt():
+    found = why(
+        states.RUNNING, workers=[worker(held=1)], owner="o1", started_at=NOW - 90, attempt=2
+    )
+    assert found.code == "running"
+    assert "Running on worker box (pid 77) since 1 min 30 s ago" in found.reason
+    assert "attempt 2" in found.reason
+
+
+def test_a_pending_revoke_is_told():
+    fields = {"owner": "o1", "revoked": True, "started_at": NOW}
+    found = why(states.RUNNING, workers=[worker()], **fields)
+    assert found.code == "revoke_pending"
+    assert "left to end" in found.reason
+    found = why(states.RUNNING, workers=[worker()], terminate="SIGTERM", **fields)
+    assert "ended with SIGTERM" in found.reason
+
+
+@pytest.mark.parametrize("workers", [[], [worker(alive=False)]])
+def test_a_lost_worker_is_told_with_who_takes_it_back(workers):
+    found = why(states.RUNNING, owner="o1", workers=workers)
+    assert found.code == "worker_lost"
+    assert "No worker is alive to take it back" in found.reason
+    found = why(states.RUNNING, owner="o1", workers=[*workers, worker(owner="o2")])
+    assert "A worker that is alive will take it back" in found.reason
+
+
+# -- ended -------------------------------------------------------------------------------------
+
+
+def test_success_shows_the_result_cut_short_and_safe_for_a_terminal():
+    body = encode_body(ResultBody(value=b'"' + b"x\x1b[31m" * 100 + b'"'))
+    found = why(states.SUCCEEDED, ended_at=NOW - 3, started_at=NOW - 5, body=body)
+    assert found.code == "succeeded"
+    assert "after 2 s" in found.reason
+    assert "\x1b" not in found.reason
+    assert len(found.reason) < 350
+
+
+def test_success_without_a_kept_result_says_so():
+    assert "result not kept" in why(states.SUCCEEDED, ended_at=NOW).reason
+
+
+def test_dead_counts_the_deaths_and_names_the_last():
+    found = why(states.DEAD, crashes=3, ended_at=NOW, reason="executor 9 died of signal 11")
+    assert "ended the process that ran it 3 times" in found.reason
+    assert "Last: executor 9 died of signal 11" in found.reason
+    assert "Once the cause is mended: celeriac dead retry id-1" in found.advice
+
+
+def test_a_cascade_points_to_its_cause():
+    found = why(states.FAILED, ended_at=NOW, reason="UpstreamFailed: …", cause="id-0")
+    assert found.advice == ("It ended because of another task: celeriac why id-0",)
+
+
+def test_no_record_names_the_store_and_how_long_records_are_kept():
+    found = missing("nope", "sqlite:////tmp/a.db", 86_400)
+    assert found.code == "not_found"
+    assert ("store", "sqlite:////tmp/a.db") in found.facts
+    assert "1 d after its task ended" in dict(found.facts)["kept"]
+    assert "for ever" in dict(missing("nope", "x", None).facts)["kept"]
+
+
+# -- on a real store ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(request):
+    return connect(f"memory://{request.node.name}")
+
+
+def message(id, task="tasks.add", **fields):
+    return compose(Header(id=id, task=task, nonce=f"n-{id}", **fields), b"[[], {}]")
+
+
+def register(store, *tasks, queues=("celery",)):
+    manifest = Manifest(
+        tasks={name: TaskFacts() for name in tasks}, hostname="box", pid=1, concurrency=1,
+        queues=queues,
+    )  # fmt: skip
+    store.queue.register("o1", manifest)
+
+
+def now_of(store):
+    return store.options.clock.wall()
+
+
+def code_of(store, id):
+    return explain(situation(store, id, now_of(store))).code
+
+
+def test_a_task_through_its_life(store):
+    store.queue.enqueue([message("a")])
+    assert code_of(store, "a") == "waiting_for_worker"
+    register(store, "tasks.add")
+    assert code_of(store, "a") == "due"
+    taken = store.queue.exchange("o1", 0, 1, [], [], ["celery"], Want(free=1))
+    fence = taken.deliveries[0].fence
+    assert code_of(store, "a") == "received"
+    store.queue.enqueue([message("b"), message("c", priority=5)])
+    assert code_of(store, "b") == "waiting_for_slot"
+    assert situation(store, "b", now_of(store)).before == 1
+    assert situation(store, "c", now_of(store)).before == 0
+    store.queue.beat("o1", started=[fence])
+    assert code_of(store, "a") == "running"
+    failure = encode_body(ResultBody(failure=Failure("ValueError", "no")))
+    failed = Outcome(states.FAILED, body=failure, reason="ValueError: no")
+    store.queue.exchange("o1", 0, 2, [Commit(fence, failed)], [], [], Want())
+    assert code_of(store, "a") == "failed"
+    assert [each.id for each in put_aside(store)] == ["a"]
+    assert situation(store, "nope", now_of(store)) is None
+
+
+def test_an_unknown_name_is_parked_and_shown(store):
+    register(store, "tasks.add")
+    store.queue.enqueue([message("a", task="tasks.ad")])
+    store.queue.exchange("o1", 0, 1, [], [], ["celery"], Want(free=1))
+    assert code_of(store, "a") == "unknown_task"
+    seen = overview(store)
+    assert seen.parked == (("celery", "tasks.ad", 1),)
+    assert (seen.queues[0].due, seen.queues[0].parked) == (0, 1)
+
+
+def test_a_part_of_a_workflow_names_what_it_waits_for(store):
+    first = message("a", edges=Edges(success=("b",)))
+    store.queue.enqueue([first, message("b", edges=Edges(waits=True))])
+    found = explain(situation(store, "b", now_of(store)))
+    assert found.code == "waiting_in_workflow"
+    assert "tasks.add[a] (queued)" in found.reason
+
+
+def test_put_aside_pages_through_everything(store, monkeypatch):
+    monkeypatch.setattr("celeriac.control.inspect.SCAN", 3)
+    store.queue.enqueue([message(f"m{i}") for i in range(8)])
+    store.queue.purge(["celery"])
+    found = put_aside(store, [states.CANCELLED], limit=None)
+    assert sorted(each.id for each in found) == [f"m{i}" for i in range(8)]
+    assert len(put_aside(store, [states.CANCELLED], limit=5)) == 5
+
+
+def test_counts_of_an_unknown_queue_do_not_matter():
+    assert Situation(record(states.QUEUED), NOW).counts == Counts({}, {})
+
+
+# -- words -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.25, "0.25 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (60, "1 min"),
+        (185, "3 min 5 s"),
+        (3600 * 5 + 60, "5 h 1 min"),
+        (86_400 * 2 + 3600 * 4, "2 d 4 h"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_moments_sizes_and_cut_texts():
+    assert ago(NOW - 5, NOW) == "5 s ago"
+    assert ago(NOW + 5, NOW) == "in 5 s"
+    assert [size(1), size(4096), size(3 * 1024**3)] == ["1 byte", "4.0 KiB", "3.0 GiB"]
+    assert clip("a\n b" + "c" * 50, 10) == "a bcccccc…"
+    assert printable("a\x1b[0m\tb\n") == "a\\x1b[0m\tb\n"
