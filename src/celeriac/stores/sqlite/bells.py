@@ -1,0 +1,250 @@
+"""Doorbells: how one process wakes another without anybody polling.
+
+Part of the SQLite store. Beside the database lies a folder, ``<file>-bells/<namespace>/`` (mode
+0700), of datagram sockets:
+
+- ``w.…``: one socket for each waiting thread. While it idles it is also linked into ``q.<queue>/``
+  for each queue it waits on. Who rings a queue takes *one* name out of that folder and sends to
+  it; so each ring wakes one waiter, and two rings wake two.
+- ``results/…``: one socket for each process in which somebody waits for results, see
+  ``listener.py``.
+- ``bus.<channel>/…``: one socket for each subscription, see ``bus.py``.
+
+A bell is a hint. What it says is always read from the database afterwards, and who waits looks at
+``PRAGMA data_version`` every second, so a lost bell costs a second and nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import logging
+import os
+import random
+import socket
+import tempfile
+import threading
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from celeriac.exceptions import ImproperlyConfigured
+from celeriac.stores.sqlite.database import Database, Transaction
+
+_PROC: Final = Path("/proc/self/fd")
+#: A datagram holds at most this much; the kernel's own limit is about 200 KB.
+DATAGRAM_MAX: Final = 60_000
+#: The longest path of a socket, if it cannot be reached through /proc.
+_PATH_MAX: Final = 100
+RESULTS: Final = "results"
+_GONE: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.ENOTSOCK, errno.EPROTOTYPE})
+_serial = itertools.count()
+_log = logging.getLogger(__name__)
+
+
+def quoted(text: str) -> str:
+    """A name as part of a file name. A long one is cut and told apart by its digest: with codes
+    for its characters it could exceed the 255 bytes a file name may have."""
+    short = quote(text, safe="")
+    if len(short) > 180:
+        return f"{short[:140]}~{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    return short
+
+
+class Bells:
+    """The folder of sockets, and sending to them. Usable from any thread and after a fork."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.folder = self._place(database.path) / quoted(database.prefix.rstrip("."))
+        self._pid = 0
+        self._handle = -1
+        self._sender: socket.socket | None = None
+        self._made: set[str] = set()
+        self._locks: dict[int, threading.Lock] = {}
+
+    @staticmethod
+    def _place(path: Path) -> Path:
+        if _PROC.is_dir():
+            return Path(f"{path}-bells")
+        # Without /proc a socket's whole path must fit into its 108 bytes.
+        place = Path(f"{path}-bells")
+        if len(str(place)) + 40 < _PATH_MAX:
+            return place
+        digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"celeriac-{os.getuid()}-{digest}"
+
+    # -- places
+
+    def prepare(self) -> None:
+        """Make the folder and open it, once a process."""
+        if self._pid == os.getpid():
+            return
+        # A lock of one's own for each process: an inherited one may be held for ever.
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            if self._pid == os.getpid():
+                return
+            self._close()
+            self._make(self.folder.parent)
+            self._make(self.folder)
+            self._handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._sender = _datagram()
+            self._made = set()
+            self._pid = os.getpid()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove the sockets of processes that were killed. Once a process is enough."""
+        folders = [name for name in self.names(".") if not name.startswith("w.")]
+        names = [name for name in self.names(".") if name.startswith("w.")]
+        names += [f"{folder}/{name}" for folder in folders for name in self.names(folder)]
+        for name in names:
+            if name.endswith(".missed"):
+                continue
+            with _datagram() as probe:
+                try:
+                    probe.connect(self.address(name))
+                except OSError as error:
+                    if error.errno in _GONE:
+                        self.unlink(name)
+                        self.unlink(f"{name}.missed")
+
+    @staticmethod
+    def _make(folder: Path) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        entry = folder.lstat()
+        if entry.st_uid != os.geteuid() and os.geteuid() != 0:
+            raise ImproperlyConfigured(
+                f"{folder} belongs to uid {entry.st_uid}, not to this process' user: workers and "
+                "clients of one SQLite store must run as one user."
+            )
+
+    def address(self, name: str) -> str:
+        """The path under which the kernel reaches the socket *name*."""
+        if _PROC.is_dir():
+            return f"{_PROC}/{self._handle}/{name}"
+        return str(self.folder / name)
+
+    def subfolder(self, name: str) -> None:
+        """Make the folder *name* for links or sockets."""
+        self.prepare()
+        if name not in self._made:
+            self._make(self.folder / name)
+            self._made.add(name)
+
+    def bind(self, name: str) -> socket.socket:
+        """A new socket, bound as *name*."""
+        self.prepare()
+        bell = _datagram()
+        bell.bind(self.address(name))
+        return bell
+
+    def fresh_name(self, kind: str) -> str:
+        """A name nobody has: processes of two containers may share a number, hence the random."""
+        return f"{kind}{os.getpid()}.{next(_serial)}.{os.urandom(4).hex()}"
+
+    def names(self, folder: str) -> list[str]:
+        """What is in a folder of sockets; nothing if there is no such folder."""
+        try:
+            return os.listdir(self.folder / folder)  # noqa: PTH208 - names, not paths
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def unlink(self, name: str) -> bool:
+        """Remove a name; False if somebody else did."""
+        try:
+            os.unlink(name, dir_fd=self._handle)
+        except FileNotFoundError:
+            return False
+        return True
+
+    # -- sending
+
+    def send(self, name: str, data: bytes) -> int:
+        """Send to one socket without waiting. 0, or the error number if it did not arrive."""
+        self.prepare()
+        assert self._sender is not None
+        try:
+            self._sender.sendto(data, self.address(name))
+        except OSError as error:
+            if error.errno in _GONE:
+                self.unlink(name)
+            return error.errno or errno.EIO
+        return 0
+
+    def ring(self, queue: str, everybody: bool = False) -> None:
+        """Wake one idle waiter of *queue* if there is one, or *everybody*."""
+        folder = f"q.{quoted(queue)}"
+        names = self.names(folder)
+        if not names:
+            return
+        self.prepare()
+        random.shuffle(names)
+        for name in names:
+            # Who takes the name out of the folder rings it; a second ring finds another waiter.
+            rung = self.unlink(f"{folder}/{name}") and self.send(name, b"r") in (0, errno.EAGAIN)
+            if rung and not everybody:
+                return
+
+    def announce(self, ended: list[str]) -> None:
+        """Tell every process that waits for results which ids ended."""
+        names = self.names(RESULTS)
+        if not names:
+            return
+        parts = list(_parts(ended))
+        for name in names:
+            if name.endswith(".missed"):
+                continue
+            for part in parts:
+                problem = self.send(f"{RESULTS}/{name}", part)
+                if problem == errno.EAGAIN:
+                    self._missed(f"{RESULTS}/{name}")
+                elif problem in _GONE:
+                    self.unlink(f"{RESULTS}/{name}.missed")
+                if problem:
+                    break
+
+    def _missed(self, name: str) -> None:
+        """The listener's socket is full: leave a mark, which it looks for after emptying it."""
+        marker = f"{name}.missed"
+        handle = os.open(marker, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=self._handle)
+        os.close(handle)
+        # It may have emptied the socket just before the mark was there.
+        self.send(name, b"")
+
+    def after_commit(self, step: Transaction) -> None:
+        """Tell others what a transaction did; called by the database after each commit."""
+        try:
+            for queue in step.rung - step.summoned:
+                self.ring(self.database.text(queue))
+            for queue in step.summoned:
+                self.ring(self.database.text(queue), everybody=True)
+            if step.ended:
+                self.announce(step.ended)
+        except OSError:
+            # The commit stands. Raising would say it does not; waiters look every second anyway.
+            _log.warning("cannot ring the bells in %s", self.folder, exc_info=True)
+
+    def __del__(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.close()
+            os.close(self._handle)
+
+
+def _datagram() -> socket.socket:
+    bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    bell.setblocking(False)
+    return bell
+
+
+def _parts(ids: list[str]) -> list[bytes]:
+    """Ids as datagrams of at most DATAGRAM_MAX bytes; an id has at most 128."""
+    size = DATAGRAM_MAX // 129
+    return [
+        "\n".join(ids[start : start + size]).encode() for start in range(0, len(ids), size)
+    ]

@@ -1,0 +1,376 @@
+"""Connections and transactions: the only file that opens the database.
+
+Part of the SQLite store. One connection per process and thread; a write is one ``BEGIN IMMEDIATE``
+transaction (:meth:`Database.write`), and what is to be told others of it (rings, ended ids) is
+told after the commit.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import apsw
+
+from celeriac.clock import SYSTEM
+from celeriac.exceptions import OperationalError, StoreError, StoreFull
+from celeriac.stores.base import Options
+from celeriac.stores.sqlite import schema
+
+Row = tuple[Any, ...]
+Value = None | int | float | str | bytes
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: Pages of WAL after which a commit checkpoints; 16 MB at 4 KiB a page. SQLite's 1000 would make
+#: a busy worker sync the database file several times a second.
+_AUTOCHECKPOINT: Final = 4000
+#: WAL larger than this many bytes is cut when the worker idles.
+_WAL_WORTH_CUTTING: Final = 1 << 20
+# Short waits for the write lock: SQLite's own back-off sleeps up to 100 ms under contention.
+_SHORTEST_WAIT: Final = 0.0001
+_LONGEST_WAIT: Final = 0.003
+
+#: Connections made before a fork, and those of threads that still run. They must not be closed by
+#: the garbage collector of a child: SQLite would touch locks and WAL in the parent's name.
+_kept: set[apsw.Connection] = set()
+
+
+class Told(Protocol):
+    """Who is told of a commit; see ``bells.Bells``."""
+
+    def after_commit(self, step: Transaction) -> None:
+        """Ring waiters, and tell who waits for the ids that ended."""
+
+
+class _Slot(threading.local):
+    """This thread's connection and the process that opened it."""
+
+    connection: apsw.Connection | None = None
+    pid: int = 0
+    closer: _Closer | None = None
+
+
+class _Closer:
+    """Closes a thread's connection when the thread ends, unless a fork has copied it."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self.pid = os.getpid()
+        self.kept = _kept
+
+    # Bound early: at the end of the interpreter the module's names may be gone.
+    def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:
+        if getpid() == self.pid:
+            self.kept.discard(self.connection)
+            self.connection.close()
+
+
+class Transaction:
+    """One write transaction: the connection, the moment, and what to tell after the commit."""
+
+    __slots__ = ("connection", "database", "ended", "fresh", "leftover", "mono", "now", "rung", "summoned")
+
+    def __init__(self, database: Database, connection: apsw.Connection) -> None:
+        self.database = database
+        self.connection = connection
+        self.now = database.clock.wall()
+        self.mono = database.clock.monotonic()
+        #: Queues of which one waiter is rung, and those of which all are.
+        self.rung: set[int] = set()
+        self.summoned: set[int] = set()
+        self.ended: list[str] = []
+        #: A step left edges to be followed: see ``Database.work_off``.
+        self.leftover = False
+        self.fresh: dict[str, int] = {}
+
+    def execute(self, text: str, values: Sequence[Any] = ()) -> apsw.Cursor:
+        """Run one statement; ``@table`` names a table of the namespace."""
+        return self.connection.execute(self.database.sql(text), values)
+
+    def executemany(self, text: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each of *rows*."""
+        self.connection.executemany(self.database.sql(text), rows)
+
+    def one(self, text: str, values: Sequence[Any] = ()) -> Row | None:
+        """The first row, or None."""
+        row: Row | None = self.execute(text, values).fetchone()
+        return row
+
+    def number(self, text: str) -> int:
+        """The number of a task or queue name, given now if it has none."""
+        number = self.database.numbers.get(text) or self.fresh.get(text)
+        if number is None:
+            self.execute("INSERT INTO @name (text) VALUES (?) ON CONFLICT DO NOTHING", (text,))
+            row = self.one("SELECT number FROM @name WHERE text = ?", (text,))
+            assert row is not None
+            # Not yet in the cache of the process: a rollback would give the number to another.
+            number = self.fresh[text] = int(row[0])
+        return number
+
+    def places(self, count: int) -> int:
+        """Take *count* consecutive numbers that were never used; return the first."""
+        row = self.one(
+            "UPDATE @counter SET last = last + ? WHERE one = 1 RETURNING last", (count,)
+        )
+        assert row is not None
+        return int(row[0]) - count + 1
+
+
+class Database:
+    """One database file, one namespace in it."""
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self.path = path
+        self.options = options
+        self.clock = options.clock
+        self.boot = options.clock.boot_id()
+        self.prefix = schema.prefix_of(options.keyprefix + options.namespace)
+        #: Names as numbers and back; only what is committed.
+        self.numbers: dict[str, int] = {}
+        self._texts: dict[int, str] = {}
+        self.told: Told | None = None
+        #: Called after a commit that left part of a large workflow step for later.
+        self.work_off: Callable[[], None] | None = None
+        self._expanded: dict[str, str] = {}
+        self._slot = _Slot()
+        self._identity: tuple[int, int] | None = None
+        with self._translated():
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                schema.prepare(connection, str(path), self.prefix)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+        self._keep(connection)
+
+    # -- statements
+
+    def sql(self, text: str) -> str:
+        """*text* with the namespace's table names put in."""
+        expanded = self._expanded.get(text)
+        if expanded is None:
+            expanded = self._expanded[text] = schema.expand(text, self.prefix)
+        return expanded
+
+    def rows(self, text: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Read, outside of a write transaction."""
+        with self._translated():
+            return self.connection().execute(self.sql(text), values).fetchall()
+
+    def row(self, text: str, values: Sequence[Any] = ()) -> Row | None:
+        """Read one row."""
+        rows = self.rows(text, values)
+        return rows[0] if rows else None
+
+    @contextmanager
+    def reading(self) -> Iterator[apsw.Connection]:
+        """Several reads that see one state of the store."""
+        with self._translated():
+            connection = self.connection()
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """One durable step: all of it or, if anything raises, nothing."""
+        with self._translated():
+            connection = self.connection()
+            self.check_file()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                transaction = Transaction(self, connection)
+                yield transaction
+                connection.execute("COMMIT")
+            except BaseException:
+                # A full disk may have rolled back already.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        if transaction.fresh:
+            self.numbers.update(transaction.fresh)
+            self._texts.update({number: text for text, number in transaction.fresh.items()})
+        if self.told is not None and (
+            transaction.rung or transaction.ended or transaction.summoned
+        ):
+            self.told.after_commit(transaction)
+        if transaction.leftover and self.work_off is not None:
+            self.work_off()
+
+    # -- names
+
+    def text(self, number: int) -> str:
+        """The name behind a number."""
+        text = self._texts.get(number)
+        if text is None:
+            connection = self.connection()
+            row = connection.execute(
+                self.sql("SELECT text FROM @name WHERE number = ?"), (number,)
+            ).fetchone()
+            if row is None:
+                raise StoreError(f"{self.path} is damaged: there is no name number {number}.")
+            text = str(row[0])
+            # Inside a write transaction it may be this transaction's own and be rolled back.
+            if not connection.in_transaction:
+                self._texts[number] = text
+                self.numbers[text] = number
+        return text
+
+    def known_number(self, text: str) -> int | None:
+        """The number of a name, or None if no record ever had it. Gives no numbers."""
+        number = self.numbers.get(text)
+        if number is None:
+            connection = self.connection()
+            row = connection.execute(
+                self.sql("SELECT number FROM @name WHERE text = ?"), (text,)
+            ).fetchone()
+            if row is None:
+                return None
+            number = int(str(row[0]))
+            if not connection.in_transaction:
+                self.numbers[text] = number
+                self._texts[number] = text
+        return number
+
+    # -- connections
+
+    def connection(self) -> apsw.Connection:
+        """This thread's connection, opened if need be."""
+        slot = self._slot
+        if slot.connection is None or slot.pid != os.getpid():
+            if slot.closer is not None:
+                # Ours by inheritance: keep it for ever, unused and unclosed.
+                _kept.add(slot.closer.connection)
+            with self._translated():
+                connection = self._open()
+                schema.check_version(str(self.path), schema.version_of(connection))
+            self._keep(connection)
+            return connection
+        return slot.connection
+
+    def _keep(self, connection: apsw.Connection) -> None:
+        slot = self._slot
+        slot.connection = connection
+        slot.pid = os.getpid()
+        slot.closer = _Closer(connection)
+        _kept.add(connection)
+
+    def _open(self) -> apsw.Connection:
+        self.check_file()
+        connection = apsw.Connection(
+            str(self.path), flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=256
+        )
+        connection.set_busy_handler(_Patience(self.options.timeout))
+        mode = connection.pragma("journal_mode", "wal")
+        if mode != "wal":
+            raise OperationalError(
+                f"SQLite cannot keep a write-ahead log beside {self.path} (it answered "
+                f'"{mode}"): the file system lacks shared memory or locks. Use a local disk.'
+            )
+        connection.pragma(
+            "synchronous", "normal" if self.options.durability == "relaxed" else "full"
+        )
+        connection.wal_autocheckpoint(_AUTOCHECKPOINT)
+        connection.pragma("cache_size", -8000)
+        connection.pragma("temp_store", "memory")
+        connection.pragma("journal_size_limit", 64 << 20)
+        return connection
+
+    # -- care
+
+    def check_file(self) -> None:
+        """Raise if the file is gone or was replaced: writes would go to nobody's file."""
+        try:
+            entry = os.stat(self.path)  # noqa: PTH116 - each write calls this; Path costs double
+        except OSError as error:
+            raise OperationalError(
+                f"The database {self.path} is gone ({error.strerror}). What was stored in it is "
+                "lost; put the file back or restart workers and clients to begin a new one."
+            ) from None
+        identity = (entry.st_dev, entry.st_ino)
+        if self._identity is None:
+            self._identity = identity
+        elif identity != self._identity:
+            raise OperationalError(
+                f"The database {self.path} was replaced by another file while this process used "
+                "it. Restart this process to use the new file."
+            )
+
+    def checkpoint(self) -> bool:
+        """Write the log back into the database and cut it, if that blocks nobody. For idle
+        moments. True if the log is short now."""
+        log = Path(f"{self.path}-wal")
+        try:
+            if log.stat().st_size < _WAL_WORTH_CUTTING:
+                return True
+        except FileNotFoundError:
+            return True
+        connection = self.connection()
+        connection.set_busy_timeout(0)
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            return False  # somebody works: the next idle moment will do
+        finally:
+            connection.set_busy_handler(_Patience(self.options.timeout))
+        return True
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn SQLite's errors into ours, with the file and what to do."""
+        try:
+            yield
+        except apsw.Error as error:
+            raise self._error(error) from error
+
+    def _error(self, error: apsw.Error) -> Exception:
+        slot = self._slot
+        number = slot.connection.system_errno if slot.connection is not None else 0
+        if isinstance(error, apsw.FullError) or (
+            isinstance(error, apsw.IOError) and number in _NO_ROOM
+        ):
+            return StoreFull(
+                f"No room left for the database {self.path}: nothing was stored. "
+                "Make room on its disk; workers keep what they have finished and store it then."
+            )
+        if isinstance(error, apsw.BusyError | apsw.LockedError):
+            return OperationalError(
+                f"The database {self.path} stayed locked for {self.options.timeout:g} s: another "
+                "process holds it in a long transaction. Find it (fuser shows who has the file "
+                "open), or raise the timeout."
+            )
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+            return StoreError(
+                f"{self.path} is not a sound SQLite database: {error}. Stop all workers and "
+                "restore a copy, or move the file away to begin a new one."
+            )
+        return OperationalError(f"The database {self.path} cannot be used: {error}")
+
+
+class _Patience:
+    """The busy handler: short, jittered waits within a total budget of seconds."""
+
+    def __init__(self, budget: float) -> None:
+        self.budget = budget
+        self.since = 0.0
+
+    def __call__(self, tries: int) -> bool:
+        now = SYSTEM.monotonic()
+        if tries == 0:
+            self.since = now
+        if now - self.since >= self.budget:
+            return False
+        longest = min(_LONGEST_WAIT, _SHORTEST_WAIT * (tries + 2))
+        time.sleep(random.uniform(_SHORTEST_WAIT, longest))
+        return True

@@ -1,0 +1,191 @@
+"""Storing messages as records, joins included. Part of the SQLite store; each function runs inside
+a write transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import apsw
+
+from celeriac import states
+from celeriac.exceptions import DuplicateTask, HeaderIncomplete, StoreError
+from celeriac.message import Message
+from celeriac.stores import finish
+from celeriac.stores.sqlite import codes
+from celeriac.stores.sqlite.database import Transaction
+from celeriac.stores.sqlite.ending import View, apply, drop, end
+from celeriac.stores.sqlite.rows import encode_edges, find
+
+_INSERT: Final = """
+INSERT INTO @record (seq, state, special, id, task, queue, priority, place, send_nonce,
+    enqueued_at, due, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO NOTHING"""
+_MESSAGE: Final = "INSERT INTO @message VALUES (?, ?)"
+
+
+def insert(step: Transaction, messages: Sequence[Message], waits: bool = False) -> list[Message]:
+    """Store *messages*; *waits* stores all of them ``waiting``. Returns those that are new.
+
+    The fast way takes it that all ids are new, which the unique index proves or disproves.
+    """
+    if not messages:
+        return []
+    rows = _rows(step, messages, step.places(len(messages)), waits)
+    before = step.connection.total_changes()
+    step.executemany(_INSERT, rows)
+    new = list(messages)
+    if step.connection.total_changes() - before != len(rows):
+        new, rows = _with_known_ids(step, messages, rows)
+    step.executemany(
+        _MESSAGE, [(row[0], message.encode()) for row, message in zip(rows, new, strict=True)]
+    )
+    step.rung.update(row[5] for row in rows if row[1] != codes.WAITING)
+    _refer(step, new, rows)
+    _meet_tombstones(step, new)
+    return new
+
+
+def _rows(
+    step: Transaction, messages: Sequence[Message], first: int, waits: bool
+) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    now = step.now
+    number = step.number
+    for seq, message in enumerate(messages, first):
+        header = message.header
+        eta = header.eta
+        special = 0
+        if header.edges is not None:
+            special = codes.LINKED
+        if header.nonce == header.id:
+            special |= codes.UNIQUE
+        if waits or (header.edges is not None and header.edges.waits):
+            state, due = codes.WAITING, None
+        elif eta is not None and eta > now:
+            state, due = codes.SCHEDULED, eta
+        else:
+            state, due = codes.QUEUED, None
+        rows.append(
+            (
+                seq,
+                state,
+                special,
+                header.id,
+                number(header.task),
+                number(header.queue),
+                header.priority,
+                seq,
+                header.nonce,
+                now,
+                due,
+                header.expires,
+            )
+        )
+    return rows
+
+
+def _with_known_ids(
+    step: Transaction, messages: Sequence[Message], rows: list[tuple[Any, ...]]
+) -> tuple[list[Message], list[tuple[Any, ...]]]:
+    """Some ids were stored before: leave resends out, begin a new run of what has ended."""
+    new: list[tuple[Message, tuple[Any, ...]]] = []
+    for message, row in zip(messages, rows, strict=True):
+        known = find(step, message.id)
+        assert known is not None
+        if known.seq == row[0]:
+            new.append((message, row))
+        elif known.send_nonce != message.header.nonce:
+            if not known.terminal or known.seq >= rows[0][0]:
+                raise DuplicateTask(message.id)
+            drop(step, known)
+            step.executemany(_INSERT, [row])
+            step.execute(
+                "UPDATE @record SET generation = ?, attempt = ? WHERE seq = ?",
+                (known.generation + 1, known.attempt, row[0]),
+            )
+            new.append((message, row))
+    return [message for message, _ in new], [row for _, row in new]
+
+
+def _refer(step: Transaction, messages: Sequence[Message], rows: list[tuple[Any, ...]]) -> None:
+    """Keep edges, and note which records others refer to, on both sides, whichever came first."""
+    for message, row in zip(messages, rows, strict=True):
+        edges = message.header.edges
+        if edges is None:
+            continue
+        step.execute("INSERT INTO @edges VALUES (?, ?)", (row[0], encode_edges(edges)))
+        for target in (*edges.failure, *([edges.takes] if edges.takes is not None else [])):
+            step.execute(
+                "INSERT INTO @refers VALUES (?, ?) ON CONFLICT DO NOTHING", (target, row[0])
+            )
+            step.execute(
+                f"UPDATE @record SET special = special | {codes.LINKED} WHERE id = ?", (target,)
+            )
+    if rows and step.one("SELECT 1 FROM @refers LIMIT 1") is not None:
+        step.execute(
+            f"UPDATE @record SET special = special | {codes.LINKED} WHERE seq >= ? AND seq <= ? "
+            "AND id IN (SELECT target FROM @refers)",
+            (rows[0][0], rows[-1][0]),
+        )
+
+
+def _meet_tombstones(step: Transaction, messages: Sequence[Message]) -> None:
+    """End at once what was revoked before it came."""
+    if not messages or step.one("SELECT 1 FROM @tombstone LIMIT 1") is None:
+        return
+    ids = apsw.carray(tuple(message.id for message in messages))
+    found = step.execute(
+        "DELETE FROM @tombstone WHERE id IN carray(?) RETURNING id, terminate, drop_at", (ids,)
+    ).fetchall()
+    for id, terminate, drop_at in found:
+        row = find(step, str(id))
+        if row is not None and float(str(drop_at)) > step.now:
+            step.execute("UPDATE @record SET terminate = ? WHERE seq = ?", (terminate, row.seq))
+            end(step, row, states.CANCELLED, finish.REVOKED_REASON)
+
+
+# --- joins ------------------------------------------------------------------------------------
+
+
+def into_join(step: Transaction, join: str, messages: Sequence[Message]) -> None:
+    """Store members of an open join; its time until it must be sealed begins anew.
+
+    Raises :class:`HeaderIncomplete` if it was given up, ``StoreError`` if it is not known.
+    """
+    _check_open(step, join)
+    new = insert(step, messages)
+    step.execute(
+        "UPDATE @chord SET touched = ?, boot = ?, sent = sent + ? WHERE id = ?",
+        (step.mono, step.database.boot, len(new), join),
+    )
+
+
+def open_join(step: Transaction, join: str, body: Message, errbacks: Sequence[Message]) -> None:
+    """Store a join, its body and the body's errbacks."""
+    new = insert(step, [body, *errbacks], waits=True)
+    known = View(step).join(join)
+    if known is not None and body not in new:
+        return
+    if known is not None:
+        step.execute("DELETE FROM @member WHERE chord = ?", (join,))
+    step.execute(
+        "INSERT OR REPLACE INTO @chord (id, body, touched, boot) VALUES (?, ?, ?, ?)",
+        (join, body.id, step.mono, step.database.boot),
+    )
+    step.execute(f"UPDATE @record SET special = special | {codes.LINKED} WHERE id = ?", (body.id,))
+
+
+def seal(step: Transaction, join: str, size: int) -> None:
+    """Tell a join its size. See ``stores.base.Queue.seal``."""
+    _check_open(step, join)
+    apply(step, finish.seal(View(step), join, size, now=step.now))
+
+
+def _check_open(step: Transaction, join: str) -> None:
+    found = View(step).join(join)
+    if found is None:
+        raise StoreError(f"join {join} is not known: open it before its members are sent")
+    if found.given_up:
+        row = step.one("SELECT sent FROM @chord WHERE id = ?", (join,))
+        raise HeaderIncomplete(join, int(row[0]) if row is not None else None)

@@ -1,0 +1,285 @@
+"""The inspection face of the SQLite store: what command line, dashboard and metrics read."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from celeriac import states as store_states
+from celeriac.message import Message
+from celeriac.records import Counts, JoinView, Record, WorkerView
+from celeriac.stores import finish
+from celeriac.stores.effects import Reopen
+from celeriac.stores.fates import DISCARDED_REASON
+from celeriac.stores.sqlite import codes, schema
+from celeriac.stores.sqlite.commits import take_message
+from celeriac.stores.sqlite.database import Database, Transaction
+from celeriac.stores.sqlite.ending import View, apply, drop, end
+from celeriac.stores.sqlite.lease import decode_manifest
+from celeriac.stores.sqlite.owners import GIVEN_UP
+from celeriac.stores.sqlite.rows import COLUMNS, Row, find
+
+_BARE: Final = ", ".join(f"r.{each}" for each in Row.__struct_fields__)
+_SELECT: Final = f"""
+SELECT {_BARE}, t.text, q.text, o.id, p.state, p.meta FROM @record r
+JOIN @name t ON t.number = r.task JOIN @name q ON q.number = r.queue
+LEFT JOIN @owner o ON o.number = r.owner LEFT JOIN @progress p ON p.seq = r.seq"""
+_WHOLE: Final = f"""
+SELECT s.*, m.wire, b.body FROM ({_SELECT} WHERE r.id = ?) s
+LEFT JOIN @message m ON m.seq = s.seq LEFT JOIN @result b ON b.seq = s.seq"""
+
+
+def durability(options_durability: str) -> str:
+    """One line for banner and ``doctor``."""
+    if options_durability == "relaxed":
+        return (
+            "each commit survives kill -9; the last ones may be lost if the machine loses power "
+            "(WAL, synchronous NORMAL)"
+        )
+    return "each commit survives kill -9 and loss of power (WAL, synchronous FULL)"
+
+
+class SqliteInspection:
+    """``stores.base.Inspection`` in a SQLite file."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- reading
+
+    def counts(self, queues: Sequence[str] | None = None) -> Counts:
+        numbers: dict[str, dict[str, int]] = {}
+        parked: dict[str, dict[str, int]] = {}
+        with self._database.reading() as connection:
+            sql = self._database.sql
+            for queue, code, number in connection.execute(
+                sql("SELECT queue, state, count(*) FROM @record GROUP BY queue, state")
+            ).fetchall():
+                name = self._database.text(queue)
+                if queues is None or name in queues:
+                    state = codes.NAMES[code]
+                    of_queue = numbers.setdefault(name, {})
+                    of_queue[state] = of_queue.get(state, 0) + number
+            for queue, task, number in connection.execute(
+                sql(
+                    f"SELECT queue, task, count(*) FROM @record WHERE state = {codes.PARKED} "
+                    "GROUP BY queue, task"
+                )
+            ).fetchall():
+                name = self._database.text(queue)
+                if queues is None or name in queues:
+                    parked.setdefault(name, {})[self._database.text(task)] = number
+        return Counts(numbers, parked)
+
+    def list(
+        self,
+        states: Collection[str] = (),
+        queue: str | None = None,
+        task: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> builtins.list[Record]:
+        conditions, values = [], builtins.list[Any]()
+        if states:
+            wanted = [code for code, name in enumerate(codes.NAMES) if name in states]
+            conditions.append(f"r.state IN ({', '.join(map(str, wanted))})")
+        for column, name in (("queue", queue), ("task", task)):
+            if name is not None:
+                number = self._database.known_number(name)
+                if number is None:
+                    return []
+                # The + keeps SQLite from an index that would make it sort everything.
+                conditions.append(f"+r.{column} = ?")
+                values.append(number)
+        if after is not None:
+            conditions.append(
+                "r.seq < coalesce((SELECT seq FROM @record WHERE id = ?), 9223372036854775807)"
+            )
+            values.append(after)
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        rows = self._database.rows(
+            f"{_SELECT}{where} ORDER BY r.seq DESC LIMIT ?", [*values, limit]
+        )
+        return [_record(row, None, None) for row in rows]
+
+    def get(self, ids: Sequence[str]) -> builtins.list[Record | None]:
+        found: builtins.list[Record | None] = []
+        with self._database.reading() as connection:
+            for id in ids:
+                row: tuple[Any, ...] | None = connection.execute(
+                    self._database.sql(_WHOLE), (id,)
+                ).fetchone()
+                found.append(_record(row, row[-2], row[-1]) if row is not None else None)
+        return found
+
+    def join(self, join: str) -> JoinView | None:
+        with self._database.reading() as connection:
+            sql = self._database.sql
+            row: tuple[Any, ...] | None = connection.execute(
+                sql("SELECT id, body, size, decided, cause FROM @chord WHERE id = ?"), (join,)
+            ).fetchone()
+            if row is None:
+                return None
+            members = connection.execute(
+                sql("SELECT position FROM @member WHERE chord = ? AND done = 1 ORDER BY position"),
+                (join,),
+            ).fetchall()
+        id, body, size, decided, cause = row
+        return JoinView(id, body, size, tuple(int(str(m[0])) for m in members), decided, cause)
+
+    def workers(self) -> builtins.list[WorkerView]:
+        now = self._database.clock.monotonic()
+        rows = self._database.rows(
+            "SELECT o.id, o.manifest, o.registered_at, o.beat_at, o.boot, o.deadline, "
+            "(SELECT count(*) FROM @record r WHERE r.owner = o.number) "
+            "FROM @owner o WHERE o.boot <> ? ORDER BY o.number",
+            (GIVEN_UP,),
+        )
+        return [
+            WorkerView(
+                id,
+                decode_manifest(manifest),
+                registered_at,
+                beat_at,
+                boot == self._database.boot and deadline >= now,
+                held,
+            )
+            for id, manifest, registered_at, beat_at, boot, deadline, held in rows
+        ]
+
+    def facts(self) -> dict[str, object]:
+        database = self._database
+        limit = database.options.dead_limit
+        with database.reading() as connection:
+            sizes = {
+                name: int(str(connection.pragma(name)))
+                for name in ("page_size", "page_count", "freelist_count")
+            }
+            version = schema.version_of(connection)
+            numbers = {
+                table: _count(database, connection, table)
+                for table in ("record", "chord", "owner")
+            }
+            aside = {
+                codes.NAMES[code]: _count(database, connection, "record", f"WHERE state = {code}")
+                for code in (codes.FAILED, codes.DEAD)
+            }
+            mode = connection.pragma("journal_mode")
+        return {
+            "store": "sqlite",
+            "place": str(database.path),
+            "durability": durability(database.options.durability),
+            "sqlite version": apsw.sqlite_lib_version(),
+            "journal mode": mode,
+            "schema version": version,
+            "namespace": database.options.keyprefix + database.options.namespace,
+            "file bytes": _size(database.path),
+            "wal bytes": _size(Path(f"{database.path}-wal")),
+            "page size": sizes["page_size"],
+            "pages": sizes["page_count"],
+            "free pages": sizes["freelist_count"],
+            "records": numbers["record"],
+            "joins": numbers["chord"],
+            "workers": numbers["owner"],
+            "limits reached": sorted(state for state, held in aside.items() if held >= limit),
+        }
+
+    # -- acting
+
+    def retry(
+        self, ids: Sequence[str], messages: Mapping[str, Message] | None = None
+    ) -> builtins.list[str]:
+        reopened: set[str] = set()
+        with self._database.write() as step:
+            for id in ids:
+                if id not in reopened:
+                    reopened |= _retry(step, id, messages or {})
+        return [id for id in ids if id in reopened]
+
+    def discard(self, ids: Sequence[str]) -> builtins.list[str]:
+        removed = []
+        with self._database.write() as step:
+            for id in ids:
+                row = find(step, id)
+                if row is None or row.held:
+                    continue
+                if not row.terminal:
+                    end(step, row, store_states.CANCELLED, DISCARDED_REASON)
+                drop(step, row)
+                removed.append(id)
+        return removed
+
+
+def _retry(step: Transaction, id: str, messages: Mapping[str, Message]) -> set[str]:
+    effects = finish.reopen(View(step), id, now=step.now)
+    found = {each.id for each in effects.effects if isinstance(each, Reopen)}
+    for each in found - messages.keys():
+        # A record that was shrunk has no message left to run.
+        if (
+            step.one(
+                "SELECT 1 FROM @record r JOIN @message m ON m.seq = r.seq WHERE r.id = ?", (each,)
+            )
+            is None
+        ):
+            return set()
+    for each in found & messages.keys():
+        row = find(step, each)
+        assert row is not None
+        take_message(step, row, messages[each])
+    apply(step, effects)
+    return found
+
+
+def _record(row: tuple[Any, ...], wire: bytes | None, body: bytes | None) -> Record:
+    width = len(Row.__struct_fields__)
+    kept = Row(*row[:width])
+    task, queue, owner, custom, meta = row[width : width + 5]
+    return Record(
+        id=kept.id,
+        state=codes.NAMES[kept.state],
+        task=task,
+        queue=queue,
+        priority=kept.priority,
+        wire=wire,
+        enqueued_at=kept.enqueued_at,
+        due=kept.due,
+        expires=kept.expires,
+        attempt=kept.attempt,
+        retries=kept.retries,
+        crashes=kept.crashes,
+        losses=kept.losses,
+        generation=kept.generation,
+        owner=owner,
+        nonce=kept.nonce,
+        leased_at=kept.leased_at,
+        started_at=kept.started_at,
+        ended_at=kept.ended_at,
+        parked=kept.state == codes.PARKED,
+        revoked=bool(kept.revoked),
+        terminate=kept.terminate,
+        stamp=kept.stamp,
+        reason=kept.reason or "",
+        cause=kept.cause or "",
+        body=body,
+        custom_state=custom,
+        meta=meta,
+        drop_at=kept.drop_at,
+    )
+
+
+def _count(
+    database: Database, connection: apsw.Connection, table: str, where: str = ""
+) -> int:
+    row = connection.execute(database.sql(f"SELECT count(*) FROM @{table} {where}")).fetchone()
+    return int(str(row[0])) if row is not None else 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,120 @@
+"""The results face of the SQLite store. Reads need no transaction of their own: one statement
+sees one state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from celeriac import states
+from celeriac.records import StoredResult
+from celeriac.stores.fates import retention
+from celeriac.stores.sqlite import codes
+from celeriac.stores.sqlite.database import Database, Transaction
+from celeriac.stores.sqlite.ending import shrink
+from celeriac.stores.sqlite.listener import Listener
+from celeriac.stores.sqlite.rows import Row, find
+
+_READ: Final = """
+SELECT r.id, r.state, r.retries, b.body, r.reason, r.ended_at, p.state, p.meta
+FROM @record r LEFT JOIN @result b ON b.seq = r.seq LEFT JOIN @progress p ON p.seq = r.seq
+WHERE r.id = ?"""
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(StoredResult).decode
+
+
+def read_result(
+    database: Database, connection: apsw.Connection, id: str
+) -> StoredResult | None:
+    """What the store knows of *id*'s result: its own record, or one mirrored here."""
+    row: tuple[Any, ...] | None = connection.execute(database.sql(_READ), (id,)).fetchone()
+    if row is not None:
+        found, state, retries, body, reason, ended_at, custom, meta = row
+        return StoredResult(
+            found, codes.NAMES[state], retries, body, reason or "", ended_at, custom, meta
+        )
+    mirrored: tuple[Any, ...] | None = connection.execute(
+        database.sql("SELECT result FROM @mirror WHERE id = ?"), (id,)
+    ).fetchone()
+    return _decode(mirrored[0]) if mirrored is not None else None
+
+
+class SqliteResults:
+    """``stores.base.Results`` in a SQLite file."""
+
+    def __init__(self, database: Database, listener: Listener) -> None:
+        self._database = database
+        self._listener = listener
+
+    def get_many(self, ids: Sequence[str]) -> list[StoredResult | None]:
+        with self._database.reading() as connection:
+            return [read_result(self._database, connection, id) for id in ids]
+
+    def wait(self, ids: Collection[str], timeout: float | None) -> dict[str, StoredResult | None]:
+        wanted = tuple(dict.fromkeys(ids))
+        if not wanted:
+            return {}
+        return self._listener.wait(wanted, timeout, self._ended)
+
+    def _ended(self, ids: Sequence[str]) -> dict[str, StoredResult | None]:
+        return {
+            id: result
+            for id, result in zip(ids, self.get_many(ids), strict=True)
+            if result is None or result.state in states.TERMINAL
+        }
+
+    def forget(self, ids: Sequence[str]) -> None:
+        with self._database.write() as step:
+            for id in ids:
+                step.execute("DELETE FROM @mirror WHERE id = ?", (id,))
+                row = find(step, id)
+                if row is not None and row.terminal:
+                    _forget(step, row)
+
+    def put_many(self, results: Iterable[StoredResult]) -> None:
+        with self._database.write() as step:
+            kept = self._database.options.result_expires
+            until = None if kept is None else step.now + kept
+            for result in results:
+                step.execute(
+                    "INSERT OR REPLACE INTO @mirror VALUES (?, ?, ?)",
+                    (result.id, _encode(result), until),
+                )
+                step.ended.append(result.id)
+
+    def join_results(self, join: str) -> list[StoredResult | None]:
+        with self._database.reading() as connection:
+            sql = self._database.sql
+            found = connection.execute(
+                sql("SELECT size FROM @chord WHERE id = ?"), (join,)
+            ).fetchone()
+            if found is None:
+                return []
+            members: dict[Any, Any] = dict(
+                connection.execute(
+                    sql("SELECT position, id FROM @member WHERE chord = ? AND done = 1"), (join,)
+                ).fetchall()
+            )
+            size = found[0] if found[0] is not None else max(members, default=-1) + 1
+            return [
+                read_result(self._database, connection, members[index])
+                if index in members
+                else None
+                for index in range(int(str(size)))
+            ]
+
+
+def _forget(step: Transaction, row: Row) -> None:
+    row.special |= codes.FORGET
+    unique = bool(row.special & codes.UNIQUE)
+    kept = retention(codes.NAMES[row.state], False, unique, step.database.options)
+    if kept is not None and row.ended_at is not None:
+        row.drop_at = row.ended_at + kept
+    step.execute(
+        "UPDATE @record SET special = ?, drop_at = ? WHERE seq = ?",
+        (row.special, row.drop_at, row.seq),
+    )
+    shrink(step, row)

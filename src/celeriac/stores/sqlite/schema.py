@@ -1,0 +1,100 @@
+"""The file format: whose file this is, which version, and how an old one becomes a new one.
+
+Part of the SQLite store. ``application_id`` says that the file is ours, ``user_version`` is the
+schema version, one for all namespaces of a file; each namespace has its own set of tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib import resources
+from typing import Final
+
+import apsw
+
+from celeriac.exceptions import ImproperlyConfigured, StoreError, StoreVersionError
+
+#: "Clrc" as a number.
+APPLICATION_ID: Final = 0x436C7263
+VERSION: Final = 1
+
+#: What makes version n + 1 of version n, by n: called inside the transaction that raises
+#: ``user_version``, once for the whole file, with the prefixes of all its namespaces.
+MIGRATIONS: Final[dict[int, Callable[[apsw.Connection, list[str]], None]]] = {}
+
+_TABLE: Final = re.compile(r"@(\w+)")
+_PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.:@/-]{1,128}")
+
+
+def prefix_of(namespace: str) -> str:
+    """The beginning of all table names of *namespace*.
+
+    SQLite's names ignore case, so all but small letters, digits and ``_`` is written as its
+    code; ``.`` ends the prefix and cannot be in it.
+    """
+    if not _NAMESPACE.fullmatch(namespace):
+        raise ImproperlyConfigured(
+            f"namespace (with global_keyprefix) {namespace!r}: 1 to 128 letters, digits and "
+            "_ . : @ / - are allowed."
+        )
+    return "".join(c if c in _PLAIN else f"${ord(c):x}$" for c in namespace) + "."
+
+
+def expand(text: str, prefix: str) -> str:
+    """Put the namespace's table names into SQL: ``@record`` becomes ``"celeriac.record"``."""
+    return _TABLE.sub(lambda match: f'"{prefix}{match[1]}"', text)
+
+
+def script() -> str:
+    """The tables of one namespace, as SQL."""
+    return resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+
+
+def prepare(connection: apsw.Connection, path: str, prefix: str) -> None:
+    """Make the file ours and the namespace's tables, or migrate, or refuse. Repeatable.
+
+    Must run inside a write transaction, so that of two processes that start at once one does it.
+    """
+    found = _number(connection, "application_id")
+    version = _number(connection, "user_version")
+    tables = {str(row[0]) for row in connection.execute("SELECT name FROM sqlite_schema")}
+    if found != APPLICATION_ID:
+        if found or version or tables:
+            raise StoreError(
+                f"{path} is a SQLite database of another program (application id {found:#x}), "
+                "not a Celeriac store. Name another file in the broker URL."
+            )
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        version = _raise(connection, VERSION)
+    check_version(path, version)
+    while version < VERSION:
+        owned = [name.removesuffix("record") for name in tables if name.endswith(".record")]
+        MIGRATIONS[version](connection, owned)
+        version = _raise(connection, version + 1)
+    if f"{prefix}record" not in tables:
+        connection.execute(expand(script(), prefix))
+
+
+def check_version(path: str, version: int) -> None:
+    """Raise :class:`StoreVersionError` if the file is newer than this code."""
+    if version > VERSION:
+        raise StoreVersionError(
+            f"{path} has schema version {version}, and this version of Celeriac knows {VERSION}. "
+            "Install the version of Celeriac that wrote the file, or a later one."
+        )
+
+
+def version_of(connection: apsw.Connection) -> int:
+    """The schema version of an open file."""
+    return _number(connection, "user_version")
+
+
+def _raise(connection: apsw.Connection, version: int) -> int:
+    connection.execute(f"PRAGMA user_version = {version}")
+    return version
+
+
+def _number(connection: apsw.Connection, name: str) -> int:
+    return int(str(connection.pragma(name)))
