@@ -303,12 +303,14 @@ class MemoryQueue:
                 if any(core.ready[queue] for queue in queues):
                     return True
                 left = deadline - time.monotonic()
-                until_due = core.due[0][0] - core.clock.wall() if core.due else left
-                if until_due <= 0:
-                    return True
+                if core.due:
+                    until_due = core.due[0][0] - core.clock.wall()
+                    if until_due <= 0:
+                        return True
+                    left = min(left, until_due)
                 if left <= 0:
                     return False
-                core.work.wait(min(left, until_due))
+                core.work.wait(left)
 
     def wake(self) -> None:
         with self._core.step():

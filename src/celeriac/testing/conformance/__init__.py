@@ -1,0 +1,118 @@
+"""The conformance suite: every rule of the protocol a store can be asked, as a test.
+
+Layer 6, open to third parties. Needs pytest. A store is tested like this::
+
+    from celeriac.testing.conformance import StoreSuite
+
+    class TestMyStore(StoreSuite):
+        @pytest.fixture
+        def open_store(self, tmp_path):
+            return lambda options: my_store.open_store(f"my://{tmp_path}", options)
+
+The fixture gives a function that opens a store, empty and in a place of its own, with the options
+it is given. They carry a clock that stands still until the test moves it: the store must take all
+time from ``options.clock`` and all jitter from ``options.random``.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+# Before the modules are imported: so that what an assertion saw is shown when it fails.
+for _module in ("deaths", "kit", "leases", "others", "queue", "results", "workflows"):
+    pytest.register_assert_rewrite(f"{__name__}.{_module}")
+
+from celeriac.testing.conformance.deaths import ClockSuite, DeathSuite, RevokeSuite  # noqa: E402
+from celeriac.testing.conformance.kit import Kit, OpenStore, Suite, Worker, message  # noqa: E402
+from celeriac.testing.conformance.leases import (  # noqa: E402
+    ExchangeSuite,
+    FenceSuite,
+    ReleaseSuite,
+    RepeatSuite,
+)
+from celeriac.testing.conformance.others import (  # noqa: E402
+    BusSuite,
+    CoordinatorSuite,
+    InspectionSuite,
+    SchedulesSuite,
+)
+from celeriac.testing.conformance.queue import (  # noqa: E402
+    EnqueueSuite,
+    OrderSuite,
+    ParkingSuite,
+    WantSuite,
+)
+from celeriac.testing.conformance.results import (  # noqa: E402
+    ResultsSuite,
+    RetentionSuite,
+    WaitSuite,
+)
+from celeriac.testing.conformance.workflows import (  # noqa: E402
+    EdgeSuite,
+    JoinSuite,
+    OperatorSuite,
+    ReferenceSuite,
+)
+
+
+class QueueSuite(EnqueueSuite, OrderSuite, ParkingSuite, WantSuite, WaitSuite):
+    """Sending and taking."""
+
+
+class LeaseSuite(
+    ExchangeSuite, FenceSuite, RepeatSuite, ReleaseSuite, DeathSuite, ClockSuite, RevokeSuite
+):
+    """Holding and letting go."""
+
+
+class WorkflowSuite(EdgeSuite, ReferenceSuite, JoinSuite, OperatorSuite):
+    """What follows from the end of a record."""
+
+
+class StoreSuite(
+    QueueSuite,
+    LeaseSuite,
+    WorkflowSuite,
+    ResultsSuite,
+    RetentionSuite,
+    CoordinatorSuite,
+    SchedulesSuite,
+    InspectionSuite,
+    BusSuite,
+):
+    """All of it."""
+
+
+__all__ = [
+    "BusSuite",
+    "ClockSuite",
+    "CoordinatorSuite",
+    "DeathSuite",
+    "EdgeSuite",
+    "EnqueueSuite",
+    "ExchangeSuite",
+    "FenceSuite",
+    "InspectionSuite",
+    "JoinSuite",
+    "Kit",
+    "LeaseSuite",
+    "OpenStore",
+    "OperatorSuite",
+    "OrderSuite",
+    "ParkingSuite",
+    "QueueSuite",
+    "ReferenceSuite",
+    "ReleaseSuite",
+    "RepeatSuite",
+    "ResultsSuite",
+    "RetentionSuite",
+    "RevokeSuite",
+    "SchedulesSuite",
+    "StoreSuite",
+    "Suite",
+    "WaitSuite",
+    "WantSuite",
+    "Worker",
+    "WorkflowSuite",
+    "message",
+]
