@@ -264,4 +264,4 @@ def _title(module: ModuleType) -> str:
 
 def _what(value: object) -> str:
     kind = type(value)
-    return f"it is a {kind.__module__}.{kind.__qualname__}".replace("builtins.", "")
+    return f"it is of type {kind.__module__}.{kind.__qualname__}".replace("builtins.", "")
