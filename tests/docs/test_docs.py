@@ -1,0 +1,228 @@
+"""The pages say what the code does: blocks run, tables match, links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import doc_blocks
+import msgspec
+import pytest
+from source_tree import ROOT
+
+from celeriac import crashpoints, outcome, serialization
+from celeriac.exceptions import EncodeError, ImproperlyConfigured
+from celeriac.conf import SETTINGS, Settings
+from celeriac.conf.names import CELERY, INSTEAD
+from celeriac.message import Edges, Header
+from celeriac.outcome import Failure, ResultBody
+from celeriac.serialization.classes import TAGS
+
+PROTOCOL = "docs/internals/protocol.md"
+GUARANTEES = "docs/guarantees.md"
+DIFFERENCES = "docs/differences.md"
+NAMES = [path.relative_to(ROOT).as_posix() for path in doc_blocks.PAGES]
+
+
+# -- links and commands ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_links_lead_somewhere(page):
+    text = doc_blocks.text_of(page)
+    for target in doc_blocks.links(text):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        found = (ROOT / page).parent / path if path else ROOT / page
+        assert found.exists(), f"{page} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", found.read_text("utf-8"), re.MULTILINE)
+            assert anchor in [each.lower().replace(" ", "-") for each in headings]
+
+
+def test_every_page_is_in_the_table_of_contents():
+    index = {
+        (ROOT / "docs" / target).resolve()
+        for target in doc_blocks.links(doc_blocks.text_of("docs/index.md"))
+    }
+    pages = {path.resolve() for path in (ROOT / "docs").rglob("*.md")}
+    assert pages - {(ROOT / "docs/index.md").resolve()} <= index
+
+
+def _commands() -> list[tuple[str, str]]:
+    return [
+        (page, line.strip())
+        for page in ("README.md", GUARANTEES, DIFFERENCES)
+        for block in doc_blocks.blocks(page, "sh")
+        for line in block.text.splitlines()
+        if line.strip() and not line.strip().startswith("#")
+    ]
+
+
+@pytest.mark.parametrize(("page", "line"), _commands())
+def test_commands_exist(page, line):
+    """The README's worker is started for real by test_readme; here each command is known."""
+    words = line.split()
+    match words:
+        case ["make", target]:
+            assert re.search(rf"^{target}:", doc_blocks.text_of("Makefile"), re.MULTILINE)
+        case ["pip", "install", package]:
+            project = tomllib.loads(doc_blocks.text_of("pyproject.toml"))["project"]
+            assert package == project["name"]
+        case ["celeriac", "-A", _, command, *rest]:
+            run = _python("-m", "celeriac", command, "--help")
+            assert run.returncode == 0, run.stderr
+            for option in (word.partition("=")[0] for word in rest if word.startswith("-")):
+                assert option in run.stdout, f"{command} has no {option}"
+        case _:
+            pytest.fail(f"{page}: no rule for {line!r}")
+
+
+def _python(*args: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *args], capture_output=True, text=True, timeout=60, **options
+    )
+
+
+# -- guarantees --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "block", doc_blocks.blocks(GUARANTEES, "python"), ids=lambda block: f"line-{block.line}"
+)
+def test_the_programs_of_guarantees_run(block, tmp_path):
+    compile(block.text, f"{GUARANTEES}:{block.line}", "exec")
+    environment = {**os.environ, "CELERIAC_BROKER_URL": "memory://"}
+    run = _python("-W", "error", "-c", block.text, cwd=tmp_path, env=environment)
+    assert run.returncode == 0, run.stderr
+
+
+def test_the_idempotency_key_makes_a_second_attempt_harmless(tmp_path):
+    program = doc_blocks.blocks(GUARANTEES, "python")[0].text
+    assert program.startswith("# shop.py\n")
+    (tmp_path / "shop.py").write_text(program, "utf-8")
+    twice = (
+        "from contextlib import closing\n"
+        "from shop import charge, ledger\n"
+        "for _ in range(2):\n"
+        "    charge.apply(('anna', 500), task_id='call-1').get()\n"
+        "charge.apply(('anna', 500), task_id='call-2').get()\n"
+        "with closing(ledger()) as connection:\n"
+        "    print(connection.execute('SELECT * FROM charge ORDER BY key').fetchall())\n"
+    )
+    environment = {**os.environ, "CELERIAC_BROKER_URL": "memory://"}
+    run = _python("-W", "error", "-c", twice, cwd=tmp_path, env=environment)
+    assert run.stdout == "[('call-1', 500), ('call-2', 500)]\n", run.stderr
+
+
+def test_the_numbers_of_guarantees_are_the_defaults():
+    text = doc_blocks.text_of(GUARANTEES)
+    conf = Settings()
+    assert f"*lease* ({conf.lease:g} s, renewed by a heartbeat every {conf.heartbeat:g} s)" in text
+    assert f"`publish_timeout` ({conf.publish_timeout:g} s)" in text
+    assert f"`grace` ({conf.grace:g} s)" in text
+    assert f"queued again after {conf.crash_delay:g} s" in text
+    assert (conf.max_crashes, conf.max_losses) == (3, 10)
+    assert "… for the third time" in text
+    assert "the tenth makes it dead" in text
+    assert (conf.result_expires, conf.dead_expires) == (86_400, 7 * 86_400)
+    assert f"at most {conf.dead_limit:,} of each" in text
+    for name in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text):
+        assert name in SETTINGS or name in {"acks_late", "reject_on_worker_lost", "autoretry_for"}
+
+
+# -- protocol ----------------------------------------------------------------------------------
+
+
+def _default(field) -> str:
+    if field.default is msgspec.NODEFAULT:
+        return "required"
+    return {None: "nil", (): "`[]`", b"": "empty", False: "`false`"}.get(
+        field.default, f"`{field.default}`" if field.default != "" else '`""`'
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "heading"),
+    [
+        (Header, "## The header"),
+        (Edges, "### Edges"),
+        (ResultBody, "## Results"),
+        (Failure, "### Failure"),
+    ],
+)
+def test_the_tables_name_every_field_and_default(kind, heading):
+    table = doc_blocks.rows(doc_blocks.section(doc_blocks.text_of(PROTOCOL), heading))
+    written = {doc_blocks.code(row[0]): row[2].replace('`"json"`', "`json`") for row in table}
+    written = {name: text.replace('`"celery"`', "`celery`") for name, text in written.items()}
+    fields = {field.name: _default(field) for field in msgspec.structs.fields(kind)}
+    assert written == fields
+    assert [*written] == [field.name for field in msgspec.structs.fields(kind)], "in this order"
+
+
+def test_the_tags_are_those_of_the_serializers():
+    table = doc_blocks.section(doc_blocks.text_of(PROTOCOL), "## Serializers")
+    tags = doc_blocks.rows(table[table.index("| tag |") :])
+    assert {doc_blocks.code(row[0]) for row in tags} == TAGS
+
+
+def test_limits_of_failures_are_as_written():
+    assert (outcome.MESSAGE_MAX, outcome.TRACEBACK_MAX) == (16 * 1024, 64 * 1024)
+    assert SETTINGS["payload_max"].default == 1024 * 1024
+    assert serialization.MAX_DEPTH == 64
+
+
+# -- files and words ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "docs/internals/worker.md", PROTOCOL])
+def test_files_that_are_named_exist(page):
+    known = [path.relative_to(ROOT).as_posix() for path in (ROOT / "src/celeriac").rglob("*")]
+    names = re.findall(r"`([\w/]+\.(?:py|sql))`", doc_blocks.prose(doc_blocks.text_of(page)))
+    assert names
+    missing = [
+        name for name in names if not any(each.endswith(f"/{name}") for each in known)
+        and not (ROOT / name).exists()
+    ]
+    assert missing == []
+
+
+def test_the_readme_shows_the_path_that_an_error_names():
+    with pytest.raises(EncodeError) as caught:
+        order = {"items": [1, 2, 3, {"price": object()}]}
+        serialization.encode("json", ([order], {}), ("args", "kwargs"))
+    path = caught.value.path
+    assert path in str(caught.value)
+    assert f"`{path}`" in doc_blocks.text_of("README.md")
+
+
+# -- differences -------------------------------------------------------------------------------
+
+
+def _named_settings() -> set[str]:
+    """Settings that the page names, a family such as ``redis_*`` as all that begin so."""
+    found: set[str] = set()
+    for name in re.findall(r"`([a-z0-9_]+\*?)`", doc_blocks.text_of(DIFFERENCES)):
+        if name.endswith("_*"):
+            found |= {each for each in CELERY if each.startswith(name[:-1])}
+        else:
+            found.add(name)
+    return found
+
+
+def test_every_setting_of_celery_that_is_refused_is_named():
+    refused = CELERY - set(SETTINGS)
+    assert set(INSTEAD) <= refused
+    assert sorted(refused - _named_settings()) == []
+
+
+@pytest.mark.parametrize("name", ["task_routes", "worker_prefetch_multiplier", "redis_host"])
+def test_a_refused_setting_is_an_error(name):
+    """Holds the page's general sentence on three that differ."""
+    with pytest.raises(ImproperlyConfigured, match=name):
+        Settings(**{name: 1})
