@@ -40,9 +40,9 @@ class Session:
 
     def load(self) -> Celeriac:
         """Import the application, its task modules included. Runs the user's code."""
+        spec = self.spec()
         from celeriac.app.loading import find_app
 
-        spec = self.spec()
         self.enter_workdir()
         app = find_app(spec)
         app.import_modules()

@@ -258,7 +258,10 @@ def _plain(value: Any) -> Any:
 def _error(value: Any) -> str:
     if isinstance(value, BaseException):
         text = str(value)
-        name = type(value).__name__
+        # An exception that came as data carries the name of the class that was raised.
+        name = getattr(value, "type_name", "") or type(value).__name__
+        if text.startswith(f"{name}: "):
+            return text
         return f"{name}: {text}" if text else name
     return "it has no result" if value is None else str(value)
 

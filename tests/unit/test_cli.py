@@ -1,0 +1,462 @@
+"""The command line, in this process: options, refusals, exit codes, help, and each command on an
+SQLite file without a worker. `tests/acceptance/test_cli.py` runs it as people do."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click import BadParameter
+from click.testing import CliRunner
+
+from celeriac import exceptions, states
+from celeriac.cli import exits, refused
+from celeriac.cli.reference import render
+from celeriac.cli.root import COMMANDS, root
+from celeriac.cli.worker import expand_hostname
+from celeriac.outcome import Failure, Outcome, ResultBody, encode_body
+from celeriac.records import Commit, Manifest, TaskFacts, Want
+from celeriac.stores import connect
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+
+
+def run(*args, **options):
+    return CliRunner().invoke(root, list(args), **options)
+
+
+# -- without an application --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["worker", "--help"]])
+def test_help_is_cheap(args):
+    """No application, no store, no msgspec: only click and this command line."""
+    code = (
+        "import sys\nfrom celeriac.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0
+    assert done.stdout
+    loaded = set(done.stderr.split())
+    assert not loaded & {"msgspec", "apsw", "asyncio", "celeriac.stores", "celeriac.conf"}
+    assert not {each for each in loaded if each.startswith(("celeriac.app", "celeriac.worker"))}
+
+
+def commands():
+    yield from ([name] for name in COMMANDS)
+    yield from (["dead", name] for name in ("list", "show", "retry", "discard"))
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_every_command_has_examples_and_takes_the_app_on_its_own_side(path):
+    done = run(*path, "--help")
+    assert done.exit_code == 0
+    assert "Examples:\n  celeriac -A " in done.output
+    assert "-A, --app APP" in done.output
+    if path[0] != "worker" and path != ["dead"]:
+        assert "--json" in done.output
+
+
+def test_the_list_of_commands_says_what_their_own_help_says():
+    listed = run("--help").output
+    for name in COMMANDS:
+        assert f"  {name} " in listed
+
+
+def test_the_reference_is_what_the_commands_say():
+    assert PAGE.read_text() == render(), "python -m celeriac.cli.reference > docs/reference/cli.md"
+
+
+@pytest.mark.parametrize("name", refused.COMMANDS)
+def test_commands_of_celery_are_refused_by_name(name):
+    done = run("-A", "tasks", name)
+    assert done.exit_code == exits.USAGE
+    assert f"`{name}` is not in this version of Celeriac." in done.stderr
+    assert refused.COMMANDS[name] in done.stderr
+
+
+@pytest.mark.parametrize(("names", "flag", "instead"), refused.WORKER, ids=str)
+def test_worker_options_of_celery_are_refused_by_name(names, flag, instead):
+    for name in names:
+        done = run("-A", "tasks", "worker", *([name] if flag else [name, "3"]))
+        assert done.exit_code == exits.USAGE
+        assert "is not in this version of Celeriac" in done.stderr
+        assert instead.split()[0] in done.stderr
+
+
+@pytest.mark.parametrize("args", [["-b", "x", "status"], ["status", "--broker", "x"]])
+def test_the_broker_is_refused_on_either_side(args):
+    done = run("-A", "tasks", *args)
+    assert done.exit_code == exits.USAGE
+    assert "CELERIAC_BROKER_URL" in done.stderr
+
+
+def test_a_slip_is_answered_with_the_near_name():
+    done = run("wroker")
+    assert done.exit_code == exits.USAGE
+    assert "Did you mean `worker`?" in done.stderr
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "dead list"])
+def test_without_an_app_it_says_how_to_name_one(name, monkeypatch):
+    monkeypatch.delenv("CELERIAC_APP", raising=False)
+    monkeypatch.delenv("CELERY_APP", raising=False)
+    if name == "dead":
+        return  # shows its help
+    wanted = {"call": ["x"], "result": ["x"], "why": ["x"], "revoke": ["x"]}.get(name, [])
+    done = run(*name.split(), *wanted)
+    assert done.exit_code == exits.USAGE
+    assert "celeriac -A tasks" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (exceptions.ImproperlyConfigured("x"), exits.USAGE),
+        (exceptions.NotInThisVersion("x"), exits.USAGE),
+        (exceptions.OperationalError("x"), exits.STORE),
+        (exceptions.StoreFull("x"), exits.STORE),
+        (exceptions.StoreVersionError("x"), exits.STORE),
+        (exceptions.ResultNotFound("x"), exits.NOT_FOUND),
+        (exceptions.NotRegistered("x"), exits.NOT_FOUND),
+        (exceptions.TimeoutError("x"), exits.TIMED_OUT),
+        (exceptions.DuplicateTask("x"), exits.FAILURE),
+    ],
+)
+def test_errors_end_in_documented_codes(error, code):
+    assert exits.code_of(error) == code
+    assert code in exits.MEANINGS
+
+
+# -- worker options ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What the worker would be started with."""
+    seen = []
+    monkeypatch.setattr("celeriac.worker.main.run", lambda options: seen.append(options) or 0)
+    return seen
+
+
+def test_worker_options_become_a_spec(started, tmp_path):
+    done = run(
+        "--workdir", str(tmp_path), "worker", "-A", "jobs", "-l", "info", "-c", "3", "-Q", "a,b,a",
+        "-n", "w1@%%", "-I", "more,extra", "--max-tasks-per-child", "7", "--time-limit", "30",
+        "--soft-time-limit", "20.5", "--max-memory-per-child", "90000", "-P", "solo", "-q",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    (options,) = started
+    assert (options.queues, options.pool, options.concurrency) == (("a", "b"), "solo", 3)
+    assert options.banner is False
+    spec = options.spec
+    assert (spec.app, spec.workdir, spec.loglevel) == ("jobs", str(tmp_path), "INFO")
+    assert (spec.hostname, spec.include) == ("w1@%", ("more", "extra"))
+    assert spec.settings == {
+        "worker_pool": "solo",
+        "worker_concurrency": 3,
+        "worker_max_tasks_per_child": 7,
+        "worker_max_memory_per_child": 90_000,
+        "task_time_limit": 30.0,
+        "task_soft_time_limit": 20.5,
+    }
+
+
+def test_what_was_not_given_is_left_to_the_settings(started):
+    assert run("-A", "jobs", "worker").exit_code == 0
+    (options,) = started
+    assert (options.queues, options.pool, options.concurrency) == (None, None, None)
+    assert options.spec.settings == {}
+    assert options.banner
+
+
+def test_auto_is_what_the_machine_allows(started):
+    assert run("-A", "jobs", "worker", "-c", "auto").exit_code == 0
+    assert started[0].concurrency >= 1
+
+
+def test_the_app_is_not_imported_by_the_worker_command(started, tmp_path):
+    (tmp_path / "bomb.py").write_text("raise SystemExit('imported')\n")
+    assert run("--workdir", str(tmp_path), "-A", "bomb", "worker").exit_code == 0
+    assert "bomb" not in sys.modules
+
+
+def test_options_that_turn_off_what_is_not_there_are_taken_with_a_notice(started):
+    done = run("-A", "jobs", "worker", "--without-gossip", "--without-mingle")
+    assert done.exit_code == 0
+    assert "--without-gossip --without-mingle changes nothing here" in done.stderr
+    assert "The heartbeat stays" in run("-A", "j", "worker", "--without-heartbeat").stderr
+    assert run("-A", "j", "worker", "--without-gossip", "-q").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("-P", "gevent", "is not in this version of Celeriac. Use prefork or solo"),
+        ("-P", "fork", "there is no pool 'fork'"),
+        ("-c", "0", "from 1 on"),
+        ("-c", "many", "or auto"),
+        ("-n", "w%i", "%i is not in this version"),
+        ("-l", "loud", "'loud' is not one of"),
+        ("-Q", ",", "separated by commas"),
+    ],
+)
+def test_wrong_worker_options_are_usage_errors(started, option, value, text):
+    done = run("-A", "jobs", "worker", option, value)
+    assert done.exit_code == exits.USAGE
+    assert text in done.stderr
+    assert not started
+
+
+def test_host_names_expand_as_in_celery():
+    assert expand_hostname("w1@%h", "box.example.com") == "w1@box.example.com"
+    assert expand_hostname("%n-%d-%%", "box.example.com") == "box-example.com-%"
+    with pytest.raises(BadParameter):
+        expand_hostname("%", "box")
+
+
+@pytest.mark.parametrize("variable", ["CELERIAC_APP", "CELERY_APP"])
+def test_the_app_comes_from_the_environment_and_an_option_wins(started, variable):
+    run("worker", env={variable: "fromenv"})
+    run("worker", "-A", "option", env={variable: "fromenv"})
+    run("-A", "option", "worker", env={variable: "fromenv"})
+    assert [each.spec.app for each in started] == ["fromenv", "option", "option"]
+
+
+# -- with an application on an SQLite file -----------------------------------------------------
+
+APP = """
+from celeriac import Celeriac
+
+app = Celeriac("{name}", broker="sqlite:///{path}")
+
+@app.task(name="jobs.add")
+def add(x, y):
+    return x + y
+"""
+
+
+class Jobs:
+    """A module with an application, its store, and commands run on it."""
+
+    def __init__(self, folder, name):
+        self.name = name
+        self.url = f"sqlite:///{folder}/jobs.db"
+        (folder / f"{name}.py").write_text(APP.format(name=name, path=f"{folder}/jobs.db"))
+
+    def __call__(self, *args, **options):
+        return run("-A", self.name, *args, **options)
+
+    def call(self, *options):
+        done = self("call", "jobs.add", "--args", "[1, 2]", *options)
+        assert done.exit_code == 0, done.output
+        return done.stdout.strip()
+
+    @property
+    def store(self):
+        return connect(self.url)
+
+    def end(self, id, outcome):
+        """End the task as a worker would."""
+        queue = self.store.queue
+        queue.register("o1", Manifest(tasks={"jobs.add": TaskFacts()}, queues=("celery",)))
+        taken = queue.exchange("o1", 0, 1, [], [], ["celery"], Want(free=10))
+        fence = next(each.fence for each in taken.deliveries if each.id == id)
+        queue.exchange("o1", 0, 2, [Commit(fence, outcome)], [], [], Want())
+        queue.close_owner("o1")
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch, request):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    name = f"jobs_{abs(hash(request.node.name))}"
+    yield Jobs(tmp_path, name)
+    sys.modules.pop(name, None)
+
+
+def json_of(done):
+    return json.loads(done.stdout)
+
+
+def test_call_prints_the_id_of_a_queued_task(jobs):
+    id = jobs.call("--queue", "mail", "--priority", "7")
+    found = jobs.store.inspection.get([id])[0]
+    assert (found.task, found.queue, found.priority) == ("jobs.add", "mail", 7)
+    assert json_of(jobs("call", "jobs.add", "--args", "[1, 2]", "--json"))["id"]
+
+
+def test_call_schedules_and_expires(jobs):
+    id = jobs.call("--countdown", "500", "--expires", "900")
+    assert jobs.store.inspection.get([id])[0].state == states.SCHEDULED
+    assert json_of(jobs("why", id, "--json"))["code"] == "scheduled"
+    id = jobs.call("--eta", "2090-01-01T00:00:00+00:00")
+    assert jobs.store.inspection.get([id])[0].due == 3_786_912_000.0
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "text"),
+    [
+        (["jobs.ad"], exits.NOT_FOUND, "Did you mean 'jobs.add'?"),
+        (["jobs.add", "--args", "[1"], exits.USAGE, "is not JSON"),
+        (["jobs.add", "--args", "{}"], exits.USAGE, "is not a JSON array"),
+        (["jobs.add", "--kwargs", "[]"], exits.USAGE, "is not a JSON object"),
+        (["jobs.add", "--eta", "soon"], exits.USAGE, "is not a moment"),
+        (["jobs.add", "--timeout", "1"], exits.USAGE, "--timeout needs --wait"),
+        (["jobs.add", "--exchange", "x"], exits.USAGE, "There are no exchanges"),
+    ],
+)
+def test_wrong_calls_store_nothing(jobs, args, code, text):
+    done = jobs("call", *args)
+    assert done.exit_code == code, done.output
+    assert text in done.stderr
+    assert jobs.store.inspection.list() == []
+
+
+def test_a_name_of_another_application_can_be_sent_unchecked(jobs):
+    assert jobs("call", "other.task", "--unchecked").exit_code == exits.OK
+    assert jobs.store.inspection.list()[0].task == "other.task"
+
+
+def test_result_of_a_success_a_failure_and_nothing_at_all(jobs):
+    id = jobs.call()
+    done = jobs("result", id, "--timeout", "0")
+    assert done.exit_code == exits.TIMED_OUT
+    assert "has not ended (PENDING)" in done.stderr
+    jobs.end(id, Outcome(states.SUCCEEDED, body=encode_body(ResultBody(value=b"3"))))
+    assert jobs("result", id).stdout == "3\n"
+    assert json_of(jobs("result", id, "--json"))["result"] == 3
+    failed = jobs.call()
+    failure = Failure("ValueError", "no", ("no",), "Traceback (most recent call last):\n  here")
+    body = encode_body(ResultBody(failure=failure))
+    jobs.end(failed, Outcome(states.FAILED, body=body, reason="ValueError: no"))
+    done = jobs("result", failed, "--traceback")
+    assert done.exit_code == exits.TASK_FAILED
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "FAILURE: ValueError: no" in done.stderr
+    assert json_of(jobs("result", failed, "--json"))["error"] == "ValueError: no"
+    assert jobs("result", "nope").exit_code == exits.NOT_FOUND
+
+
+def test_why_says_reason_facts_and_what_to_do(jobs):
+    id = jobs.call()
+    done = jobs("why", id)
+    assert done.exit_code == exits.OK
+    assert done.stdout.startswith("Waiting for a worker: none alive reads queue 'celery'.\n")
+    assert "  task   jobs.add\n" in done.stdout
+    assert "What to do:\n  Start one: celeriac -A APP worker -Q celery\n" in done.stdout
+    missing = jobs("why", "nope")
+    assert missing.exit_code == exits.NOT_FOUND
+    assert "jobs.db" in missing.stdout
+
+
+def test_revoke(jobs):
+    id = jobs.call()
+    done = jobs("revoke", id)
+    assert (done.exit_code, done.stdout) == (exits.OK, f"{id}  revoked; it had not begun\n")
+    assert json_of(jobs("why", id, "--json"))["code"] == "revoked"
+    done = jobs("revoke", id, "nope", "--json")
+    assert done.exit_code == exits.NOT_FOUND
+    assert json_of(done) == {id: "ended", "nope": "unknown"}
+    assert jobs("revoke", id, "--terminate", "--signal", "SIGNONE").exit_code == exits.USAGE
+
+
+def test_status(jobs):
+    jobs.call()
+    jobs.call("--queue", "mail")
+    text = jobs("status").stdout
+    assert "No worker is alive." in text
+    assert [line.split()[:2] for line in text.splitlines()[-2:]] == [["celery", "1"], ["mail", "1"]]
+    seen = json_of(jobs("status", "--json"))
+    assert [each["due"] for each in seen["queues"]] == [1, 1]
+    assert seen["workers"] == seen["parked"] == []
+
+
+def test_purge_names_queues_and_asks(jobs):
+    assert "No queue holds" in jobs("purge").stdout
+    jobs.call()
+    jobs.call("--queue", "mail")
+    refused = jobs("purge", input="n\n")
+    assert refused.exit_code == exits.FAILURE
+    assert "End 2 tasks in 2 queues, for good?" in refused.stderr
+    assert jobs("purge").exit_code == exits.USAGE
+    assert jobs("purge", "--json").exit_code == exits.USAGE
+    assert jobs("purge", "-Q", "mail", input="y\n").stdout.endswith("Purged 1 task from mail.\n")
+    assert json_of(jobs("purge", "-f", "--json")) == {"purged": 1, "queues": {"celery": 1}}
+    assert "No queue holds" in jobs("purge", "-f").stdout
+
+
+def test_dead_list_show_retry_and_discard(jobs):
+    assert jobs("dead", "list").stdout == "No dead task is put aside.\n"
+    id = jobs.call()
+    body = encode_body(ResultBody(failure=Failure("WorkerLostError", "SIGSEGV", None, "at line 7")))
+    jobs.end(id, Outcome(states.DEAD, body=body, reason="WorkerLostError: SIGSEGV", charge="crash"))
+    assert id in jobs("dead", "list", "--task", "jobs.add").stdout
+    assert jobs("dead", "list", "--task", "other").stdout == "No dead task is put aside.\n"
+    assert jobs("dead", "list", "--state", "failed").stdout == "No failed task is put aside.\n"
+    assert [each["id"] for each in json_of(jobs("dead", "list", "--json"))] == [id]
+    shown = jobs("dead", "show", id).stdout
+    assert "at line 7" in shown
+    assert "[[1,2],{}]" in shown.replace(" ", "")
+    assert jobs("dead", "show", "nope").exit_code == exits.NOT_FOUND
+    assert jobs("dead", "retry", "--all", input="n\n").exit_code == exits.FAILURE
+    assert jobs("dead", "retry", "--all", "--yes").stdout == "Retried 1 task.\n"
+    assert jobs.store.inspection.get([id])[0].state == states.QUEUED
+    again = jobs("dead", "retry", id, "nope")
+    assert again.exit_code == exits.NOT_FOUND
+    assert "only what ended without success can be retried (it is queued)" in again.stderr
+    jobs("revoke", id)
+    assert json_of(jobs("dead", "discard", id, "--json")) == {"discarded": [id], "left": []}
+    assert jobs.store.inspection.get([id]) == [None]
+
+
+@pytest.mark.parametrize("args", [[], ["id", "--all"], ["id", "--task", "x"]])
+def test_dead_retry_wants_ids_or_all(jobs, args):
+    assert jobs("dead", "retry", *args).exit_code == exits.USAGE
+
+
+def test_doctor_finds_and_says_what_to_do(jobs):
+    clean = jobs("doctor")
+    assert clean.exit_code == exits.OK, clean.output
+    assert "Nothing wrong was found." in clean.stdout
+    jobs.call()
+    done = jobs("doctor")
+    assert done.exit_code == exits.FAILURE
+    assert "FOUND: queue celery: no worker alive reads it (1 task due, 0 scheduled)" in done.stdout
+    data = json_of(jobs("doctor", "--json"))
+    assert not data["ok"]
+    assert [each["code"] for each in data["findings"] if not each["note"]] == ["no_worker"]
+
+
+def test_doctor_tells_of_a_store_that_cannot_be_opened(jobs, tmp_path):
+    (tmp_path / "jobs.db").write_text("this is not a database, and long enough to be sure " * 90)
+    done = jobs("doctor")
+    assert done.exit_code == exits.STORE
+    assert "FOUND: store" in done.stdout
+    assert jobs("status").exit_code == exits.STORE
+
+
+def test_a_store_in_memory_is_no_store_for_another_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    text = 'from celeriac import Celeriac\napp = Celeriac("m", broker="memory://cli")\n'
+    (tmp_path / "in_memory_app.py").write_text(text)
+    done = run("-A", "in_memory_app", "status")
+    assert done.exit_code == exits.USAGE
+    assert "lives inside one process" in done.stderr
+    assert run("-A", "in_memory_app", "doctor").exit_code == exits.FAILURE
+
+
+def test_an_app_that_cannot_be_imported_shows_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "broken_app.py").write_text("import no_such_library\n")
+    done = run("-A", "broken_app", "status")
+    assert done.exit_code == exits.USAGE
+    assert "import no_such_library" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: Importing 'broken_app'")
