@@ -58,6 +58,7 @@ class Bells:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.folder = self._place(database.path) / quoted(database.prefix.rstrip("."))
+        self._base = f"{self.folder}/"
         self._pid = 0
         self._handle = -1
         self._sender: socket.socket | None = None
@@ -147,14 +148,14 @@ class Bells:
     def names(self, folder: str) -> list[str]:
         """What is in a folder of sockets; nothing if there is no such folder."""
         try:
-            return os.listdir(self.folder / folder)  # noqa: PTH208 - names, not paths
+            return os.listdir(f"{self._base}{folder}")  # noqa: PTH208 - names, not paths
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     def unlink(self, name: str) -> bool:
         """Remove a name; False if somebody else did."""
         try:
-            os.unlink(name, dir_fd=self._handle)
+            os.unlink(f"{self._base}{name}")  # noqa: PTH108 - each ring calls this
         except FileNotFoundError:
             return False
         return True
@@ -208,7 +209,7 @@ class Bells:
     def _missed(self, name: str) -> None:
         """The listener's socket is full: leave a mark, which it looks for after emptying it."""
         marker = f"{name}.missed"
-        handle = os.open(marker, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=self._handle)
+        handle = os.open(f"{self._base}{marker}", os.O_CREAT | os.O_WRONLY, 0o600)
         os.close(handle)
         # It may have emptied the socket just before the mark was there.
         self.send(name, b"")
@@ -245,6 +246,4 @@ def _datagram() -> socket.socket:
 def _parts(ids: list[str]) -> list[bytes]:
     """Ids as datagrams of at most DATAGRAM_MAX bytes; an id has at most 128."""
     size = DATAGRAM_MAX // 129
-    return [
-        "\n".join(ids[start : start + size]).encode() for start in range(0, len(ids), size)
-    ]
+    return ["\n".join(ids[start : start + size]).encode() for start in range(0, len(ids), size)]

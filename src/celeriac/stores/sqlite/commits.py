@@ -85,8 +85,7 @@ def row_numbers(step: Transaction, ids: Sequence[str], known: dict[str, int]) ->
     missing = tuple(id for id in ids if id not in known)
     if not missing:
         return known
-    found = step.execute(_SEQS, (apsw.carray(missing),))
-    return {**known, **{str(id): int(str(seq)) for id, seq in found}}
+    return {**known, **dict(step.rows(_SEQS, (apsw.carray(missing),)))}
 
 
 def _end_plain(
@@ -107,7 +106,7 @@ def _end_plain(
         return indexes
     kept = retention(kind.state, kind.keep, False, step.database.options)
     drop_at = step.now + kept if kept is not None else None
-    done = step.execute(
+    done = step.rows(
         _END_PLAIN,
         (
             codes.CODES[kind.state],
@@ -119,7 +118,7 @@ def _end_plain(
             kind.nonce,
             kind.attempt,
         ),
-    ).fetchall()
+    )
     ok = Verdict.OK
     stored: list[tuple[int, bytes]] = []
     for (seq,) in done:
@@ -197,9 +196,7 @@ def take_message(step: Transaction, row: Row, message: Message) -> Row:
     return row
 
 
-def _accepted(
-    step: Transaction, outcome: Outcome
-) -> tuple[Outcome, Message | None, list[Message]]:
+def _accepted(step: Transaction, outcome: Outcome) -> tuple[Outcome, Message | None, list[Message]]:
     """The outcome, or the failure it becomes if its content cannot be stored."""
     size = len(outcome.body or b"")
     limit = step.database.options.result_max

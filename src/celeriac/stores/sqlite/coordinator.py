@@ -24,9 +24,7 @@ class SqliteCoordinator:
                 "DELETE FROM @lock_place WHERE key = ? AND (boot <> ? OR until <= ?)",
                 (key, boot, step.mono),
             )
-            mine = step.one(
-                "SELECT 1 FROM @lock_place WHERE key = ? AND holder = ?", (key, holder)
-            )
+            mine = step.one("SELECT 1 FROM @lock_place WHERE key = ? AND holder = ?", (key, holder))
             taken = step.one("SELECT count(*) FROM @lock_place WHERE key = ?", (key,))
             granted = mine is not None or (taken is not None and taken[0] < limit)
             if granted:
@@ -43,8 +41,9 @@ class SqliteCoordinator:
     def take(self, key: str, amount: float, rate: float, burst: float) -> float:
         boot = self._database.boot
         with self._database.write() as step:
-            found = step.one("SELECT tokens, stamp FROM @bucket WHERE key = ? AND boot = ?",
-                             (key, boot))
+            found = step.one(
+                "SELECT tokens, stamp FROM @bucket WHERE key = ? AND boot = ?", (key, boot)
+            )
             tokens, since = found if found is not None else (burst, step.mono)
             tokens = min(burst, tokens + (step.mono - since) * rate)
             enough = tokens >= amount

@@ -72,14 +72,33 @@ class _Closer:
             self.connection.close()
 
 
-class Transaction:
-    """One write transaction: the connection, the moment, and what to tell after the commit."""
+class Reading:
+    """Statements on one connection; ``@table`` names a table of the namespace."""
 
-    __slots__ = ("connection", "database", "ended", "fresh", "leftover", "mono", "now", "rung", "summoned")
+    __slots__ = ("connection", "database")
 
     def __init__(self, database: Database, connection: apsw.Connection) -> None:
         self.database = database
         self.connection = connection
+
+    def rows(self, text: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Run one statement; all its rows."""
+        found: list[Row] = self.connection.execute(self.database.sql(text), values).fetchall()
+        return found
+
+    def one(self, text: str, values: Sequence[Any] = ()) -> Row | None:
+        """Run one statement; its first row, or None."""
+        row: Row | None = self.connection.execute(self.database.sql(text), values).fetchone()
+        return row
+
+
+class Transaction(Reading):
+    """One write transaction: the connection, the moment, and what to tell after the commit."""
+
+    __slots__ = ("ended", "fresh", "leftover", "mono", "now", "rung", "summoned")
+
+    def __init__(self, database: Database, connection: apsw.Connection) -> None:
+        super().__init__(database, connection)
         self.now = database.clock.wall()
         self.mono = database.clock.monotonic()
         #: Queues of which one waiter is rung, and those of which all are.
@@ -90,18 +109,13 @@ class Transaction:
         self.leftover = False
         self.fresh: dict[str, int] = {}
 
-    def execute(self, text: str, values: Sequence[Any] = ()) -> apsw.Cursor:
-        """Run one statement; ``@table`` names a table of the namespace."""
-        return self.connection.execute(self.database.sql(text), values)
+    def execute(self, text: str, values: Sequence[Any] = ()) -> None:
+        """Run one statement that answers nothing."""
+        self.connection.execute(self.database.sql(text), values)
 
     def executemany(self, text: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for each of *rows*."""
         self.connection.executemany(self.database.sql(text), rows)
-
-    def one(self, text: str, values: Sequence[Any] = ()) -> Row | None:
-        """The first row, or None."""
-        row: Row | None = self.execute(text, values).fetchone()
-        return row
 
     def number(self, text: str) -> int:
         """The number of a task or queue name, given now if it has none."""
@@ -116,9 +130,7 @@ class Transaction:
 
     def places(self, count: int) -> int:
         """Take *count* consecutive numbers that were never used; return the first."""
-        row = self.one(
-            "UPDATE @counter SET last = last + ? WHERE one = 1 RETURNING last", (count,)
-        )
+        row = self.one("UPDATE @counter SET last = last + ? WHERE one = 1 RETURNING last", (count,))
         assert row is not None
         return int(row[0]) - count + 1
 
@@ -162,23 +174,23 @@ class Database:
         return expanded
 
     def rows(self, text: str, values: Sequence[Any] = ()) -> list[Row]:
-        """Read, outside of a write transaction."""
+        """Read by one statement, which sees one state of the store."""
         with self._translated():
-            return self.connection().execute(self.sql(text), values).fetchall()
+            return Reading(self, self.connection()).rows(text, values)
 
     def row(self, text: str, values: Sequence[Any] = ()) -> Row | None:
         """Read one row."""
-        rows = self.rows(text, values)
-        return rows[0] if rows else None
+        with self._translated():
+            return Reading(self, self.connection()).one(text, values)
 
     @contextmanager
-    def reading(self) -> Iterator[apsw.Connection]:
+    def reading(self) -> Iterator[Reading]:
         """Several reads that see one state of the store."""
         with self._translated():
             connection = self.connection()
             connection.execute("BEGIN")
             try:
-                yield connection
+                yield Reading(self, connection)
             finally:
                 connection.execute("ROLLBACK")
 
@@ -214,34 +226,29 @@ class Database:
         """The name behind a number."""
         text = self._texts.get(number)
         if text is None:
-            connection = self.connection()
-            row = connection.execute(
-                self.sql("SELECT text FROM @name WHERE number = ?"), (number,)
-            ).fetchone()
+            row = self.row("SELECT text FROM @name WHERE number = ?", (number,))
             if row is None:
                 raise StoreError(f"{self.path} is damaged: there is no name number {number}.")
             text = str(row[0])
-            # Inside a write transaction it may be this transaction's own and be rolled back.
-            if not connection.in_transaction:
-                self._texts[number] = text
-                self.numbers[text] = number
+            self._learn(text, number)
         return text
 
     def known_number(self, text: str) -> int | None:
         """The number of a name, or None if no record ever had it. Gives no numbers."""
         number = self.numbers.get(text)
         if number is None:
-            connection = self.connection()
-            row = connection.execute(
-                self.sql("SELECT number FROM @name WHERE text = ?"), (text,)
-            ).fetchone()
+            row = self.row("SELECT number FROM @name WHERE text = ?", (text,))
             if row is None:
                 return None
-            number = int(str(row[0]))
-            if not connection.in_transaction:
-                self.numbers[text] = number
-                self._texts[number] = text
+            number = int(row[0])
+            self._learn(text, number)
         return number
+
+    def _learn(self, text: str, number: int) -> None:
+        # Inside a write transaction it may be this transaction's own and be rolled back.
+        if not self.connection().in_transaction:
+            self.numbers[text] = number
+            self._texts[number] = text
 
     # -- connections
 

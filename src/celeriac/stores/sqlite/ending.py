@@ -277,7 +277,7 @@ def _shrink_sources(step: Transaction, row: Row) -> None:
     if edges.gathers is not None:
         sources += [
             str(each[0])
-            for each in step.execute(
+            for each in step.rows(
                 "SELECT id FROM @member WHERE chord = ? AND done = 1", (edges.gathers,)
             )
         ]
@@ -290,7 +290,7 @@ def _shrink_sources(step: Transaction, row: Row) -> None:
 def drop(step: Transaction, row: Row) -> None:
     """Remove a record, and the join whose body it is, for good."""
     if row.special & codes.LINKED:
-        for found in step.execute("SELECT id FROM @chord WHERE body = ?", (row.id,)).fetchall():
+        for found in step.rows("SELECT id FROM @chord WHERE body = ?", (row.id,)):
             step.execute("DELETE FROM @member WHERE chord = ?", found)
             step.execute("DELETE FROM @chord WHERE id = ?", found)
         step.execute("DELETE FROM @refers WHERE seq = ?", (row.seq,))

@@ -135,12 +135,12 @@ def _meet_tombstones(step: Transaction, messages: Sequence[Message]) -> None:
     if not messages or step.one("SELECT 1 FROM @tombstone LIMIT 1") is None:
         return
     ids = apsw.carray(tuple(message.id for message in messages))
-    found = step.execute(
+    found = step.rows(
         "DELETE FROM @tombstone WHERE id IN carray(?) RETURNING id, terminate, drop_at", (ids,)
-    ).fetchall()
+    )
     for id, terminate, drop_at in found:
         row = find(step, str(id))
-        if row is not None and float(str(drop_at)) > step.now:
+        if row is not None and drop_at > step.now:
             step.execute("UPDATE @record SET terminate = ? WHERE seq = ?", (terminate, row.seq))
             end(step, row, states.CANCELLED, finish.REVOKED_REASON)
 

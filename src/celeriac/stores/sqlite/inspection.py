@@ -17,11 +17,11 @@ from celeriac.stores.effects import Reopen
 from celeriac.stores.fates import DISCARDED_REASON
 from celeriac.stores.sqlite import codes, schema
 from celeriac.stores.sqlite.commits import take_message
-from celeriac.stores.sqlite.database import Database, Transaction
+from celeriac.stores.sqlite.database import Database, Reading, Transaction
 from celeriac.stores.sqlite.ending import View, apply, drop, end
 from celeriac.stores.sqlite.lease import decode_manifest
 from celeriac.stores.sqlite.owners import GIVEN_UP
-from celeriac.stores.sqlite.rows import COLUMNS, Row, find
+from celeriac.stores.sqlite.rows import Row, find
 
 _BARE: Final = ", ".join(f"r.{each}" for each in Row.__struct_fields__)
 _SELECT: Final = f"""
@@ -54,25 +54,23 @@ class SqliteInspection:
     def counts(self, queues: Sequence[str] | None = None) -> Counts:
         numbers: dict[str, dict[str, int]] = {}
         parked: dict[str, dict[str, int]] = {}
-        with self._database.reading() as connection:
-            sql = self._database.sql
-            for queue, code, number in connection.execute(
-                sql("SELECT queue, state, count(*) FROM @record GROUP BY queue, state")
-            ).fetchall():
-                name = self._database.text(queue)
-                if queues is None or name in queues:
-                    state = codes.NAMES[code]
-                    of_queue = numbers.setdefault(name, {})
-                    of_queue[state] = of_queue.get(state, 0) + number
-            for queue, task, number in connection.execute(
-                sql(
-                    f"SELECT queue, task, count(*) FROM @record WHERE state = {codes.PARKED} "
-                    "GROUP BY queue, task"
-                )
-            ).fetchall():
-                name = self._database.text(queue)
-                if queues is None or name in queues:
-                    parked.setdefault(name, {})[self._database.text(task)] = number
+        with self._database.reading() as reading:
+            by_state = reading.rows(
+                "SELECT queue, state, count(*) FROM @record GROUP BY queue, state"
+            )
+            by_task = reading.rows(
+                f"SELECT queue, task, count(*) FROM @record WHERE state = {codes.PARKED} "
+                "GROUP BY queue, task"
+            )
+        text = self._database.text
+        for queue, code, number in by_state:
+            if queues is None or text(queue) in queues:
+                state = codes.NAMES[code]
+                of_queue = numbers.setdefault(text(queue), {})
+                of_queue[state] = of_queue.get(state, 0) + number
+        for queue, task, number in by_task:
+            if queues is None or text(queue) in queues:
+                parked.setdefault(text(queue), {})[text(task)] = number
         return Counts(numbers, parked)
 
     def list(
@@ -108,28 +106,25 @@ class SqliteInspection:
 
     def get(self, ids: Sequence[str]) -> builtins.list[Record | None]:
         found: builtins.list[Record | None] = []
-        with self._database.reading() as connection:
+        with self._database.reading() as reading:
             for id in ids:
-                row: tuple[Any, ...] | None = connection.execute(
-                    self._database.sql(_WHOLE), (id,)
-                ).fetchone()
+                row = reading.one(_WHOLE, (id,))
                 found.append(_record(row, row[-2], row[-1]) if row is not None else None)
         return found
 
     def join(self, join: str) -> JoinView | None:
-        with self._database.reading() as connection:
-            sql = self._database.sql
-            row: tuple[Any, ...] | None = connection.execute(
-                sql("SELECT id, body, size, decided, cause FROM @chord WHERE id = ?"), (join,)
-            ).fetchone()
+        with self._database.reading() as reading:
+            row = reading.one(
+                "SELECT id, body, size, decided, cause FROM @chord WHERE id = ?", (join,)
+            )
             if row is None:
                 return None
-            members = connection.execute(
-                sql("SELECT position FROM @member WHERE chord = ? AND done = 1 ORDER BY position"),
+            members = reading.rows(
+                "SELECT position FROM @member WHERE chord = ? AND done = 1 ORDER BY position",
                 (join,),
-            ).fetchall()
+            )
         id, body, size, decided, cause = row
-        return JoinView(id, body, size, tuple(int(str(m[0])) for m in members), decided, cause)
+        return JoinView(id, body, size, tuple(each for (each,) in members), decided, cause)
 
     def workers(self) -> builtins.list[WorkerView]:
         now = self._database.clock.monotonic()
@@ -154,21 +149,15 @@ class SqliteInspection:
     def facts(self) -> dict[str, object]:
         database = self._database
         limit = database.options.dead_limit
-        with database.reading() as connection:
-            sizes = {
-                name: int(str(connection.pragma(name)))
-                for name in ("page_size", "page_count", "freelist_count")
-            }
-            version = schema.version_of(connection)
-            numbers = {
-                table: _count(database, connection, table)
-                for table in ("record", "chord", "owner")
-            }
+        with database.reading() as reading:
+            pragma = reading.connection.pragma
+            sizes = {name: pragma(name) for name in ("page_size", "page_count", "freelist_count")}
+            mode, version = pragma("journal_mode"), schema.version_of(reading.connection)
+            numbers = {table: _count(reading, table) for table in ("record", "chord", "owner")}
             aside = {
-                codes.NAMES[code]: _count(database, connection, "record", f"WHERE state = {code}")
+                codes.NAMES[code]: _count(reading, f"record WHERE state = {code}")
                 for code in (codes.FAILED, codes.DEAD)
             }
-            mode = connection.pragma("journal_mode")
         return {
             "store": "sqlite",
             "place": str(database.path),
@@ -271,11 +260,9 @@ def _record(row: tuple[Any, ...], wire: bytes | None, body: bytes | None) -> Rec
     )
 
 
-def _count(
-    database: Database, connection: apsw.Connection, table: str, where: str = ""
-) -> int:
-    row = connection.execute(database.sql(f"SELECT count(*) FROM @{table} {where}")).fetchone()
-    return int(str(row[0])) if row is not None else 0
+def _count(reading: Reading, what: str) -> int:
+    row = reading.one(f"SELECT count(*) FROM @{what}")
+    return int(row[0]) if row is not None else 0
 
 
 def _size(path: Path) -> int:

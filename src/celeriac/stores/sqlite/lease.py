@@ -122,7 +122,7 @@ class _Head:
 def promote(step: Transaction, own: Sequence[int] = ()) -> bool:
     """Queue what is due; ring the queues that are not the caller's *own*. True if there may be
     more."""
-    due = step.execute(_DUE, (step.now,)).fetchall()
+    due = step.rows(_DUE, (step.now,))
     step.rung.update({int(queue) for (queue,) in due}.difference(own))
     return len(due) == PROMOTE_AT_ONCE
 
@@ -168,9 +168,9 @@ class Taker:
         found: list[tuple[Any, ...]] = []
         for queue, task in parked_names(self.step):
             if queue in queues and self.owner.stamp(self.database, task) is not None:
-                found += self.step.execute(_PARKED, (queue, task, room)).fetchall()
+                found += self.step.rows(_PARKED, (queue, task, room))
         found.sort(key=lambda row: (-row[11], row[12]))
-        return [head for head in map(_Head, found) if self._usable(head) and self._fits(head)]
+        return [head for head in map(_Head, found) if self.usable(head) and self._fits(head)]
 
     def _round_robin(self, queues: Sequence[int]) -> list[_Head]:
         order = list(queues)
@@ -203,7 +203,7 @@ class Taker:
             taken.append(head)
         return taken
 
-    def _usable(self, head: _Head) -> bool:
+    def usable(self, head: _Head) -> bool:
         """End a record that is revoked or expired instead of leasing it; find its stamp."""
         if head.revoked:
             self._end(head, states.CANCELLED, finish.REVOKED_REASON)
@@ -291,7 +291,7 @@ class _Line:
             if head.seq in self.given:
                 continue
             self.given.add(head.seq)
-            if self.taker._usable(head):
+            if self.taker.usable(head):
                 return head
             self.budget -= 1
         return None
@@ -301,7 +301,7 @@ class _Line:
         if self.ended:
             return False
         size = len(self.given) + self.taker.free + self.taker.ahead + 1
-        self.page = self.taker.step.execute(_HEAD, (self.queue, size)).fetchall()
+        self.page = self.taker.step.rows(_HEAD, (self.queue, size))
         self.page = [row for row in self.page if row[0] not in self.given]
         self.ended = not self.page
         self.page.reverse()
@@ -311,7 +311,7 @@ class _Line:
 def deliveries(step: Transaction, heads: Sequence[_Head], nonce: str) -> tuple[Delivery, ...]:
     """What the worker gets for leased records."""
     seqs = array("q", (head.seq for head in heads))
-    wires: dict[Any, Any] = dict(step.execute(_WIRES, (apsw.carray(seqs),)).fetchall())
+    wires: dict[Any, Any] = dict(step.rows(_WIRES, (apsw.carray(seqs),)))
     text = step.database.text
     return tuple(
         Delivery(
@@ -344,10 +344,10 @@ def _inputs(step: Transaction, seq: int) -> bytes | None:
 
 def leased_under(step: Transaction, owner: int, nonce: str) -> tuple[Delivery, ...]:
     """The deliveries of an earlier exchange that are still held under its nonce."""
-    rows = step.execute(
+    rows = step.rows(
         f"SELECT {_HEAD_COLUMNS} FROM @record WHERE owner = ? AND nonce = ? ORDER BY seq",
         (owner, nonce),
-    ).fetchall()
+    )
     return deliveries(step, [_Head(row) for row in rows], nonce) if rows else ()
 
 
@@ -357,11 +357,11 @@ def unpark(step: Transaction, names: Sequence[str]) -> None:
     for queue, task in parked_names(step):
         if task not in known:
             continue
-        rows = step.execute(
+        rows = step.rows(
             f"SELECT seq FROM @record WHERE state = {codes.PARKED} AND queue = ? AND task = ? "
             "ORDER BY priority DESC, place",
             (queue, task),
-        ).fetchall()
+        )
         first = step.places(len(rows))
         step.executemany(_UNPARK, [(first + i, row[0]) for i, row in enumerate(rows)])
         step.rung.add(queue)

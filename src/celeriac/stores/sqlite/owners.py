@@ -36,7 +36,9 @@ class Owners:
 
     def find(self, step: Transaction, id: str) -> Owner | None:
         """The registered owner, or None."""
-        found = step.one(f"SELECT number, last_queue FROM @owner WHERE id = ? AND boot <> '{GIVEN_UP}'", (id,))
+        found = step.one(
+            f"SELECT number, last_queue FROM @owner WHERE id = ? AND boot <> '{GIVEN_UP}'", (id,)
+        )
         if found is None:
             self._known.pop(id, None)
             return None
@@ -57,9 +59,7 @@ def register(step: Transaction, id: str, manifest: Manifest) -> None:
     """See ``stores.base.Queue.register``."""
     database = step.database
     deadline = step.mono + database.options.lease
-    step.execute(
-        _REGISTER, (id, _encode(manifest), database.boot, deadline, step.now, step.now)
-    )
+    step.execute(_REGISTER, (id, _encode(manifest), database.boot, deadline, step.now, step.now))
     unpark(step, tuple(manifest.tasks))
 
 
@@ -76,8 +76,8 @@ def extend(step: Transaction, id: str) -> int | None:
 def revoked_of(step: Transaction, number: int) -> tuple[RevokeOrder, ...]:
     """Revokes that concern what an owner holds."""
     return tuple(
-        RevokeOrder(Fence(str(id), int(str(attempt)), str(nonce)), terminate)
-        for id, attempt, nonce, terminate in step.execute(_REVOKED, (number,)).fetchall()
+        RevokeOrder(Fence(id, attempt, nonce), terminate)
+        for id, attempt, nonce, terminate in step.rows(_REVOKED, (number,))
     )
 
 
@@ -101,9 +101,9 @@ def name_of(step: Transaction, number: int | None) -> str:
 
 def held_by(step: Transaction, number: int, limit: int) -> list[Row]:
     """Some of the records an owner holds, in the order they were sent."""
-    rows = step.execute(
+    rows = step.rows(
         f"SELECT {COLUMNS} FROM @record WHERE owner = ? ORDER BY seq LIMIT ?", (number, limit)
-    ).fetchall()
+    )
     return [Row(*row) for row in rows]
 
 

@@ -257,12 +257,9 @@ class SqliteQueue:
     # -- mirroring
 
     def outbox(self, limit: int) -> list[StoredResult]:
-        with self._database.reading() as connection:
-            sql = self._database.sql
-            ids = connection.execute(
-                sql("SELECT id FROM @outbox ORDER BY number LIMIT ?"), (limit,)
-            ).fetchall()
-            found = [read_result(self._database, connection, str(id)) for (id,) in ids]
+        with self._database.reading() as reading:
+            ids = reading.rows("SELECT id FROM @outbox ORDER BY number LIMIT ?", (limit,))
+            found = [read_result(reading, id) for (id,) in ids]
         return [each for each in found if each is not None]
 
     def mirrored(self, ids: Sequence[str]) -> None:
@@ -271,11 +268,11 @@ class SqliteQueue:
 
 
 def _pending(step: Transaction, queue: int, after: int, newest: int) -> list[Row]:
-    rows = step.execute(
+    rows = step.rows(
         f"SELECT {COLUMNS} FROM @record WHERE state IN (?, ?, ?) AND queue = ? AND seq > ? "
         "AND seq <= ? ORDER BY seq LIMIT ?",
         (codes.SCHEDULED, codes.QUEUED, codes.PARKED, queue, after, newest, BATCH),
-    ).fetchall()
+    )
     return [Row(*row) for row in rows]
 
 

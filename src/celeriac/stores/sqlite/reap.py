@@ -145,7 +145,7 @@ class Reaper:
         count = 0
         while True:
             with self.database.write() as step:
-                rows = step.execute(_EXPIRED, (step.now,)).fetchall()
+                rows = step.rows(_EXPIRED, (step.now,))
                 for each in rows:
                     # One of the rows before it may have ended this one.
                     row = find(step, Row(*each).id)
@@ -173,11 +173,9 @@ class Reaper:
                     "UPDATE @chord SET touched = ?, boot = ? WHERE boot <> ? AND size IS NULL",
                     (step.mono, self.database.boot, self.database.boot),
                 )
-                stale = step.execute(_OPEN, (step.mono - limit,)).fetchall()
+                stale = step.rows(_OPEN, (step.mono - limit,))
                 for id, sent in stale:
-                    apply(
-                        step, finish.abandon(View(step), str(id), int(str(sent)), now=step.now)
-                    )
+                    apply(step, finish.abandon(View(step), id, sent, now=step.now))
             count += len(stale)
             if len(stale) < 100:
                 return count
@@ -225,11 +223,11 @@ def _give_up(step: Transaction, dead: Collection[str]) -> list[tuple[int, str]]:
     """Mark the owners that are lost; (number, id) of each."""
     boot = step.database.boot
     gone = [
-        (int(str(number)), str(id))
-        for number, id, its_boot, deadline in step.execute(
+        (number, id)
+        for number, id, its_boot, deadline in step.rows(
             "SELECT number, id, boot, deadline FROM @owner ORDER BY number"
-        ).fetchall()
-        if its_boot != boot or float(str(deadline)) < step.mono or id in dead
+        )
+        if its_boot != boot or deadline < step.mono or id in dead
     ]
     step.executemany(
         "UPDATE @owner SET boot = ? WHERE number = ?", [(GIVEN_UP, number) for number, _ in gone]
@@ -246,9 +244,7 @@ def _ring(step: Transaction) -> None:
     parked = parked_names(step)
     if not parked:
         return
-    manifests = [
-        decode_manifest(each[0]) for each in step.execute("SELECT manifest FROM @owner").fetchall()
-    ]
+    manifests = [decode_manifest(each[0]) for each in step.rows("SELECT manifest FROM @owner")]
     for queue, task in parked:
         name = step.database.text(task)
         if any(name in manifest.tasks for manifest in manifests):
@@ -256,7 +252,7 @@ def _ring(step: Transaction) -> None:
 
 
 def _sweep_due(step: Transaction) -> tuple[int, bool]:
-    found = step.execute(_DROPPED, (step.now,)).fetchall()
+    found = step.rows(_DROPPED, (step.now,))
     rows = [Row(*each) for each in found]
     plain = [row.seq for row in rows if not row.special & codes.LINKED]
     _drop_plain(step, plain)
@@ -285,11 +281,11 @@ def _sweep_above_limit(step: Transaction, state: int) -> tuple[int, bool]:
     excess = (int(counted[0]) if counted is not None else 0) - step.database.options.dead_limit
     if excess <= 0:
         return 0, False
-    rows = step.execute(
+    rows = step.rows(
         f"SELECT {COLUMNS} FROM @record WHERE state = ? AND state IN (7, 12) "
         "ORDER BY ended_at, seq LIMIT ?",
         (state, min(excess, BATCH)),
-    ).fetchall()
+    )
     for each in rows:
         drop(step, Row(*each))
     return len(rows), excess > BATCH

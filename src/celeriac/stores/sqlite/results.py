@@ -4,16 +4,15 @@ sees one state."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
-import apsw
 import msgspec
 
 from celeriac import states
 from celeriac.records import StoredResult
 from celeriac.stores.fates import retention
 from celeriac.stores.sqlite import codes
-from celeriac.stores.sqlite.database import Database, Transaction
+from celeriac.stores.sqlite.database import Database, Reading, Transaction
 from celeriac.stores.sqlite.ending import shrink
 from celeriac.stores.sqlite.listener import Listener
 from celeriac.stores.sqlite.rows import Row, find
@@ -26,19 +25,15 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(StoredResult).decode
 
 
-def read_result(
-    database: Database, connection: apsw.Connection, id: str
-) -> StoredResult | None:
+def read_result(reading: Reading, id: str) -> StoredResult | None:
     """What the store knows of *id*'s result: its own record, or one mirrored here."""
-    row: tuple[Any, ...] | None = connection.execute(database.sql(_READ), (id,)).fetchone()
+    row = reading.one(_READ, (id,))
     if row is not None:
         found, state, retries, body, reason, ended_at, custom, meta = row
         return StoredResult(
             found, codes.NAMES[state], retries, body, reason or "", ended_at, custom, meta
         )
-    mirrored: tuple[Any, ...] | None = connection.execute(
-        database.sql("SELECT result FROM @mirror WHERE id = ?"), (id,)
-    ).fetchone()
+    mirrored = reading.one("SELECT result FROM @mirror WHERE id = ?", (id,))
     return _decode(mirrored[0]) if mirrored is not None else None
 
 
@@ -50,8 +45,8 @@ class SqliteResults:
         self._listener = listener
 
     def get_many(self, ids: Sequence[str]) -> list[StoredResult | None]:
-        with self._database.reading() as connection:
-            return [read_result(self._database, connection, id) for id in ids]
+        with self._database.reading() as reading:
+            return [read_result(reading, id) for id in ids]
 
     def wait(self, ids: Collection[str], timeout: float | None) -> dict[str, StoredResult | None]:
         wanted = tuple(dict.fromkeys(ids))
@@ -86,24 +81,19 @@ class SqliteResults:
                 step.ended.append(result.id)
 
     def join_results(self, join: str) -> list[StoredResult | None]:
-        with self._database.reading() as connection:
-            sql = self._database.sql
-            found = connection.execute(
-                sql("SELECT size FROM @chord WHERE id = ?"), (join,)
-            ).fetchone()
+        with self._database.reading() as reading:
+            found = reading.one("SELECT size FROM @chord WHERE id = ?", (join,))
             if found is None:
                 return []
-            members: dict[Any, Any] = dict(
-                connection.execute(
-                    sql("SELECT position, id FROM @member WHERE chord = ? AND done = 1"), (join,)
-                ).fetchall()
+            members: dict[int, str] = dict(
+                reading.rows(
+                    "SELECT position, id FROM @member WHERE chord = ? AND done = 1", (join,)
+                )
             )
             size = found[0] if found[0] is not None else max(members, default=-1) + 1
             return [
-                read_result(self._database, connection, members[index])
-                if index in members
-                else None
-                for index in range(int(str(size)))
+                read_result(reading, members[index]) if index in members else None
+                for index in range(size)
             ]
 
 
