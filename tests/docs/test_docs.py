@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import doc_blocks
 import msgspec
 import pytest
 from source_tree import ROOT
 
-from celeriac import crashpoints, outcome, serialization
-from celeriac.exceptions import EncodeError, ImproperlyConfigured
+from celeriac import outcome, serialization
 from celeriac.conf import SETTINGS, Settings
 from celeriac.conf.names import CELERY, INSTEAD
+from celeriac.exceptions import EncodeError, ImproperlyConfigured
 from celeriac.message import Edges, Header
 from celeriac.outcome import Failure, ResultBody
 from celeriac.serialization.classes import TAGS
@@ -25,6 +25,8 @@ from celeriac.serialization.classes import TAGS
 PROTOCOL = "docs/internals/protocol.md"
 GUARANTEES = "docs/guarantees.md"
 DIFFERENCES = "docs/differences.md"
+#: Words in `code` on that page that are no settings.
+TASK_WORDS = {"acks_late", "reject_on_worker_lost", "autoretry_for", "task_id"}
 NAMES = [path.relative_to(ROOT).as_posix() for path in doc_blocks.PAGES]
 
 
@@ -133,18 +135,22 @@ def test_the_numbers_of_guarantees_are_the_defaults():
     assert (conf.result_expires, conf.dead_expires) == (86_400, 7 * 86_400)
     assert f"at most {conf.dead_limit:,} of each" in text
     for name in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text):
-        assert name in SETTINGS or name in {"acks_late", "reject_on_worker_lost", "autoretry_for"}
+        assert name in SETTINGS or name in TASK_WORDS, name
 
 
 # -- protocol ----------------------------------------------------------------------------------
 
 
 def _default(field) -> str:
-    if field.default is msgspec.NODEFAULT:
+    """How the page writes a field's default."""
+    value = field.default
+    if value is msgspec.NODEFAULT:
         return "required"
-    return {None: "nil", (): "`[]`", b"": "empty", False: "`false`"}.get(
-        field.default, f"`{field.default}`" if field.default != "" else '`""`'
-    )
+    if value is None:
+        return "nil"
+    if value == b"":
+        return "empty"
+    return f"`{json.dumps(value)}`"
 
 
 @pytest.mark.parametrize(
@@ -158,8 +164,7 @@ def _default(field) -> str:
 )
 def test_the_tables_name_every_field_and_default(kind, heading):
     table = doc_blocks.rows(doc_blocks.section(doc_blocks.text_of(PROTOCOL), heading))
-    written = {doc_blocks.code(row[0]): row[2].replace('`"json"`', "`json`") for row in table}
-    written = {name: text.replace('`"celery"`', "`celery`") for name, text in written.items()}
+    written = {doc_blocks.code(row[0]): row[2] for row in table}
     fields = {field.name: _default(field) for field in msgspec.structs.fields(kind)}
     assert written == fields
     assert [*written] == [field.name for field in msgspec.structs.fields(kind)], "in this order"
@@ -186,15 +191,16 @@ def test_files_that_are_named_exist(page):
     names = re.findall(r"`([\w/]+\.(?:py|sql))`", doc_blocks.prose(doc_blocks.text_of(page)))
     assert names
     missing = [
-        name for name in names if not any(each.endswith(f"/{name}") for each in known)
-        and not (ROOT / name).exists()
+        name
+        for name in names
+        if not any(each.endswith(f"/{name}") for each in known) and not (ROOT / name).exists()
     ]
     assert missing == []
 
 
 def test_the_readme_shows_the_path_that_an_error_names():
+    order = {"items": [1, 2, 3, {"price": object()}]}
     with pytest.raises(EncodeError) as caught:
-        order = {"items": [1, 2, 3, {"price": object()}]}
         serialization.encode("json", ([order], {}), ("args", "kwargs"))
     path = caught.value.path
     assert path in str(caught.value)
@@ -226,3 +232,44 @@ def test_a_refused_setting_is_an_error(name):
     """Holds the page's general sentence on three that differ."""
     with pytest.raises(ImproperlyConfigured, match=name):
         Settings(**{name: 1})
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[\w-]+", text))
+
+
+def test_every_option_that_is_refused_is_named():
+    from celeriac import client
+    from celeriac.app import options
+    from celeriac.cli import refused
+
+    page = _words(doc_blocks.text_of(DIFFERENCES))
+    long_names = {
+        names[-1] if names[-1].startswith("--") else names[0] for names, _, _ in refused.WORKER
+    }
+    wanted = {*client._LATER, *options._LATER, *refused.COMMANDS, *long_names, *refused.POOLS}
+    named = page | {"--purge"}
+    assert sorted(wanted - named - {"thread", "--discard"}) == []
+
+
+def _error(make) -> str:
+    with pytest.raises(Exception) as caught:
+        make()
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+def test_the_errors_that_are_shown_are_the_errors_that_come():
+    from celeriac import client
+    from celeriac.stores import check_url
+
+    shown = doc_blocks.blocks(DIFFERENCES, "text")[0].text
+    errors = [
+        _error(lambda: client.check_options(["link"])),
+        _error(lambda: Settings(task_routes={})),
+        _error(lambda: check_url("redis://localhost")),
+        _error(lambda: Settings(worker_pool="gevent")),
+    ]
+    assert "\n".join(errors) + "\n" == shown
+    old = "CELERYD_CONCURRENCY is an old upper-case name; write worker_concurrency"
+    assert old in _error(lambda: Settings(CELERYD_CONCURRENCY=2))
+    assert f"`{old}`" in doc_blocks.text_of(DIFFERENCES)
