@@ -19,7 +19,7 @@ from __future__ import annotations
 import pytest
 
 # Before the modules are imported: so that what an assertion saw is shown when it fails.
-for _module in ("deaths", "kit", "leases", "others", "queue", "results", "workflows"):
+for _module in ("deaths", "kit", "leases", "operators", "others", "queue", "results", "workflows"):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
 from celeriac.testing.conformance.deaths import ClockSuite, DeathSuite, RevokeSuite  # noqa: E402
@@ -30,6 +30,7 @@ from celeriac.testing.conformance.leases import (  # noqa: E402
     ReleaseSuite,
     RepeatSuite,
 )
+from celeriac.testing.conformance.operators import OperatorSuite  # noqa: E402
 from celeriac.testing.conformance.others import (  # noqa: E402
     BusSuite,
     CoordinatorSuite,
@@ -50,7 +51,6 @@ from celeriac.testing.conformance.results import (  # noqa: E402
 from celeriac.testing.conformance.workflows import (  # noqa: E402
     EdgeSuite,
     JoinSuite,
-    OperatorSuite,
     ReferenceSuite,
 )
 

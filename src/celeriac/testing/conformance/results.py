@@ -36,6 +36,11 @@ class Waiting:
         except BaseException as error:  # noqa: BLE001 - told to the test by result()
             self.error = error
 
+    def blocked(self, seconds: float) -> bool:
+        """Whether the call has not returned within *seconds*."""
+        self._thread.join(seconds)
+        return self._thread.is_alive()
+
     def result(self) -> Any:
         """The call's answer; fails if it does not come."""
         self._thread.join(DEADLINE)
@@ -371,7 +376,9 @@ class WaitSuite(Suite):
         stop = threading.Event()
         waits = [Waiting(until_woken) for _ in range(3)]
         stop.set()
-        kit.store.queue.wake()
+        # A thread may have looked at `stop` and not begun to wait yet: it needs another one.
+        while any(each.blocked(0.05) for each in waits):
+            kit.store.queue.wake()
         assert [each.result() for each in waits] == [True] * 3
 
 
