@@ -147,14 +147,15 @@ def memory(client, spike: Spike) -> None:
     before = used(client)
     for seq, batch in enumerate(got, 20):
         done = [
-            Commit(d.fence, Outcome("succeeded", body=b"\x81\xa5value\xc4\x04null", keep=bool(seq % 2)))
+            Commit(
+                d.fence, Outcome("succeeded", body=b"\x81\xa5value\xc4\x04null", keep=bool(seq % 2))
+            )
             for d in batch
         ]
         spike.exchange(owner, 0, seq, done, [], ["celery"], Want())
-    kept = client.hgetall(f"{spike.prefix}t:{got[1][0].id}")
-    shape = client.object("encoding", f"{spike.prefix}t:{got[1][0].id}")
+    kept = spike.state(got[1][0].id)
     print(f"{(used(client) - before) / 20_000:+.0f} B as it ends (half kept, half tombstones)")
-    print(f"a record that has ended, {shape.decode()}: {kept}")
+    print(f"a record that has ended: {kept}")
     for kind, id in (("tombstone", got[0][0].id), ("kept", got[1][0].id)):
         sizes = [client.memory_usage(f"{spike.prefix}{c}:{id}") or 0 for c in "mtr"]
         print(f"{kind}: message {sizes[0]}, record {sizes[1]}, result {sizes[2]} B")

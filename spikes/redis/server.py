@@ -28,7 +28,15 @@ def server(*options: str) -> Iterator[redis.Redis]:
     with tempfile.TemporaryDirectory(prefix="spike-") as folder:
         path = str(Path(folder) / "s")
         process = subprocess.Popen(
-            [os.environ.get("SPIKE_SERVER") or get_binary_path(), "--port", "0", "--unixsocket", path, "--dir", folder]
+            [
+                os.environ.get("SPIKE_SERVER") or get_binary_path(),
+                "--port",
+                "0",
+                "--unixsocket",
+                path,
+                "--dir",
+                folder,
+            ]
             + ["--save", "", "--appendonly", "no", *options],
             stdout=subprocess.DEVNULL,
         )

@@ -111,9 +111,7 @@ class Spike:
         want: Want,
     ) -> Exchanged:
         """Commit outcomes, note starts, lease the next batch."""
-        request = exchange_request(
-            owner, lane, seq, commits, started, queues, want, self.options.tombstone_expires
-        )
+        request = exchange_request(owner, lane, seq, commits, started, queues, want)
         try:
             answer = self._call("exchange", *request)
         except redis.ResponseError as error:
@@ -141,6 +139,7 @@ class Spike:
             o.max_losses,
             int(o.loss_delay * 1000),
             int(extend),
+            int(o.tombstone_expires * 1000),
         )
         return Beat(
             lost=bool(lost),
@@ -153,7 +152,15 @@ class Spike:
         o = self.options
         delay = int(o.loss_delay * 1000)
         return _reaped(
-            self._call("reap", self._lease, _pack(list(dead)), o.max_losses, delay, 0)
+            self._call(
+                "reap",
+                self._lease,
+                _pack(list(dead)),
+                o.max_losses,
+                delay,
+                0,
+                int(o.tombstone_expires * 1000),
+            )
         )
 
     def release(
@@ -163,13 +170,12 @@ class Spike:
         said = self._call("release", owner, _pack(fences), int(started), int(delay * 1000))
         return tuple(_VERDICT[letter] for letter in said.decode())
 
-    def state(self, id: str) -> dict[str, str]:
-        """The short fields of a record, for tests; empty where it has no hash."""
-        found = self.client.hgetall(f"{self.prefix}t:{id}")
-        fields = {key.decode(): value.decode() for key, value in found.items()}
-        if not fields and self.client.exists(f"{self.prefix}m:{id}"):
-            fields = {"s": "Q"}
-        return fields
+    def state(self, id: str) -> dict[str, object]:
+        """The short fields of a record, for tests; empty where there is no such record."""
+        found = self.client.get(f"{self.prefix}t:{id}")
+        if found is None:
+            return {"s": "Q"} if self.client.exists(f"{self.prefix}m:{id}") else {}
+        return msgspec.msgpack.decode(found)
 
     @property
     def _lease(self) -> int:
@@ -211,7 +217,6 @@ def exchange_request(
     started: Sequence[Fence],
     queues: Sequence[str],
     want: Want,
-    tombstone: float,
 ) -> list[bytes]:
     """The arguments of ``celeriac_exchange``: one packed value, then bodies and messages."""
     rows = []
@@ -252,7 +257,6 @@ def exchange_request(
             want.free,
             want.ahead,
             brief,
-            int(tombstone * 1000),
         )
     )
     return args

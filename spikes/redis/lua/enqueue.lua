@@ -14,19 +14,28 @@ local function enqueue(keys, args)
   local P, call = S.P, redis.call
   local request = cmsgpack.unpack(args[1])
   local messages, join, opens = request[1], request[2], request[3]
-  local seen, fresh, known = {}, {}, {}
+  local seen, fresh, known, keys_of = {}, {}, {}, {}
   if join then
     local decided = call('HGET', P .. 'j:' .. join, 'decided')
     if decided == 'failed' and call('HGET', P .. 'j:' .. join, 'gaveup') then
       return redis.error_reply('INCOMPLETE ' .. join)
     end
   end
+  -- Nearly always all of them are new, which one call tells.
+  for i = 1, #messages do
+    local id = messages[i][1]
+    keys_of[2 * i - 1], keys_of[2 * i] = P .. 'm:' .. id, P .. 't:' .. id
+  end
+  local met = 0
+  for from = 1, #keys_of, 4000 do
+    met = met + call('EXISTS', unpack(keys_of, from, math.min(from + 3999, #keys_of)))
+  end
   for i = 1, #messages do
     local m = messages[i]
     local id = m[1]
     if not seen[id] then
       seen[id] = m
-      if call('EXISTS', P .. 'm:' .. id, P .. 't:' .. id) == 0 then
+      if met == 0 or not record(S, id) then
         fresh[#fresh + 1] = m
       else
         local rec = record(S, id)
@@ -35,7 +44,8 @@ local function enqueue(keys, args)
           drop(S, rec, 'tomb')
         elseif not same_send(S, rec, m[3]) then
           if not OVER[rec.v.s] then return redis.error_reply('DUPLICATE ' .. id) end
-          write(S, 'DEL', P .. 't:' .. id, P .. 'r:' .. id)
+          S.unlink[#S.unlink + 1] = P .. 't:' .. id
+          S.unlink[#S.unlink + 1] = P .. 'r:' .. id
           fresh[#fresh + 1] = m
         end
       end
@@ -43,22 +53,22 @@ local function enqueue(keys, args)
       return redis.error_reply('DUPLICATE ' .. id)
     end
   end
-  flush(S)
-  S.dirty, S.writes = {}, {}
+  -- From here on nothing can be refused. First what ended runs left, then the new ones.
+  in_parts('UNLINK', S.unlink, 4000)
+  S.unlink = {}
   for i = 1, #fresh do
     local m = fresh[i]
     local id, queue, priority, eta, expires, flags = m[1], m[4], m[5], m[6], m[7], m[8]
-    call('SET', P .. 'm:' .. id, args[m[2]])
+    set(S, P .. 'm:' .. id, args[m[2]])
     if flags ~= 0 or eta > S.now or expires > 0 then
       local waits = flags % 2 == 1
       local state = waits and 'W' or (eta > S.now and 'S' or 'Q')
-      local fields = {'HSET', P .. 't:' .. id, 's', state}
-      if flags >= 2 then fields[5], fields[6] = 'e', 1 end
+      local fields = {s = state, e = flags >= 2 and 1 or nil}
       if expires > 0 then
-        fields[#fields + 1], fields[#fields + 2] = 'x', expires
+        fields.x = expires
         call('ZADD', P .. 'exp', expires, id)
       end
-      call(unpack(fields))
+      set(S, P .. 't:' .. id, cmsgpack.pack(fields))
       if state == 'S' then call('ZADD', P .. 'due', eta, id) end
       if state ~= 'Q' then queue = nil end
     end

@@ -1,6 +1,6 @@
 -- celeriac_exchange: commit outcomes, note starts, promote what is due, lease the next batch.
 --   KEYS[1] P   ARGV[1] packed [owner, lane, seq, commits, started, queues, free, ahead,
---               {brief name: true}, tombstone ms]; ARGV[2...] bodies and messages, by index
+--               {brief name: true}]; ARGV[2...] bodies and messages, by index
 --     commit [id, attempt, nonce, state, body index|false, keep, reason, due ms|0, delay ms,
 --             charge, message index|false]      start [id, attempt, nonce]
 --   Returns [lost 0|1, more 0|1, verdicts as one string of O A F, deliveries], a delivery being
@@ -27,13 +27,13 @@ local function apply(S, rec, c)
   end
   if c[11] then
     rec.wire, rec.head = S.args[c[11]], nil
-    write(S, 'SET', S.P .. 'm:' .. rec.id, rec.wire)
+    set(S, S.P .. 'm:' .. rec.id, rec.wire)
   end
   if rec.v.rv then
     finish(S, rec, 'c', 'TaskRevokedError: revoked', '', nil, true)
     return
   end
-  if c[7] ~= '' then write(S, 'SET', S.P .. 'r:' .. rec.id, c[7] .. '\n' .. (body or '')) end
+  if c[7] ~= '' then set(S, S.P .. 'r:' .. rec.id, c[7] .. '\n' .. (body or '')) end
   forget_lease(S, rec)
   drop(S, rec, 'p')
   if c[10] == 'retry' then count(S, rec, 'rt') end
@@ -84,13 +84,14 @@ end
 local function load_batch(S, source)
   local keys = {'MGET'}
   for i, id in ipairs(source.ids) do keys[i + 1] = S.P .. 'm:' .. id end
-  if #keys > 1 then source.wires = redis.call(unpack(keys)) end
+  source.wires = #keys > 1 and redis.call(unpack(keys)) or {}
+  prefetch(S, source.ids)
 end
 
 -- Lease one candidate. Returns 'taken', 'skip' (stale, ended or parked) or 'stop' (no room for it).
 local function lease_one(S, W, source, id, wire)
   if not wire then return 'skip' end
-  local rec = record(S, id, redis.call('HGETALL', S.P .. 't:' .. id))
+  local rec = record(S, id, true)
   if rec.v.s ~= 'Q' then return 'skip' end
   rec.wire = rec.wire or wire
   local h = head(S, rec)
@@ -121,10 +122,9 @@ local function lease_one(S, W, source, id, wire)
     W.free = W.free - 1
   end
   local attempt = (tonumber(rec.v.a) or 0) + 1
-  touch(S, rec)
-  local set = rec.set
-  set.s, set.a, set.n, set.at = (tonumber(stamp) % 2 == 1) and 'R' or 'L', attempt, W.nonce, S.now
-  rec.v.s, rec.v.a, rec.v.n, rec.v.at = set.s, attempt, W.nonce, S.now
+  local v = rec.v
+  put(S, rec, 's', (tonumber(stamp) % 2 == 1) and 'R' or 'L')
+  v.a, v.n, v.at = attempt, W.nonce, S.now
   if stamp ~= '0' then put(S, rec, 'st', stamp) end
   if not rec.v.p then
     W.taken = W.taken + 1
@@ -241,12 +241,15 @@ local function exchange(keys, args)
   local S = begin(keys)
   local q = cmsgpack.unpack(args[1])
   local owner, lane, seq, commits, started = q[1], q[2], q[3], q[4], q[5]
-  S.tombstone, S.args = q[10], args
+  S.args = args
   local nonce = owner .. '.' .. lane .. '.' .. seq
   local known = redis.call('HMGET', S.P .. 'w:' .. owner, 'reg', 'l' .. lane)
   local last = tonumber(known[2]) or -1
   if known[1] and seq < last then return redis.error_reply('SEQ ' .. last) end
-  local verdicts = {}
+  local verdicts, ids = {}, {}
+  for i = 1, #commits do ids[i] = commits[i][1] end
+  for i = 1, #started do ids[#ids + 1] = started[i][1] end
+  prefetch(S, ids)
   for i = 1, #commits do
     local c = commits[i]
     local rec = record(S, c[1])

@@ -3,10 +3,10 @@
 -- celeriac_register: KEYS[1] P  ARGV owner, manifest bytes, lease ms, packed {name: stamp}.
 --   Returns 1. Repeatable.
 -- celeriac_beat: KEYS[1] P  ARGV owner, lease ms, packed started [[id, attempt, nonce]...],
---   packed held [id...], reap interval ms, max losses, loss delay ms, extend 0|1.
+--   packed held [id...], reap interval ms, max losses, loss delay ms, extend 0|1, tombstone ms.
 --   Returns [lost 0|1, gone ids, reaped]; reaped is [] or the numbers celeriac_reap returns.
 -- celeriac_reap: KEYS[1] P  ARGV lease ms, packed dead owners, max losses, loss delay ms,
---   extend 0|1. Returns [owners ended, requeued, failed, dead, expired, swept 0|1, more 0|1].
+--   extend 0|1, tombstone ms. Returns [owners ended, requeued, failed, dead, expired, swept 0|1, more 0|1].
 -- celeriac_release: KEYS[1] P  ARGV owner, packed [[id, attempt, nonce]...], started 0|1, delay ms.
 --   Returns verdicts as a string.
 
@@ -49,7 +49,8 @@ local function lose(S, rec, done, max_losses, delay)
   end
 end
 
-local function pass(S, lease, dead, max_losses, delay, extend)
+local function pass(S, lease, dead, max_losses, delay, extend, tombstone)
+  S.tombstone = tonumber(tombstone)
   local P, call, now = S.P, redis.call, S.now
   local done = {owners = {}, requeued = 0, failed = 0, dead = 0, expired = 0, swept = 0, more = 0}
   local room, over = LIMIT, {}
@@ -97,6 +98,18 @@ local function pass(S, lease, dead, max_losses, delay, extend)
       write(S, 'ZREM', P .. 'exp', id)
     end
   end
+  -- Tombstones, oldest first: the list is in order of their ends, so the first young one is enough.
+  local tombs = call('LRANGE', P .. 'e:t', 0, LIMIT - 1)
+  prefetch(S, tombs)
+  local gone = 0
+  for i = 1, #tombs do
+    local rec = record(S, tombs[i])
+    if rec and OVER[rec.v.s] and rec.v.ea + S.tombstone > now then break end
+    if rec and OVER[rec.v.s] then S.unlink[#S.unlink + 1] = P .. 't:' .. tombs[i] end
+    gone = i
+  end
+  if gone > 0 then write(S, 'LTRIM', P .. 'e:t', gone, -1) end
+  if gone == LIMIT then done.more = 1 end
   local pending = call('LRANGE', P .. 'sweep', 0, LIMIT - 1)
   for _, packed in ipairs(pending) do
     local p = cmsgpack.unpack(packed)
@@ -115,7 +128,7 @@ end
 
 local function reap(keys, args)
   return pass(begin(keys), tonumber(args[1]), cmsgpack.unpack(args[2]), tonumber(args[3]),
-              tonumber(args[4]), args[5] == '1')
+              tonumber(args[4]), args[5] == '1', args[6])
 end
 
 local function beat(keys, args)
@@ -142,7 +155,8 @@ local function beat(keys, args)
   end
   local reaped = {}
   if redis.call('SET', P .. 'reaping', owner, 'NX', 'PX', args[5]) then
-    reaped = pass(S, lease, {}, tonumber(args[6]), tonumber(args[7]), args[8] == '1')
+    reaped = pass(S, lease, {}, tonumber(args[6]), tonumber(args[7]), args[8] == '1',
+                  args[9])
   else
     flush(S)
   end

@@ -2,7 +2,8 @@
 --
 -- Keys, all under the hash tag in KEYS[1] (called P, such as "{celeriac}:"):
 --   m:ID        string  the message, one packed value
---   t:ID        hash    short fields only; absent while a record is simply queued (see below)
+--   t:ID        string  packed map of the short fields below; absent while a record is simply
+--                       queued
 --   r:ID        string  reason (one line), line feed, result body
 --   q:QUEUE:P   list    ids that wait at priority P, in order of sequence
 --   b:QUEUE     zset    ids handed back with their sequence; taken before the list
@@ -17,7 +18,7 @@
 -- Fields of t:ID: s state · a attempt · n nonce · f last applied fence · p sequence · rt retries
 -- cr crashes · lo losses · g generation · st stamp · at leased · sa started · ea ended · x expires
 -- rv revoked · e has edges · c cause · sn send nonce · pk parked. A record that was never touched
--- since its enqueue has no hash at all: state queued, counters 0, the rest is in its message.
+-- since its enqueue has no t:ID at all: state queued, counters 0, the rest is in its message.
 --
 -- A step never writes before it has read and decided everything: there is no rollback. Records are
 -- read into a table, changed there, and written by `flush`.
@@ -31,7 +32,7 @@ local BAND = 2^49  -- room for the sequence below the priority in a score
 
 local function begin(keys)
   local time = redis.call('TIME')
-  return {P = keys[1], now = time[1] * 1000 + math.floor(time[2] / 1000), recs = {}, dirty = {},
+  return {P = keys[1], now = time[1] * 1000 + math.floor(time[2] / 1000), recs = {}, dirty = {}, states = {}, sets = {}, unlink = {},
           joins = {}, writes = {}, lists = {}, listed = {}, rings = {}, todo = {}, first = 1,
           followed = 0}
 end
@@ -50,42 +51,56 @@ local function push(S, key, id)
   list[#list + 1] = id
 end
 
-local function record(S, id, flat)
+-- Read the states of many records in one call; `record` then finds them.
+local function prefetch(S, ids)
+  if #ids == 0 then return end
+  local keys = {}
+  for i = 1, #ids do keys[i] = S.P .. 't:' .. ids[i] end
+  for from = 1, #ids, 4000 do
+    local till = math.min(from + 3999, #ids)
+    local found = redis.call('MGET', unpack(keys, from, till))
+    for i = from, till do S.states[ids[i]] = found[i - from + 1] end
+  end
+end
+
+-- The record, or false. `exists`: its message has been seen already.
+local function record(S, id, exists)
   local rec = S.recs[id]
   if rec ~= nil then return rec end
-  flat = flat or redis.call('HGETALL', S.P .. 't:' .. id)
-  local v = {}
-  for i = 1, #flat, 2 do v[flat[i]] = flat[i + 1] end
-  if not v.s then
-    if redis.call('EXISTS', S.P .. 'm:' .. id) == 0 then
-      S.recs[id] = false
-      return false
-    end
-    v.s = 'Q'
+  local packed = S.states[id]
+  if packed == nil then packed = redis.call('GET', S.P .. 't:' .. id) end
+  if packed then
+    rec = {id = id, v = cmsgpack.unpack(packed)}
+  elseif exists or redis.call('EXISTS', S.P .. 'm:' .. id) == 1 then
+    rec = {id = id, v = {s = 'Q'}}
+  else
+    rec = false
   end
-  rec = {id = id, v = v, set = {}, del = {}}
   S.recs[id] = rec
   return rec
 end
 
-local function touch(S, rec)
+local function put(S, rec, field, value)
+  rec.v[field] = value
   if not rec.dirty then
     rec.dirty = true
     S.dirty[#S.dirty + 1] = rec
   end
 end
 
-local function put(S, rec, field, value)
-  touch(S, rec)
-  rec.v[field] = value
-  rec.set[field], rec.del[field] = value, nil
+local function drop(S, rec, field)
+  if rec.v[field] ~= nil then put(S, rec, field, nil) end
 end
 
-local function drop(S, rec, field)
-  if rec.v[field] ~= nil then
-    touch(S, rec)
-    rec.v[field] = nil
-    rec.set[field], rec.del[field] = nil, true
+-- Plain values to write and keys to remove, all in one call each.
+local function set(S, key, value)
+  local n = #S.sets
+  S.sets[n + 1], S.sets[n + 2] = key, value
+end
+
+local function in_parts(command, list, most)
+  for from = 1, #list, most do
+    redis.call(command, unpack(list, from, math.min(from + most - 1, #list)))
   end
 end
 
@@ -115,22 +130,15 @@ local function head(S, rec)
 end
 
 local function flush(S)
-  local P, call = S.P, redis.call
-  for _, rec in ipairs(S.dirty) do
-    local set, n = {'HSET', P .. 't:' .. rec.id}, 2
-    for k, v in pairs(rec.set) do
-      set[n + 1], set[n + 2] = k, v
-      n = n + 2
-    end
-    if n > 2 then call(unpack(set)) end
-    local del, m = {'HDEL', P .. 't:' .. rec.id}, 2
-    for k in pairs(rec.del) do
-      m = m + 1
-      del[m] = k
-    end
-    if m > 2 then call(unpack(del)) end
-    if rec.ttl then call('PEXPIRE', P .. 't:' .. rec.id, rec.ttl) end
+  local P, call, sets = S.P, redis.call, S.sets
+  local n = #sets
+  for i = 1, #S.dirty do
+    local rec = S.dirty[i]
+    sets[n + 1], sets[n + 2] = P .. 't:' .. rec.id, cmsgpack.pack(rec.v)
+    n = n + 2
   end
+  in_parts('MSET', sets, 4000)
+  in_parts('UNLINK', S.unlink, 4000)
   for _, cmd in ipairs(S.writes) do call(unpack(cmd)) end
   for _, list in ipairs(S.listed) do
     -- Lua's stack holds some thousands of arguments.
@@ -195,13 +203,15 @@ local function conclude(S, rec, state, reason, cause, body, keep)
   drop(S, rec, 'p')
   if keep or rec.v.e then
     if body or reason ~= '' then
-      write(S, 'SET', P .. 'r:' .. id, reason .. '\n' .. (body or ''))
+      set(S, P .. 'r:' .. id, reason .. '\n' .. (body or ''))
       rec.body = body
     end
     push(S, P .. 'e:' .. ((state == 'f' or state == 'd') and state or 'r'), id)
   else
-    write(S, 'UNLINK', P .. 'm:' .. id, P .. 'r:' .. id)
-    rec.ttl = S.tombstone or 60000
+    S.unlink[#S.unlink + 1] = P .. 'm:' .. id
+    if rec.v.g or rec.v.rt or rec.v.cr then S.unlink[#S.unlink + 1] = P .. 'r:' .. id end
+    push(S, P .. 'e:t', id)
+    return
   end
   write(S, 'PUBLISH', P .. 'done:' .. id, (body and #body <= 4096) and state .. body or state)
 end
