@@ -154,7 +154,8 @@ def memory(client, spike: Spike) -> None:
         ]
         spike.exchange(owner, 0, seq, done, [], ["celery"], Want())
     kept = spike.state(got[1][0].id)
-    print(f"{(used(client) - before) / 20_000:+.0f} B as it ends (half kept, half tombstones)")
+    change = (used(client) - before) / 20_000
+    print(f"{change:+.0f} B as it ends (half kept, half tombstones)")
     print(f"a record that has ended: {kept}")
     for kind, id in (("tombstone", got[0][0].id), ("kept", got[1][0].id)):
         sizes = [client.memory_usage(f"{spike.prefix}{c}:{id}") or 0 for c in "mtr"]

@@ -27,17 +27,10 @@ def server(*options: str) -> Iterator[redis.Redis]:
     """Start a server, yield a client, stop it."""
     with tempfile.TemporaryDirectory(prefix="spike-") as folder:
         path = str(Path(folder) / "s")
+        binary = os.environ.get("SPIKE_SERVER") or get_binary_path()
+        place = ["--port", "0", "--unixsocket", path, "--dir", folder]
         process = subprocess.Popen(
-            [
-                os.environ.get("SPIKE_SERVER") or get_binary_path(),
-                "--port",
-                "0",
-                "--unixsocket",
-                path,
-                "--dir",
-                folder,
-            ]
-            + ["--save", "", "--appendonly", "no", *options],
+            [binary, *place, "--save", "", "--appendonly", "no", *options],
             stdout=subprocess.DEVNULL,
         )
         client = redis.Redis(unix_socket_path=path, socket_timeout=None)

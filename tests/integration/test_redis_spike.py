@@ -20,7 +20,7 @@ KNOWN = Manifest(tasks={"shop.send": TaskFacts()})
 def client():
     sys.path.insert(0, str(SPIKE))
     try:
-        from server import server  # noqa: PLC0415
+        from server import server
     finally:
         sys.path.remove(str(SPIKE))
     with server() as found:
@@ -31,7 +31,7 @@ def client():
 def spike(client):
     sys.path.insert(0, str(SPIKE))
     try:
-        from spike import Spike  # noqa: PLC0415
+        from spike import Spike
     finally:
         sys.path.remove(str(SPIKE))
     client.flushall()
