@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import apsw
 
@@ -38,14 +38,8 @@ _SEQS: Final = "SELECT id, seq FROM @record WHERE id IN carray(?)"
 _RESULT: Final = "INSERT OR REPLACE INTO @result VALUES (?, ?)"
 
 
-class _Kind(NamedTuple):
-    """What the commits of one statement have in common."""
-
-    nonce: str
-    attempt: int
-    state: str
-    reason: str
-    keep: bool
+#: What the commits of one statement have in common: nonce, attempt, state, reason, keep.
+_Kind = tuple[str, int, str, str, bool]
 
 
 def commit_all(
@@ -66,8 +60,11 @@ def commit_all(
             and not outcome.parts
             and (body is None or len(body) <= limit)
         ):
-            kind = _Kind(fence.nonce, fence.attempt, outcome.state, outcome.reason, outcome.keep)
-            groups.setdefault(kind, []).append(index)
+            kind = (fence.nonce, fence.attempt, outcome.state, outcome.reason, outcome.keep)
+            if kind in groups:
+                groups[kind].append(index)
+            else:
+                groups[kind] = [index]
         else:
             singles.append(index)
     if groups:
@@ -104,35 +101,38 @@ def _end_plain(
             by_seq.setdefault(seq, i)
     if not by_seq:
         return indexes
-    kept = retention(kind.state, kind.keep, False, step.database.options)
+    nonce, attempt, state, reason, keep = kind
+    kept = retention(state, keep, False, step.database.options)
     drop_at = step.now + kept if kept is not None else None
     done = step.rows(
         _END_PLAIN,
         (
-            codes.CODES[kind.state],
+            codes.CODES[state],
             step.now,
             drop_at,
-            kind.reason,
-            0 if kind.keep else codes.FORGET,
+            reason,
+            0 if keep else codes.FORGET,
             apsw.carray(array("q", by_seq)),
-            kind.nonce,
-            kind.attempt,
+            nonce,
+            attempt,
         ),
     )
     ok = Verdict.OK
     stored: list[tuple[int, bytes]] = []
+    ended = step.ended
     for (seq,) in done:
         index = by_seq[seq]
         verdicts[index] = ok
         commit = commits[index]
-        step.ended.append(commit.fence.id)
-        if commit.outcome.body is not None:
-            stored.append((seq, commit.outcome.body))
-    if kind.keep or kind.state in (states.FAILED, states.DEAD):
+        ended.append(commit.fence.id)
+        body = commit.outcome.body
+        if body is not None:
+            stored.append((seq, body))
+    if keep or state in (states.FAILED, states.DEAD):
         if stored:
             step.executemany(_RESULT, stored)
     elif done:
-        numbers = array("q", (seq for (seq,) in done))
+        numbers = array("q", [seq for (seq,) in done])
         step.execute("DELETE FROM @message WHERE seq IN carray(?)", (apsw.carray(numbers),))
     if len(done) == len(indexes):
         return []

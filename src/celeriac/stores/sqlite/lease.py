@@ -3,8 +3,9 @@ inside the transaction of an exchange."""
 
 from __future__ import annotations
 
+import itertools
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import apsw
@@ -49,6 +50,12 @@ _LEFT: Final = f"SELECT 1 FROM @record WHERE state = {codes.QUEUED} AND queue = 
 decode_manifest: Final = msgspec.msgpack.Decoder(Manifest).decode
 
 
+#: A record at the head of its queue: the columns of ``_HEAD_COLUMNS``. A plain tuple, because an
+#: exchange reads a hundred of them and each attribute would cost as much as the whole row.
+_Head = tuple[Any, ...]
+_AT_MOST_ONCE: Final = int(Stamp.AT_MOST_ONCE)
+
+
 class Owner:
     """A registered owner as an exchange needs it."""
 
@@ -59,19 +66,19 @@ class Owner:
         self.id = id
         self.manifest = manifest
         #: Task number → stamp, of the tasks it knows and somebody has sent.
-        self.stamps: dict[int, Stamp] = {}
+        self.stamps: dict[int, int] = {}
         self.last_queue = ""
         self.wanted: frozenset[str] | None = None
         self.brief: frozenset[int] = frozenset()
 
-    def stamp(self, database: Database, task: int) -> Stamp | None:
+    def stamp(self, database: Database, task: int) -> int | None:
         """What is written at lease for a task, None if the owner does not know it."""
         stamp = self.stamps.get(task)
         if stamp is None:
             facts = self.manifest.tasks.get(database.text(task))
             if facts is None:
                 return None
-            stamp = self.stamps[task] = facts.stamp
+            stamp = self.stamps[task] = int(facts.stamp)
         return stamp
 
     def may_go_ahead(self, database: Database, names: frozenset[str]) -> frozenset[int]:
@@ -82,41 +89,6 @@ class Owner:
             # A name not sent so far may get a number later: do not remember the set then.
             self.wanted = names if len(self.brief) == len(names) else None
         return self.brief
-
-
-class _Head:
-    """A record at the head of its queue, as far as leasing needs it."""
-
-    __slots__ = (
-        "attempt",
-        "crashes",
-        "expires",
-        "id",
-        "losses",
-        "queue",
-        "retries",
-        "revoked",
-        "seq",
-        "special",
-        "stamp",
-        "task",
-    )
-
-    def __init__(self, row: tuple[Any, ...]) -> None:
-        (
-            self.seq,
-            self.id,
-            self.task,
-            self.attempt,
-            self.retries,
-            self.crashes,
-            self.losses,
-            self.expires,
-            self.revoked,
-            self.special,
-            self.queue,
-        ) = row[:11]
-        self.stamp = Stamp.NONE
 
 
 def promote(step: Transaction, own: Sequence[int] = ()) -> bool:
@@ -151,9 +123,9 @@ class Taker:
         self.owner = owner
         self.nonce = nonce
         self.free, self.ahead = want.free, want.ahead
+        self.brief = owner.may_go_ahead(step.database, want.brief) if want.ahead else frozenset()
         #: Row numbers of what was leased, by id.
         self.seqs: dict[str, int] = {}
-        self.brief = owner.may_go_ahead(step.database, want.brief) if want.ahead else frozenset()
 
     def take(self, queues: Sequence[int]) -> tuple[Delivery, ...]:
         """Lease what there is room for: parked first, then round-robin over the queues."""
@@ -170,26 +142,26 @@ class Taker:
             if queue in queues and self.owner.stamp(self.database, task) is not None:
                 found += self.step.rows(_PARKED, (queue, task, room))
         found.sort(key=lambda row: (-row[11], row[12]))
-        return [head for head in map(_Head, found) if self.usable(head) and self._fits(head)]
+        return [head for row in found if self._usable(head := row[:11]) and self._fits(head)]
 
     def _round_robin(self, queues: Sequence[int]) -> list[_Head]:
+        if len(queues) == 1:
+            return list(itertools.takewhile(self._fits, self._heads(queues[0])))
         order = list(queues)
-        if len(order) == 1:
-            return self._from_one(_Line(self, order[0]))
         last = self.database.numbers.get(self.owner.last_queue)
         if last in order:
             behind = order.index(last) + 1
             order = order[behind:] + order[:behind]
         taken: list[_Head] = []
-        lines = [_Line(self, queue) for queue in order]
+        lines = [(queue, self._heads(queue)) for queue in order]
         while lines:
-            line = lines.pop(0)
-            head = line.next()
+            queue, heads = lines.pop(0)
+            head = next(heads, None)
             if head is None or not self._fits(head):
                 continue
             taken.append(head)
-            self.owner.last_queue = self.database.text(line.queue)
-            lines.append(line)
+            self.owner.last_queue = self.database.text(queue)
+            lines.append((queue, heads))
         if taken:
             self.step.execute(
                 "UPDATE @owner SET last_queue = ? WHERE number = ?",
@@ -197,31 +169,48 @@ class Taker:
             )
         return taken
 
-    def _from_one(self, line: _Line) -> list[_Head]:
-        taken: list[_Head] = []
-        while (head := line.next()) is not None and self._fits(head):
-            taken.append(head)
-        return taken
+    def _heads(self, queue: int) -> Iterator[_Head]:
+        """The records of a queue from its head on, the ended and the unknown out of the way.
 
-    def usable(self, head: _Head) -> bool:
-        """End a record that is revoked or expired instead of leasing it; find its stamp."""
-        if head.revoked:
-            self._end(head, states.CANCELLED, finish.REVOKED_REASON)
+        Leases are written at the end, so what was given out is still at the head when the next
+        page is read.
+        """
+        seen: set[int] = set()
+        in_the_way = 0
+        stamps = self.owner.stamps
+        while in_the_way < _IN_THE_WAY:
+            size = len(seen) - in_the_way + self.free + self.ahead + 1
+            page = self.step.rows(_HEAD, (queue, size))
+            if seen:
+                page = [head for head in page if head[0] not in seen]
+            if not page:
+                return
+            for head in page:
+                seen.add(head[0])
+                # Known task, no expiry, not revoked: nearly all.
+                if (head[2] in stamps and head[7] is None and not head[8]) or self._usable(head):
+                    yield head
+                else:
+                    in_the_way += 1
+
+    def _usable(self, head: _Head) -> bool:
+        """End a record that is revoked or expired instead of leasing it; park an unknown one."""
+        seq, id, task, *_, expires, revoked, _special, queue = head
+        if revoked:
+            self._end(id, states.CANCELLED, finish.REVOKED_REASON)
             return False
-        if head.expires is not None and head.expires <= self.step.now:
-            self._end(head, states.EXPIRED, finish.EXPIRED_REASON)
+        if expires is not None and expires <= self.step.now:
+            self._end(id, states.EXPIRED, finish.EXPIRED_REASON)
             return False
-        stamp = self.owner.stamp(self.database, head.task)
-        if stamp is None:
+        if self.owner.stamp(self.database, task) is None:
             # Off the head, visible with its reason. Nobody knows here which waiter knows the name.
-            self.step.execute(_PARK, (head.seq,))
-            self.step.summoned.add(head.queue)
+            self.step.execute(_PARK, (seq,))
+            self.step.summoned.add(queue)
             return False
-        head.stamp = stamp
         return True
 
-    def _end(self, head: _Head, state: str, reason: str) -> None:
-        row = find(self.step, head.id)
+    def _end(self, id: str, state: str, reason: str) -> None:
+        row = find(self.step, id)
         if row is not None and not row.terminal:
             end(self.step, row, state, reason)
 
@@ -229,12 +218,13 @@ class Taker:
         if self.free > 0:
             self.free -= 1
             return True
+        task, crashes, losses = head[2], head[5], head[6]
         if (
             self.ahead > 0
-            and head.task in self.brief
-            and not head.crashes
-            and not head.losses
-            and not head.stamp & Stamp.AT_MOST_ONCE
+            and task in self.brief
+            and not crashes
+            and not losses
+            and not self.owner.stamps[task] & _AT_MOST_ONCE
         ):
             self.ahead -= 1
             return True
@@ -245,87 +235,56 @@ class Taker:
     def _lease(self, taken: list[_Head]) -> tuple[Delivery, ...]:
         if not taken:
             return ()
-        groups: dict[tuple[bool, Stamp], list[int]] = {}
-        for head in taken:
+        groups: dict[tuple[bool, int], list[int]] = {}
+        stamps = self.owner.stamps
+        for seq, id, task, _attempt, _retries, _crashes, losses, *_ in taken:
+            stamp = stamps[task]
             # From the second loss on the lease counts as the start, so nothing is prefetched.
-            begun = bool(head.stamp & Stamp.AT_MOST_ONCE) or head.losses > 1
-            groups.setdefault((begun, head.stamp), []).append(head.seq)
+            begun = losses > 1 or stamp & _AT_MOST_ONCE != 0
+            kind = (begun, stamp)
+            if kind in groups:
+                groups[kind].append(seq)
+            else:
+                groups[kind] = [seq]
+            self.seqs[id] = seq
         now = self.step.now
         for (begun, stamp), seqs in groups.items():
-            state = codes.RUNNING if begun else codes.LEASED
-            self.step.execute(
-                _LEASE,
-                (
-                    state,
-                    self.owner.number,
-                    self.nonce,
-                    int(stamp),
-                    now,
-                    now if begun else None,
-                    apsw.carray(array("q", seqs)),
-                ),
+            values = (
+                codes.RUNNING if begun else codes.LEASED,
+                self.owner.number,
+                self.nonce,
+                stamp,
+                now,
+                now if begun else None,
+                apsw.carray(array("q", seqs)),
             )
-        for head in taken:
-            head.attempt += 1
-            self.seqs[head.id] = head.seq
-        return deliveries(self.step, taken, self.nonce)
+            self.step.execute(_LEASE, values)
+        return deliveries(self.step, taken, self.nonce, 1)
 
 
-class _Line:
-    """One queue, read from its head in pages as long as something was in the way."""
-
-    def __init__(self, taker: Taker, queue: int) -> None:
-        self.taker = taker
-        self.queue = queue
-        self.page: list[tuple[Any, ...]] = []
-        self.given: set[int] = set()
-        self.budget = _IN_THE_WAY
-        self.ended = False
-
-    def next(self) -> _Head | None:
-        """The next record this owner may have, the ended and the unknown out of the way."""
-        while self.budget > 0:
-            if not self.page and not self._read():
-                return None
-            head = _Head(self.page.pop())
-            if head.seq in self.given:
-                continue
-            self.given.add(head.seq)
-            if self.taker.usable(head):
-                return head
-            self.budget -= 1
-        return None
-
-    def _read(self) -> bool:
-        """Read a page. What was given out is still at the head: leases are written at the end."""
-        if self.ended:
-            return False
-        size = len(self.given) + self.taker.free + self.taker.ahead + 1
-        self.page = self.taker.step.rows(_HEAD, (self.queue, size))
-        self.page = [row for row in self.page if row[0] not in self.given]
-        self.ended = not self.page
-        self.page.reverse()
-        return not self.ended
-
-
-def deliveries(step: Transaction, heads: Sequence[_Head], nonce: str) -> tuple[Delivery, ...]:
-    """What the worker gets for leased records."""
-    seqs = array("q", (head.seq for head in heads))
-    wires: dict[Any, Any] = dict(step.rows(_WIRES, (apsw.carray(seqs),)))
+def deliveries(
+    step: Transaction, heads: Sequence[_Head], nonce: str, later: int = 0
+) -> tuple[Delivery, ...]:
+    """What the worker gets for leased records; *later* is added to the attempts as read."""
+    wires: dict[int, bytes] = dict(
+        step.rows(_WIRES, (apsw.carray(array("q", [head[0] for head in heads])),))
+    )
     text = step.database.text
     return tuple(
-        Delivery(
-            head.id,
-            head.attempt,
-            nonce,
-            wires.get(head.seq, b""),
-            text(head.queue),
-            head.retries,
-            head.crashes,
-            head.losses,
-            _inputs(step, head.seq) if head.special & codes.LINKED else None,
-        )
-        for head in heads
+        [
+            Delivery(
+                id,
+                attempt + later,
+                nonce,
+                wires.get(seq, b""),
+                text(queue),
+                retries,
+                crashes,
+                losses,
+                _inputs(step, seq) if special & codes.LINKED else None,
+            )
+            for seq, id, _, attempt, retries, crashes, losses, _, _, special, queue in heads
+        ]
     )
 
 
@@ -348,7 +307,7 @@ def leased_under(step: Transaction, owner: int, nonce: str) -> tuple[Delivery, .
         f"SELECT {_HEAD_COLUMNS} FROM @record WHERE owner = ? AND nonce = ? ORDER BY seq",
         (owner, nonce),
     )
-    return deliveries(step, [_Head(row) for row in rows], nonce) if rows else ()
+    return deliveries(step, rows, nonce) if rows else ()
 
 
 def unpark(step: Transaction, names: Sequence[str]) -> None:

@@ -48,7 +48,6 @@ BATCH: Final = 500
 #: Row numbers of leased records kept in memory; beyond, the cache begins anew.
 _CACHE: Final = 100_000
 
-_LETTERS: Final = {Verdict.OK: "o", Verdict.ALREADY: "a", Verdict.FENCED: "f"}
 #: What a repeat of the exchange reads where its first run had this verdict.
 _AGAIN: Final = {"o": Verdict.ALREADY, "a": Verdict.ALREADY, "f": Verdict.FENCED}
 
@@ -163,8 +162,9 @@ class SqliteQueue:
                 answer = Exchanged(verdicts, held, more=bool(last[3]))
             else:
                 answer = self._lease(step, found, (lane, seq, digest), verdicts, numbers, want)
+        forget = self._seqs.pop
         for commit in commits:
-            self._seqs.pop(commit.fence.id, None)
+            forget(commit.fence.id, None)
         crashpoint("exchange.applied")
         return answer
 
@@ -193,7 +193,8 @@ class SqliteQueue:
                 lane,
                 seq,
                 digest,
-                "".join([_LETTERS[each] for each in verdicts]),
+                # The first letters: "o", "a", "f". The values are strings themselves.
+                "".join([each[0] for each in verdicts]),
                 bool(left),
             ),
         )
