@@ -358,11 +358,11 @@ def test_why_says_reason_facts_and_what_to_do(jobs):
 def test_revoke(jobs):
     id = jobs.call()
     done = jobs("revoke", id)
-    assert (done.exit_code, done.stdout) == (exits.OK, f"{id}  revoked; it had not begun\n")
+    assert (done.exit_code, done.stdout) == (exits.OK, f"{id}  revoked\n")
     assert json_of(jobs("why", id, "--json"))["code"] == "revoked"
     done = jobs("revoke", id, "nope", "--json")
     assert done.exit_code == exits.NOT_FOUND
-    assert json_of(done) == {id: "ended", "nope": "unknown"}
+    assert json_of(done) == {id: "revoked", "nope": "unknown"}
     assert jobs("revoke", id, "--terminate", "--signal", "SIGNONE").exit_code == exits.USAGE
 
 
@@ -450,6 +450,26 @@ def test_a_store_in_memory_is_no_store_for_another_process(tmp_path, monkeypatch
     assert done.exit_code == exits.USAGE
     assert "lives inside one process" in done.stderr
     assert run("-A", "in_memory_app", "doctor").exit_code == exits.FAILURE
+
+
+def test_a_module_the_app_includes_is_imported_and_blamed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "including_app.py").write_text(
+        "from celeriac import Celeriac\n"
+        f'app = Celeriac("i", broker="sqlite:///{tmp_path}/i.db", include=["included_tasks"])\n'
+    )
+    (tmp_path / "included_tasks.py").write_text("1 / 0\n")
+    done = run("-A", "including_app", "status")
+    assert done.exit_code == exits.USAGE
+    assert 'included_tasks.py", line 1' in done.stderr
+    assert "session.py" not in done.stderr
+    assert "ZeroDivisionError: division by zero." in done.stderr.splitlines()[-1]
+    (tmp_path / "included_tasks.py").unlink()
+    assert (
+        "includes the module 'included_tasks', which is not"
+        in run("-A", "including_app", "status").stderr
+    )
 
 
 def test_an_app_that_cannot_be_imported_shows_its_traceback(tmp_path, monkeypatch):

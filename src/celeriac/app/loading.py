@@ -27,8 +27,12 @@ ATTRIBUTES: Final = ("app", "celery", "celeriac")
 #: Modules of a package that are looked into when the package itself holds no app.
 SUBMODULES: Final = ("celery", "celeriac")
 
-_HERE: Final = __file__
-_NOT_MINE: Final = ("<frozen importlib", str(Path(importlib.__file__).parent))
+#: Frames of files that begin so are not the user's.
+_OURS: Final = (
+    "<frozen importlib",
+    str(Path(importlib.__file__).parent),
+    str(Path(__file__).parents[1]),
+)
 
 
 class AppNotFound(ImproperlyConfigured):
@@ -81,8 +85,7 @@ def _users(cause: BaseException) -> TracebackType | None:
     """The traceback of *cause* from the first frame that is the user's."""
     found = cause.__traceback__
     while found is not None:
-        path = found.tb_frame.f_code.co_filename
-        if path != _HERE and not path.startswith(_NOT_MINE):
+        if not found.tb_frame.f_code.co_filename.startswith(_OURS):
             return found
         found = found.tb_next
     return None

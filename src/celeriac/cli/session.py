@@ -41,11 +41,18 @@ class Session:
     def load(self) -> Celeriac:
         """Import the application, its task modules included. Runs the user's code."""
         spec = self.spec()
-        from celeriac.app.loading import find_app
+        from celeriac.app.loading import AppNotFound, find_app
+        from celeriac.exceptions import CeleriacError
 
         self.enter_workdir()
         app = find_app(spec)
-        app.import_modules()
+        try:
+            app.import_modules()
+        except CeleriacError:
+            raise
+        except (Exception, SystemExit) as error:
+            text = f"Importing a module that the app includes failed: {type(error).__name__}: "
+            raise AppNotFound(f"{text}{error}.") from error
         return app
 
     def load_shared(self) -> Celeriac:

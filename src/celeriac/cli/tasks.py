@@ -313,7 +313,7 @@ celeriac -A tasks revoke ID1 --terminate --signal SIGKILL
 
 #: What a revoke met → the sentence for people.
 _MET: Final = {
-    "revoked": "revoked; it had not begun",
+    "revoked": "revoked",
     "ended": "too late: it has ended; see `celeriac why`",
     "unknown": "not known to this store; if it arrives, it will be revoked",
 }
