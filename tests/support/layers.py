@@ -10,11 +10,11 @@ LAYERS: dict[int, tuple[str, ...]] = {
     0: ("exceptions", "states", "clock", "backoff", "ids", "crashpoints"),
     1: (
         "message", "outcome", "records", "serialization", "signing", "schedules", "conf",
-        "arguments",
+        "arguments", "failures",
     ),
     2: ("stores",),
     3: ("canvas", "workflow", "policies", "routing", "signals"),
-    4: ("app", "client", "result", "context", "control", "runner", "logs"),
+    4: ("app", "client", "result", "context", "control", "runner", "softlimit", "logs"),
     5: ("worker", "beat"),
     6: ("cli", "web", "testing", "__main__"),
     7: ("contrib", "utils"),

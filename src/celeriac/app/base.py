@@ -1,0 +1,566 @@
+"""The app: settings, tasks, a store, and the ways to send.
+
+Layer 4. An app costs nothing until it is used: the store is opened at the first call that needs
+it, once per process, so an app may be made before a web server forks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Literal,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    Unpack,
+    overload,
+)
+
+from celeriac import stores
+from celeriac.app import current
+from celeriac.app.options import TaskOptions, check_task_options
+from celeriac.app.place import calling_module, default_broker, module_name
+from celeriac.app.registry import TaskRegistry
+from celeriac.app.task import AsyncTask, Task
+from celeriac.canvas.signature import Signature
+from celeriac.client import Client, check_options
+from celeriac.conf import SAME_AS_BROKER, Settings
+from celeriac.exceptions import (
+    AlwaysEagerIgnored,
+    CeleryWarning,
+    DuplicateTaskNameWarning,
+    ImproperlyConfigured,
+    NotInThisVersion,
+)
+from celeriac.failures import name_of
+from celeriac.policies.results import keeps
+from celeriac.records import TaskFacts
+from celeriac.result import AsyncResult
+from celeriac.signing import Signer
+from celeriac.stores.base import Options, Store
+
+if TYPE_CHECKING:
+    from celeriac.control.remote import Control
+
+__all__ = ["BoundDecorator", "Celeriac", "Decorator"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Unset:
+    """Not given; None means something for a backend."""
+
+    def __repr__(self) -> str:
+        return "(unset)"
+
+
+_UNSET: Final = _Unset()
+
+#: Arguments of Celery's constructor, and attributes of its app, that this version does not have.
+_LATER_ARGUMENTS: Final = frozenset(
+    [
+        "loader",
+        "amqp",
+        "events",
+        "log",
+        "control",
+        "tasks",
+        "changes",
+        "config_source",
+        "fixups",
+        "task_cls",
+        "autofinalize",
+        "config_source_silent",
+    ]
+)
+_LATER: Final = {
+    **dict.fromkeys(
+        ("config_from_object", "config_from_envvar", "add_defaults"),
+        "Set what it would set with app.conf.update(…).",
+    ),
+    "autodiscover_tasks": "Name the modules: Celeriac(…, include=[…]).",
+    **dict.fromkeys(("add_periodic_task", "Beat", "timezone", "now"), ""),
+    **dict.fromkeys(
+        ("start", "worker_main", "Worker", "WorkController"), "Run `celeriac -A … worker`."
+    ),
+    **dict.fromkeys(
+        ["on_configure", "on_after_configure", "on_after_finalize", "on_after_fork", "on_init"], ""
+    ),
+    **dict.fromkeys(("ResultSet", "GroupResult"), "Keep the AsyncResult objects in a list."),
+    **dict.fromkeys(["amqp", "pool", "producer_pool", "connection", "events", "log", "steps"], ""),
+    **dict.fromkeys(["connection_for_read", "connection_for_write", "backend", "loader"], ""),
+    "setup_security": "The setting security_key is the whole switch.",
+}
+
+
+class _NotBuilt(NotInThisVersion, AttributeError):
+    """An attribute of Celery's app that is not built; ``hasattr`` is then false."""
+
+
+class Decorator(Protocol):
+    """What ``app.task(...)`` returns."""
+
+    @overload
+    def __call__(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, fun: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class BoundDecorator(Protocol):
+    """What ``app.task(bind=True, ...)`` returns: the task is the function's first argument."""
+
+    @overload
+    def __call__(
+        self, fun: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, fun: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
+
+
+class Celeriac:
+    """An application: its tasks, its settings and its store.
+
+    Args:
+        main: the name that stands for ``__main__`` in names of tasks.
+        broker: URL of the store. By default a SQLite file, ``celeriac.db``, in the folder of the
+            top-level module or package that makes the app.
+        backend: URL of the store of results. Left out, results are kept beside the tasks; None
+            or ``disabled://`` keeps states and drops results.
+        include: modules that a worker imports at its start.
+        set_as_current: be what ``current_app`` and shared tasks use.
+        settings: any setting, such as ``task_default_queue="mail"``.
+
+    Raises:
+        ImproperlyConfigured: settings that are unknown or wrong, all of them at once.
+        NotInThisVersion: a store or an argument of Celery's that is not built.
+    """
+
+    def __init__(
+        self,
+        main: str | None = None,
+        *,
+        broker: str | None = None,
+        backend: str | _Unset | None = _UNSET,
+        include: Sequence[str] | str = (),
+        set_as_current: bool = True,
+        **settings: Any,
+    ) -> None:
+        for name in settings:
+            if name in _LATER_ARGUMENTS:
+                raise NotInThisVersion(f"The argument {name} of Celeriac()")
+        self.main = main
+        self._home = calling_module()
+        self._tasks = TaskRegistry()
+        self._adopted = 0
+        self._exceptions: dict[str, type[BaseException]] = {}
+        self._held: tuple[int, Store] | None = None
+        self._abandoned: list[Store] = []
+        self._checked: tuple[str | None, str | None] | None = None
+        self._signing: tuple[Any, str, Signer] | None = None
+        if broker is not None:
+            settings["broker_url"] = broker
+        if not isinstance(backend, _Unset):
+            settings["result_backend"] = backend
+        if include:
+            settings["include"] = (include,) if isinstance(include, str) else tuple(include)
+        self.conf = Settings(**settings)
+        self.conf.load_environment(os.environ)
+        self.client = Client(self)
+        self._check_stores()
+        if set_as_current:
+            self.set_current()
+
+    # -- tasks ---------------------------------------------------------------------------------
+
+    @overload
+    def task(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, fun: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, *, bind: Literal[True], **options: Unpack[TaskOptions]) -> BoundDecorator: ...
+    @overload
+    def task(self, *, bind: Literal[False] = ..., **options: Unpack[TaskOptions]) -> Decorator: ...
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Make a task of a function: ``@app.task`` or ``@app.task(queue="mail", …)``.
+
+        The options are the attributes of ``Task``, and ``name``, ``base`` (a class to derive
+        from), ``bind`` (pass the task as first argument) and ``retry_for`` (the same as
+        ``autoretry_for``). An unknown one raises ``TypeError``, one of Celery's that is not built
+        ``NotInThisVersion``. A second function under a taken name warns, and the first stays.
+        """
+        if len(args) == 1 and callable(args[0]):
+            return self._make(args[0], options)
+        if args:
+            raise TypeError("app.task takes one function; options are keywords")
+        return lambda fun: self._make(fun, options)
+
+    def _make(self, fun: Callable[..., Any], options: Mapping[str, Any]) -> Task[..., Any]:
+        check_definition(fun, options)
+        name = self.name_of(fun, options)
+        known = self._tasks.get(name)
+        if known is not None:
+            if not _same(known, fun):
+                warnings.warn(
+                    f"The task name {name!r} is taken by {_place(known.__wrapped__)}; "
+                    f"{_place(fun)} is not registered. Give it another name: "
+                    f"@app.task(name=…)",
+                    DuplicateTaskNameWarning,
+                    stacklevel=3,
+                )
+            return known
+        task = _build(self, fun, name, options)
+        self._tasks[name] = task
+        return task
+
+    def register_task(self, task: Task[..., Any] | type[Task[..., Any]]) -> Task[..., Any]:
+        """Register a task that is a class of its own, or an instance of one."""
+        made = task() if isinstance(task, type) else task
+        cls = type(made)
+        if not made.name:
+            made.name = self.gen_task_name(cls.__name__, cls.__module__)
+        made.app = self
+        known = self._tasks.get(made.name)
+        if known is not None and type(known) is not cls:
+            warnings.warn(
+                f"The task name {made.name!r} is taken by another task, which stays",
+                DuplicateTaskNameWarning,
+                stacklevel=2,
+            )
+            return known
+        self._tasks[made.name] = made
+        return made
+
+    @property
+    def Task(self) -> type[Task[..., Any]]:  # noqa: N802 - the name Celery users know
+        """A base class for tasks of this app."""
+        return type("Task", (Task,), {"app": self, "__module__": Task.__module__})
+
+    @property
+    def tasks(self) -> TaskRegistry:
+        """Tasks by name; an unknown name raises ``NotRegistered``, which says what is near."""
+        if self._adopted < len(current.shared):
+            waiting = current.shared[self._adopted :]
+            self._adopted = len(current.shared)
+            for fun, options in waiting:
+                name = self.name_of(fun, options)
+                if name not in self._tasks:  # the app's own task goes first
+                    self._tasks[name] = _build(self, fun, name, options)
+        return self._tasks
+
+    def name_of(self, fun: Callable[..., Any], options: Mapping[str, Any]) -> str:
+        """Return the name that *fun* has, or would have, as a task."""
+        return options.get("name") or self.gen_task_name(fun.__name__, fun.__module__)
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """Return ``module.name``, with ``main`` in place of ``__main__``."""
+        if module == "__main__":
+            import sys
+
+            module = self.main or module_name(vars(sys.modules["__main__"]))
+        return f"{module}.{name}" if module else name
+
+    def facts(self) -> dict[str, TaskFacts]:
+        """Return, by name, what a worker must know of the tasks without running their code."""
+        return {name: task.facts() for name, task in self.tasks.items()}
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def send_task(
+        self,
+        name: str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Send a call by the task's name; its code need not be here.
+
+        *options* are those of ``apply_async``. The name is not looked up: a task that no worker
+        knows waits, and ``celeriac why ID`` says so.
+        """
+        from celeriac.app.task import _checked_call
+
+        _check_name(name)
+        if self.conf.task_always_eager:
+            warnings.warn(
+                "send_task() sends to a worker even if task_always_eager is set",
+                AlwaysEagerIgnored,
+                stacklevel=2,
+            )
+        message = self.client.message(name, *_checked_call(args, kwargs), options=options)
+        self.client.send((message,), options.get("retry"), options.get("retry_policy"))
+        kept = keeps(
+            message.header.ignore_result, None, self.conf.task_ignore_result, self.keeps_results
+        )
+        return AsyncResult(message.header.id, self, ignored=not kept)
+
+    def enqueue_many(self, signatures: Iterable[Signature[Any]]) -> list[AsyncResult[Any]]:
+        """Send many calls in one step of the store: all of them or none.
+
+        ``app.enqueue_many(add.s(n, n) for n in range(1000))`` is many times as fast as a thousand
+        ``delay()``, and whatever is wrong with one of them is raised before any is sent.
+        """
+        messages = []
+        results = []
+        for each in signatures:
+            if not isinstance(each, Signature):
+                raise TypeError(f"enqueue_many() takes signatures, such as task.s(…), not {each!r}")
+            args, kwargs, options = each.merged()
+            check_options(options, "enqueue_many()")
+            task = each.type if each.task in self.tasks else None
+            if task is None:
+                message = self.client.message(each.task, args, kwargs, options=options)
+                ignored = bool(message.header.ignore_result)
+            else:
+                if self.conf.strict_typing if task.typing is None else task.typing:
+                    task.arguments.check(args, kwargs)
+                message = self.client.message(task.name, args, kwargs, task.defaults, options)
+                ignored = not task.keeps_result(message.header.ignore_result)
+            messages.append(message)
+            results.append(AsyncResult[Any](message.header.id, self, ignored))
+        if messages:
+            self.client.send(messages)
+        return results
+
+    def signature(self, *args: Any, **kwargs: Any) -> Signature[Any]:
+        """Make a signature of this app's task; see ``celeriac.signature``."""
+        from celeriac.canvas.signature import signature
+
+        return signature(*args, app=self, **kwargs)
+
+    def AsyncResult(self, id: str) -> AsyncResult[Any]:  # noqa: N802 - Celery's name
+        """Return the result object of a call that was sent."""
+        return AsyncResult(id, self)
+
+    # -- exceptions ----------------------------------------------------------------------------
+
+    def register_exception(self, cls: type[BaseException]) -> type[BaseException]:
+        """Let ``get()`` raise *cls* where a task raised it; also a decorator of the class.
+
+        Its constructor is not called: the exception has its ``args`` and its text. Classes that a
+        registered task names in ``throws`` or ``autoretry_for`` are known without this.
+        """
+        _check_exception(cls)
+        self._exceptions[name_of(cls)] = cls
+        return cls
+
+    def known_exception(self, name: str) -> type[BaseException] | None:
+        """Return the class *name* if it may be rebuilt from a stored failure."""
+        known = self._exceptions.get(name)
+        if known is not None:
+            return known
+        for task in self.tasks.values():
+            for cls in (*task.throws, *task.autoretry_for):
+                if name_of(cls) == name and issubclass(cls, Exception):
+                    return cls
+        return None
+
+    # -- stores --------------------------------------------------------------------------------
+
+    @property
+    def broker_url(self) -> str:
+        """URL of the store, the default one included."""
+        return self.conf.broker_url or default_broker(self._home)
+
+    @property
+    def keeps_results(self) -> bool:
+        """Whether results are kept at all."""
+        return self.conf.result_backend not in {None, "disabled://"}
+
+    @property
+    def store(self) -> Store:
+        """The store, opened at first use and once per process.
+
+        What a parent process opened is left alone in a child: closing it there would drop the
+        parent's locks.
+        """
+        held = self._held
+        if held is not None and held[0] == os.getpid():
+            return held[1]
+        if held is not None:
+            self._abandoned.append(held[1])
+        self._check_stores()
+        self.conf.validate()
+        store = stores.connect(self.broker_url, Options.from_settings(self.conf))
+        self._held = (os.getpid(), store)
+        return store
+
+    def _check_stores(self) -> None:
+        """Raise for a URL that this version has no store for, before anything is sent."""
+        if self.conf.broker_url is not None:
+            stores.check_url(self.conf.broker_url)
+        backend = self.conf.result_backend
+        places = (self.conf.broker_url, backend)
+        if places == self._checked:
+            return
+        self._checked = places
+        if backend in {None, "disabled://", SAME_AS_BROKER} or backend == self.broker_url:
+            return
+        if backend == "rpc://":
+            warnings.warn(
+                "backend='rpc://': results are kept in the broker's store, where any process can "
+                "read them; leave the backend unset to say so",
+                CeleryWarning,
+                stacklevel=3,
+            )
+            return
+        stores.check_url(backend)
+        raise NotInThisVersion(
+            f"A store of results other than the broker's ({backend})",
+            "Leave the backend unset: results are kept beside the tasks.",
+        )
+
+    @property
+    def signer(self) -> Signer | None:
+        """Signs and verifies messages and results; None unless ``security_key`` is set."""
+        key = self.conf.security_key
+        if key is None:
+            return None
+        namespace = self.conf.namespace
+        made = self._signing
+        if made is None or made[0] is not key or made[1] != namespace:
+            made = self._signing = (key, namespace, Signer.from_setting(key, namespace))
+        return made[2]
+
+    @property
+    def control(self) -> Control:
+        """Commands: ``app.control.revoke(id)``."""
+        from celeriac.control.remote import Control
+
+        return Control(self)
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def configure_worker(
+        self, settings: Mapping[str, Any] | None = None, include: Iterable[str] = ()
+    ) -> None:
+        """Finish the set-up in a worker: the command line's *settings*, then all modules."""
+        self.conf.load_command_line(settings or {})
+        self.conf.validate()
+        self.import_modules(include)
+
+    def import_modules(self, more: Iterable[str] = ()) -> None:
+        """Import the modules that ``imports`` and ``include`` name, and *more*."""
+        for name in dict.fromkeys((*self.conf.imports, *self.conf.include, *more)):
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError as error:
+                if error.name is None or not (name + ".").startswith(error.name + "."):
+                    raise
+                raise ImproperlyConfigured(
+                    f"The app includes the module {name!r}, which is not there: {error}. Correct "
+                    "the name in include, or run where it can be imported."
+                ) from error
+
+    def set_current(self) -> None:
+        """Be what ``current_app`` and shared tasks use."""
+        current.set_current_app(self)
+
+    set_default = set_current
+
+    def close(self) -> None:
+        """Let go of the store, and be current no longer. The app can be used again."""
+        current.forget_app(self)
+        self._held = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _LATER:
+            raise _NotBuilt(f"app.{name}", _LATER[name])
+        raise AttributeError(f"the app has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.main or '(unnamed)'}>"
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"send_task() takes the name of a task, not {name!r}")
+
+
+def _check_exception(cls: object) -> None:
+    if not (isinstance(cls, type) and issubclass(cls, Exception)):
+        raise TypeError(f"register_exception() takes a class of exceptions, not {cls!r}")
+
+
+def check_definition(fun: Any, options: Mapping[str, Any]) -> None:
+    """Raise ``TypeError`` if no task can be made of *fun* with *options*."""
+    if not callable(fun):
+        raise TypeError(f"a task is made of a function, not of {fun!r}")
+    if isinstance(fun, type):
+        raise TypeError(
+            f"{fun.__name__} is a class: register an instance of a class derived from Task with "
+            "app.register_task(), or decorate a function"
+        )
+    name = options.get("name") or getattr(fun, "__name__", None)
+    if not name or name == "<lambda>":
+        raise TypeError(f"{fun!r} has no name of its own; give it one: app.task(name='…')")
+
+
+def _build(
+    app: Celeriac, fun: Callable[..., Any], name: str, options: Mapping[str, Any]
+) -> Task[..., Any]:
+    base = options.get("base") or Task
+    if not (isinstance(base, type) and issubclass(base, Task)):
+        raise TypeError(f"base of the task {name!r} is {base!r}, which is not derived from Task")
+    attributes = check_task_options(name, options, base)
+    bound = bool(attributes.pop("bind", False))
+    for option in ("name", "base"):
+        attributes.pop(option, None)
+    if base is Task and inspect.iscoroutinefunction(fun):
+        base = AsyncTask
+    cls = type(
+        getattr(fun, "__name__", "task"),
+        (base,),
+        {
+            **attributes,
+            "app": app,
+            "name": name,
+            "run": fun if bound else staticmethod(fun),
+            "bound": bound,
+            "__doc__": fun.__doc__,
+            "__module__": fun.__module__,
+            "__qualname__": getattr(fun, "__qualname__", name),
+        },
+    )
+    task: Task[..., Any] = cls()
+    task.__dict__.update(
+        __wrapped__=fun,
+        __name__=getattr(fun, "__name__", name),
+        __qualname__=getattr(fun, "__qualname__", name),
+        __module__=fun.__module__,
+        __doc__=fun.__doc__,
+    )
+    return task
+
+
+def _same(task: Task[..., Any], fun: Callable[..., Any]) -> bool:
+    """Whether *task* was made of *fun*, or of the same lines before a reload."""
+    made_of = task.__dict__.get("__wrapped__")
+    if made_of is fun:
+        return True
+    codes = [getattr(each, "__code__", None) for each in (made_of, fun)]
+    if None in codes:
+        return False
+    places = [(code.co_filename, code.co_firstlineno) for code in codes if code is not None]
+    return places[0] == places[1]
+
+
+def _place(fun: Any) -> str:
+    code = getattr(fun, "__code__", None)
+    where = f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else ""
+    return f"{getattr(fun, '__qualname__', fun)}{where}"

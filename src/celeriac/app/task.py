@@ -1,0 +1,490 @@
+"""The task: a function that can be sent to a worker.
+
+Layer 4. ``app.task`` makes one class and one instance of it for each function, so that what a
+base class keeps on ``self`` is kept once per process.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, ParamSpec, TypeVar, cast
+
+from celeriac import states
+from celeriac.app.options import check_task
+from celeriac.arguments import Arguments
+from celeriac.canvas.signature import Signature
+from celeriac.client import Defaults, check_options, moment
+from celeriac.context import Context, current, enter, leave
+from celeriac.exceptions import MaxRetriesExceededError, NotInThisVersion, Retry
+from celeriac.logs import running
+from celeriac.outcome import ResultBody
+from celeriac.policies.results import keeps
+from celeriac.policies.retries import exhausted, seconds, too_often, waits_on_time_limit
+from celeriac.records import TaskFacts
+from celeriac.result import AsyncResult, sealed
+from celeriac.serialization import encode
+
+if TYPE_CHECKING:
+    from celeriac.app.base import Celeriac
+    from celeriac.failures import ExceptionInfo
+    from celeriac.result import EagerResult
+
+__all__ = ["AsyncTask", "Context", "Task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NONE: Final[dict[str, Any]] = {}
+
+
+class Task(Generic[P, R]):
+    """A task. ``delay()`` and ``apply_async()`` send it, calling it runs it here and now.
+
+    The attributes are its options; None means as the settings say. A base class of your own
+    (``base=``) may define handlers and anything else.
+    """
+
+    #: The app it belongs to.
+    app: Celeriac
+    #: Its name on the wire and in the registry; by default ``module.function``.
+    name: str = ""
+    #: How often it may be repeated; None for ever.
+    max_retries: int | None = 3
+    #: Seconds before a repeat that says no other time.
+    default_retry_delay: float = 180.0
+    #: Exceptions that repeat it, and those that do not, which are looked at first.
+    autoretry_for: tuple[type[BaseException], ...] = ()
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+    #: ``max_retries``, ``countdown`` (seconds) or ``eta`` of automatic repeats.
+    retry_kwargs: Mapping[str, Any] = {}
+    #: True or a factor in seconds: wait ``factor * 2**retries`` before an automatic repeat.
+    retry_backoff: bool | float = False
+    #: Longest such wait in seconds.
+    retry_backoff_max: float = 600.0
+    #: Draw the wait from 0 to what it would be, so that tasks that failed together part.
+    retry_jitter: bool = True
+    #: False: at most once. A task whose worker dies then fails with ``WorkerLostError``.
+    acks_late: bool | None = None
+    #: False: fail at the first crash of the executor instead of running again.
+    reject_on_worker_lost: bool | None = None
+    #: Seconds after which it is stopped for good, or ``SoftTimeLimitExceeded`` is raised in it.
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    #: Keep no result.
+    ignore_result: bool | None = None
+    track_started: bool | None = None
+    #: Seconds from sending, or a moment, after which it is not begun any more.
+    expires: float | timedelta | datetime | None = None
+    #: 0 to 9, 9 the most urgent.
+    priority: int | None = None
+    #: The queue it is sent to.
+    queue: str | None = None
+    #: ``json`` or ``msgpack``.
+    serializer: str | None = None
+    #: Exceptions that are expected: logged in one line, without a traceback.
+    throws: tuple[type[BaseException], ...] = ()
+    #: Check arguments against the function's signature when it is sent.
+    typing: bool | None = None
+    #: Celery's class attribute for base classes; it means nothing here.
+    abstract: ClassVar[bool] = True
+
+    MaxRetriesExceededError: ClassVar[type[MaxRetriesExceededError]] = MaxRetriesExceededError
+
+    #: Set by the decorator: the function, and whether it takes the task as first argument.
+    __wrapped__: Callable[..., Any]
+    bound: bool = False
+
+    if TYPE_CHECKING:
+
+        def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+            """The task's body."""
+            ...
+    else:
+
+        def run(self, *args, **kwargs):  # noqa: ANN002, ANN003, ANN201 - typed above
+            """The task's body: the decorated function, or what a class of yours defines."""
+            raise NotImplementedError(f"task {self.name!r} defines no run()")
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it here and now, like the function it was made of."""
+        run = running.get()
+        if run is not None and run.owner is self and run.entering:
+            # The runner called a __call__ of the application's, which has called this one.
+            run.entering = False
+            result: R = self.run(*args, **kwargs)
+            return result
+        token = enter(Context(args=args, kwargs=kwargs), self)
+        try:
+            return self.run(*args, **kwargs)
+        finally:
+            leave(token)
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send it with these arguments; return at once, once the store has it."""
+        return self._send(args, kwargs, _NONE)
+
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[R]:
+        """Send it with options.
+
+        Args:
+            args: positional arguments, a list or tuple.
+            kwargs: keyword arguments.
+            task_id: its id; by default a new one.
+            options: ``countdown`` (seconds) or ``eta`` (datetime, without a zone in the setting
+                ``timezone``), ``expires`` (seconds or datetime), ``queue``, ``priority`` (0 to
+                9), ``time_limit`` and ``soft_time_limit`` (seconds), ``ignore_result``,
+                ``serializer``, ``headers`` (plain data for ``self.request.headers``), ``retry``
+                and ``retry_policy`` (for a store that is away).
+
+        Raises:
+            TypeError: wrong arguments for the function, or an unknown option.
+            ValueError: a value that an option cannot have, times that contradict each other.
+            EncodeError: an argument cannot be serialised; the text says which.
+            PayloadTooLarge: the arguments are larger than ``payload_max``.
+            OperationalError: the store did not acknowledge it within ``publish_timeout``.
+            NotInThisVersion: an option of Celery's that is not built.
+        """
+        if task_id is not None:
+            options["task_id"] = task_id
+        return self._send(*_checked_call(args, kwargs), options)
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send it like :meth:`delay` without blocking the event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self._send, args, kwargs, _NONE)
+
+    async def aapply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[R]:
+        """Send it like :meth:`apply_async` without blocking the event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.apply_async, args, kwargs, task_id, **options)
+
+    def _send(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> AsyncResult[R]:
+        app = self.app
+        conf = app.conf
+        if conf.strict_typing if self.typing is None else self.typing:
+            self.arguments.check(args, kwargs)
+        if conf.task_always_eager:
+            return self._send_here(args, kwargs, options)
+        client = app.client
+        message = client.message(self.name, args, kwargs, self.defaults, options)
+        if options:
+            client.send((message,), options.get("retry"), options.get("retry_policy"))
+        else:
+            client.send((message,))
+        ignored = not self.keeps_result(message.header.ignore_result)
+        return AsyncResult(message.header.id, app, ignored)
+
+    def _send_here(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> AsyncResult[R]:
+        """``task_always_eager``: run it here, with what a worker would have read."""
+        from celeriac.serialization import decode
+
+        message = self.app.client.message(self.name, args, kwargs, self.defaults, options)
+        header = message.header
+        read = decode(header.serializer, message.payload, (header.serializer,))
+        return self.apply(read[0], read[1], task_id=header.id, throw=None, headers=header.headers)
+
+    def apply(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        throw: bool | None = None,
+        retries: int = 0,
+        headers: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> EagerResult[R]:
+        """Run it here as a worker would: with handlers, retries (without waiting) and a request.
+
+        *throw* raises what the task raises; None means as ``task_eager_propagates`` says.
+        """
+        from celeriac.runner import run_here
+
+        check_options(options, "apply()")
+        call = _checked_call(args, kwargs)
+        return cast("EagerResult[R]", run_here(self, *call, task_id, throw, retries, headers))
+
+    # -- signatures ----------------------------------------------------------------------------
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """Return the call as a value: ``add.s(2, 2)``."""
+        return Signature(self, args, kwargs, app=self.app)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """Return the call as a value that takes no more arguments."""
+        return Signature(self, args, kwargs, immutable=True, app=self.app)
+
+    def signature(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Signature[R]:
+        """Return the call as a value, with options of ``apply_async`` (and ``immutable``)."""
+        immutable = bool(options.pop("immutable", False))
+        return Signature(self, args, kwargs, options, immutable=immutable, app=self.app)
+
+    subtask = signature
+
+    # -- inside a run --------------------------------------------------------------------------
+
+    @property
+    def request(self) -> Context:
+        """What is known of the present run of this task; see ``Context``."""
+        run = current()
+        while run is not None and run.owner is not self:
+            run = run.outer
+        return Context() if run is None else run
+
+    def retry(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | timedelta | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Ask that this run be repeated, under the same id: ``raise self.retry(exc=error)``.
+
+        Args:
+            args: other positional arguments for the repeat.
+            kwargs: other keyword arguments.
+            exc: the reason; raised itself once there are no repeats left.
+            throw: False returns the ``Retry`` instead of raising it. The repeat takes place all
+                the same, and what the task returns afterwards is dropped.
+            eta: when to repeat it.
+            countdown: seconds until then; goes over *eta*. Default ``default_retry_delay``.
+            max_retries: in place of the task's own.
+            options: ``queue``, ``priority``, ``expires``, ``time_limit``, ``soft_time_limit``,
+                ``ignore_result``, ``headers`` or ``serializer`` for the repeat.
+
+        Raises:
+            Retry: what a worker understands; let it pass.
+            MaxRetriesExceededError: no repeats are left, and no *exc* was given.
+        """
+        run = self.request
+        if run.called_directly:
+            _reraise(exc or Retry("The task can be repeated only by a worker or apply()"))
+        limit = self.max_retries if max_retries is None else max_retries
+        if exhausted(run.retries, limit):
+            _reraise(exc or too_often(self, run))
+        when: float | datetime
+        if countdown is not None:
+            when = seconds(countdown, "countdown")
+        elif eta is not None:
+            due = moment(eta, "eta", self.app.conf.timezone)
+            when = datetime.fromtimestamp(due, tz=UTC)
+        else:
+            when = self.default_retry_delay
+        retry = Retry(exc=exc, when=when, is_eager=run.is_eager)
+        if args is not None or kwargs is not None or options:
+            self._replace_call(run, retry, args, kwargs, options)
+        run.asked = retry
+        if throw:
+            raise retry
+        return retry
+
+    def _replace_call(
+        self,
+        run: Context,
+        retry: Retry,
+        args: Sequence[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+        options: dict[str, Any],
+    ) -> None:
+        """Put the message of the repeat on *run*; in an eager run the signature on *retry*."""
+        for name in ("task_id", "eta", "countdown", "retry", "retry_policy"):
+            if name in options:
+                raise TypeError(f"retry() has no option {name!r}")
+        new_args, new_kwargs = _checked_call(
+            run.args if args is None else args, run.kwargs if kwargs is None else kwargs
+        )
+        if run.header is None:
+            check_options(options, "retry()")
+            retry.sig = self.signature(new_args, new_kwargs, **options)
+            return
+        run.replacement = self.app.client.reissue(run.header, new_args, new_kwargs, options)
+
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None
+    ) -> None:
+        """Show *state* and *meta* (anything that can be serialised) while this run goes on.
+
+        It is read as ``result.state`` and ``result.info``, and gone once the task has ended.
+        Outside a worker nothing happens. States that mean an end are refused: raise the exception
+        that ends the task so.
+        """
+        run = self.request
+        if task_id is not None and task_id != run.id:
+            raise NotInThisVersion("update_state() of another task", "Each run sets its own state.")
+        if state is None:
+            state = states.STARTED
+        if state in states.READY_STATES:
+            raise ValueError(
+                f"update_state(state={state!r}): this state means that the task has ended. Raise "
+                "the exception that it shall end with, or return"
+            )
+        if run.update is None or run.fence is None:
+            return
+        serializer = self.app.conf.result_serializer
+        body = ResultBody(serializer, encode(serializer, meta, "meta"))
+        run.update(run.fence, state, sealed(body, run.fence.id, self.app))
+
+    def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name
+        """Return the result object of a call that was sent."""
+        return AsyncResult(task_id, self.app)
+
+    # -- handlers ------------------------------------------------------------------------------
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called in the executor before the body; what it raises is raised by the task."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called in the executor when the body has returned."""
+
+    def on_failure(
+        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: ExceptionInfo
+    ) -> None:
+        """Called when the task has failed."""
+
+    def on_retry(
+        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: ExceptionInfo
+    ) -> None:
+        """Called when the task is to be repeated."""
+
+    def after_return(
+        self,
+        status: str,
+        retval: Any,
+        task_id: str,
+        args: Any,
+        kwargs: Any,
+        einfo: ExceptionInfo | None,
+    ) -> None:
+        """Called last, after success and after failure."""
+
+    # -- what others ask of it -----------------------------------------------------------------
+
+    @cached_property
+    def arguments(self) -> Arguments:
+        """What its function accepts."""
+        function = self.__dict__.get("__wrapped__")
+        if function is None:
+            return Arguments(self.run)
+        return Arguments(function, skip_first=self.bound)
+
+    @cached_property
+    def defaults(self) -> Defaults:
+        """How it is sent where a call does not say."""
+        expires = self.expires
+        if isinstance(expires, timedelta):
+            expires = expires.total_seconds()
+        return Defaults(
+            queue=self.queue or "",
+            priority=self.priority,
+            expires=expires,
+            time_limit=self.time_limit,
+            soft_time_limit=self.soft_time_limit,
+            serializer=self.serializer or "",
+        )
+
+    def keeps_result(self, asked: bool | None = None) -> bool:
+        """Whether the result of a call is kept; *asked* is the call's own ``ignore_result``."""
+        app = self.app
+        return keeps(asked, self.ignore_result, app.conf.task_ignore_result, app.keeps_results)
+
+    def overrides(self, handler: str) -> bool:
+        """Whether a class of the application defines *handler* anew."""
+        return getattr(type(self), handler) is not getattr(Task, handler)
+
+    def facts(self) -> TaskFacts:
+        """Return what supervisor and store must know of it without running its code.
+
+        Raises ``ValueError`` if its soft time limit is above the hard one.
+        """
+        conf = self.app.conf
+        hard = conf.task_time_limit if self.time_limit is None else self.time_limit
+        soft = conf.task_soft_time_limit if self.soft_time_limit is None else self.soft_time_limit
+        check_task(self.name, soft, hard)
+        requeue = self.reject_on_worker_lost
+        return TaskFacts(
+            late=conf.task_acks_late if self.acks_late is None else self.acks_late,
+            requeue_lost=conf.task_reject_on_worker_lost if requeue is None else requeue,
+            max_crashes=conf.max_crashes,
+            time_limit=hard,
+            soft_time_limit=soft,
+            ignore_result=not self.keeps_result(),
+            retry_on_time_limit=waits_on_time_limit(self),
+            hooks=any(map(self.overrides, ("on_failure", "on_retry", "after_return"))),
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        self.__dict__.pop("defaults", None)  # worked out anew from the options
+
+    def __repr__(self) -> str:
+        return f"<@task: {self.name} of {self.app.main or 'app'}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from celeriac.app.current import find_task
+
+        return find_task, (self.name,)
+
+
+class AsyncTask(Task[P, R]):
+    """A task made of an ``async def`` function: calling it returns a coroutine."""
+
+    if TYPE_CHECKING:
+
+        def __call__(  # type: ignore[override]  # the one thing that differs
+            self, *args: P.args, **kwargs: P.kwargs
+        ) -> Coroutine[Any, Any, R]:
+            """Return the coroutine, like the function it was made of."""
+            ...
+
+
+def _checked_call(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if args is None:
+        args = ()
+    elif isinstance(args, str | bytes | Mapping) or not isinstance(args, Sequence):
+        raise TypeError(
+            f"args is a {type(args).__name__}; it must be a list or tuple of positional arguments"
+        )
+    if kwargs is None:
+        return tuple(args), {}
+    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+        raise TypeError("kwargs must be a dictionary from names of parameters to values")
+    return tuple(args), dict(kwargs)
+
+
+def _reraise(error: BaseException) -> NoReturn:
+    """Raise *error*, caused by the exception that is being handled, if it is another one."""
+    handled = sys.exc_info()[1]
+    if handled is None or handled is error:
+        raise error
+    raise error from handled

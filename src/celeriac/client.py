@@ -1,0 +1,457 @@
+"""The client: from a call to a message in the store.
+
+Layer 4. Everything that can be wrong with a call is found here, before anything is written:
+unknown options, values that cannot be serialised, payloads too large, times that contradict each
+other. The store then gets the message in one call, tried again within a budget if it is away.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import cache
+from time import sleep
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import msgspec
+
+from celeriac.clock import SYSTEM
+from celeriac.exceptions import (
+    EncodeError,
+    NotInThisVersion,
+    OperationalError,
+    PayloadTooLarge,
+    StoreFull,
+)
+from celeriac.ids import new_nonce, new_task_id, valid_id
+from celeriac.logs import running
+from celeriac.message import Header, Message, compose
+from celeriac.policies.retries import seconds
+from celeriac.serialization import encode
+from celeriac.signing import Signer
+
+if TYPE_CHECKING:
+    from celeriac.app.base import Celeriac
+
+__all__ = ["SEND_OPTIONS", "Client", "Defaults", "check_options", "moment", "verify"]
+
+#: What ``apply_async`` takes besides the arguments.
+SEND_OPTIONS: Final = frozenset(
+    [
+        "task_id",
+        "countdown",
+        "eta",
+        "expires",
+        "retry",
+        "retry_policy",
+        "time_limit",
+        "soft_time_limit",
+        "queue",
+        "priority",
+        "serializer",
+        "headers",
+        "ignore_result",
+    ]
+)
+
+_wall: Final = SYSTEM.wall
+_monotonic: Final = SYSTEM.monotonic
+
+_ROUTES: Final = "Name the queue: queue=…."
+_FLOWS: Final = "Until workflows are, let the first task call the next one's delay()."
+_BROKER: Final = "The app keeps its own connections."
+#: Options of Celery's ``apply_async`` that this version does not have, and what to do instead.
+_LATER: Final[dict[str, str]] = {
+    **dict.fromkeys(("exchange", "routing_key", "router", "route_name"), _ROUTES),
+    **dict.fromkeys(
+        [
+            "link",
+            "link_error",
+            "chain",
+            "chord",
+            "group_id",
+            "group_index",
+            "root_id",
+            "parent_id",
+            "add_to_parent",
+            "replaced_task_nesting",
+        ],
+        _FLOWS,
+    ),
+    **dict.fromkeys(("producer", "connection", "publisher"), _BROKER),
+    **dict.fromkeys(("stamped_headers", "reply_to", "shadow"), "Pass headers={…} instead."),
+    "retries": "It is counted by the store.",
+    "result_cls": "",
+    "compression": "Compress large values in your code, or store them and pass their name.",
+    **dict.fromkeys(
+        [
+            "delivery_mode",
+            "mandatory",
+            "immediate",
+            "confirm_timeout",
+            "timeout",
+            "declare",
+            "expiration",
+        ],
+        "What was sent is always durable and confirmed.",
+    ),
+}
+
+_RETRY_POLICY: Final = frozenset({"max_retries", "interval_start", "interval_step", "interval_max"})
+_NO_OPTIONS: Final[dict[str, Any]] = {}
+_HIGHEST: Final = 9
+
+
+class Defaults(msgspec.Struct, frozen=True):
+    """What a task says of how it is sent; None and "" mean as the settings say."""
+
+    queue: str = ""
+    priority: int | None = None
+    expires: float | datetime | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    serializer: str = ""
+
+
+NO_DEFAULTS: Final = Defaults()
+
+
+class Client:
+    """Makes messages of calls and hands them to the store."""
+
+    def __init__(self, app: Celeriac) -> None:
+        self._app = app
+
+    # -- making --------------------------------------------------------------------------------
+
+    def message(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        defaults: Defaults = NO_DEFAULTS,
+        options: Mapping[str, Any] = _NO_OPTIONS,
+    ) -> Message:
+        """Return the signed message of one call; *options* are those of ``apply_async``.
+
+        Raises ``TypeError`` for an unknown option and for arguments that are no list and
+        dictionary, ``ValueError`` for option values, ``NotInThisVersion``, ``EncodeError`` with
+        the path of a value that cannot be serialised, and ``PayloadTooLarge``.
+        """
+        app = self._app
+        conf = app.conf
+        now = _wall()
+        serializer = options.get("serializer") or defaults.serializer or conf.task_serializer
+        payload = self.payload(name, args, kwargs, serializer)
+        priority = defaults.priority
+        run = running.get()
+        header = Header(
+            id=new_task_id(),
+            task=name,
+            nonce=new_nonce(),
+            queue=defaults.queue or conf.task_default_queue,
+            priority=conf.task_default_priority if priority is None else priority,
+            expires=None if defaults.expires is None else self._expiry(defaults.expires, now),
+            serializer=serializer,
+            sent=now,
+            origin=_origin(os.getpid()),
+            root="" if run is None else run.root_id or "",
+            parent="" if run is None else run.id or "",
+        )
+        if options:
+            header = self._with_options(header, options, defaults, now)
+        return self.signed(header, payload)
+
+    def reissue(
+        self,
+        header: Header,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> bytes:
+        """Return the wire form of a message that takes the place of *header*'s in a retry.
+
+        Same id and nonce, so that a late resend of the first one is still known as such.
+        """
+        defaults = Defaults(queue=header.queue, priority=header.priority)
+        serializer = options.get("serializer") or header.serializer
+        payload = self.payload(header.task, args, kwargs, serializer)
+        renewed = msgspec.structs.replace(header, serializer=serializer, eta=None)
+        if options:
+            renewed = self._with_options(renewed, options, defaults, _wall())
+        return self.signed(renewed, payload).encode()
+
+    def payload(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], serializer: str
+    ) -> bytes:
+        """Return the arguments as bytes, or raise ``EncodeError`` or ``PayloadTooLarge``."""
+        try:
+            data = encode(serializer, (args, kwargs), ("args", "kwargs"))
+        except EncodeError as error:
+            error.add_note(f"The call of task {name!r} was not sent.")
+            raise
+        most = self._app.conf.payload_max
+        if len(data) > most:
+            raise PayloadTooLarge(len(data), most, name)
+        return data
+
+    def signed(self, header: Header, payload: bytes) -> Message:
+        """Compose a message, signed if ``security_key`` is set."""
+        message = compose(header, payload)
+        signer = self._app.signer
+        if signer is None:
+            return message
+        key_id, signature = signer.sign("message", message.block, payload)
+        return Message(header, message.block, payload, key_id, signature)
+
+    def _with_options(
+        self, header: Header, options: Mapping[str, Any], defaults: Defaults, now: float
+    ) -> Header:
+        check_options(options)
+        changes: dict[str, Any] = {}
+        for name, value in options.items():
+            if value is None:
+                continue  # as if it had not been given, which is how Celery reads it
+            if name == "task_id":
+                changes["id"] = _checked_id(value)
+            elif name == "queue":
+                changes["queue"] = _checked_queue(value)
+            elif name == "priority":
+                changes["priority"] = checked_priority(value)
+            elif name in {"time_limit", "soft_time_limit"}:
+                changes[name] = checked_limit(value, name)
+            elif name == "headers":
+                changes["headers"] = _checked_headers(value)
+            elif name == "ignore_result":
+                changes["ignore_result"] = bool(value)
+        if options.get("countdown") is not None:
+            changes["eta"] = max(now, now + seconds(options["countdown"], "countdown"))
+        elif options.get("eta") is not None:
+            changes["eta"] = moment(options["eta"], "eta", self._app.conf.timezone)
+        if options.get("expires") is not None:
+            changes["expires"] = self._expiry(options["expires"], now)
+        header = msgspec.structs.replace(header, **changes)
+        self._check_together(header, options, defaults)
+        return header
+
+    def _check_together(
+        self, header: Header, options: Mapping[str, Any], defaults: Defaults
+    ) -> None:
+        conf = self._app.conf
+        if header.eta is not None and header.expires is not None and header.eta > header.expires:
+            raise ValueError(
+                f"task {header.task!r} is due at {_iso(header.eta)} and expires before, at "
+                f"{_iso(header.expires)}: it could never run. Give it a later expires or an "
+                "earlier eta or countdown"
+            )
+        hard = header.time_limit or defaults.time_limit or conf.task_time_limit
+        soft = header.soft_time_limit or defaults.soft_time_limit or conf.task_soft_time_limit
+        check_limits(soft, hard, f"the call of task {header.task!r}")
+        if options.get("retry_policy") is not None:
+            _checked_policy(options["retry_policy"])
+
+    def _expiry(self, value: Any, now: float) -> float:
+        if isinstance(value, datetime | str):
+            return moment(value, "expires", self._app.conf.timezone)
+        return now + seconds(value, "expires")
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def send(
+        self,
+        messages: Sequence[Message],
+        retry: bool | None = None,
+        policy: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store *messages*, all or none; try again while the store is away.
+
+        Trying ends after ``publish_timeout`` seconds in all, or as the policy says, with
+        ``OperationalError``. A repeat is harmless: the store knows a message by id and nonce.
+        """
+        conf = self._app.conf
+        started = _monotonic()
+        store = self._app.store
+        tries = 0
+        while True:
+            try:
+                store.queue.enqueue(messages)
+                return
+            except StoreFull:
+                raise
+            except OperationalError as error:
+                tries += 1
+                again = conf.task_publish_retry if retry is None else retry
+                rules = {**conf.task_publish_retry_policy, **(policy or {})}
+                wait = _wait(rules, tries)
+                limit = rules["max_retries"]
+                spent = _monotonic() - started
+                out_of_tries = limit is not None and tries > limit
+                if not again or out_of_tries or spent + wait >= conf.publish_timeout:
+                    raise OperationalError(_not_sent(messages, tries, spent, error)) from error
+                sleep(wait)
+
+
+def _wait(policy: Mapping[str, Any], tries: int) -> float:
+    grown = policy["interval_start"] + policy["interval_step"] * (tries - 1)
+    return float(min(grown, policy["interval_max"]))
+
+
+def _not_sent(messages: Sequence[Message], tries: int, spent: float, error: Exception) -> str:
+    first = messages[0].header if messages else None
+    what = f"task {first.task}[{first.id}]" if first and len(messages) == 1 else (
+        f"{len(messages)} tasks"
+    )  # fmt: skip
+    times = "once" if tries == 1 else f"{tries} times"
+    return f"{what} not acknowledged by the store, tried {times} in {spent:.1f} s: {error}"
+
+
+def verify(message: Message, signer: Signer | None) -> None:
+    """Raise ``SecurityError`` if *signer* is given and did not sign *message*. Pure.
+
+    To be called before anything in the message is believed.
+    """
+    if signer is not None:
+        signer.verify("message", message.block, message.payload, message.key_id, message.signature)
+
+
+# -- options -----------------------------------------------------------------------------------
+
+
+def check_options(given: Iterable[str], what: str = "apply_async()") -> None:
+    """Raise for a name in *given* that is no option: by name if it is one of Celery's."""
+    for name in given:
+        if name not in SEND_OPTIONS:
+            refuse(name, what, SEND_OPTIONS, _LATER)
+
+
+def refuse(name: str, what: str, known: Iterable[str], later: Mapping[str, str]) -> NoReturn:
+    """Raise for an unknown option: ``NotInThisVersion`` if *later* has it, else ``TypeError``."""
+    if name in later:
+        raise NotInThisVersion(f"The option {name} of {what}", later[name])
+    near = get_close_matches(name, [*known, *later], n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}"
+    raise TypeError(f"{what} has no option {name!r}{hint}")
+
+
+def moment(value: Any, name: str, timezone: str) -> float:
+    """Return a datetime, or ISO 8601 text, as seconds since the epoch.
+
+    One without a zone is in *timezone*.
+    """
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{name} is {value!r}, which is no ISO 8601 time") from None
+    if not isinstance(value, datetime):
+        raise TypeError(
+            f"{name} is {value!r}, a {type(value).__name__}; it must be a datetime"
+            + ("" if name == "expires" else "; for seconds from now use countdown")
+        )
+    return (value if value.tzinfo else value.replace(tzinfo=_zone(timezone))).timestamp()
+
+
+@cache
+def _zone(name: str) -> Any:
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(name)
+
+
+def check_limits(soft: float | None, hard: float | None, whose: str) -> None:
+    """Raise ``ValueError`` if the soft time limit is above the hard one."""
+    if soft is not None and hard is not None and soft > hard:
+        raise ValueError(
+            f"{whose} has a soft time limit of {soft:g} s above its time limit of {hard:g} s, so "
+            "the soft one would never be reached"
+        )
+
+
+def checked_limit(value: Any, name: str) -> float:
+    """Return a time limit in seconds, or raise."""
+    limit = seconds(value, name)
+    if limit <= 0:
+        raise ValueError(f"{name} is {value}; a time limit is more than 0 seconds")
+    return limit
+
+
+def checked_priority(value: Any) -> int:
+    """Return a priority, or raise."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _HIGHEST:
+        raise ValueError(f"priority is {value!r}; it is a whole number from 0 to {_HIGHEST}, "
+                         "9 the most urgent")  # fmt: skip
+    return value
+
+
+def _checked_id(value: Any) -> str:
+    if not isinstance(value, str) or not valid_id(value):
+        raise ValueError(
+            f"task_id is {value!r}; it is text of 1 to 128 letters, digits and _ . : @ / -, "
+            "beginning with a letter or digit"
+        )
+    return value
+
+
+def _checked_queue(value: Any) -> str:
+    if not isinstance(value, str) or not valid_id(value):
+        raise ValueError(
+            f"queue is {value!r}; it is a name of 1 to 128 letters, digits and _ . : @ / -, "
+            "beginning with a letter or digit"
+        )
+    return value
+
+
+def _checked_headers(value: Any) -> dict[str, object]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"headers is a {type(value).__name__}; it must be a dictionary")
+    _check_plain(value, "headers")
+    return dict(value)
+
+
+def _check_plain(value: Any, path: str) -> None:
+    if value is None or isinstance(value, str | bool | int):
+        return
+    if isinstance(value, float) and math.isfinite(value):
+        return
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise EncodeError(f"{path} has the key {key!r}, which is no text", path=path)
+            _check_plain(item, f"{path}.{key}")
+        return
+    if isinstance(value, list | tuple):
+        for at, item in enumerate(value):
+            _check_plain(item, f"{path}[{at}]")
+        return
+    raise EncodeError(
+        f"{path} is a {type(value).__name__}; headers hold text, numbers, booleans, None, lists "
+        "and dictionaries of these",
+        path=path,
+    )
+
+
+def _checked_policy(value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"retry_policy is a {type(value).__name__}; it must be a dictionary")
+    for name, each in value.items():
+        if name not in _RETRY_POLICY:
+            refuse(name, "retry_policy", _RETRY_POLICY, {"retry_errors": ""})
+        if name != "max_retries" or each is not None:
+            number = seconds(each, f"retry_policy[{name!r}]")
+            if number < 0:
+                raise ValueError(f"retry_policy[{name!r}] is {each}; it must be 0 or more")
+
+
+@cache
+def _origin(pid: int) -> str:
+    return f"{pid}@{socket.gethostname()}"
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,209 @@
+"""The context of a run: what ``self.request`` says, and which run we are in.
+
+Layer 4. The runner enters a :class:`Context` around a task's body; a direct call of a task enters
+one, too. They are linked, so that a task that calls another one directly keeps its own request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Token
+from datetime import UTC, datetime
+from typing import Any
+
+from celeriac.logs import running
+from celeriac.message import Header
+from celeriac.records import Delivery, Fence
+
+__all__ = ["Context", "allow_join_result", "current", "enter", "from_delivery", "leave"]
+
+Update = Callable[[Fence, str, bytes | None], None]
+
+
+class Context:
+    """What is known of the run a task is in; ``self.request`` in a bound task.
+
+    Outside a run everything has the value shown here. A task may put attributes of its own on it;
+    they are gone with the run.
+    """
+
+    #: The task's id and name.
+    id: str | None = None
+    task: str | None = None
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = {}
+    #: How often the task was repeated on request; 0 in the first run.
+    retries: int = 0
+    #: How many leases this task has had, this one included; grows at each run.
+    attempt: int = 0
+    #: How often the task ended its executor.
+    crashes: int = 0
+    #: False while a worker runs the task, True if it was called like any function.
+    called_directly: bool = True
+    #: True if the task runs in the process that called it (``apply``, ``task_always_eager``).
+    is_eager: bool = False
+    #: The worker's name.
+    hostname: str | None = None
+    #: The process that sent the task.
+    origin: str | None = None
+    root_id: str | None = None
+    parent_id: str | None = None
+    #: The caller's own headers.
+    headers: Mapping[str, Any] | None = None
+    #: Hard and soft limit of this call in seconds, where the call named them.
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    ignore_result: bool = False
+    queue: str | None = None
+    priority: int | None = None
+    #: Celery's fields for workflows, which are not in this version.
+    group: str | None = None
+    group_index: int | None = None
+    chord: Any = None
+    chain: Any = None
+    callbacks: Any = None
+    errbacks: Any = None
+    children: Sequence[Any] = ()
+    reply_to: str | None = None
+    utc: bool = True
+
+    # Private to the layer: how to write under this run's lease, what retry() has prepared, and
+    # the run outside this one.
+    fence: Fence | None = None
+    owner: Any = None
+    outer: Context | None = None
+    due: float | None = None
+    expiry: float | None = None
+    nonce: str = ""
+    redelivered: bool = False
+    update: Update | None = None
+    asked: Any = None
+    replacement: bytes | None = None
+    header: Header | None = None
+    joins_allowed: bool = False
+    #: The runner is calling a ``__call__`` of the application's own.
+    entering: bool = False
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+    @property
+    def correlation_id(self) -> str | None:
+        """Celery's name for the id that replies carry; the task's id."""
+        return self.id
+
+    @property
+    def fencing_token(self) -> int:
+        """A number that grows with each run of this task.
+
+        Hand it to a system that can refuse lower ones, and a run that was thought dead cannot
+        write after its successor. The same as ``attempt``.
+        """
+        return self.attempt
+
+    @property
+    def eta(self) -> str | None:
+        """When the task was due, as ISO 8601 text in UTC, if the call named a time."""
+        return _iso(self.due)
+
+    @property
+    def expires(self) -> str | None:
+        """When the task expires, as ISO 8601 text in UTC."""
+        return _iso(self.expiry)
+
+    @property
+    def timelimit(self) -> tuple[float | None, float | None]:
+        """(hard, soft) limit of this call in seconds, as Celery has it."""
+        return (self.time_limit, self.soft_time_limit)
+
+    @property
+    def delivery_info(self) -> dict[str, Any]:
+        """Where the message came from, in Celery's words."""
+        return {
+            "exchange": "",
+            "routing_key": self.queue,
+            "priority": self.priority,
+            "redelivered": self.redelivered,
+        }
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the field *name*, or *default* if there is none."""
+        return getattr(self, name, default)
+
+    def __repr__(self) -> str:
+        return f"<Context: {self.task}[{self.id}] retries={self.retries}>"
+
+
+def from_delivery(
+    delivery: Delivery, header: Header, hostname: str, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Context:
+    """Return the context of a worker's run of *delivery*."""
+    context = Context.__new__(Context)
+    context.__dict__ = {
+        "id": header.id,
+        "task": header.task,
+        "args": args,
+        "kwargs": kwargs,
+        "retries": delivery.retries,
+        "attempt": delivery.attempt,
+        "crashes": delivery.crashes,
+        "called_directly": False,
+        "hostname": hostname,
+        "origin": header.origin or None,
+        "root_id": header.root or header.id,
+        "parent_id": header.parent or None,
+        "headers": header.headers,
+        "time_limit": header.time_limit,
+        "soft_time_limit": header.soft_time_limit,
+        "queue": header.queue,
+        "priority": header.priority,
+        "due": header.eta,
+        "expiry": header.expires,
+        "redelivered": delivery.attempt - delivery.retries > 1,
+        "header": header,
+        "fence": Fence(delivery.id, delivery.attempt, delivery.nonce),
+    }
+    return context
+
+
+def current() -> Context | None:
+    """Return the innermost run of this thread or coroutine, or None outside of all."""
+    context: Context | None = running.get()
+    return context
+
+
+def enter(context: Context, owner: object) -> Token[Any]:
+    """Make *context* the innermost run; *owner* is the task. Give the token to :func:`leave`."""
+    context.owner = owner
+    context.outer = running.get()
+    return running.set(context)
+
+
+def leave(token: Token[Any]) -> None:
+    """End what :func:`enter` began."""
+    running.reset(token)
+
+
+class allow_join_result:  # noqa: N801 - the name Celery users know
+    """Within this block a task may wait for another one's result.
+
+    The waiting task keeps its executor busy. If the other one needs that executor, both wait for
+    ever: so it is refused unless this block, or ``disable_sync_subtasks=False``, says it is meant.
+    """
+
+    def __init__(self) -> None:
+        self._context = current()
+        self._before = False
+
+    def __enter__(self) -> None:
+        if self._context is not None:
+            self._before = self._context.joins_allowed
+            self._context.joins_allowed = True
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._context is not None:
+            self._context.joins_allowed = self._before
+
+
+def _iso(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()

@@ -1,0 +1,144 @@
+"""Retries: when a task runs again, asked for by ``self.retry()`` or by ``autoretry_for``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from random import Random, SystemRandom
+from typing import Any, Final
+
+from celeriac import backoff, states
+from celeriac.exceptions import (
+    Ignore,
+    MaxRetriesExceededError,
+    Reject,
+    Retry,
+    TimeLimitExceeded,
+)
+from celeriac.outcome import Outcome
+from celeriac.policies.base import Policy, Rules, Run
+
+#: How many waits the manifest lists for a task that retries for ever.
+_LISTED: Final = 100
+#: What ``retry_kwargs`` may hold: arguments of ``Task.retry`` that a policy can decide by.
+RETRY_KWARGS: Final = frozenset({"max_retries", "countdown", "eta", "exc"})
+
+
+class AskedRetries(Policy):
+    """What ``self.retry()`` raised: the time and the limit were settled there."""
+
+    def on_error(self, task: Rules, run: Run, error: BaseException) -> Outcome | None:
+        """Return the repeat that the ``Retry`` asks for."""
+        return outcome_of(error, run) if isinstance(error, Retry) else None
+
+
+class AutoRetries(Policy):
+    """``autoretry_for`` and its options."""
+
+    def __init__(self, random: Random | None = None) -> None:
+        self._random = random or SystemRandom()  # no state: forked executors must not agree
+
+    def on_error(self, task: Rules, run: Run, error: BaseException) -> Outcome | None:
+        """Return a repeat if the task names the class of *error* and has repeats left."""
+        if not isinstance(error, task.autoretry_for) or isinstance(error, (Ignore, Reject, Retry)):
+            return None
+        if isinstance(error, task.dont_autoretry_for):
+            return None
+        given = task.retry_kwargs
+        limit = given.get("max_retries", task.max_retries)
+        if exhausted(run.retries, limit):
+            return None
+        if task.retry_backoff:
+            wait = backoff.exponential(
+                run.retries, **_curve(task), full_jitter=task.retry_jitter, random=self._random
+            )
+            return outcome_of(Retry(exc=error, when=wait), run)
+        when = given.get("eta")
+        if when is None:
+            when = seconds(given.get("countdown", task.default_retry_delay), "countdown")
+        return outcome_of(Retry(exc=error, when=when), run)
+
+
+def exhausted(retries: int, limit: int | None) -> bool:
+    """Whether a task that was repeated *retries* times may not be repeated again."""
+    return limit is not None and retries >= limit
+
+
+def too_often(task: Rules, run: Run) -> MaxRetriesExceededError:
+    """Return the error for a ``self.retry()`` past the limit."""
+    return MaxRetriesExceededError(
+        f"Cannot retry {task.name}[{run.id}]: it was repeated {run.retries} times, which is "
+        "all that max_retries allows",
+        task_args=run.args,
+        task_kwargs=run.kwargs,
+    )
+
+
+def outcome_of(retry: Retry, run: Run) -> Outcome:
+    """Return the repeat that *retry* describes; its time is *when*, in seconds or a moment."""
+    when = retry.when
+    delay, eta = 0.0, None
+    if isinstance(when, datetime):
+        eta = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    elif when is not None:
+        delay = max(0.0, when)
+    return Outcome(
+        states.SCHEDULED,
+        reason=str(retry)[:1024],
+        delay=delay,
+        eta=eta,
+        charge="retry",
+        message=run.replacement,
+    )
+
+
+def waits_on_time_limit(task: Rules) -> tuple[float, ...] | None:
+    """Seconds before each repeat after a hard time limit, or None if the task is not repeated.
+
+    The supervisor decides by these, without user code, so there is no jitter in them. A task that
+    retries for ever lists a hundred.
+    """
+    if not _names_time_limit(task):
+        return None
+    limit = task.retry_kwargs.get("max_retries", task.max_retries)
+    count = _LISTED if limit is None else min(limit, _LISTED)
+    if task.retry_backoff:
+        return tuple(backoff.exponential(each, **_curve(task)) for each in range(count))
+    wait = seconds(task.retry_kwargs.get("countdown", task.default_retry_delay), "countdown")
+    return (wait,) * count
+
+
+def seconds(value: float | timedelta, name: str) -> float:
+    """Return a duration in seconds, or raise ``TypeError``/``ValueError`` naming the option."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(
+            f"{name} is {value!r}, a {type(value).__name__}; it must be seconds or a timedelta"
+        )
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}; it must be a finite number of seconds")
+    return float(value)
+
+
+def check_retry_kwargs(given: Mapping[str, Any]) -> None:
+    """Raise ``TypeError`` for a key of ``retry_kwargs`` that means nothing."""
+    if unknown := sorted(set(given) - RETRY_KWARGS):
+        raise TypeError(
+            f"retry_kwargs holds {', '.join(unknown)}; "
+            f"it may hold {', '.join(sorted(RETRY_KWARGS - {'exc'}))}"
+        )
+
+
+def _names_time_limit(task: Rules) -> bool:
+    named = any(issubclass(TimeLimitExceeded, each) for each in task.autoretry_for)
+    return named and not any(
+        issubclass(TimeLimitExceeded, each) for each in task.dont_autoretry_for
+    )
+
+
+def _curve(task: Rules) -> dict[str, Any]:
+    # Celery's rule: True is a factor of 1, and factors are whole numbers of at least 1.
+    factor = int(max(1.0, float(task.retry_backoff)))
+    return {"factor": factor, "maximum": task.retry_backoff_max}

@@ -1,0 +1,534 @@
+"""The runner: from a delivery to an outcome, running the task in between.
+
+Layer 4. Executors use it in worker processes, ``Task.apply()`` in the caller's. It holds no lease
+and writes to no store: what came of a run is returned as a value. Whatever user code raises, the
+runner returns.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Final
+
+from celeriac import policies, states
+from celeriac.clock import SYSTEM
+from celeriac.context import Context, Update, enter, from_delivery, leave
+from celeriac.exceptions import (
+    CeleryError,
+    EncodeError,
+    Ignore,
+    Reject,
+    ResultTooLarge,
+    Retry,
+    TaskRevokedError,
+)
+from celeriac.failures import ExceptionInfo, capture, describe, from_reason, shown
+from celeriac.ids import new_task_id
+from celeriac.logs import TASK
+from celeriac.message import Header, Message, decode
+from celeriac.outcome import Outcome, ResultBody
+from celeriac.policies.base import Policy
+from celeriac.records import Delivery
+from celeriac.result import EagerResult, sealed, unseal
+from celeriac.serialization import decode as decode_value
+from celeriac.serialization import encode as encode_value
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from celeriac.app.base import Celeriac
+    from celeriac.app.task import Task
+
+__all__ = ["Limiter", "Prepared", "Runner", "run_here"]
+
+#: Makes the context manager that raises ``SoftTimeLimitExceeded`` after so many seconds.
+Limiter = Callable[[float], AbstractContextManager[None]]
+
+log: Final = logging.getLogger(TASK)
+_wall: Final = SYSTEM.wall
+_monotonic: Final = SYSTEM.monotonic
+
+_REPR_MAX: Final = 1024
+_STARTS: Final = tuple(
+    each for each in policies.DEFAULT if type(each).on_start is not Policy.on_start
+)
+_ERRORS: Final = tuple(
+    each for each in policies.DEFAULT if type(each).on_error is not Policy.on_error
+)
+_REPEATED: Final = frozenset({states.SCHEDULED, states.QUEUED, states.WAITING})
+
+
+class Prepared:
+    """What running a task needs to know, worked out once per task."""
+
+    __slots__ = ("call", "custom", "handlers", "ignored", "is_async", "serializer", "soft", "task")
+
+    def __init__(self, task: Task[..., Any]) -> None:
+        import inspect
+
+        from celeriac.app.task import Task as Base
+
+        conf = task.app.conf
+        self.task = task
+        self.custom = type(task).__call__ is not Base.__call__ and not _inherits_call(task)
+        self.call: Callable[..., Any] = task if self.custom else task.run
+        self.is_async = inspect.iscoroutinefunction(task.run)
+        self.handlers = frozenset(
+            name
+            for name in ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+            if task.overrides(name)
+        )
+        self.ignored = not task.keeps_result()
+        self.serializer = conf.result_serializer
+        soft = task.soft_time_limit
+        self.soft = conf.task_soft_time_limit if soft is None else soft
+
+
+def _inherits_call(task: Task[..., Any]) -> bool:
+    from celeriac.app.task import AsyncTask
+
+    return type(task).__call__ is AsyncTask.__call__
+
+
+class Runner:
+    """Runs deliveries for one executor.
+
+    Args:
+        app: whose tasks these are.
+        hostname: the worker's name, for ``self.request.hostname``.
+        update: writes a state set by ``update_state``; None where there is nowhere to write.
+        limiter: raises the soft time limit in synchronous tasks; None where that cannot be done.
+    """
+
+    def __init__(
+        self,
+        app: Celeriac,
+        hostname: str = "",
+        *,
+        update: Update | None = None,
+        limiter: Limiter | None = None,
+    ) -> None:
+        self._app = app
+        self._hostname = hostname
+        self._update = update
+        self._limiter = limiter
+        self._prepared: dict[str, Prepared] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # -- runs ----------------------------------------------------------------------------------
+
+    def run(self, delivery: Delivery) -> Outcome:
+        """Run *delivery* to its end, on this thread; an ``async def`` task on our own loop."""
+        begun = self._begin(delivery)
+        if isinstance(begun, Outcome):
+            return begun
+        prepared, context = begun
+        token = enter(context, prepared.task)
+        started = _monotonic()
+        try:
+            try:
+                value = self._call(prepared, context)
+            except BaseException as error:  # noqa: BLE001 - a task may raise anything
+                return self._failed(prepared, context, error)
+            return self._succeeded(prepared, context, value, started)
+        finally:
+            leave(token)
+
+    async def arun(self, delivery: Delivery) -> Outcome:
+        """Run *delivery* as a coroutine; a synchronous task in a thread."""
+        import asyncio
+
+        begun = self._begin(delivery)
+        if isinstance(begun, Outcome):
+            return begun
+        prepared, context = begun
+        token = enter(context, prepared.task)
+        started = _monotonic()
+        try:
+            try:
+                if prepared.is_async:
+                    value = await self._await(prepared, context)
+                else:
+                    value = await asyncio.to_thread(self._call, prepared, context)
+            except BaseException as error:  # noqa: BLE001 - a task may raise anything
+                return self._failed(prepared, context, error)
+            return self._succeeded(prepared, context, value, started)
+        finally:
+            leave(token)
+
+    def run_hook(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Call the handlers of a task whose executor died, for what the supervisor decided."""
+        try:
+            message = decode(delivery.wire)
+            header = message.header
+            prepared = self._prepare(header.task)
+            args, kwargs = self._arguments(prepared, delivery, message)
+        except Exception as problem:  # noqa: BLE001 - a message or module may be anything
+            log.error("No handler was called for task %s: %s", delivery.id, describe(problem))
+            return
+        context = from_delivery(delivery, header, self._hostname, args, kwargs)
+        error = from_reason(outcome.reason, "WorkerLostError")
+        token = enter(context, prepared.task)
+        try:
+            info = ExceptionInfo(error, outcome.reason)
+            if outcome.charge == "retry" and outcome.state in _REPEATED:
+                self._handle(prepared, context, "on_retry", error, info)
+            elif outcome.state in {states.FAILED, states.DEAD}:
+                self._handle(prepared, context, "on_failure", error, info)
+                self._after(prepared, context, states.FAILURE, error, info)
+        finally:
+            leave(token)
+
+    def close(self) -> None:
+        """End the event loop, if one was needed."""
+        import asyncio
+
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        pending = asyncio.all_tasks(loop)
+        for each in pending:
+            each.cancel()
+        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    # -- before --------------------------------------------------------------------------------
+
+    def _begin(self, delivery: Delivery) -> Outcome | tuple[Prepared, Context]:
+        """Return what to run, or the outcome of what cannot be."""
+        try:
+            message = decode(delivery.wire)
+            header = message.header
+            prepared = self._prepared.get(header.task) or self._prepare(header.task)
+        except (CeleryError, KeyError) as error:
+            return self._refused(delivery, error)
+        try:
+            args, kwargs = self._arguments(prepared, delivery, message)
+        except (CeleryError, TypeError) as error:
+            return self._refused(delivery, error, prepared)
+        context = from_delivery(delivery, header, self._hostname, args, kwargs)
+        context.update = self._update
+        context.ignore_result = self._ignored(prepared, header)
+        now = _wall()
+        for policy in _STARTS:
+            outcome = policy.on_start(prepared.task, context, now)
+            if outcome is not None:
+                log.info("Discarding task %s[%s]: %s", header.task, header.id, outcome.reason)
+                return outcome
+        return prepared, context
+
+    def _prepare(self, name: str) -> Prepared:
+        task = self._app.tasks[name]
+        prepared = self._prepared[name] = Prepared(task)
+        return prepared
+
+    def _arguments(
+        self, prepared: Prepared, delivery: Delivery, message: Message
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Read what the task is called with, checked and converted."""
+        header = message.header
+        accept = self._app.conf.accept_content
+        args, kwargs = decode_value(header.serializer, message.payload, accept)
+        if header.edges is not None:
+            args = [*self._inputs(delivery, header), *args]
+        arguments = prepared.task.arguments
+        arguments.check(args, kwargs)
+        converted, named = arguments.convert(tuple(args), kwargs)
+        return tuple(converted), named
+
+    def _inputs(self, delivery: Delivery, header: Header) -> list[Any]:
+        """The results that this call takes as its first argument, by reference."""
+        edges = header.edges
+        if edges is None:
+            return []
+        if edges.takes is not None:
+            body = delivery.inputs
+            if body is None:
+                found = self._app.store.results.get_many([edges.takes])[0]
+                body = None if found is None else found.body
+            return [self._input(body, edges.takes)]
+        if edges.gathers is not None:
+            members = self._app.store.results.join_results(edges.gathers)
+            return [[None if each is None else self._input(each.body, each.id) for each in members]]
+        return []
+
+    def _input(self, data: bytes | None, id: str) -> Any:
+        body = None if data is None else unseal(data, id, self._app)
+        if body is None or body.value is None:
+            return None
+        conf = self._app.conf
+        accept = conf.result_accept_content or conf.accept_content
+        return decode_value(body.serializer, body.value, accept)
+
+    def _refused(
+        self, delivery: Delivery, error: BaseException, prepared: Prepared | None = None
+    ) -> Outcome:
+        """The outcome of a delivery that cannot be run: its message or name is not good."""
+        log.error("Task %s cannot be run: %s", delivery.id, describe(error))
+        keep = self._app.keeps_results and (prepared is None or not prepared.ignored)
+        body = ResultBody(failure=capture(error))
+        return Outcome(
+            states.FAILED,
+            body=sealed(body, delivery.id, self._app) if keep else None,
+            keep=keep,
+            reason=describe(error),
+        )
+
+    # -- the body ------------------------------------------------------------------------------
+
+    def _call(self, prepared: Prepared, context: Context) -> Any:
+        """Run the task's body and return what it returned."""
+        if "before_start" in prepared.handlers:
+            prepared.task.before_start(context.id or "", context.args, context.kwargs)
+        soft = context.soft_time_limit or prepared.soft
+        if prepared.is_async:
+            return self._on_loop(prepared, context)
+        context.entering = prepared.custom
+        if soft is None or self._limiter is None:
+            return prepared.call(*context.args, **context.kwargs)
+        with self._limiter(soft):
+            return prepared.call(*context.args, **context.kwargs)
+
+    def _on_loop(self, prepared: Prepared, context: Context) -> Any:
+        import asyncio
+
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        return self._loop.run_until_complete(self._coroutine(prepared, context))
+
+    async def _await(self, prepared: Prepared, context: Context) -> Any:
+        if "before_start" in prepared.handlers:
+            prepared.task.before_start(context.id or "", context.args, context.kwargs)
+        return await self._coroutine(prepared, context)
+
+    async def _coroutine(self, prepared: Prepared, context: Context) -> Any:
+        from celeriac.softlimit import limited
+
+        context.entering = prepared.custom
+        soft = context.soft_time_limit or prepared.soft
+        coroutine = prepared.call(*context.args, **context.kwargs)
+        return await (coroutine if soft is None else limited(coroutine, soft))
+
+    # -- after ---------------------------------------------------------------------------------
+
+    def _ignored(self, prepared: Prepared, header: Header) -> bool:
+        if header.ignore_result is None:
+            return prepared.ignored
+        return not prepared.task.keeps_result(header.ignore_result)
+
+    def _succeeded(
+        self, prepared: Prepared, context: Context, value: Any, started: float
+    ) -> Outcome:
+        if context.asked is not None:  # retry(throw=False): the repeat was asked for
+            return self._failed(prepared, context, context.asked)
+        runtime = _monotonic() - started
+        id = context.id or ""
+        outcome = Outcome(states.SUCCEEDED, keep=False)
+        if not context.ignore_result:
+            try:
+                data = encode_value(prepared.serializer, value, "result")
+                most = self._app.conf.result_max
+                if len(data) > most:
+                    raise ResultTooLarge(len(data), most, id)
+            except (EncodeError, ResultTooLarge) as error:
+                return self._failed(prepared, context, error)
+            outcome = Outcome(
+                states.SUCCEEDED, sealed(ResultBody(prepared.serializer, data), id, self._app)
+            )
+        if prepared.handlers:
+            self._handle_success(prepared, context, value)
+        if log.isEnabledFor(logging.INFO):
+            text = _shown(value)
+            log.info("Task %s[%s] succeeded in %.6gs: %s", context.task, id, runtime, text)
+        return outcome
+
+    def _failed(self, prepared: Prepared, context: Context, error: BaseException) -> Outcome:
+        """Ask the policies what becomes of a run that raised; a failure if none of them knows."""
+        for policy in _ERRORS:
+            outcome = policy.on_error(prepared.task, context, error)
+            if outcome is not None:
+                self._repeated(prepared, context, error, outcome)
+                return outcome
+        failure = capture(error, skip=_our_frames(error))
+        keep = not context.ignore_result
+        id = context.id or ""
+        self._log_failure(prepared, context, error, failure.traceback)
+        info = ExceptionInfo(error, failure.traceback)
+        self._handle(prepared, context, "on_failure", error, info)
+        self._after(prepared, context, states.FAILURE, error, info)
+        return Outcome(
+            states.FAILED,
+            body=sealed(ResultBody(failure=failure), id, self._app) if keep else None,
+            keep=keep,
+            reason=describe(error),
+        )
+
+    def _repeated(
+        self, prepared: Prepared, context: Context, error: BaseException, outcome: Outcome
+    ) -> None:
+        """Log, and call handlers, for an end that is not a failure."""
+        name, id = context.task, context.id
+        if isinstance(error, Ignore):
+            log.info("Task %s[%s] ignored", name, id)
+        elif isinstance(error, Reject):
+            log.info("Task %s[%s] rejected", name, id)
+        else:
+            log.info("Task %s[%s] retry: %s", name, id, outcome.reason)
+            reason = error.exc or error if isinstance(error, Retry) else error
+            text = capture(reason).traceback if "on_retry" in prepared.handlers else ""
+            self._handle(prepared, context, "on_retry", reason, ExceptionInfo(reason, text))
+
+    def _log_failure(
+        self, prepared: Prepared, context: Context, error: BaseException, text: str
+    ) -> None:
+        name, id = context.task, context.id
+        if isinstance(error, prepared.task.throws):
+            log.info("Task %s[%s] raised expected: %s", name, id, shown(error))
+        else:
+            log.error("Task %s[%s] raised unexpected: %s\n%s", name, id, shown(error), text)
+
+    # -- handlers ------------------------------------------------------------------------------
+
+    def _handle_success(self, prepared: Prepared, context: Context, value: Any) -> None:
+        if "on_success" in prepared.handlers:
+            call = prepared.task.on_success
+            self._guarded(context, call, value, context.id, context.args, context.kwargs)
+        self._after(prepared, context, states.SUCCESS, value, None)
+
+    def _handle(
+        self,
+        prepared: Prepared,
+        context: Context,
+        handler: str,
+        error: BaseException,
+        info: ExceptionInfo,
+    ) -> None:
+        if handler in prepared.handlers:
+            call = getattr(prepared.task, handler)
+            self._guarded(context, call, error, context.id, context.args, context.kwargs, info)
+
+    def _after(
+        self,
+        prepared: Prepared,
+        context: Context,
+        status: str,
+        value: Any,
+        info: ExceptionInfo | None,
+    ) -> None:
+        if "after_return" in prepared.handlers:
+            self._guarded(
+                context,
+                prepared.task.after_return,
+                status, value, context.id, context.args, context.kwargs, info,
+            )  # fmt: skip
+
+    def _guarded(self, context: Context, call: Callable[..., Any], *args: Any) -> None:
+        """Call a handler. What it raises is logged and changes nothing."""
+        try:
+            call(*args)
+        except BaseException as error:  # noqa: BLE001 - a handler may raise anything
+            text = capture(error, skip=1).traceback
+            name = getattr(call, "__name__", "a handler")
+            log.error(
+                "Task %s[%s]: %s raised %s; the task's state stands\n%s",
+                context.task, context.id, name, shown(error), text,
+            )  # fmt: skip
+
+
+def _our_frames(error: BaseException) -> int:
+    """How many frames at the top of the traceback are this library's, if others follow."""
+    count, frames = 0, error.__traceback__
+    while frames is not None:
+        name = frames.tb_frame.f_globals.get("__name__", "")
+        if not name.startswith("celeriac."):
+            return count
+        count += 1
+        frames = frames.tb_next
+    return 0
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a repr may raise anything
+        return f"<unprintable {type(value).__qualname__}>"
+    return text if len(text) <= _REPR_MAX else f"{text[:_REPR_MAX]}…"
+
+
+# -- here and now ------------------------------------------------------------------------------
+
+
+def run_here(
+    task: Task[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    task_id: str | None,
+    throw: bool | None,
+    retries: int = 0,
+    headers: Mapping[str, Any] | None = None,
+) -> EagerResult[Any]:
+    """Run *task* in this process, repeats included and without waiting for them."""
+    app = task.app
+    runner = Eager(app, "localhost")
+    propagate = app.conf.task_eager_propagates if throw is None else throw
+    id = task_id or new_task_id()
+    try:
+        while True:
+            context = Context(
+                id=id, task=task.name, args=args, kwargs=kwargs, retries=retries,
+                attempt=retries + 1, called_directly=False, is_eager=True, hostname="localhost",
+                root_id=id, headers=headers, ignore_result=not task.keeps_result(),
+            )  # fmt: skip
+            outcome, value = runner.run_context(task, context)
+            if outcome.state in _REPEATED:
+                retries += outcome.charge == "retry"
+                again = context.asked.sig if context.asked is not None else None
+                if again is not None:
+                    args, kwargs = again.args, again.kwargs
+                if outcome.charge == "retry":
+                    continue
+            break
+    finally:
+        runner.close()
+    if propagate and isinstance(value, BaseException) and outcome.state == states.FAILED:
+        raise value
+    return _eager(id, task, outcome, value)
+
+
+def _eager(id: str, task: Task[..., Any], outcome: Outcome, value: Any) -> EagerResult[Any]:
+    state = states.visible(outcome.state)
+    if outcome.state == states.EXPIRED:
+        value = TaskRevokedError("expired")
+    text = None
+    if isinstance(value, BaseException) and outcome.state == states.FAILED:
+        text = capture(value, skip=_our_frames(value)).traceback
+    return EagerResult(id, value, state, text, task.name)
+
+
+class Eager(Runner):
+    """The runner of ``apply()``: it starts from values and keeps the value itself."""
+
+    def run_context(self, task: Task[..., Any], context: Context) -> tuple[Outcome, Any]:
+        """Run *task* in *context*; return the outcome, and the value or the exception."""
+        prepared = Prepared(task)
+        prepared.ignored = context.ignore_result = True  # nothing is stored, so nothing encoded
+        token = enter(context, task)
+        started = _monotonic()
+        try:
+            try:
+                task.arguments.check(context.args, dict(context.kwargs))
+                context.args, context.kwargs = task.arguments.convert(
+                    tuple(context.args), dict(context.kwargs)
+                )
+                value = self._call(prepared, context)
+            except BaseException as error:
+                if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                    raise  # this is the caller's process, and these are meant for it
+                return self._failed(prepared, context, error), error
+            return self._succeeded(prepared, context, value, started), value
+        finally:
+            leave(token)
