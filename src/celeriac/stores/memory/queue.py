@@ -189,6 +189,8 @@ class MemoryQueue:
             for part in parts:
                 core.insert(part)
             row.body, row.keep = outcome.body, outcome.keep
+            row.retries += outcome.charge == "retry"
+            row.crashes += outcome.charge == "crash"  # the one that made it dead counts, too
             core.finish(row.id, outcome.state, outcome.reason)
             return verdict
         fate = fates.repeated(row.held(), outcome, now=core.clock.wall())

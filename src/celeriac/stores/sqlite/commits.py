@@ -35,6 +35,7 @@ _START: Final = f"""
 UPDATE @record SET state = {codes.RUNNING}, started_at = ?
 WHERE seq IN carray(?) AND nonce = ? AND attempt = ? AND state = {codes.LEASED}"""
 _SEQS: Final = "SELECT id, seq FROM @record WHERE id IN carray(?)"
+_CHARGE: Final = "UPDATE @record SET retries = ?, crashes = ? WHERE seq = ?"
 _RESULT: Final = "INSERT OR REPLACE INTO @result VALUES (?, ?)"
 
 
@@ -170,6 +171,12 @@ def _finish(step: Transaction, row: Row, outcome: Outcome) -> None:
         step.execute("UPDATE @record SET special = ? WHERE seq = ?", (row.special, row.seq))
     if outcome.body is not None:
         step.execute(_RESULT, (row.seq, outcome.body))
+    if outcome.charge:  # the crash that made it dead counts, too
+        counted = (
+            row.retries + (outcome.charge == "retry"),
+            row.crashes + (outcome.charge == "crash"),
+        )
+        step.execute(_CHARGE, (*counted, row.seq))
     end(step, row, outcome.state, outcome.reason)
 
 

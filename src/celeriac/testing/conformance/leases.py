@@ -299,6 +299,13 @@ class RepeatSuite(Suite):
         worker.again(worker.take(), charge="crash")
         assert (kit.get("a").retries, kit.get("a").crashes) == (0, 1)
 
+    def test_the_crash_that_ends_it_counts(self, kit: Kit) -> None:
+        kit.send("a")
+        worker = kit.worker()
+        worker.again(worker.take(), charge="crash")
+        worker.commit(worker.take(), Outcome(states.DEAD, reason="x", charge="crash"))
+        assert (kit.get("a").state, kit.get("a").crashes) == (states.DEAD, 2)
+
     def test_what_is_repeated_takes_a_new_sequence(self, kit: Kit) -> None:
         kit.send("a", "b")
         worker = kit.worker()
