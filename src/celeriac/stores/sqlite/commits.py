@@ -59,6 +59,7 @@ def commit_all(
             plain
             and outcome.state in states.TERMINAL
             and not outcome.parts
+            and not outcome.charge
             and (body is None or len(body) <= limit)
         ):
             kind = (fence.nonce, fence.attempt, outcome.state, outcome.reason, outcome.keep)
