@@ -123,7 +123,7 @@ def test_with_a_worker(celeriac, place):
 
     backing_off = celeriac.call("later")
     eventually(lambda: celeriac.why(backing_off) == "backing_off", "the retry is scheduled")
-    assert "ValueError: not yet" in celeriac("why", backing_off).stdout
+    assert "Backing off after ValueError" in celeriac("why", backing_off).stdout
 
     unknown = celeriac("call", "tasks.new", "--unchecked").stdout.strip()
     eventually(lambda: celeriac.json("status")["parked"], "the unknown name is parked")

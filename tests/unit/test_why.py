@@ -99,6 +99,11 @@ def test_backing_off_names_the_error_and_when_it_runs_again(counter, text):
     assert text in found.reason
 
 
+def test_the_wait_is_not_told_twice():
+    found = why(states.SCHEDULED, due=NOW + 5, reason="Retry in 5s: ValueError('no')", retries=1)
+    assert found.reason.startswith("Backing off after ValueError('no'): retry 1 is due in 5 s")
+
+
 def test_what_fell_due_without_a_worker_says_both():
     found = why(states.SCHEDULED, due=NOW - 5)
     assert found.code == "waiting_for_worker"

@@ -180,7 +180,7 @@ def _scheduled(s: Situation) -> _Answer:
     record = s.record
     due = record.due if record.due is not None else s.now
     when = moment(due, s.now)
-    error = clip(record.reason) or "no reason was recorded"
+    error = _error_of(record) or "no reason was recorded"
     if due <= s.now:
         code, text, advice = _queued(s)
         return code, f"It fell due {when}. {text}", advice
@@ -194,6 +194,13 @@ def _scheduled(s: Situation) -> _Answer:
         text = f"Backing off after {error}: retry {record.retries} is due {when}."
         return "backing_off", text, _revoke_advice(record)
     return "scheduled", f"Scheduled: it is due {when}.", _revoke_advice(record)
+
+
+def _error_of(record: Record) -> str:
+    """What made it be tried again: ``Retry in 5s: ValueError(…)`` says twice when it is due."""
+    before, colon, error = record.reason.partition(": ")
+    asked = colon and before.startswith(("Retry in ", "Retry at ", "Retry now"))
+    return clip(error if asked else record.reason)
 
 
 def _revoke_advice(record: Record) -> list[str]:
