@@ -134,7 +134,23 @@ class NotInThisVersion(ImproperlyConfigured):
     """What was asked for is not in this version of Celeriac.
 
     Raised by name for what Celery has and we have not yet, or not so: never accepted and ignored.
+
+    Args:
+        what: what was asked for, or the whole text if nothing else is given.
+        instead: a sentence on what to do; may be empty.
     """
+
+    def __init__(
+        self, what: str = "", instead: str | None = None, *, problems: Sequence[str] = ()
+    ) -> None:
+        super().__init__(*self.args, problems=problems)
+        self.what = what
+        self.instead = instead
+
+    def __str__(self) -> str:
+        if self.instead is None:
+            return super().__str__()
+        return f"{self.what} is not in this version. {self.instead}".rstrip()
 
 
 class SecurityError(CeleriacError):
@@ -167,20 +183,20 @@ class DecodeError(CeleriacError):
 class PayloadTooLarge(CeleriacError):
     """The arguments of a call are larger than a message may be.
 
-    Attributes:
-        size: bytes the arguments take.
+    Args:
+        size: bytes the arguments take, or a text.
         limit: bytes allowed.
         task_name: the task that was called.
     """
 
-    def __init__(self, *args: object, size: int = 0, limit: int = 0, task_name: str = "") -> None:
-        super().__init__(*args)
+    def __init__(self, size: int | str = 0, limit: int = 0, task_name: str = "") -> None:
+        super().__init__(*self.args)
         self.size = size
         self.limit = limit
         self.task_name = task_name
 
     def __str__(self) -> str:
-        if self.args or not self.size:
+        if isinstance(self.size, str) or not self.size:
             return super().__str__()
         whose = f"task {self.task_name!r}" if self.task_name else "the call"
         return (
@@ -444,20 +460,20 @@ class ResultNotFound(TaskError, LookupError):
 class ResultTooLarge(TaskError):
     """The task's return value is larger than a result may be.
 
-    Attributes:
-        size: bytes the result takes.
+    Args:
+        size: bytes the result takes, or a text.
         limit: bytes allowed.
         task_id: the task that returned it.
     """
 
-    def __init__(self, *args: object, size: int = 0, limit: int = 0, task_id: str = "") -> None:
-        super().__init__(*args)
+    def __init__(self, size: int | str = 0, limit: int = 0, task_id: str = "") -> None:
+        super().__init__(*self.args)
         self.size = size
         self.limit = limit
         self.task_id = task_id
 
     def __str__(self) -> str:
-        if self.args or not self.size:
+        if isinstance(self.size, str) or not self.size:
             return super().__str__()
         whose = f"task {self.task_id}" if self.task_id else "the task"
         return (
@@ -518,18 +534,18 @@ class ChordError(TaskError):
 class HeaderIncomplete(ChordError):
     """The sender of a chord stopped before it had sent all members.
 
-    Attributes:
-        join_id: the join that was never sealed.
+    Args:
+        join_id: the join that was never sealed, or a text.
         members: how many members had arrived.
     """
 
-    def __init__(self, *args: object, join_id: str = "", members: int | None = None) -> None:
-        super().__init__(*args)
+    def __init__(self, join_id: str = "", members: int | None = None) -> None:
+        super().__init__(*self.args)
         self.join_id = join_id
         self.members = members
 
     def __str__(self) -> str:
-        if self.args or self.members is None:
+        if self.members is None:
             return super().__str__()
         of = f" of join {self.join_id}" if self.join_id else ""
         return (

@@ -81,6 +81,19 @@ EXAMPLES = [
             "Store the data elsewhere and return its name."
         ),
     ),
+    (
+        ex.ResultTooLarge(2048, 1024, "abc"),
+        (
+            "The result of task abc takes 2,048 bytes and 1,024 are allowed. "
+            "Store the data elsewhere and return its name."
+        ),
+    ),
+    (ex.NotInThisVersion("redis:// comes later."), "redis:// comes later."),
+    (ex.NotInThisVersion("The option link", ""), "The option link is not in this version."),
+    (
+        ex.NotInThisVersion("The option link", "Call delay()."),
+        "The option link is not in this version. Call delay().",
+    ),
     (ex.TaskFailed("shop.NoStock", "none left", "Traceback …"), "shop.NoStock: none left"),
     (
         ex.UpstreamFailed("abc", "ValueError: odd"),
@@ -88,6 +101,13 @@ EXAMPLES = [
     ),
     (
         ex.HeaderIncomplete(join_id="j1", members=3),
+        (
+            "Header incomplete: 3 members of join j1 had arrived when its sender stopped. "
+            "Send the chord again."
+        ),
+    ),
+    (
+        ex.HeaderIncomplete("j1", 3),
         (
             "Header incomplete: 3 members of join j1 had arrived when its sender stopped. "
             "Send the chord again."

@@ -157,7 +157,7 @@ class Celeriac:
     ) -> None:
         for name in settings:
             if name in _LATER_ARGUMENTS:
-                raise NotInThisVersion(f"The argument {name} of Celeriac()")
+                raise NotInThisVersion(f"The argument {name} of Celeriac()", "")
         self.main = main
         self._home = calling_module()
         self._tasks = TaskRegistry()
