@@ -10,9 +10,9 @@ import click
 
 from celeriac.cli import exits
 from celeriac.cli.command import AppGroup
+from celeriac.cli.options import as_json
 from celeriac.cli.output import block, confirm, facts, heading, note, say, say_json, table
 from celeriac.cli.session import Session, pass_session
-from celeriac.cli.tasks import as_json
 
 if TYPE_CHECKING:
     from celeriac.records import Record

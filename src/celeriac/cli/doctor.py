@@ -11,9 +11,9 @@ import click
 from celeriac import __version__
 from celeriac.cli import exits
 from celeriac.cli.command import AppCommand
+from celeriac.cli.options import as_json
 from celeriac.cli.output import facts, heading, say, say_json
 from celeriac.cli.session import Session, pass_session
-from celeriac.cli.tasks import as_json
 from celeriac.exceptions import BackendError, ImproperlyConfigured, OperationalError
 
 if TYPE_CHECKING:

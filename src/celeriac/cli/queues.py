@@ -9,11 +9,10 @@ import click
 
 from celeriac.cli import exits
 from celeriac.cli.command import AppCommand
+from celeriac.cli.options import as_json, names_option
 from celeriac.cli.output import confirm, note, say, say_json, table
 from celeriac.cli.refused import PURGE, refuse
 from celeriac.cli.session import Session, pass_session
-from celeriac.cli.tasks import as_json
-from celeriac.cli.worker import names_option
 
 if TYPE_CHECKING:
     from celeriac.control.inspect import Overview

@@ -13,6 +13,7 @@ import click
 
 from celeriac.cli import exits
 from celeriac.cli.command import AppCommand
+from celeriac.cli.options import as_json
 from celeriac.cli.output import block, facts, heading, note, say, say_json
 from celeriac.cli.refused import CALL, refuse
 from celeriac.cli.session import Session, pass_session
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from celeriac.app import Celeriac
     from celeriac.result import AsyncResult
     from celeriac.stores.base import Store
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class Json(click.ParamType[Any]):

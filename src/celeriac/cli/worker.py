@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from celeriac.cli.command import AppCommand
+from celeriac.cli.options import names_option
 from celeriac.cli.output import note
 from celeriac.cli.refused import POOLS, WORKER, refuse
 from celeriac.cli.session import Session, pass_session
@@ -44,18 +45,6 @@ def _pool(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
         text = f"the pool {value!r} is not in this version of Celeriac. Use prefork or solo"
         raise click.BadParameter(f"{text}; async def tasks run in both.", ctx, param)
     raise click.BadParameter(f"there is no pool {value!r}. Use prefork or solo.", ctx, param)
-
-
-def names_option(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[str, ...] | None:
-    """Read names separated by commas; None stays None."""
-    if value is None:
-        return None
-    names = tuple(dict.fromkeys(each.strip() for each in value.split(",") if each.strip()))
-    if not names:
-        raise click.BadParameter("names, separated by commas", ctx, param)
-    return names
 
 
 def expand_hostname(pattern: str, hostname: str) -> str:
