@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from functools import cache
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from celeriac.clock import SYSTEM
+from celeriac.context import running
 from celeriac.exceptions import (
     EncodeError,
     NotInThisVersion,
@@ -28,16 +27,26 @@ from celeriac.exceptions import (
     StoreFull,
 )
 from celeriac.ids import new_nonce, new_task_id, valid_id
-from celeriac.logs import running
 from celeriac.message import Header, Message, compose
 from celeriac.policies.retries import seconds
 from celeriac.serialization import encode
-from celeriac.signing import Signer
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
+    from celeriac.signing import Signer
 
-__all__ = ["SEND_OPTIONS", "Client", "Defaults", "check_options", "moment", "verify"]
+__all__ = [
+    "SEND_OPTIONS",
+    "Client",
+    "Defaults",
+    "check_limits",
+    "check_options",
+    "checked_limit",
+    "checked_priority",
+    "moment",
+    "refuse",
+    "verify",
+]
 
 #: What ``apply_async`` takes besides the arguments.
 SEND_OPTIONS: Final = frozenset(
@@ -332,6 +341,8 @@ def refuse(name: str, what: str, known: Iterable[str], later: Mapping[str, str])
     """Raise for an unknown option: ``NotInThisVersion`` if *later* has it, else ``TypeError``."""
     if name in later:
         raise NotInThisVersion(f"The option {name} of {what}", later[name])
+    from difflib import get_close_matches
+
     near = get_close_matches(name, [*known, *later], n=1)
     hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}"
     raise TypeError(f"{what} has no option {name!r}{hint}")
@@ -450,7 +461,7 @@ def _checked_policy(value: Any) -> None:
 
 @cache
 def _origin(pid: int) -> str:
-    return f"{pid}@{socket.gethostname()}"
+    return f"{pid}@{os.uname().nodename}"
 
 
 def _iso(moment: float) -> str:

@@ -7,15 +7,26 @@ one, too. They are linked, so that a task that calls another one directly keeps 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import Token
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from typing import Any
 
-from celeriac.logs import running
 from celeriac.message import Header
 from celeriac.records import Delivery, Fence
 
-__all__ = ["Context", "allow_join_result", "current", "enter", "from_delivery", "leave"]
+__all__ = [
+    "Context",
+    "Update",
+    "allow_join_result",
+    "current",
+    "enter",
+    "from_delivery",
+    "leave",
+    "running",
+]
+
+#: The run in whose body we are, or None. Read by :mod:`celeriac.logs` for every record.
+running: ContextVar[Any] = ContextVar("celeriac_running", default=None)
 
 Update = Callable[[Fence, str, bytes | None], None]
 

@@ -7,7 +7,6 @@ Layer 1: standard library and layers 0 and 1. What a task raised is kept as text
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final
@@ -184,6 +183,8 @@ def _traceback(error: BaseException, skip: int) -> str:
     for _ in range(skip):
         frames = frames.tb_next if frames is not None else None
     try:
+        import traceback  # here, because it takes longer to load than to use
+
         lines = traceback.TracebackException(
             type(error), error, frames, limit=-_FRAMES_MAX, compact=True
         ).format()

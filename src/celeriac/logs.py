@@ -1,9 +1,9 @@
 """Logging: which task a line belongs to, and how a worker writes its own lines.
 
-Standard library only; anybody may import it. The root logger is left alone: :func:`setup` touches
-the loggers under ``celeriac`` and nothing else, so an application's own set-up stays as it is.
+Layer 4; whoever runs or writes tasks may import it. The root logger is left alone: :func:`setup`
+touches the loggers under ``celeriac`` and nothing else, so an application's own set-up stays.
 
-While a task runs, :data:`running` says which; every record made meanwhile, by any logger, then
+While a task runs, ``context.running`` says which; every record made meanwhile, by any logger, then
 carries ``task_id`` and ``task_name`` (see :func:`mark_records`).
 """
 
@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextvars import ContextVar
-from typing import Any, Final, Protocol, TextIO
+from typing import Any, Final, TextIO
+
+from celeriac.context import running
 
 __all__ = [
     "BASE",
     "TASK",
     "Formatter",
-    "Running",
     "get_task_logger",
     "mark_records",
-    "running",
     "setup",
 ]
 
@@ -34,21 +33,6 @@ TASK_LINE: Final = (
     "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s"
 )
 
-
-class Running(Protocol):
-    """What a log record must know of the task that runs."""
-
-    @property
-    def id(self) -> str | None:
-        """The task's id."""
-
-    @property
-    def task(self) -> str | None:
-        """The task's name."""
-
-
-#: The run in whose body we are, or None. ``celeriac.context`` sets it.
-running: ContextVar[Any] = ContextVar("celeriac_running", default=None)
 
 _OUTSIDE: Final = "???"
 _COLOURS: Final = {

@@ -10,30 +10,27 @@ from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
-import msgspec
-
 from celeriac import states
+from celeriac.bodies import unseal
 from celeriac.client import verify
 from celeriac.clock import SYSTEM
 from celeriac.context import allow_join_result, current
 from celeriac.exceptions import (
-    DecodeError,
     ResultNotFound,
     Retry,
-    SecurityError,
     TaskRevokedError,
     TimeoutError,
 )
 from celeriac.failures import from_reason, revive
 from celeriac.message import decode as decode_message
-from celeriac.outcome import ResultBody, decode_body, encode_body
+from celeriac.outcome import ResultBody
 from celeriac.records import Record, StoredResult
 from celeriac.serialization import decode
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
-__all__ = ["AsyncResult", "EagerResult", "allow_join_result", "sealed", "unseal"]
+__all__ = ["AsyncResult", "EagerResult", "allow_join_result"]
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -314,7 +311,7 @@ class AsyncResult(Generic[R_co]):
     def _body(self, found: StoredResult | None) -> ResultBody | None:
         if found is None or found.body is None:
             return None
-        return unseal(found.body, self.id, self.app)
+        return unseal(found.body, self.id, self.app.signer)
 
     def _value(self, ended: StoredResult, propagate: bool) -> R_co:
         value = self._result(ended)
@@ -328,7 +325,7 @@ class AsyncResult(Generic[R_co]):
         if found.state in states.TERMINAL:
             return self._outcome(found)
         if found.custom_state is not None and found.meta is not None:
-            return self._loaded(unseal(found.meta, self.id, self.app))
+            return self._loaded(unseal(found.meta, self.id, self.app.signer))
         if found.retries and found.reason:
             return Retry(found.reason)
         return None
@@ -471,37 +468,3 @@ class EagerResult(AsyncResult[R_co]):
 def _check_id(id: object) -> None:
     if not isinstance(id, str) or not id:
         raise ValueError(f"a result needs the id of a task, not {id!r}")
-
-
-# -- signatures of results ---------------------------------------------------------------------
-
-
-def sealed(body: ResultBody, id: str, app: Celeriac) -> bytes:
-    """Return *body* as bytes, signed for the task *id* if ``security_key`` is set."""
-    data = encode_body(body)
-    signer = app.signer
-    if signer is None:
-        return data
-    key_id, signature = signer.sign("result", id.encode(), data)
-    return encode_body(ResultBody(body.serializer, body.value, body.failure, key_id, signature))
-
-
-def unseal(data: bytes, id: str, app: Celeriac) -> ResultBody:
-    """Read the body of the task *id*.
-
-    With ``security_key`` set, raises ``SecurityError`` unless a key that is known signed it for
-    this task: a result of another task, or an unsigned one, is refused.
-    """
-    try:
-        body = decode_body(data)
-    except msgspec.MsgspecError as error:
-        raise DecodeError(f"the stored result of task {id} cannot be read: {error}") from None
-    signer = app.signer
-    if signer is not None:
-        plain = encode_body(ResultBody(body.serializer, body.value, body.failure))
-        try:
-            signer.verify("result", id.encode(), plain, body.key_id, body.signature)
-        except SecurityError as error:
-            error.add_note(f"It is the result of task {id}.")
-            raise
-    return body

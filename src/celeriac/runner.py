@@ -1,18 +1,19 @@
 """The runner: from a delivery to an outcome, running the task in between.
 
-Layer 4. Executors use it in worker processes, ``Task.apply()`` in the caller's. It holds no lease
-and writes to no store: what came of a run is returned as a value. Whatever user code raises, the
+Layer 4. Executors use it in worker processes, ``eager`` in the caller's. It holds no lease and
+writes to no store: what came of a run is returned as a value. Whatever user code raises, the
 runner returns.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from celeriac import policies, states
+from celeriac.bodies import seal, unseal
 from celeriac.clock import SYSTEM
 from celeriac.context import Context, Update, enter, from_delivery, leave
 from celeriac.exceptions import (
@@ -22,16 +23,13 @@ from celeriac.exceptions import (
     Reject,
     ResultTooLarge,
     Retry,
-    TaskRevokedError,
 )
 from celeriac.failures import ExceptionInfo, capture, describe, from_reason, shown
-from celeriac.ids import new_task_id
 from celeriac.logs import TASK
 from celeriac.message import Header, Message, decode
 from celeriac.outcome import Outcome, ResultBody
 from celeriac.policies.base import Policy
 from celeriac.records import Delivery
-from celeriac.result import EagerResult, sealed, unseal
 from celeriac.serialization import decode as decode_value
 from celeriac.serialization import encode as encode_value
 
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.app.task import Task
 
-__all__ = ["Limiter", "Prepared", "Runner", "run_here"]
+__all__ = ["REPEATED", "Limiter", "Prepared", "Runner", "our_frames"]
 
 #: Makes the context manager that raises ``SoftTimeLimitExceeded`` after so many seconds.
 Limiter = Callable[[float], AbstractContextManager[None]]
@@ -57,7 +55,7 @@ _STARTS: Final = tuple(
 _ERRORS: Final = tuple(
     each for each in policies.DEFAULT if type(each).on_error is not Policy.on_error
 )
-_REPEATED: Final = frozenset({states.SCHEDULED, states.QUEUED, states.WAITING})
+REPEATED: Final = frozenset({states.SCHEDULED, states.QUEUED, states.WAITING})
 
 
 class Prepared:
@@ -173,7 +171,7 @@ class Runner:
         token = enter(context, prepared.task)
         try:
             info = ExceptionInfo(error, outcome.reason)
-            if outcome.charge == "retry" and outcome.state in _REPEATED:
+            if outcome.charge == "retry" and outcome.state in REPEATED:
                 self._handle(prepared, context, "on_retry", error, info)
             elif outcome.state in {states.FAILED, states.DEAD}:
                 self._handle(prepared, context, "on_failure", error, info)
@@ -257,7 +255,7 @@ class Runner:
         return []
 
     def _input(self, data: bytes | None, id: str) -> Any:
-        body = None if data is None else unseal(data, id, self._app)
+        body = None if data is None else unseal(data, id, self._app.signer)
         if body is None or body.value is None:
             return None
         conf = self._app.conf
@@ -273,7 +271,7 @@ class Runner:
         body = ResultBody(failure=capture(error))
         return Outcome(
             states.FAILED,
-            body=sealed(body, delivery.id, self._app) if keep else None,
+            body=seal(body, delivery.id, self._app.signer) if keep else None,
             keep=keep,
             reason=describe(error),
         )
@@ -337,7 +335,7 @@ class Runner:
             except (EncodeError, ResultTooLarge) as error:
                 return self._failed(prepared, context, error)
             outcome = Outcome(
-                states.SUCCEEDED, sealed(ResultBody(prepared.serializer, data), id, self._app)
+                states.SUCCEEDED, seal(ResultBody(prepared.serializer, data), id, self._app.signer)
             )
         if prepared.handlers:
             self._handle_success(prepared, context, value)
@@ -353,7 +351,7 @@ class Runner:
             if outcome is not None:
                 self._repeated(prepared, context, error, outcome)
                 return outcome
-        failure = capture(error, skip=_our_frames(error))
+        failure = capture(error, skip=our_frames(error))
         keep = not context.ignore_result
         id = context.id or ""
         self._log_failure(prepared, context, error, failure.traceback)
@@ -362,7 +360,7 @@ class Runner:
         self._after(prepared, context, states.FAILURE, error, info)
         return Outcome(
             states.FAILED,
-            body=sealed(ResultBody(failure=failure), id, self._app) if keep else None,
+            body=seal(ResultBody(failure=failure), id, self._app.signer) if keep else None,
             keep=keep,
             reason=describe(error),
         )
@@ -439,7 +437,7 @@ class Runner:
             )  # fmt: skip
 
 
-def _our_frames(error: BaseException) -> int:
+def our_frames(error: BaseException) -> int:
     """How many frames at the top of the traceback are this library's, if others follow."""
     count, frames = 0, error.__traceback__
     while frames is not None:
@@ -457,78 +455,3 @@ def _shown(value: Any) -> str:
     except Exception:  # noqa: BLE001 - a repr may raise anything
         return f"<unprintable {type(value).__qualname__}>"
     return text if len(text) <= _REPR_MAX else f"{text[:_REPR_MAX]}…"
-
-
-# -- here and now ------------------------------------------------------------------------------
-
-
-def run_here(
-    task: Task[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    task_id: str | None,
-    throw: bool | None,
-    retries: int = 0,
-    headers: Mapping[str, Any] | None = None,
-) -> EagerResult[Any]:
-    """Run *task* in this process, repeats included and without waiting for them."""
-    app = task.app
-    runner = Eager(app, "localhost")
-    propagate = app.conf.task_eager_propagates if throw is None else throw
-    id = task_id or new_task_id()
-    try:
-        while True:
-            context = Context(
-                id=id, task=task.name, args=args, kwargs=kwargs, retries=retries,
-                attempt=retries + 1, called_directly=False, is_eager=True, hostname="localhost",
-                root_id=id, headers=headers, ignore_result=not task.keeps_result(),
-            )  # fmt: skip
-            outcome, value = runner.run_context(task, context)
-            if outcome.state in _REPEATED:
-                retries += outcome.charge == "retry"
-                again = context.asked.sig if context.asked is not None else None
-                if again is not None:
-                    args, kwargs = again.args, again.kwargs
-                if outcome.charge == "retry":
-                    continue
-            break
-    finally:
-        runner.close()
-    if propagate and isinstance(value, BaseException) and outcome.state == states.FAILED:
-        raise value
-    return _eager(id, task, outcome, value)
-
-
-def _eager(id: str, task: Task[..., Any], outcome: Outcome, value: Any) -> EagerResult[Any]:
-    state = states.visible(outcome.state)
-    if outcome.state == states.EXPIRED:
-        value = TaskRevokedError("expired")
-    text = None
-    if isinstance(value, BaseException) and outcome.state == states.FAILED:
-        text = capture(value, skip=_our_frames(value)).traceback
-    return EagerResult(id, value, state, text, task.name)
-
-
-class Eager(Runner):
-    """The runner of ``apply()``: it starts from values and keeps the value itself."""
-
-    def run_context(self, task: Task[..., Any], context: Context) -> tuple[Outcome, Any]:
-        """Run *task* in *context*; return the outcome, and the value or the exception."""
-        prepared = Prepared(task)
-        prepared.ignored = context.ignore_result = True  # nothing is stored, so nothing encoded
-        token = enter(context, task)
-        started = _monotonic()
-        try:
-            try:
-                task.arguments.check(context.args, dict(context.kwargs))
-                context.args, context.kwargs = task.arguments.convert(
-                    tuple(context.args), dict(context.kwargs)
-                )
-                value = self._call(prepared, context)
-            except BaseException as error:
-                if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                    raise  # this is the caller's process, and these are meant for it
-                return self._failed(prepared, context, error), error
-            return self._succeeded(prepared, context, value, started), value
-        finally:
-            leave(token)

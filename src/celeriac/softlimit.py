@@ -1,23 +1,27 @@
 """The soft time limit of a coroutine: ``SoftTimeLimitExceeded`` at the point where it awaits.
 
-Layer 4, for the runner; imported with asyncio, so only where a coroutine runs. asyncio can cancel
-a task but not throw anything else into it. So the coroutine is driven by an awaitable that turns
-the cancellation which the timer asked for into the exception.
+Layer 4, for the runner. asyncio can cancel a task but not throw anything else into it. So the
+coroutine is driven by an awaitable that turns the cancellation which the timer asked for into the
+exception.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celeriac.exceptions import SoftTimeLimitExceeded
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["limited"]
 
 
 async def limited(coroutine: Coroutine[Any, Any, Any], seconds: float) -> Any:
     """Await *coroutine*; throw ``SoftTimeLimitExceeded`` into it, once, after *seconds*."""
+    import asyncio
+
     task = asyncio.current_task()
     assert task is not None, "a coroutine runs in a task"
     driver = _Driver(coroutine, seconds, task)
@@ -45,6 +49,8 @@ class _Driver:
         self._task.cancel()
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        from asyncio import CancelledError
+
         error: BaseException | None = None
         while True:
             try:
@@ -57,7 +63,7 @@ class _Driver:
             except GeneratorExit:
                 self._coroutine.close()
                 raise
-            except asyncio.CancelledError as cancelled:
+            except CancelledError as cancelled:
                 error = cancelled
                 if self._fired:
                     self._fired = False

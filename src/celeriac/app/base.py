@@ -7,18 +7,15 @@ it, once per process, so an app may be made before a web server forks.
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
-    Concatenate,
     Final,
     Literal,
     ParamSpec,
-    Protocol,
     Self,
     TypeVar,
     Unpack,
@@ -27,7 +24,8 @@ from typing import (
 
 from celeriac import stores
 from celeriac.app import current
-from celeriac.app.options import TaskOptions, check_task_options
+from celeriac.app.making import BoundDecorator, Decorator, build, check_definition, place, same
+from celeriac.app.options import TaskOptions
 from celeriac.app.place import calling_module, default_broker, module_name
 from celeriac.app.registry import TaskRegistry
 from celeriac.app.task import AsyncTask, Task
@@ -45,13 +43,13 @@ from celeriac.failures import name_of
 from celeriac.policies.results import keeps
 from celeriac.records import TaskFacts
 from celeriac.result import AsyncResult
-from celeriac.signing import Signer
 from celeriac.stores.base import Options, Store
 
 if TYPE_CHECKING:
     from celeriac.control.remote import Control
+    from celeriac.signing import Signer
 
-__all__ = ["BoundDecorator", "Celeriac", "Decorator"]
+__all__ = ["Celeriac"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,26 +103,6 @@ _LATER: Final = {
 
 class _NotBuilt(NotInThisVersion, AttributeError):
     """An attribute of Celery's app that is not built; ``hasattr`` is then false."""
-
-
-class Decorator(Protocol):
-    """What ``app.task(...)`` returns."""
-
-    @overload
-    def __call__(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, fun: Callable[P, R], /) -> Task[P, R]: ...
-
-
-class BoundDecorator(Protocol):
-    """What ``app.task(bind=True, ...)`` returns: the task is the function's first argument."""
-
-    @overload
-    def __call__(
-        self, fun: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, fun: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
 
 
 class Celeriac:
@@ -209,16 +187,16 @@ class Celeriac:
         name = self.name_of(fun, options)
         known = self._tasks.get(name)
         if known is not None:
-            if not _same(known, fun):
+            if not same(known, fun):
                 warnings.warn(
-                    f"The task name {name!r} is taken by {_place(known.__wrapped__)}; "
-                    f"{_place(fun)} is not registered. Give it another name: "
+                    f"The task name {name!r} is taken by {place(known.__wrapped__)}; "
+                    f"{place(fun)} is not registered. Give it another name: "
                     f"@app.task(name=…)",
                     DuplicateTaskNameWarning,
                     stacklevel=3,
                 )
             return known
-        task = _build(self, fun, name, options)
+        task = build(self, fun, name, options)
         self._tasks[name] = task
         return task
 
@@ -254,7 +232,7 @@ class Celeriac:
             for fun, options in waiting:
                 name = self.name_of(fun, options)
                 if name not in self._tasks:  # the app's own task goes first
-                    self._tasks[name] = _build(self, fun, name, options)
+                    self._tasks[name] = build(self, fun, name, options)
         return self._tasks
 
     def name_of(self, fun: Callable[..., Any], options: Mapping[str, Any]) -> str:
@@ -427,6 +405,8 @@ class Celeriac:
             return None
         namespace = self.conf.namespace
         made = self._signing
+        from celeriac.signing import Signer
+
         if made is None or made[0] is not key or made[1] != namespace:
             made = self._signing = (key, namespace, Signer.from_setting(key, namespace))
         return made[2]
@@ -495,72 +475,3 @@ def _check_name(name: object) -> None:
 def _check_exception(cls: object) -> None:
     if not (isinstance(cls, type) and issubclass(cls, Exception)):
         raise TypeError(f"register_exception() takes a class of exceptions, not {cls!r}")
-
-
-def check_definition(fun: Any, options: Mapping[str, Any]) -> None:
-    """Raise ``TypeError`` if no task can be made of *fun* with *options*."""
-    if not callable(fun):
-        raise TypeError(f"a task is made of a function, not of {fun!r}")
-    if isinstance(fun, type):
-        raise TypeError(
-            f"{fun.__name__} is a class: register an instance of a class derived from Task with "
-            "app.register_task(), or decorate a function"
-        )
-    name = options.get("name") or getattr(fun, "__name__", None)
-    if not name or name == "<lambda>":
-        raise TypeError(f"{fun!r} has no name of its own; give it one: app.task(name='…')")
-
-
-def _build(
-    app: Celeriac, fun: Callable[..., Any], name: str, options: Mapping[str, Any]
-) -> Task[..., Any]:
-    base = options.get("base") or Task
-    if not (isinstance(base, type) and issubclass(base, Task)):
-        raise TypeError(f"base of the task {name!r} is {base!r}, which is not derived from Task")
-    attributes = check_task_options(name, options, base)
-    bound = bool(attributes.pop("bind", False))
-    for option in ("name", "base"):
-        attributes.pop(option, None)
-    if base is Task and inspect.iscoroutinefunction(fun):
-        base = AsyncTask
-    cls = type(
-        getattr(fun, "__name__", "task"),
-        (base,),
-        {
-            **attributes,
-            "app": app,
-            "name": name,
-            "run": fun if bound else staticmethod(fun),
-            "bound": bound,
-            "__doc__": fun.__doc__,
-            "__module__": fun.__module__,
-            "__qualname__": getattr(fun, "__qualname__", name),
-        },
-    )
-    task: Task[..., Any] = cls()
-    task.__dict__.update(
-        __wrapped__=fun,
-        __name__=getattr(fun, "__name__", name),
-        __qualname__=getattr(fun, "__qualname__", name),
-        __module__=fun.__module__,
-        __doc__=fun.__doc__,
-    )
-    return task
-
-
-def _same(task: Task[..., Any], fun: Callable[..., Any]) -> bool:
-    """Whether *task* was made of *fun*, or of the same lines before a reload."""
-    made_of = task.__dict__.get("__wrapped__")
-    if made_of is fun:
-        return True
-    codes = [getattr(each, "__code__", None) for each in (made_of, fun)]
-    if None in codes:
-        return False
-    places = [(code.co_filename, code.co_firstlineno) for code in codes if code is not None]
-    return places[0] == places[1]
-
-
-def _place(fun: Any) -> str:
-    code = getattr(fun, "__code__", None)
-    where = f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else ""
-    return f"{getattr(fun, '__qualname__', fun)}{where}"

@@ -24,15 +24,21 @@ from celeriac.context import current
 from celeriac.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
-    from celeriac.app.base import BoundDecorator, Celeriac, Decorator
+    from celeriac.app.base import Celeriac
+    from celeriac.app.making import BoundDecorator, Decorator
     from celeriac.app.options import TaskOptions
     from celeriac.app.task import AsyncTask, Task
 
 __all__ = [
+    "Proxy",
     "app_or_default",
     "current_app",
     "current_task",
+    "find_task",
+    "forget_app",
     "get_current_app",
+    "set_current_app",
+    "shared",
     "shared_task",
 ]
 
@@ -118,6 +124,7 @@ class Proxy:
         delattr(self.__find(), name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the object it stands for."""
         return self.__find()(*args, **kwargs)
 
     def __eq__(self, other: object) -> bool:
@@ -169,7 +176,7 @@ def shared_task(*args: Any, **options: Any) -> Any:
     """
 
     def decorate(fun: Callable[..., Any]) -> Any:
-        from celeriac.app.base import check_definition
+        from celeriac.app.making import check_definition
 
         check_definition(fun, options)
         shared.append((fun, options))

@@ -16,7 +16,7 @@ from celeriac.ids import valid_id
 from celeriac.policies.retries import check_retry_kwargs, seconds
 from celeriac.serialization import content_type
 
-__all__ = ["TASK_OPTIONS", "TaskOptions", "check_task_options"]
+__all__ = ["TASK_OPTIONS", "TaskOptions", "check_task", "check_task_options"]
 
 Errors = type[BaseException] | tuple[type[BaseException], ...] | list[type[BaseException]]
 

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, Final
 from urllib.parse import quote
 
-__all__ = ["default_broker"]
+__all__ = ["calling_module", "default_broker", "module_name"]
 
 FILE: Final = "celeriac.db"
 _OURS: Final = __name__.partition(".")[0]

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Param
 from celeriac import states
 from celeriac.app.options import check_task
 from celeriac.arguments import Arguments
+from celeriac.bodies import seal
 from celeriac.canvas.signature import Signature
 from celeriac.client import Defaults, check_options, moment
-from celeriac.context import Context, current, enter, leave
+from celeriac.context import Context, current, enter, leave, running
 from celeriac.exceptions import MaxRetriesExceededError, NotInThisVersion, Retry
-from celeriac.logs import running
 from celeriac.outcome import ResultBody
 from celeriac.policies.results import keeps
 from celeriac.policies.retries import exhausted, seconds, too_often, waits_on_time_limit
 from celeriac.records import TaskFacts
-from celeriac.result import AsyncResult, sealed
+from celeriac.result import AsyncResult
 from celeriac.serialization import encode
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class Task(Generic[P, R]):
 
         *throw* raises what the task raises; None means as ``task_eager_propagates`` says.
         """
-        from celeriac.runner import run_here
+        from celeriac.eager import run_here
 
         check_options(options, "apply()")
         call = _checked_call(args, kwargs)
@@ -353,7 +353,7 @@ class Task(Generic[P, R]):
             return
         serializer = self.app.conf.result_serializer
         body = ResultBody(serializer, encode(serializer, meta, "meta"))
-        run.update(run.fence, state, sealed(body, run.fence.id, self.app))
+        run.update(run.fence, state, seal(body, run.fence.id, self.app.signer))
 
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name
         """Return the result object of a call that was sent."""

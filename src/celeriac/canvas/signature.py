@@ -12,7 +12,7 @@ from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar, cast
 
 from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion
 
-__all__ = ["Home", "Signature", "maybe_signature", "signature", "subtask"]
+__all__ = ["App", "Home", "Signature", "maybe_signature", "signature", "subtask"]
 
 R = TypeVar("R")
 
