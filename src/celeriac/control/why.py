@@ -25,6 +25,7 @@ __all__ = [
     "explain",
     "header_of",
     "missing",
+    "plain_record",
     "result_of",
     "worker_name",
 ]
