@@ -10,6 +10,7 @@ import sys
 import tomllib
 
 import doc_blocks
+import layers
 import msgspec
 import pytest
 from source_tree import ROOT
@@ -196,6 +197,25 @@ def test_files_that_are_named_exist(page):
         if not any(each.endswith(f"/{name}") for each in known) and not (ROOT / name).exists()
     ]
     assert missing == []
+
+
+def test_the_layers_that_are_drawn_are_those_that_are_held():
+    picture = doc_blocks.blocks("ARCHITECTURE.md")[0].text
+    package = ROOT / "src/celeriac"
+    for rank, line in zip(range(7, -1, -1), picture.splitlines(), strict=True):
+        label, *words = line.split()
+        drawn = set()
+        for word in words:
+            if not word.endswith((".py", "/")):
+                break  # the remark begins
+            drawn.add(word.removesuffix(".py").removesuffix("/"))
+        there = {
+            name
+            for name in layers.LAYERS[rank]
+            if (package / name).is_dir() or (package / f"{name}.py").exists()
+        }
+        assert label == f"L{rank}"
+        assert drawn == there - {"__main__"}
 
 
 def test_the_readme_shows_the_path_that_an_error_names():

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from celeriac import message, outcome, serialization
+from celeriac import bodies, message, outcome, serialization
 from celeriac.exceptions import DecodeError, SecurityError
 from celeriac.signing import Signer
 
@@ -58,6 +58,7 @@ def test_there_are_golden_files():
     assert len(MESSAGES) >= 8
     assert len(RESULTS) >= 5
     assert SIGNED_MESSAGES
+    assert SIGNED_RESULTS
 
 
 @pytest.mark.parametrize("name", MESSAGES)
@@ -120,6 +121,22 @@ def test_a_result_decodes_to_what_is_written_beside_it(name):
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_result_is_still_written_as_it_was(name):
     assert outcome.encode_body(outcome.decode_body(body(name))) == body(name)
+
+
+@pytest.mark.parametrize("name", SIGNED_RESULTS)
+def test_a_result_still_verifies_for_its_task_and_for_no_other(name):
+    assert bodies.unseal(body(name), make.ID, signer()) == outcome.decode_body(body(name))
+    with pytest.raises(SecurityError, match="does not fit"):
+        bodies.unseal(body(name), make.OTHER, signer())
+    with pytest.raises(SecurityError, match="carries no signature"):
+        bodies.unseal(body("result_plain"), make.ID, signer())
+
+
+@pytest.mark.parametrize("name", SIGNED_RESULTS)
+def test_a_result_is_still_signed_as_it_was(name):
+    found = outcome.decode_body(body(name))
+    plain = msgspec.structs.replace(found, key_id="", signature=b"")
+    assert bodies.seal(plain, make.ID, signer()) == body(name)
 
 
 def test_another_version_is_refused_by_its_number():

@@ -112,6 +112,13 @@ def signed(header: Header, body: bytes) -> Message:
     return msgspec.structs.replace(message, key_id=key_id, signature=mac)
 
 
+def signed_result(body: ResultBody) -> bytes:
+    """The result of task ``ID`` as a worker with ``security_key`` writes it."""
+    signer = Signer.from_setting(SECRET, NAMESPACE)
+    key_id, mac = signer.sign("result", ID.encode(), encode_body(body))
+    return encode_body(msgspec.structs.replace(body, key_id=key_id, signature=mac))
+
+
 def from_the_future() -> bytes:
     """Version 1 of some later release: a header field that this one does not know."""
     fields = msgspec.to_builtins(plain()) | {"added_later": {"any": "thing"}}
@@ -149,6 +156,8 @@ def results() -> dict[str, bytes]:
             ResultBody("msgpack", serialization.encode("msgpack", [1, b"\xff"]))
         ),
         "result_failure": encode_body(ResultBody(failure=failure)),
+        "result_signed": signed_result(ResultBody(value=serialization.encode("json", 3))),
+        "result_signed_failure": signed_result(ResultBody(failure=failure)),
     }
 
 
