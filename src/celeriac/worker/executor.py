@@ -123,6 +123,8 @@ def _settle(executor: Executor, title: str, crash_fd: int) -> None:
 
 def run_forked(executor: Executor, role: str, title: str, crash_fd: int) -> NoReturn:
     """Be an executor (or, by *role*, the hooks process) in a freshly forked process."""
+    from celeriac.worker.zygote import end_process
+
     status = 1
     try:
         _settle(executor, title, crash_fd)
@@ -133,12 +135,7 @@ def run_forked(executor: Executor, role: str, title: str, crash_fd: int) -> NoRe
     except BaseException:  # noqa: BLE001 - whatever ends this process is told
         traceback.print_exc()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except OSError:
-                status = status or 1
-        os._exit(status)
+        end_process(status)
 
 
 def start_by_exec() -> NoReturn:
@@ -152,6 +149,8 @@ def start_by_exec() -> NoReturn:
     spec = decode_spec(sys.argv[1])
     role, title = sys.argv[2:4]
     sock_fd, crash_fd, slots_fd, count, index = (int(text) for text in sys.argv[4:9])
+    for fd in (sock_fd, crash_fd, slots_fd):
+        os.set_inheritable(fd, False)
     slots = Slots(slots_fd, count)
     executor = Executor(load(spec), spec, socket.socket(fileno=sock_fd), slots, index)
     run_forked(executor, role, title, crash_fd)

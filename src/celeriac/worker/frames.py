@@ -119,37 +119,55 @@ class Inbox:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that *data* completes. A partial frame waits for the rest."""
+        """Yield the frames that *data* completes. A partial frame waits for the rest.
+
+        Raises :class:`~celeriac.exceptions.DecodeError` at the first that cannot be read.
+        """
         buffer = self._buffer
         buffer += data
         position, end = 0, len(buffer)
         view = memoryview(buffer)
         try:
             while end - position >= 4:
-                (length,) = _LENGTH.unpack_from(buffer, position)
-                if length > _FRAME_MAX:
-                    raise DecodeError(f"a frame of {length} bytes: the stream is out of step")
+                length = _length(buffer, position)
                 if end - position - 4 < length:
                     break
-                yield _decode(view[position + 4 : position + 4 + length])
+                yield _read_body(view[position + 4 : position + 4 + length])
                 position += 4 + length
         finally:
             view.release()
             del buffer[:position]
 
 
-def receive(sock: socket.socket) -> Frame | None:
-    """Read one frame from a blocking socket; None at end of stream."""
-    head = _read_exactly(sock, 4)
+def receive(sock: socket.socket, begun: bytes = b"") -> Frame | None:
+    """Read one frame, and no byte beyond it, from a blocking socket; None at end of stream.
+
+    *begun* holds the first bytes of the frame where they have been read already (up to four).
+    """
+    head = _read_exactly(sock, 4, begun)
     if head is None:
         return None
-    (length,) = _LENGTH.unpack(head)
-    body = _read_exactly(sock, length)
-    return None if body is None else _decode(body)
+    body = _read_exactly(sock, _length(head, 0))
+    return None if body is None else _read_body(body)
 
 
-def _read_exactly(sock: socket.socket, count: int) -> bytes | None:
-    parts = bytearray()
+def _length(data: bytes | bytearray, position: int) -> int:
+    (length,) = _LENGTH.unpack_from(data, position)
+    if length > _FRAME_MAX:
+        raise DecodeError(f"a frame of {length} bytes: the stream is out of step")
+    return int(length)
+
+
+def _read_body(body: bytes | memoryview) -> Frame:
+    try:
+        frame: Frame = _decode(body)
+        return frame
+    except msgspec.DecodeError as error:
+        raise DecodeError(f"{len(body)} bytes that are no frame: {error}") from error
+
+
+def _read_exactly(sock: socket.socket, count: int, begun: bytes = b"") -> bytes | None:
+    parts = bytearray(begun)
     while len(parts) < count:
         data = sock.recv(count - len(parts))
         if not data:

@@ -55,8 +55,17 @@ def main(spec: WorkerSpec, sock: socket.socket, slots: Slots) -> NoReturn:
     except BaseException:  # noqa: BLE001 - whatever ends this process is told
         traceback.print_exc()
     finally:
+        end_process(status)
+
+
+def end_process(status: int) -> NoReturn:
+    """End this process here, without the clean-up of the one it was forked from."""
+    try:
         sys.stdout.flush()
         sys.stderr.flush()
+    except (OSError, ValueError):
+        status = status or 1  # nobody reads what it says, or user code closed the stream
+    finally:
         os._exit(status)
 
 
@@ -133,8 +142,10 @@ def _fork_twice(
                 _become_executor(app, spec, slots, request, fds)
             os.write(writer, _PID.pack(child))
             status = 0
+        except BaseException:  # noqa: BLE001 - whatever keeps an executor from starting is told
+            traceback.print_exc()
         finally:
-            os._exit(status)
+            end_process(status)
     os.close(writer)
     data = os.read(reader, _PID.size)
     os.close(reader)
@@ -152,21 +163,25 @@ def _become_executor(
 
 
 def receive_with_fds(sock: socket.socket) -> tuple[frames.Frame | None, list[int]]:
-    """Read one frame and the file descriptors that came with it."""
+    """Read one frame and the file descriptors that came with it; (None, []) at end of stream.
+
+    Never a byte more than that frame: what is read along of the next one would lose the file
+    descriptors that travel with it.
+    """
     fds = array.array("i")
-    data, ancillary, _, _ = sock.recvmsg(4, socket.CMSG_SPACE(8 * _FD.size))
+    head, ancillary, _, _ = sock.recvmsg(4, socket.CMSG_SPACE(8 * _FD.size))
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-    if not data:
+    for fd in fds:
+        # Programs that tasks start must not hold an executor's socket open.
+        os.set_inheritable(fd, False)
+    frame = frames.receive(sock, head) if head else None
+    if frame is None:
+        for fd in fds:
+            os.close(fd)
         return None, []
-    inbox = frames.Inbox()
-    while True:
-        for frame in inbox.feed(data):
-            return frame, list(fds)
-        data = sock.recv(frames.READ_SIZE)
-        if not data:
-            return None, list(fds)
+    return frame, list(fds)
 
 
 def send_with_fds(sock: socket.socket, frame: frames.Frame, fds: list[int]) -> None:
@@ -193,6 +208,8 @@ def start_by_exec() -> NoReturn:
     """Entry of ``python -m celeriac.worker.zygote SPEC SOCKET_FD SLOTS_FD SLOT_COUNT``."""
     spec = decode_spec(sys.argv[1])
     sock_fd, slots_fd, count = (int(text) for text in sys.argv[2:5])
+    for fd in (sock_fd, slots_fd):
+        os.set_inheritable(fd, False)
     main(spec, socket.socket(fileno=sock_fd), Slots(slots_fd, count))
 
 
