@@ -79,6 +79,7 @@ def test_at_most_once_and_no_requeue_fail_at_the_first_crash(place: Site, task: 
 
 def test_sys_exit_in_a_task_is_a_failure_not_a_death(place: Site) -> None:
     worker = place.worker("-c", "1").ready()
+    eventually(lambda: len(worker.titled("executor")) == 1, "an executor")
     before = {child.pid for child in worker.titled("executor")}
     (task_id,) = place.send("tasks.kill_self", "sys.exit")
     (record,) = place.ended([task_id])

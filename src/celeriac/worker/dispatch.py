@@ -78,6 +78,8 @@ class Hand:
     ready: bool = False
     #: It runs something long (or is about to be ended): nothing is sent behind it.
     closed: bool = False
+    #: It runs a task that killed an executor before.
+    isolated: bool = False
     #: How many more runs before it is recycled; None for no limit.
     left: int | None = None
 
@@ -87,12 +89,10 @@ class Hand:
 
     def room(self, depth: int) -> int:
         """How many more deliveries it may hold at *depth*."""
-        if not self.ready or self.closed:
+        if not self.ready or self.closed or self.isolated:
             return 0
         if self.left is not None:
             depth = min(depth, self.left)
-        if any(item.alone for item in self.held.values()):
-            return 0
         return max(0, depth - len(self.held))
 
 
@@ -121,7 +121,11 @@ class Dispatch:
         signer: Signer | None,
         wake: Callable[[], None],
     ) -> None:
-        self.changed = threading.Condition(threading.Lock())
+        lock = threading.Lock()
+        #: Guards everything here; a lane waits on it for something to exchange.
+        self.changed = threading.Condition(lock)
+        #: The same lock; the bell waits on it for a time to listen.
+        self.quiet = threading.Condition(lock)
         self.incarnation = incarnation
         self.hands: dict[int, Hand] = {}
         self.backlog: deque[Held] = deque()
@@ -179,7 +183,10 @@ class Dispatch:
             wanted = batch.want.free + batch.want.ahead
             self.look = reply.more or bool(wanted and len(reply.deliveries) >= wanted)
             self._place()
-            self.changed.notify_all()
+            if self.has_work():
+                self.changed.notify()
+            elif self.may_wait():
+                self.quiet.notify()
         if reply.lost and batch.owner == self.incarnation.owner:
             self.incarnation.lose()
             self.wake()
@@ -257,6 +264,7 @@ class Dispatch:
             key = hand.next_key
             hand.next_key += 1
             hand.held[key] = held
+            hand.isolated = held.alone
             given.setdefault(hand.index, []).append(held)
         self.backlog = kept
         for index, items in given.items():
@@ -316,8 +324,10 @@ class Dispatch:
                     hand.left -= 1
                 self._commits.append(Commit(held.delivery.fence, outcome))
                 self._measure(held.name, runtime)
+            if not hand.held:
+                hand.isolated = False
             self._place()
-            self.changed.notify_all()
+            self.changed.notify()
 
     def _measure(self, name: str, runtime: float) -> None:
         mean = self._means.get(name)

@@ -68,6 +68,7 @@ class Lanes:
         self._stopping.set()
         with self._dispatch.changed:
             self._dispatch.changed.notify_all()
+            self._dispatch.quiet.notify_all()
         self._store.queue.wake()
         for thread in self._threads:
             thread.join(max(0.0, deadline + 1.0 - time.monotonic()))
@@ -97,7 +98,7 @@ class Lanes:
         while not self._stopping.is_set():
             with dispatch.changed:
                 if not dispatch.may_wait():
-                    dispatch.changed.wait(1.0)
+                    dispatch.quiet.wait(1.0)
                     continue
             if not self._listen():
                 continue
