@@ -302,7 +302,7 @@ class Supervisor:
             self._dispatch.commit(order.fence, revoked)
 
     def _terminate(self, executor: Executor, key: int, name: str) -> None:
-        number = getattr(signal, name, signal.SIGTERM)
+        number = signal.Signals.__members__.get(name, signal.SIGTERM)
         if executor.hold_above != key:
             # Nothing else may begin in that process before the signal arrives: hold now, signal
             # at the next turn.
@@ -357,14 +357,16 @@ class Supervisor:
             return
         assert self._nursery.sock is not None
         self._selector.unregister(self._nursery.sock)
+        # Gone already, or alive with its socket closed and no use any more.
+        os.kill(self._nursery.pid, signal.SIGKILL)
         _, status = os.waitpid(self._nursery.pid, 0)
         self._nursery.bury()
+        self._pool.zygote_died()
         if self._stopping_since is None:
             logger.error(
                 "The zygote ended with status %d; executors run on, a new one is started",
                 os.waitstatus_to_exitcode(status),
             )
-            self._zygote_due = time.monotonic()
 
     def _mind_zygote(self) -> None:
         if self._nursery.sock is not None or self._stopping_since is not None:

@@ -76,12 +76,13 @@ class Limits:
         if elapsed < LONG_SECONDS:
             return
         self._dispatch.began(executor.hand, key)
-        if executor.hold_above is None:
+        if executor.hold_above != key:
             # Collected at the next tick: until then the executor may be just past its look.
             self._pool.close_behind(executor, key)
-        elif executor.hold_above == key and len(executor.hand.held) > 1:
+            return
+        if len(executor.hand.held) > 1:
             self._dispatch.requeue(self._pool.collect_held_back(executor))
-        if held.hard is not None and elapsed >= held.hard and executor.hold_above == key:
+        if held.hard is not None and elapsed >= held.hard:
             self._pool.kill(executor, f"hard time limit of {held.hard:g} s")
 
     def _look_at_memory(self, now: float) -> None:
@@ -106,6 +107,7 @@ class Limits:
 
     def _grown(self, executor: Executor, size: int) -> None:
         executor.over_memory = True
+        executor.hand.closed = True  # else it would never be idle while there is work
         logger.warning(
             "Executor %d has grown to %s (limit %s) while running %s; it is replaced when idle",
             executor.process.pid,

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from celeriac.exceptions import DecodeError
 from celeriac.outcome import Outcome
 from celeriac.records import Delivery
 from celeriac.worker import frames, resources
@@ -51,6 +52,13 @@ class Executor:
     hold_above: int | None = None
     #: When its socket closed while the process was not known to be dead.
     silent_since: float | None = None
+    #: Its zygote died without telling its pid: it tells so itself, or its socket closes.
+    unclaimed: bool = False
+
+    @property
+    def spent(self) -> bool:
+        """It is to end: nothing is given to it any more."""
+        return self.retiring or self.over_memory or bool(self.doomed)
 
 
 class Prefork:
@@ -89,9 +97,13 @@ class Prefork:
         if self.closing or time.monotonic() < self._respawn_at or self._nursery.sock is None:
             return
         alive = sum(1 for item in self.executors.values() if not item.retiring)
-        while alive < self.size:
-            self._make_executor()
-            alive += 1
+        try:
+            while alive < self.size:
+                self._make_executor()
+                alive += 1
+        except (BlockingIOError, ConnectionError) as error:
+            # The zygote is dead, which its own event is about to tell, or behind: at a later turn.
+            logger.debug("The zygote does not take requests: %s", error)
 
     def _make_executor(self) -> None:
         self._born += 1
@@ -105,28 +117,45 @@ class Prefork:
             process.sock, selectors.EVENT_READ, lambda mask: self._on_socket(executor, mask)
         )
         if process.pid:
-            self.forked(process.index, process.pid)
+            pid, process.pid = process.pid, 0
+            self.forked(process.index, pid)
 
     def forked(self, index: int, pid: int) -> None:
         """The process in slot *index* has *pid*."""
         if self._hooks is not None and self._hooks.index == index:
-            self._hooks.pid = pid
-            self._hooks.pidfd = os.pidfd_open(pid)
-            self._selector.register(
-                self._hooks.pidfd, selectors.EVENT_READ, lambda _mask: self._hooks_died()
-            )
+            self._know(self._hooks, pid, self._hooks_died)
             return
         executor = self.executors.get(index)
-        if executor is None:
+        if executor is not None and not executor.process.pid:
+            self._know(executor.process, pid, lambda: self._bury(executor))
+
+    def _know(self, process: Process, pid: int, died: Callable[[], None]) -> None:
+        """Watch *pid*, which is *process*; 0: it could not be forked."""
+        if pid == 0:
+            logger.error("The zygote could not fork: is there a limit on processes or memory?")
+            died()
             return
-        executor.process.pid = pid
-        if pid in self._strays:
-            self._bury(executor)
+        process.pid = pid
+        try:
+            process.pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            died()  # so soon that it was reaped as a stray
             return
-        executor.process.pidfd = os.pidfd_open(pid)
-        self._selector.register(
-            executor.process.pidfd, selectors.EVENT_READ, lambda _mask: self._bury(executor)
-        )
+        self._strays.pop(pid, None)  # of an earlier process that had the same number
+        self._selector.register(process.pidfd, selectors.EVENT_READ, lambda _mask: died())
+
+    def zygote_died(self) -> None:
+        """The zygote is gone: what it had not forked by then, it will not."""
+        for executor in list(self.executors.values()):
+            if executor.process.pid:
+                continue
+            executor.unclaimed = True
+            if executor.silent_since is not None:
+                self._bury(executor)
+            else:
+                self._on_socket(executor, selectors.EVENT_READ)
+        if self._hooks is not None and not self._hooks.pid:
+            self._hooks_died()
 
     # --- talking ------------------------------------------------------------------------------
     def _send(self, process: Process, first: int, items: list[Delivery]) -> None:
@@ -154,7 +183,7 @@ class Prefork:
             self._write(self._hooks, b"")
         for index in indexes:
             executor = self.executors.get(index)
-            if executor is not None:
+            if executor is not None and executor.silent_since is None:
                 self._watch(executor, selectors.EVENT_READ | selectors.EVENT_WRITE)
 
     def _watch(self, executor: Executor, events: int) -> None:
@@ -163,13 +192,16 @@ class Prefork:
         )
 
     def _on_socket(self, executor: Executor, mask: int) -> None:
+        if self.executors.get(executor.process.index) is not executor:
+            return  # buried by an event that came in the same turn
         if mask & selectors.EVENT_WRITE:
             self._write_more(executor)
         if mask & selectors.EVENT_READ and self._read(executor) == 0:
             self._selector.unregister(executor.process.sock)
             executor.silent_since = time.monotonic()
-            if executor.process.pidfd < 0 and self._nursery.sock is None:
-                self._bury(executor)  # it died with its zygote before we knew its pid
+            executor.hand.closed = True
+            if executor.unclaimed and not executor.process.pid:
+                self._bury(executor)
 
     def _write_more(self, executor: Executor) -> None:
         process = executor.process
@@ -178,8 +210,8 @@ class Prefork:
             self._watch(executor, selectors.EVENT_READ)
 
     def _read(self, executor: Executor) -> int:
-        """Take in what the executor says; returns the bytes read, 0 at end of stream and -1 if
-        there is nothing to read now."""
+        """Take in what the executor says; returns the bytes read, 0 at end of stream (or where it
+        cannot be understood) and -1 if there is nothing to read now."""
         try:
             data = executor.process.sock.recv(frames.READ_SIZE)
         except BlockingIOError:
@@ -187,21 +219,33 @@ class Prefork:
         except ConnectionError:
             return 0
         results: list[tuple[int, Outcome, float]] = []
-        for frame in executor.process.inbox.feed(data):
-            if isinstance(frame, frames.Done):
-                results.append((frame.key, frame.outcome, frame.runtime))
-            elif isinstance(frame, frames.Ready):
-                self._respawn_delay = 0.0
-                self._dispatch.join(executor.hand)
-            elif isinstance(frame, frames.Update):
-                held = executor.hand.held.get(frame.key)
-                if held is not None:
-                    self._dispatch.note_update(held.delivery.fence, frame.state, frame.meta)
-            elif isinstance(frame, frames.Skipped):
-                self._dispatch.skipped(executor.hand, frame.key)
+        count = len(data)
+        try:
+            for frame in executor.process.inbox.feed(data):
+                if isinstance(frame, frames.Done):
+                    results.append((frame.key, frame.outcome, frame.runtime))
+                else:
+                    self._hear(executor, frame)
+        except DecodeError as error:
+            # User code wrote into our socket. Nothing that follows can be trusted.
+            logger.error("Executor %d: %s", executor.process.pid, error)
+            self.kill(executor, "what it sent was no message")
+            count = 0
         if results:
             self._finish(executor, results)
-        return len(data)
+        self._end_if_spent(executor)
+        return count
+
+    def _hear(self, executor: Executor, frame: frames.Frame) -> None:
+        if isinstance(frame, frames.Ready):
+            self.forked(executor.process.index, frame.pid)  # should its zygote have died meanwhile
+            self._dispatch.join(executor.hand)
+        elif isinstance(frame, frames.Update):
+            held = executor.hand.held.get(frame.key)
+            if held is not None:
+                self._dispatch.note_update(held.delivery.fence, frame.state, frame.meta)
+        elif isinstance(frame, frames.Skipped):
+            self._dispatch.skipped(executor.hand, frame.key)
 
     def _finish(self, executor: Executor, results: list[tuple[int, Outcome, float]]) -> None:
         hand = executor.hand
@@ -211,9 +255,18 @@ class Prefork:
             # What stood behind the long run stays held (the executor says Skipped); keys given
             # out from now on may begin.
             self._nursery.slots.hold(executor.process.index, above + 1, hand.next_key)
-            hand.closed = executor.retiring or bool(executor.doomed)
+            hand.closed = executor.spent
+        self._respawn_delay = 0.0
         self._dispatch.done(hand, results)
-        if not hand.held and (executor.over_memory or (hand.left is not None and hand.left <= 0)):
+
+    def _end_if_spent(self, executor: Executor) -> None:
+        """An executor that holds nothing any more and should not be given anything ends now."""
+        hand = executor.hand
+        if hand.held:
+            return
+        if executor.doomed:
+            self.kill(executor, executor.doomed)  # it outlived the signal that was to end its task
+        elif executor.over_memory or (hand.left is not None and hand.left <= 0):
             self.retire(executor)
 
     # --- ending -------------------------------------------------------------------------------
@@ -227,15 +280,19 @@ class Prefork:
         self.fill()
 
     def kill(self, executor: Executor, why: str, number: int = signal.SIGKILL) -> None:
-        """End an executor now; *why* goes into the report."""
-        if executor.process.pid and not executor.doomed:
-            executor.doomed = why
-            executor.hand.closed = True
-            os.kill(executor.process.pid, number)
+        """End an executor now; the first *why* goes into the report. SIGKILL ends one that
+        outlived another signal."""
+        if not executor.process.pid or (executor.doomed and number != signal.SIGKILL):
+            return
+        executor.doomed = executor.doomed or why
+        executor.hand.closed = True
+        os.kill(executor.process.pid, number)
 
     def _bury(self, executor: Executor) -> None:
         """An executor is dead: read its pipe to the end, then judge."""
         process, hand = executor.process, executor.hand
+        if self.executors.get(process.index) is not executor:
+            return  # buried by an event that came in the same turn
         if process.pidfd >= 0:
             self._selector.unregister(process.pidfd)
         while self._read(executor) > 0:
@@ -250,7 +307,7 @@ class Prefork:
         convict = held.pop(key, None)
         del self.executors[process.index]
         self._nursery.give_back(process)
-        if not death.clean or convict is not None:
+        if not (executor.retiring or executor.doomed):
             self._slow_down(executor, bool(hand.ran or convict))
         self._on_death(death, convict)
         self._dispatch.requeue(held.values())
@@ -259,7 +316,8 @@ class Prefork:
     def _post_mortem(self, executor: Executor) -> Death:
         process = executor.process
         if not process.pid:
-            return Death(0, signal.SIGKILL, None, 0, executor.doomed)
+            logger.error("An executor was not made: its zygote could not, or ended before")
+            return Death(0, None, 0, 0)
         status, peak = self._wait(process.pid)
         kills = resources.oom_kills()
         near = peak * 1024 > 0.9 * resources.memory_limit()
@@ -273,7 +331,10 @@ class Prefork:
         """Wait status and peak memory in KiB of an ended child."""
         if pid in self._strays:
             return self._strays.pop(pid)
-        _, status, usage = os.wait4(pid, 0)
+        try:
+            _, status, usage = os.wait4(pid, 0)
+        except ChildProcessError:
+            return signal.SIGKILL, 0  # reaped as a stray and since forgotten
         return status, usage.ru_maxrss
 
     def reap_strays(self) -> None:
@@ -295,14 +356,16 @@ class Prefork:
 
     def _slow_down(self, executor: Executor, useful: bool) -> None:
         """Executors that die at birth must not be made a hundred times a second."""
-        if useful or time.monotonic() - executor.process.born > _YOUNG_SECONDS:
-            return
+        now = time.monotonic()
+        old = executor.process.pid and now - executor.process.born > _YOUNG_SECONDS
+        if useful or old or now < self._respawn_at:
+            return  # several that are born together count once
         self._respawn_delay = min(_RESPAWN_MAX, max(0.1, self._respawn_delay * 2))
-        self._respawn_at = time.monotonic() + self._respawn_delay
+        self._respawn_at = now + self._respawn_delay
         logger.error(
-            "Executor %d died before it could run anything; the next one is made in %.1f s",
-            executor.process.pid, self._respawn_delay,
-        )  # fmt: skip
+            "An executor ended before it could run anything; the next one is made in %.1f s",
+            self._respawn_delay,
+        )
 
     # --- holds --------------------------------------------------------------------------------
     def close_behind(self, executor: Executor, key: int) -> None:
@@ -321,26 +384,42 @@ class Prefork:
     def run_hook(self, held: Held, outcome: Outcome) -> None:
         """Run a task's handlers for an end that happened outside its executor."""
         if self._hooks is None:
-            self._hooks = self._nursery.make(
-                HOOKS, f"celeriac: hooks {self._nursery.spec.hostname}"
-            )
-            if self._hooks.pid:
-                self.forked(self._hooks.index, self._hooks.pid)
-        if len(self._hooks.out) > _HOOKS_BACKLOG:
-            logger.error("The hooks process does not keep up; handlers of %s dropped", held.name)
-            return
-        self._write(self._hooks, frames.encode(frames.Hook(held.delivery, outcome)))
+            self._hooks = self._make_hooks()
+        name = f"{held.name}[{held.delivery.id}]"
+        if self._hooks is None:
+            logger.error("No process can be made to run the handlers of %s; dropped", name)
+        elif len(self._hooks.out) > _HOOKS_BACKLOG:
+            logger.error("The hooks process does not keep up; handlers of %s dropped", name)
+        else:
+            self._write(self._hooks, frames.encode(frames.Hook(held.delivery, outcome)))
+
+    def _make_hooks(self) -> Process | None:
+        if self._nursery.sock is None:
+            return None  # between two zygotes
+        try:
+            process = self._nursery.make(HOOKS, f"celeriac: hooks {self._nursery.spec.hostname}")
+        except (BlockingIOError, ConnectionError) as error:
+            logger.debug("The zygote does not take requests: %s", error)
+            return None
+        if process.pid:
+            pid, process.pid = process.pid, 0
+            self._know(process, pid, self._hooks_died)
+        return process
 
     def _hooks_died(self) -> None:
         """Handlers change no state, so their process's death is only told."""
         process, self._hooks = self._hooks, None
         if process is None:
             return
-        self._selector.unregister(process.pidfd)
-        status, peak = self._wait(process.pid)
-        death = judge(process.pid, status, peak, stack=process.stack())
-        if not (self.closing or death.clean):
-            logger.error("The hooks process ended: %s", death.describe())
+        if process.pidfd >= 0:
+            self._selector.unregister(process.pidfd)
+        if not process.pid:
+            logger.error("The hooks process could not be made; handlers it was to run are dropped")
+        else:
+            status, peak = self._wait(process.pid)
+            death = judge(process.pid, status, peak, stack=process.stack())
+            if not (self.closing or death.clean):
+                logger.error("The hooks process ended: %s", death.describe())
         self._nursery.give_back(process)
 
     @property
