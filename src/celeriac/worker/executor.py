@@ -13,11 +13,12 @@ import random
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from celeriac.crashpoints import crashpoint
 from celeriac.exceptions import SoftTimeLimitExceeded
@@ -46,13 +47,14 @@ class Executor:
         self._slots = slots
         self._index = index
         self._pid = 0
-        self._key = 0
+        self._present: tuple[int, Fence] | None = None
+        self._sending = threading.Lock()
         self._runner = Runner(app, spec.hostname, update=self._send_update, limiter=soft_limit)
 
     def serve(self) -> None:
         """Run what comes until told to stop or the socket closes."""
         self._pid = os.getpid()
-        self.sock.sendall(frames.encode(frames.Ready(self._pid)))
+        self._send(frames.Ready(self._pid))
         inbox = frames.Inbox()
         while data := self.sock.recv(frames.READ_SIZE):
             for frame in inbox.feed(data):
@@ -68,19 +70,49 @@ class Executor:
         crashpoint("executor.received")
         started = time.monotonic()
         if not self._slots.begin(self._index, key, started):
-            self.sock.sendall(frames.encode(frames.Skipped(key)))
+            self._send(frames.Skipped(key))
             return
-        self._key = key
+        self._present = (key, delivery.fence)
         outcome: Outcome = self._runner.run(delivery)
         if os.getpid() != self._pid:
             os._exit(0)  # the task forked and its child came back here: it is not the executor
         crashpoint("executor.ran")
-        done = frames.Done(key, outcome, time.monotonic() - started)
-        self.sock.sendall(frames.encode(done))
+        self._present = None
+        self._send(frames.Done(key, outcome, time.monotonic() - started))
         crashpoint("executor.sent")
 
     def _send_update(self, fence: Fence, state: str, meta: bytes | None) -> None:
-        self.sock.sendall(frames.encode(frames.Update(self._key, state, meta)))
+        """From any thread of the task. One that outlived its run has nothing to say any more; the
+        store would refuse it by its fence."""
+        present = self._present
+        if present is not None and present[1] == fence:
+            with _no_alarm():
+                self._send(frames.Update(present[0], state, meta))
+
+    def _send(self, frame: frames.Frame) -> None:
+        """Send a whole frame: a part of one would put the stream out of step for good. So no
+        soft limit may be due here, and threads of the task send one after the other."""
+        with self._sending:
+            self.sock.sendall(frames.encode(frame))
+
+
+#: How many sections are under way in which a soft limit must not be raised.
+_quiet = 0
+_ALARM_AGAIN: Final = 0.005
+
+
+@contextmanager
+def _no_alarm() -> Iterator[None]:
+    """Put off a soft limit that falls due in the main thread meanwhile."""
+    global _quiet
+    if threading.current_thread() is not threading.main_thread():
+        yield  # alarms are raised in the main thread only
+        return
+    _quiet += 1
+    try:
+        yield
+    finally:
+        _quiet -= 1
 
 
 @contextmanager
@@ -93,7 +125,9 @@ def soft_limit(seconds: float) -> Iterator[None]:
     armed = True
 
     def on_alarm(_signum: int, _frame: object) -> None:
-        if armed:
+        if armed and _quiet:
+            signal.setitimer(signal.ITIMER_REAL, _ALARM_AGAIN)
+        elif armed:
             raise SoftTimeLimitExceeded(seconds)
 
     previous = signal.signal(signal.SIGALRM, on_alarm)
