@@ -28,7 +28,7 @@ __all__ = [
 #: The run in whose body we are, or None. Read by :mod:`celeriac.logs` for every record.
 running: ContextVar[Any] = ContextVar("celeriac_running", default=None)
 
-Update = Callable[[Fence, str, bytes | None], None]
+Update = Callable[[Fence, str, bytes | None], object]
 
 
 class Context:

@@ -163,6 +163,7 @@ def worker(session: Session, /, **given: Any) -> int:
 
     Settings given here win over the environment and the code.
     """
+    from celeriac import __version__
     from celeriac.worker.spec import WorkerOptions, WorkerSpec
 
     spec = WorkerSpec(
@@ -171,6 +172,7 @@ def worker(session: Session, /, **given: Any) -> int:
         settings=_settings(given),
         include=given["include"] or (),
         hostname=expand_hostname(given["hostname"], socket.gethostname()),
+        version=__version__,
         loglevel=_level(given["loglevel"]),
         color=False if click.get_current_context().color is False else None,
     )

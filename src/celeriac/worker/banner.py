@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import celeriac
-
 if TYPE_CHECKING:
     from celeriac.stores.base import Store
     from celeriac.worker.spec import AppFacts
@@ -22,7 +20,7 @@ def banner(facts: AppFacts, store: Store, plan: Plan) -> str:
     manifest = plan.manifest
     lines = [
         "",
-        f" celeriac {celeriac.__version__}  {manifest.hostname}  (pid {manifest.pid})",
+        f" celeriac {manifest.version}  {manifest.hostname}  (pid {manifest.pid})",
         "",
         f" - app:         {facts.name or '(unnamed)'}",
         f" - store:       {store.url}",

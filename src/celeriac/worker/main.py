@@ -12,11 +12,12 @@ import signal
 import socket
 import sys
 
-import celeriac
+from celeriac import logs
 from celeriac.clock import SYSTEM
 from celeriac.conf import Settings
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
 from celeriac.records import Manifest
+from celeriac.runner import Runner
 from celeriac.signing import Signer
 from celeriac.stores import connect
 from celeriac.stores.base import Options
@@ -24,60 +25,96 @@ from celeriac.worker import resources
 from celeriac.worker.banner import banner
 from celeriac.worker.duties.hostlock import HostLock, lock_folder
 from celeriac.worker.duties.limits import memory_limits
+from celeriac.worker.executor import soft_limit
 from celeriac.worker.kinship import become_subreaper
 from celeriac.worker.pools.nursery import ApplicationBroken, Nursery
+from celeriac.worker.pools.solo import Solo, Timing
 from celeriac.worker.slots import Slots
 from celeriac.worker.spec import AppFacts, WorkerOptions, WorkerSpec
 from celeriac.worker.supervisor import Plan, Supervisor
-from celeriac.worker.zygote import set_title
+from celeriac.worker.zygote import describe, explain_import, load, set_title
 
 logger = logging.getLogger("celeriac.worker")
 
 EXIT_FAILURE = 1
 EXIT_APP = 2
 EXIT_STORE = 3
+EXIT_INTERRUPTED = 130
 #: Processes one worker may have had at a time: executors, their replacements, hooks.
 _SLOTS = 1024
 
 
 def run(options: WorkerOptions) -> int:
-    """Run a prefork worker in this process's main thread until it is told to stop.
+    """Run a worker in this process's main thread until it is told to stop.
 
     Returns the exit status: 0 after a graceful stop, 1 after a failure, 2 if the application
     cannot be imported or configured, 3 if the store cannot be reached.
     """
     spec = _complete(options.spec)
-    become_subreaper()
     set_title(f"celeriac: worker {spec.hostname}")
-    slots = Slots.create(_SLOTS)
-    nursery = Nursery(spec, slots)
-    nursery.fork_zygote()
-    from celeriac import logs
-
-    logs.setup(spec.loglevel, color=spec.color)
+    body = _run_solo if options.pool == "solo" else _run_prefork
     try:
-        facts = nursery.wait_loaded()
+        return body(options, spec)
     except ApplicationBroken as error:
         print(error, file=sys.stderr)
         return EXIT_APP
-    except KeyboardInterrupt:
-        os.kill(nursery.pid, signal.SIGKILL)
-        return 130
-    settings = Settings.from_dict(facts.settings)
-    try:
-        store = connect(facts.broker_url, Options.from_settings(settings))
-        plan = make_plan(options, spec, facts, settings)
-        if options.banner:
-            print(banner(facts, store, plan), flush=True)
-        lock = HostLock(lock_folder(store.url, settings.namespace))
-        signer = make_signer(settings)
-        return Supervisor(plan, facts, store, nursery, signer, lock).run()
     except ImproperlyConfigured as error:
         print(f"celeriac: {error}", file=sys.stderr)
         return EXIT_APP
     except OperationalError as error:
-        print(f"celeriac: the store {facts.broker_url} cannot be used: {error}", file=sys.stderr)
+        print(f"celeriac: the store cannot be used: {error}", file=sys.stderr)
         return EXIT_STORE
+
+
+def _run_prefork(options: WorkerOptions, spec: WorkerSpec) -> int:
+    become_subreaper()
+    nursery = Nursery(spec, Slots.create(_SLOTS))
+    nursery.fork_zygote()
+    logs.setup(spec.loglevel, color=spec.color)
+    try:
+        facts = nursery.wait_loaded()
+    except KeyboardInterrupt:
+        os.kill(nursery.pid, signal.SIGKILL)
+        return EXIT_INTERRUPTED
+    settings = Settings.from_dict(facts.settings)
+    store = connect(facts.broker_url, Options.from_settings(settings))
+    plan = make_plan(options, spec, facts, settings)
+    if options.banner:
+        print(banner(facts, store, plan), flush=True)
+    lock = HostLock(lock_folder(store.url, settings.namespace))
+    return Supervisor(plan, facts, store, nursery, make_signer(settings), lock).run()
+
+
+def _run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
+    """Everything in this process, the user's code too: for debugging."""
+    try:
+        app = load(spec)
+    except BaseException as error:
+        raise ApplicationBroken(explain_import(spec, error)) from error
+    if app.broker_url.startswith("memory:"):
+        raise ImproperlyConfigured(
+            "a memory:// store lives inside one process, so no other could send to this worker. "
+            "Use a SQLite file (leave broker= unset), or celeriac.testing.start_worker in tests."
+        )
+    facts, settings = describe(app), app.conf
+    plan = make_plan(options, spec, facts, settings, pool="solo")
+    store = app.store
+    if options.banner:
+        print(banner(facts, store, plan), flush=True)
+    runner = Runner(app, spec.hostname, update=store.queue.update, limiter=soft_limit)
+    lock = HostLock(lock_folder(store.url, settings.namespace))
+    solo = Solo(
+        store, runner, plan.manifest, make_signer(settings), timing=timing(settings), lock=lock
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: solo.stop())
+    solo.run()
+    return 0
+
+
+def timing(settings: Settings) -> Timing:
+    """How often a worker beats and how long its lease lasts."""
+    return Timing(settings.heartbeat, settings.lease, settings.lease_margin)
 
 
 def _complete(spec: WorkerSpec) -> WorkerSpec:
@@ -88,21 +125,29 @@ def _complete(spec: WorkerSpec) -> WorkerSpec:
 
 
 def make_plan(
-    options: WorkerOptions, spec: WorkerSpec, facts: AppFacts, settings: Settings
+    options: WorkerOptions,
+    spec: WorkerSpec,
+    facts: AppFacts,
+    settings: Settings,
+    pool: str = "prefork",
 ) -> Plan:
     """Resolve settings and command line into what the supervisor needs."""
-    concurrency = options.concurrency or settings.worker_concurrency or resources.cpu_budget()
+    concurrency = (
+        1
+        if pool == "solo"
+        else options.concurrency or settings.worker_concurrency or resources.cpu_budget()
+    )
     queues = options.queues or (settings.task_default_queue,)
     manifest = Manifest(
         tasks=facts.tasks,
         hostname=spec.hostname,
         pid=os.getpid(),
         boot_id=SYSTEM.boot_id(),
-        pool="prefork",
+        pool=pool,
         concurrency=concurrency,
         queues=queues,
         app=facts.name,
-        version=celeriac.__version__,
+        version=spec.version,
     )
     return Plan(
         queues=queues,
@@ -130,4 +175,4 @@ def make_signer(settings: Settings) -> Signer | None:
     return Signer.from_setting(settings.security_key, settings.namespace)
 
 
-__all__ = ["EXIT_APP", "EXIT_FAILURE", "EXIT_STORE", "make_plan", "make_signer", "run"]
+__all__ = ["EXIT_APP", "EXIT_FAILURE", "EXIT_STORE", "make_plan", "make_signer", "run", "timing"]

@@ -21,6 +21,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     hostname: str = ""
     loglevel: str = "WARNING"
     color: bool | None = None
+    #: Of this library, for banner and manifest.
+    version: str = ""
     #: Process the executors must end with: PDEATHSIG is armed against this pid.
     supervisor: int = 0
 

@@ -328,7 +328,7 @@ class Supervisor:
         stack = f"\nThe last Python stack was:\n{death.stack}" if death.stack else ""
         logger.error("Task %s: %s; it is now %s%s", name, death.describe(), outcome.state, stack)
         self._dispatch.commit(convict.delivery.fence, outcome)
-        if convict.facts.hooks and outcome.terminal:
+        if convict.facts.hooks and (outcome.terminal or outcome.charge == "retry"):
             self._pool.run_hook(convict, outcome)
 
     def _judge(self, death: Death, convict: Held) -> Outcome:

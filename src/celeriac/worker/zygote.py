@@ -27,6 +27,7 @@ import threading
 import traceback
 from typing import NoReturn
 
+from celeriac.exceptions import ImproperlyConfigured
 from celeriac.worker import frames
 from celeriac.worker.kinship import die_with
 from celeriac.worker.slots import Slots
@@ -117,6 +118,12 @@ def describe(app: Celeriac) -> AppFacts:
 
 def explain_import(spec: WorkerSpec, error: BaseException) -> str:
     """The user's own traceback, and what was being looked for."""
+    from celeriac.app.loading import AppNotFound, describe_failure
+
+    if isinstance(error, AppNotFound):
+        return describe_failure(error)
+    if isinstance(error, ImproperlyConfigured):
+        return f"The application {spec.app!r} cannot be used: {error}\n"
     text = "".join(traceback.format_exception(error))
     return f"The application {spec.app!r} cannot be used.\n\n{text}"
 

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from celeriac import states
 from celeriac.backoff import reconnect
@@ -33,6 +34,15 @@ _WAIT_SECONDS = 10.0
 _LANE = 1
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Seconds between beats, of a lease, and of its margin."""
+
+    heartbeat: float = 3.0
+    lease: float = 15.0
+    margin: float = 3.0
+
+
 class Solo:
     """One worker that runs one task at a time, here."""
 
@@ -43,9 +53,7 @@ class Solo:
         manifest: Manifest,
         signer: Signer | None = None,
         *,
-        heartbeat: float = 3.0,
-        lease: float = 15.0,
-        margin: float = 3.0,
+        timing: Timing = Timing(),
         lock: HostLock | None = None,
     ) -> None:
         self.ready = threading.Event()
@@ -54,12 +62,18 @@ class Solo:
         self._manifest = manifest
         self._signer = signer
         self._lock = lock
-        self._incarnation = Incarnation(lease, margin)
+        self._incarnation = Incarnation(timing.lease, timing.margin)
         self._running: list[tuple[Fence, float]] = []
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
         self._heart = Heart(
-            store, self._incarnation, lock, heartbeat, self._on_beat, self._on_bug, self._started
+            store,
+            self._incarnation,
+            lock,
+            timing.heartbeat,
+            self._on_beat,
+            self._on_bug,
+            self._started,
         )
 
     def stop(self) -> None:
@@ -165,4 +179,4 @@ class Solo:
         self.stop()
 
 
-__all__ = ["Solo"]
+__all__ = ["Solo", "Timing"]
