@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(VENV)/.installed-demo
 
 .DEFAULT_GOAL := menu
 .PHONY: menu demo test lint bench clean
@@ -11,7 +12,7 @@ menu:  ## print this menu
 	@echo "Celeriac. Targets:"
 	@grep -hE '^[a-z]+: .*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-demo: $(STAMP)  ## 10,000 e-mails and a report, with processes killed in the middle
+demo: $(DEMO_STAMP)  ## 10,000 e-mails and a report, with processes killed in the middle
 	$(BIN)/python examples/demo/run.py
 
 test: $(STAMP)  ## the whole test suite
@@ -35,4 +36,11 @@ $(STAMP): pyproject.toml
 	@python=$$(sh .ci/find-python) && echo "virtual environment $(VENV) with $$python" \
 		&& $$python -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(DEMO_STAMP)
+
+# The demo alone needs little; whoever only wants to see it does not wait for the type checkers.
+$(DEMO_STAMP): pyproject.toml
+	@test -x $(BIN)/pip || { python=$$(sh .ci/find-python) \
+		&& echo "virtual environment $(VENV) with $$python" && $$python -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	@touch $@

@@ -45,7 +45,7 @@ class Check:
         return self.wanted == self.found
 
     def row(self) -> tuple[str, str, str, str]:
-        return self.name, f"{self.wanted:,}", f"{self.found:,}", "" if self.right else "WRONG"
+        return self.name, f"{self.wanted:,}", f"{self.found:,}", "ok" if self.right else "WRONG"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ TRY_AGAIN = (NotNow, smtplib.SMTPServerDisconnected, ConnectionError)
 
 def write(issue: str, name: str, address: str, id: str) -> Message:
     """Write the letter to one reader: text and HTML, and the headers a newsletter owes."""
-    letter = MIMEMultipart("alternative")
+    letter = MIMEMultipart("alternative", boundary=f"part-{id}")
     letter["From"] = formataddr(("Celeriac Weekly", SENDER))
     letter["To"] = formataddr((name, address))
     letter["Subject"] = f"{issue} for {name}"

@@ -34,6 +34,7 @@ class Site(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    tasks.app.store.inspection.counts()  # open the store now, not in the first request
     server = HTTPServer(("127.0.0.1", 0), Site)
     print(server.server_port, flush=True)
     server.serve_forever()
