@@ -43,6 +43,8 @@ BRIEF_SECONDS: Final = 0.002
 #: Weight of the newest run in a task's measured mean.
 _WEIGHT: Final = 0.1
 BATCH: Final = 256
+#: Deliveries held by an executor that make a millisecond's delay harmless.
+_DEEP: Final = 48
 
 
 @dataclass(slots=True)
@@ -146,6 +148,9 @@ class Dispatch:
         self._means: dict[str, float] = {}
         self._brief: frozenset[str] = frozenset()
         self._pace = BRIEF_SECONDS
+        #: The work left in the store is none that goes ahead: asking for it again at once would
+        #: be asking without end.
+        self._unfit = False
         self._flight_free = 0
         self._flight_ahead = 0
         self._flights = 0
@@ -177,19 +182,29 @@ class Dispatch:
             self._flight_free -= batch.want.free
             self._flight_ahead -= batch.want.ahead
             self._flights -= 1
-            if batch.owner != self.incarnation.owner:
+            if batch.owner != self.incarnation.owner or self.incarnation.lost:
                 arrived = []  # leased by an incarnation that is gone; the reaper has them
             self.backlog.extend(arrived)
             wanted = batch.want.free + batch.want.ahead
-            self.look = reply.more or bool(wanted and len(reply.deliveries) >= wanted)
+            got = len(reply.deliveries)
+            self.look = reply.more or bool(wanted and got >= wanted)
+            self._unfit = reply.more and got < wanted
             self._place()
-            if self.has_work():
-                self.changed.notify()
-            elif self.may_wait():
-                self.quiet.notify()
-        if reply.lost and batch.owner == self.incarnation.owner:
-            self.incarnation.lose()
+            self._stir()
+        if reply.lost and self.incarnation.lose(batch.owner):
             self.wake()
+
+    def give_back(self, batch: Batch) -> None:
+        """The store refused the exchange itself: its outcomes go with the next one."""
+        with self.changed:
+            self._commits[:0] = batch.commits
+
+    def _stir(self) -> None:
+        """Wake whoever has something to do now: a lane to exchange, else the bell to listen."""
+        if self.has_work():
+            self.changed.notify()
+        elif self.may_wait():
+            self.quiet.notify()
 
     def has_work(self) -> bool:
         """Is there a reason for an exchange? The caller holds ``changed``."""
@@ -198,7 +213,13 @@ class Dispatch:
         if not self.look:
             return False
         want = self.want()
-        return bool(want.free or want.ahead)
+        return bool(want.free or (want.ahead and not self._unfit))
+
+    @property
+    def deep(self) -> bool:
+        """Has every executor plenty ahead, so that its outcomes need no quick answer?"""
+        hands = self.hands.values()
+        return bool(hands) and all(len(hand.held) >= _DEEP for hand in hands)
 
     def may_wait(self) -> bool:
         """Should the bell be listened to? The caller holds ``changed``."""
@@ -245,10 +266,12 @@ class Dispatch:
 
     # --- placing ------------------------------------------------------------------------------
     def place(self) -> None:
-        """Give waiting deliveries to executors that have room."""
+        """Give waiting deliveries to executors that have room. To be called now and then: the
+        lease may be trusted again, which no other call tells."""
         with self.changed:
-            self._place()
-            self.changed.notify_all()
+            if self.backlog:
+                self._place()
+                self._stir()
 
     def _place(self) -> None:
         if not self.backlog or self.closing or not self.incarnation.trusted:
@@ -256,7 +279,8 @@ class Dispatch:
         depth = self._depth()
         given: dict[int, list[Held]] = {}
         kept: deque[Held] = deque()
-        for held in self.backlog:
+        # Isolated ones choose first: any other would take the unused executor made for them.
+        for held in sorted(self.backlog, key=lambda held: not held.alone):
             hand = self._choose(held, depth)
             if hand is None:
                 kept.append(held)
@@ -309,7 +333,7 @@ class Dispatch:
             self.hands[hand.index] = hand
             self._fresh_coming = False
             self._place()
-            self.changed.notify_all()
+            self._stir()
 
     def done(self, hand: Hand, results: Iterable[tuple[int, Outcome, float]]) -> None:
         """Executors reported outcomes: queue the commits, learn durations, refill."""
@@ -383,7 +407,9 @@ class Dispatch:
             self.changed.notify_all()
 
     def owns(self, held: Held) -> bool:
-        """Was it leased by the present incarnation?"""
+        """Was it leased by the present incarnation, and is that alive?"""
+        if self.incarnation.lost:
+            return False
         return held.delivery.nonce.startswith(self.incarnation.owner + ".")
 
     def withdraw(self, fence: Fence) -> bool:

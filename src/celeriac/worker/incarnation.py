@@ -6,6 +6,7 @@ to others. It takes a new incarnation.
 
 from __future__ import annotations
 
+import threading
 import time
 
 from celeriac.ids import new_owner_id
@@ -20,22 +21,46 @@ class Incarnation:
 
     def __init__(self, lease: float, margin: float) -> None:
         self._window = lease - margin
-        self.renew()
-
-    def renew(self) -> None:
-        """Take a new id; nothing is trusted until :meth:`extended`."""
+        self._lock = threading.Lock()
+        self._next = ""
+        self._trusted_until = 0.0
         self.owner = new_owner_id()
         self.lost = False
-        self._trusted_until = 0.0
 
-    def extended(self, requested_at: float) -> None:
-        """The store answered a register or beat that was sent at *requested_at* (monotonic)."""
-        self._trusted_until = requested_at + self._window
+    def candidate(self) -> str:
+        """The id to register next: the present one, or once that is lost, a new one.
 
-    def lose(self) -> None:
-        """The store does not know this owner any more."""
-        self.lost = True
-        self._trusted_until = 0.0
+        A new id becomes the present one only when the store knows it (:meth:`begin`). Until then
+        outcomes go out under the old one: were they sent under the new one, the store would
+        answer that this is lost, too.
+        """
+        if not self.lost:
+            return self.owner
+        if not self._next:
+            self._next = new_owner_id()
+        return self._next
+
+    def begin(self, owner: str, requested_at: float) -> None:
+        """The store has registered *owner*; asked for at *requested_at* (monotonic)."""
+        with self._lock:
+            self.owner, self._next = owner, ""
+            self.lost = False
+            self._trusted_until = requested_at + self._window
+
+    def extended(self, owner: str, requested_at: float) -> None:
+        """The store answered a beat for *owner* that was sent at *requested_at* (monotonic)."""
+        with self._lock:
+            if owner == self.owner and not self.lost:
+                self._trusted_until = max(self._trusted_until, requested_at + self._window)
+
+    def lose(self, owner: str) -> bool:
+        """The store does not know *owner* any more; False if that is an earlier one."""
+        with self._lock:
+            if owner != self.owner:
+                return False
+            self.lost = True
+            self._trusted_until = 0.0
+            return True
 
     @property
     def trusted(self) -> bool:

@@ -140,7 +140,8 @@ class Lanes:
                     break
             except StoreError:
                 logger.exception("Exchange refused by the store; this worker starts afresh")
-                self._dispatch.incarnation.lose()
+                self._dispatch.give_back(batch)
+                self._stopping.wait(reconnect(3))
                 reply = Exchanged(lost=True)
                 batch = Batch(batch.owner, [], [], batch.want, [])
                 break

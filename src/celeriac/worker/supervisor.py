@@ -42,6 +42,9 @@ logger = logging.getLogger("celeriac.worker")
 #: How often runs are looked at while something runs, and otherwise.
 _TICK_BUSY: Final = 0.05
 _TICK_IDLE: Final = 0.5
+#: Pause before reading while every executor has plenty to do: a read, a lock and a wake-up for
+#: each outcome would cost more than the outcome itself.
+_GATHER: Final = 0.001
 #: The interpreter's default of 5 ms would let one thread keep the others waiting that long.
 _SWITCH_INTERVAL: Final = 0.0005
 _EXIT_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -124,16 +127,19 @@ class Supervisor:
     def _turn(self) -> None:
         busy = any(executor.hand.held for executor in self._pool.executors.values())
         stopping = self._stopping_since is not None
+        if self._dispatch.deep:
+            time.sleep(_GATHER)
         for key, mask in self._selector.select(_TICK_BUSY if busy or stopping else _TICK_IDLE):
             key.data(mask)
         while self._signals:
             self._on_signal(self._signals.popleft())
         if self._bug is not None:
             raise self._bug
-        if self._incarnation.lost and not stopping:
+        if self._incarnation.lost and self._registered and not stopping:
             self._begin_anew()
-        if not self._registered and time.monotonic() >= self._register_due:
+        if not (self._registered or stopping) and time.monotonic() >= self._register_due:
             self._register()
+        self._dispatch.place()
         for _ in range(len(self._orders)):
             self._obey(self._orders.popleft())
         self._pool.flush()
@@ -261,7 +267,6 @@ class Supervisor:
         )
         self._kill_all("lease lost")
         self._dispatch.drop_all()
-        self._incarnation.renew()
         self._registered = False
 
     def _register(self) -> None:

@@ -55,13 +55,14 @@ class Heart:
         self._thread.join(timeout)
 
     def register(self, manifest: Manifest) -> None:
-        """Register the present incarnation: lock file first, so that nobody sees an owner without
-        one."""
+        """Register this incarnation, or a new one if it was lost. Lock file first, so that nobody
+        sees an owner without one."""
+        owner = self._incarnation.candidate()
         if self._lock is not None:
-            self._lock.hold(self._incarnation.owner)
+            self._lock.hold(owner)
         requested_at = time.monotonic()
-        self._store.queue.register(self._incarnation.owner, manifest)
-        self._incarnation.extended(requested_at)
+        self._store.queue.register(owner, manifest)
+        self._incarnation.begin(owner, requested_at)
 
     def _run(self) -> None:
         try:
@@ -88,11 +89,10 @@ class Heart:
         if self._outage:
             self._outage = False
             logger.warning("Heartbeats reach the store again")
-        if owner == self._incarnation.owner:
-            if beat.lost:
-                self._incarnation.lose()
-            else:
-                self._incarnation.extended(requested_at)
+        if beat.lost:
+            self._incarnation.lose(owner)
+        else:
+            self._incarnation.extended(owner, requested_at)
         self._on_beat(beat)
         return True
 

@@ -158,7 +158,7 @@ class Solo:
 
     def _begin_anew(self) -> None:
         logger.error("This worker's lease was lost; its tasks run elsewhere. It starts afresh.")
-        self._incarnation.renew()
+        self._incarnation.lose(self._incarnation.owner)
         self._heart.register(self._manifest)
 
     # --- from the heart's thread --------------------------------------------------------------
