@@ -19,7 +19,7 @@ from celeriac.stores.base import Capabilities, Options, Store
 from celeriac.stores.sqlite.bells import Bells
 from celeriac.stores.sqlite.bus import SqliteBus
 from celeriac.stores.sqlite.coordinator import SqliteCoordinator, SqliteSchedules
-from celeriac.stores.sqlite.database import Database
+from celeriac.stores.sqlite.database import Database, build
 from celeriac.stores.sqlite.inspection import SqliteInspection, durability
 from celeriac.stores.sqlite.listener import Listener
 from celeriac.stores.sqlite.location import check_place, create, locate
@@ -45,7 +45,7 @@ def open_store(url: str, options: Options) -> Store:
         )
     path = locate(url)
     check_place(path)
-    create(path)
+    create(path, build)
     database = Database(path, options)
     bells = Bells(database)
     database.told = bells

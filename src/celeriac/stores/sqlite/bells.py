@@ -61,7 +61,7 @@ class Bells:
         self._base = f"{self.folder}/"
         self._pid = 0
         self._handle = -1
-        self._sender: socket.socket | None = None
+        self._sender: Bell | None = None
         self._made: set[str] = set()
         self._locks: dict[int, threading.Lock] = {}
 
@@ -90,20 +90,20 @@ class Bells:
             self._make(self.folder.parent)
             self._make(self.folder)
             self._handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._sender = _datagram()
+            self._sender = Bell()
             self._made = set()
             self._pid = os.getpid()
         self._tidy()
 
     def _tidy(self) -> None:
         """Remove the sockets of processes that were killed. Once a process is enough."""
-        folders = [name for name in self.names(".") if not name.startswith("w.")]
-        names = [name for name in self.names(".") if name.startswith("w.")]
-        names += [f"{folder}/{name}" for folder in folders for name in self.names(folder)]
+        top = self.names(".")
+        names = [name for name in top if name.startswith("w.")]
+        names += [f"{folder}/{name}" for folder in top for name in self.names(folder)]
         for name in names:
             if name.endswith(".missed"):
                 continue
-            with _datagram() as probe:
+            with Bell() as probe:
                 try:
                     probe.connect(self.address(name))
                 except OSError as error:
@@ -134,11 +134,17 @@ class Bells:
             self._make(self.folder / name)
             self._made.add(name)
 
-    def bind(self, name: str) -> socket.socket:
-        """A new socket, bound as *name*."""
+    def bind(self, name: str) -> Bell:
+        """A new socket, bound as *name*.
+
+        Made under another name first: a socket's file is there a moment before it can be sent to,
+        and who found it in that moment would take it for a dead one and remove it.
+        """
         self.prepare()
-        bell = _datagram()
-        bell.bind(self.address(name))
+        hidden = self.fresh_name("new.")
+        bell = Bell()
+        bell.bind(self.address(hidden))
+        os.rename(f"{self._base}{hidden}", f"{self._base}{name}")  # noqa: PTH104
         return bell
 
     def fresh_name(self, kind: str) -> str:
@@ -237,10 +243,16 @@ class Bells:
             os.close(self._handle)
 
 
-def _datagram() -> socket.socket:
-    bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    bell.setblocking(False)
-    return bell
+class Bell(socket.socket):
+    """A datagram socket that never blocks. Stores are dropped, not closed, so it closes itself
+    without the warning that a forgotten socket gives."""
+
+    def __init__(self) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self.setblocking(False)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _parts(ids: list[str]) -> list[bytes]:

@@ -6,13 +6,12 @@ import contextlib
 import errno
 import os
 import select
-import socket
 from typing import Final
 
 from celeriac.clock import SYSTEM
 from celeriac.exceptions import OperationalError, PayloadTooLarge
 from celeriac.stores.base import Subscription
-from celeriac.stores.sqlite.bells import Bells, quoted
+from celeriac.stores.sqlite.bells import Bell, Bells, quoted
 
 #: Bytes one publication may have: what a datagram holds under the kernel's default limits.
 PUBLISH_MAX: Final = 128 * 1024
@@ -50,7 +49,7 @@ class SqliteBus:
 class _Listening:
     """One subscription."""
 
-    def __init__(self, bells: Bells, name: str, bell: socket.socket) -> None:
+    def __init__(self, bells: Bells, name: str, bell: Bell) -> None:
         self._bells = bells
         self._name = name
         self._bell = bell

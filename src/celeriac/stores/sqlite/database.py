@@ -8,6 +8,7 @@ told after the commit.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import random
 import threading
@@ -23,6 +24,8 @@ from celeriac.clock import SYSTEM
 from celeriac.exceptions import OperationalError, StoreError, StoreFull
 from celeriac.stores.base import Options
 from celeriac.stores.sqlite import schema
+
+_log = logging.getLogger(__name__)
 
 Row = tuple[Any, ...]
 Value = None | int | float | str | bytes
@@ -133,6 +136,18 @@ class Transaction(Reading):
         row = self.one("UPDATE @counter SET last = last + ? WHERE one = 1 RETURNING last", (count,))
         assert row is not None
         return int(row[0]) - count + 1
+
+
+def build(path: str) -> None:
+    """Make an empty file a WAL database. It is complete once this has returned."""
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("application_id", schema.APPLICATION_ID)
+    except apsw.Error as error:
+        raise _described(error, path, 0.0, connection.system_errno) from error
+    finally:
+        connection.close()
 
 
 class Database:
@@ -327,8 +342,11 @@ class Database:
         connection.set_busy_timeout(0)
         try:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.BusyError:
-            return False  # somebody works: the next idle moment will do
+        except apsw.Error as error:
+            # Busy: somebody works, the next idle moment will do. Anything else (a full disk, say)
+            # harms nobody here and is told by the next write.
+            _log.debug("checkpoint of %s put off: %s", self.path, error)
+            return False
         finally:
             connection.set_busy_handler(_Patience(self.options.timeout))
         return True
@@ -339,30 +357,31 @@ class Database:
         try:
             yield
         except apsw.Error as error:
-            raise self._error(error) from error
+            connection = self._slot.connection
+            number = connection.system_errno if connection is not None else 0
+            raise _described(error, self.path, self.options.timeout, number) from error
 
-    def _error(self, error: apsw.Error) -> Exception:
-        slot = self._slot
-        number = slot.connection.system_errno if slot.connection is not None else 0
-        if isinstance(error, apsw.FullError) or (
-            isinstance(error, apsw.IOError) and number in _NO_ROOM
-        ):
-            return StoreFull(
-                f"No room left for the database {self.path}: nothing was stored. "
-                "Make room on its disk; workers keep what they have finished and store it then."
-            )
-        if isinstance(error, apsw.BusyError | apsw.LockedError):
-            return OperationalError(
-                f"The database {self.path} stayed locked for {self.options.timeout:g} s: another "
-                "process holds it in a long transaction. Find it (fuser shows who has the file "
-                "open), or raise the timeout."
-            )
-        if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-            return StoreError(
-                f"{self.path} is not a sound SQLite database: {error}. Stop all workers and "
-                "restore a copy, or move the file away to begin a new one."
-            )
-        return OperationalError(f"The database {self.path} cannot be used: {error}")
+
+def _described(error: apsw.Error, path: Path | str, timeout: float, number: int) -> Exception:
+    """SQLite's error as ours; *number* is the system's error number behind it."""
+    if isinstance(error, apsw.FullError) or (
+        isinstance(error, apsw.IOError) and number in _NO_ROOM
+    ):
+        return StoreFull(
+            f"No room left for the database {path}: nothing was stored. "
+            "Make room on its disk; workers keep what they have finished and store it then."
+        )
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return OperationalError(
+            f"The database {path} stayed locked for {timeout:g} s: another process holds it in a "
+            "long transaction. Find it (fuser shows who has the file open), or raise the timeout."
+        )
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return StoreError(
+            f"{path} is not a sound SQLite database: {error}. Stop all workers and restore a "
+            "copy, or move the file away to begin a new one."
+        )
+    return OperationalError(f"The database {path} cannot be used: {error}")
 
 
 class _Patience:

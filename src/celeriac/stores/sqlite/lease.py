@@ -301,13 +301,18 @@ def _inputs(step: Transaction, seq: int) -> bytes | None:
     return body[0] if body is not None else None
 
 
-def leased_under(step: Transaction, owner: int, nonce: str) -> tuple[Delivery, ...]:
-    """The deliveries of an earlier exchange that are still held under its nonce."""
-    rows = step.rows(
-        f"SELECT {_HEAD_COLUMNS} FROM @record WHERE owner = ? AND nonce = ? ORDER BY seq",
-        (owner, nonce),
+def leased_under(step: Transaction, owner: int, nonce: str, leased: bytes) -> tuple[Delivery, ...]:
+    """Those of an earlier exchange's deliveries that are still held under its nonce, in their
+    order then; *leased* holds their row numbers."""
+    if not leased:
+        return ()
+    found = step.rows(
+        f"SELECT {_HEAD_COLUMNS} FROM @record WHERE seq IN carray(?) AND owner = ? AND nonce = ?",
+        (apsw.carray(array("q", leased)), owner, nonce),
     )
-    return deliveries(step, rows, nonce) if rows else ()
+    order = {seq: position for position, seq in enumerate(array("q", leased))}
+    found.sort(key=lambda head: order[head[0]])
+    return deliveries(step, found, nonce) if found else ()
 
 
 def unpark(step: Transaction, names: Sequence[str]) -> None:

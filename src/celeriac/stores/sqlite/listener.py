@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from celeriac.clock import SYSTEM
 from celeriac.records import StoredResult
-from celeriac.stores.sqlite.bells import RESULTS, Bells
+from celeriac.stores.sqlite.bells import RESULTS, Bell, Bells
 from celeriac.stores.sqlite.database import Database
 
 #: Seconds between two looks at ``data_version``, which catch a message that was lost.
@@ -34,8 +33,17 @@ class _Waiting:
     def __init__(self, ids: Sequence[str]) -> None:
         self.ids = frozenset(ids)
         self.bell = threading.Event()
-        #: It must look into the store.
+        #: It must look at all of them, or at those that were heard to have ended.
         self.look = True
+        self.heard: set[str] = set()
+
+    def due(self) -> Sequence[str]:
+        """What to look at now; asked again, nothing."""
+        if self.look:
+            self.look = False
+            self.heard.clear()
+            return tuple(self.ids)
+        return tuple(self.heard.pop() for _ in range(len(self.heard)))
 
 
 class _Process:
@@ -47,7 +55,7 @@ class _Process:
         self.waiting: set[_Waiting] = set()
         self.ear: _Waiting | None = None
         self.name = ""
-        self.bell: socket.socket | None = None
+        self.bell: Bell | None = None
 
     def __del__(self) -> None:
         if self.bell is not None:
@@ -82,11 +90,9 @@ class Listener:
                     seen = self.database.connection().data_version()
                     mine.look = mine.look or seen != version
                     version = seen
-                if mine.look:
-                    mine.look = False
-                    ended = look(ids)
-                    if ended:
-                        return ended
+                due = mine.due()
+                if due and (ended := look(due)):
+                    return ended
                 if until is not None and now >= until:
                     return {}
                 self._sleep(process, mine, (cast if until is None else min(cast, until)) - now)
@@ -141,8 +147,10 @@ class Listener:
         missed = self.bells.unlink(f"{process.name}.missed")
         with process.lock:
             for each in process.waiting:
-                if missed or not each.ids.isdisjoint(ended):
-                    each.look = True
+                heard = each.ids & ended
+                if missed or heard:
+                    each.look = each.look or missed
+                    each.heard |= heard
                     each.bell.set()
 
     def _leave(self, process: _Process, mine: _Waiting) -> None:

@@ -7,6 +7,7 @@ database file".
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -145,20 +146,29 @@ def _check_new(path: Path, folder: os.stat_result) -> None:
         )
 
 
-def create(path: Path) -> None:
-    """Make an empty file of mode 0600 if there is none.
+def create(path: Path, build: Callable[[str], None]) -> None:
+    """Make the database, mode 0600, if there is none; *build* fills an empty file.
 
-    An existing file is not opened: closing it again would drop this process' SQLite locks on it.
+    It is built under another name and put in place whole: of two processes that start at once one
+    wins, and neither ever sees a database that is still being switched to WAL (both would wait for
+    the other's lock). An existing file is not opened: closing it again would drop this process'
+    SQLite locks on it.
     """
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
+    if path.exists():
         return
+    hidden = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    try:
+        os.close(os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+        try:
+            build(str(hidden))
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(hidden)
+        finally:
+            hidden.unlink()
     except OSError as error:
         raise OperationalError(
             f"The database {path} cannot be created: {error.strerror}. {_CURE}"
         ) from error
-    os.close(handle)
 
 
 def filesystem_of(folder: Path) -> str:

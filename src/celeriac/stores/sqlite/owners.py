@@ -11,7 +11,7 @@ import msgspec
 from celeriac.records import Fence, Manifest, RevokeOrder, Verdict
 from celeriac.stores.fates import handed_back
 from celeriac.stores.sqlite import codes
-from celeriac.stores.sqlite.database import Transaction
+from celeriac.stores.sqlite.database import Reading, Transaction
 from celeriac.stores.sqlite.ending import applied, give
 from celeriac.stores.sqlite.lease import Owner, decode_manifest, unpark
 from celeriac.stores.sqlite.rows import COLUMNS, Row, judge
@@ -73,20 +73,20 @@ def extend(step: Transaction, id: str) -> int | None:
     return int(found[0]) if found is not None else None
 
 
-def revoked_of(step: Transaction, number: int) -> tuple[RevokeOrder, ...]:
+def revoked_of(reading: Reading, number: int) -> tuple[RevokeOrder, ...]:
     """Revokes that concern what an owner holds."""
     return tuple(
         RevokeOrder(Fence(id, attempt, nonce), terminate)
-        for id, attempt, nonce, terminate in step.rows(_REVOKED, (number,))
+        for id, attempt, nonce, terminate in reading.rows(_REVOKED, (number,))
     )
 
 
-def not_held(step: Transaction, number: int, ids: Sequence[str]) -> tuple[str, ...]:
+def not_held(reading: Reading, number: int, ids: Sequence[str]) -> tuple[str, ...]:
     """Those of *ids* that the owner does not hold."""
     return tuple(
         id
         for id in ids
-        if step.one("SELECT 1 FROM @record WHERE id = ? AND owner = ?", (id, number)) is None
+        if reading.one("SELECT 1 FROM @record WHERE id = ? AND owner = ?", (id, number)) is None
     )
 
 

@@ -6,6 +6,7 @@ Part of the SQLite store. What a step does stands in ``enqueue``, ``commits``, `
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Sequence
 from typing import Final
 from zlib import crc32
@@ -93,16 +94,15 @@ class SqliteQueue:
         with self._database.write() as step:
             note_started(step, started, self._seqs)
             number = owners.extend(step, owner)
-        reaped = self._reaper.ride_along() if number is not None else None
-        with self._database.write() as step:
+        if number is None:
+            answer = Beat(lost=True, gone=tuple(held))
+        else:
+            reaped = self._reaper.ride_along()
             # Read after the reaper, which may have ended leases of this owner, too.
-            if number is None:
-                answer = Beat(lost=True, gone=tuple(held))
-            else:
+            with self._database.reading() as reading:
+                revoked = owners.revoked_of(reading, number)
                 answer = Beat(
-                    revoked=owners.revoked_of(step, number),
-                    gone=owners.not_held(step, number, held),
-                    reaped=reaped,
+                    revoked=revoked, gone=owners.not_held(reading, number, held), reaped=reaped
                 )
         crashpoint("beat.applied")
         return answer
@@ -138,7 +138,8 @@ class SqliteQueue:
             last = None
             if found is not None:
                 last = step.one(
-                    "SELECT seq, digest, verdicts, more FROM @lane WHERE owner = ? AND lane = ?",
+                    "SELECT seq, digest, verdicts, leased, more FROM @lane "
+                    "WHERE owner = ? AND lane = ?",
                     (found.number, lane),
                 )
             if last is not None and seq < last[0]:
@@ -158,8 +159,8 @@ class SqliteQueue:
                 answer = Exchanged(verdicts, lost=True)
             elif last is not None and last[0] == seq:
                 nonce = f"{owner}.{lane}.{seq}"
-                held = leased_under(step, found.number, nonce)
-                answer = Exchanged(verdicts, held, more=bool(last[3]))
+                held = leased_under(step, found.number, nonce, last[3])
+                answer = Exchanged(verdicts, held, more=bool(last[4]))
             else:
                 answer = self._lease(step, found, (lane, seq, digest), verdicts, numbers, want)
         forget = self._seqs.pop
@@ -187,7 +188,7 @@ class SqliteQueue:
         left = left_behind(step, queues)
         step.rung.update(left)
         step.execute(
-            "INSERT OR REPLACE INTO @lane VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO @lane VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 owner.number,
                 lane,
@@ -195,6 +196,7 @@ class SqliteQueue:
                 digest,
                 # The first letters: "o", "a", "f". The values are strings themselves.
                 "".join([each[0] for each in verdicts]),
+                array("q", taker.seqs.values()).tobytes(),
                 bool(left),
             ),
         )

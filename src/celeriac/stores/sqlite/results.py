@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
+import apsw
 import msgspec
 
 from celeriac import states
@@ -21,6 +22,7 @@ _READ: Final = """
 SELECT r.id, r.state, r.retries, b.body, r.reason, r.ended_at, p.state, p.meta
 FROM @record r LEFT JOIN @result b ON b.seq = r.seq LEFT JOIN @progress p ON p.seq = r.seq
 WHERE r.id = ?"""
+_STATES: Final = "SELECT id, state FROM @record WHERE id IN carray(?)"
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(StoredResult).decode
 
@@ -55,11 +57,16 @@ class SqliteResults:
         return self._listener.wait(wanted, timeout, self._ended)
 
     def _ended(self, ids: Sequence[str]) -> dict[str, StoredResult | None]:
-        return {
-            id: result
-            for id, result in zip(ids, self.get_many(ids), strict=True)
-            if result is None or result.state in states.TERMINAL
-        }
+        """Those of *ids* that have ended or have no record; cheap where most have not ended."""
+        ended: dict[str, StoredResult | None] = {}
+        with self._database.reading() as reading:
+            found: dict[str, int] = dict(reading.rows(_STATES, (apsw.carray(tuple(ids)),)))
+            for id in ids:
+                if found.get(id, codes.FIRST_TERMINAL) >= codes.FIRST_TERMINAL:
+                    result = read_result(reading, id)
+                    if result is None or result.state in states.TERMINAL:
+                        ended[id] = result
+        return ended
 
     def forget(self, ids: Sequence[str]) -> None:
         with self._database.write() as step:

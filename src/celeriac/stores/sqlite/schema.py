@@ -67,6 +67,7 @@ def prepare(connection: apsw.Connection, path: str, prefix: str) -> None:
                 "not a Celeriac store. Name another file in the broker URL."
             )
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    if not version:
         version = _raise(connection, VERSION)
     check_version(path, version)
     while version < VERSION:

@@ -96,9 +96,10 @@ CREATE TABLE @owner (
     last_queue TEXT NOT NULL DEFAULT ''  -- the next lease begins behind it
 );
 -- The last exchange of each lane, to be repeated if its reply was lost: for which commits (digest),
--- a letter for each verdict, and whether work was left.
+-- a letter for each verdict, which records it leased (as 64-bit numbers), whether work was left.
 CREATE TABLE @lane (owner INTEGER NOT NULL, lane INTEGER NOT NULL, seq INTEGER NOT NULL,
-    digest INTEGER NOT NULL, verdicts TEXT NOT NULL, more INTEGER NOT NULL,
+    digest INTEGER NOT NULL, verdicts TEXT NOT NULL, leased BLOB NOT NULL,
+    more INTEGER NOT NULL,
     PRIMARY KEY (owner, lane)) WITHOUT ROWID;
 -- The last pass of a reaper.
 CREATE TABLE @pass (one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT NOT NULL,

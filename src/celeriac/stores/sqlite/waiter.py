@@ -10,14 +10,13 @@ import contextlib
 import itertools
 import os
 import select
-import socket
 import threading
 from collections.abc import Sequence
 from typing import Final
 
 from celeriac.clock import SYSTEM
 from celeriac.stores.sqlite import codes
-from celeriac.stores.sqlite.bells import Bells, quoted
+from celeriac.stores.sqlite.bells import Bell, Bells, quoted
 from celeriac.stores.sqlite.database import Database
 
 #: Seconds between two looks at ``data_version``, which catch a bell that was lost.
@@ -29,6 +28,11 @@ _WORK: Final = f"SELECT 1 FROM @record WHERE state = {codes.QUEUED} AND queue = 
 _NEXT: Final = f"SELECT due FROM @record WHERE state = {codes.SCHEDULED} ORDER BY due LIMIT 1"
 
 
+#: Folder of bells → name → process id, of the threads asleep now: ``wake`` ends all waits of this
+#: process, whichever store object they were begun on.
+_asleep: dict[str, dict[str, int]] = {}
+
+
 class _Seat:
     """One thread's socket: bound once, linked into the folders of its queues while idle."""
 
@@ -36,7 +40,7 @@ class _Seat:
         self.bells = bells
         self.pid = os.getpid()
         self.name = bells.fresh_name("w.")
-        self.bell: socket.socket | None = None
+        self.bell: Bell | None = None
         self.bell = bells.bind(self.name)
         self.linked: set[str] = set()
 
@@ -83,7 +87,7 @@ class Waiters:
         self.bells = bells
         self._mine = _Mine()
         self._woken = threading.Event()
-        self._seats: dict[str, int] = {}  # name → pid, of those asleep now
+        self._asleep = _asleep.setdefault(str(bells.folder), {})
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """See ``stores.base.Queue.wait``."""
@@ -92,12 +96,12 @@ class Waiters:
             seat = self._seat()
         except OSError:  # no sockets on this system or file system
             return self._poll(queues, until)
-        self._seats[seat.name] = seat.pid
+        self._asleep[seat.name] = seat.pid
         heard = False
         try:
             heard = self._sleep(seat, queues, until)
         finally:
-            del self._seats[seat.name]
+            del self._asleep[seat.name]
             rung = seat.rise()
             if b"w" in rung and b"r" in rung:
                 # Woken to shut down, and rung for work: somebody else must hear of it.
@@ -108,7 +112,7 @@ class Waiters:
     def wake(self) -> None:
         """End the waits of this process soon."""
         self._woken.set()
-        for name, pid in list(self._seats.items()):
+        for name, pid in list(self._asleep.items()):
             if pid == os.getpid():
                 self.bells.send(name, b"w")
 
@@ -123,23 +127,24 @@ class Waiters:
         ears = select.poll()
         assert seat.bell is not None
         ears.register(seat.bell, select.POLLIN)
-        version = -1
+        version, due = -1, None
         for quiet in itertools.count():
             seat.sit(queues)
-            seen, due = connection.data_version(), None
-            if seen != version or quiet:
+            seen, now = connection.data_version(), self.database.clock.wall()
+            if seen != version or (due is not None and due <= now):
+                version = seen
                 work, due = self._look(queues)
                 if work:
                     return True
-            version = seen
             left = until - SYSTEM.monotonic()
             if left <= 0:
                 return False
             nap = min(left, _NET)
             if due is not None:
                 # Wall clock, which may step: never slept for longer than the net.
-                nap = min(nap, max(0.0, due - self.database.clock.wall()))
-            if ears.poll(nap * 1000):
+                nap = min(nap, max(0.0, due - now))
+            # Rounded up: poll() cuts to milliseconds, and 0 would spin.
+            if ears.poll(nap * 1000 + 1):
                 return True
             if quiet == 1:
                 self.database.checkpoint()
