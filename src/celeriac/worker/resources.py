@@ -11,6 +11,7 @@ from typing import Final
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_OWN_CGROUPS: Final = Path("/proc/self/cgroup")
 #: cgroup version 1 writes "no limit" as a huge number.
 _UNLIMITED: Final = 1 << 60
 
@@ -24,7 +25,7 @@ def _read(path: Path) -> str | None:
 
 def _own_groups() -> dict[str, str]:
     """Controller name ("" for version 2) → path of this process's cgroup."""
-    text = _read(Path("/proc/self/cgroup")) or ""
+    text = _read(_OWN_CGROUPS) or ""
     groups: dict[str, str] = {}
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
@@ -66,15 +67,21 @@ def cpu_budget() -> int:
     return max(1, cores)
 
 
-def container_limit() -> int | None:
-    """Bytes the container may use, None where there is no limit below the machine's memory."""
+def _tightest() -> tuple[int, Path] | None:
+    """The lowest memory limit above us, and the folder of the group that has it."""
     limits = [
-        int(text)
+        (int(text), path.parent)
         for name in ("memory.max", "memory.limit_in_bytes")
         for path in _cgroup_files("memory", name)
         if (text := _read(path)) and text != "max" and int(text) < _UNLIMITED
     ]
-    return min(limits) if limits else None
+    return min(limits, key=lambda found: found[0]) if limits else None
+
+
+def container_limit() -> int | None:
+    """Bytes the container may use, None where there is no limit."""
+    found = _tightest()
+    return None if found is None else found[0]
 
 
 def memory_limit() -> int:
@@ -85,19 +92,22 @@ def memory_limit() -> int:
 
 
 def container_usage() -> int | None:
-    """Bytes the container uses now without its reclaimable file cache; None if not limited."""
-    if container_limit() is None:
+    """Bytes that count against the container's limit now, without file cache that can be
+    reclaimed; None if there is no limit. Of the group that has the limit: neighbours count, too."""
+    found = _tightest()
+    if found is None:
         return None
     for name in ("memory.current", "memory.usage_in_bytes"):
-        for path in _cgroup_files("memory", name):
-            used = int(_read(path) or 0)
-            stat = _read(path.with_name("memory.stat")) or ""
-            for line in stat.splitlines():
-                key, _, value = line.partition(" ")
-                if key in ("inactive_file", "total_inactive_file"):
-                    used -= int(value)
-                    break
-            return used
+        text = _read(found[1] / name)
+        if text is None:
+            continue
+        used = int(text)
+        for line in (_read(found[1] / "memory.stat") or "").splitlines():
+            key, _, value = line.partition(" ")
+            # Version 1 lists its own pages first and the total of the subtree as total_….
+            if key == ("inactive_file" if name == "memory.current" else "total_inactive_file"):
+                used -= int(value)
+        return max(0, used)
     return None
 
 

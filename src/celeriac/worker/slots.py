@@ -18,8 +18,10 @@ import tempfile
 from typing import Final
 
 _SIZE: Final = 64
-_RUN: Final = struct.Struct("<Qd")  # key of the present or last run, its start (monotonic)
-_HOLD: Final = struct.Struct("<QQ")  # keys in [low, high) must not begin
+# Native formats: each field is stored whole. "<" would store it byte by byte, and the other
+# process could read a key that never was.
+_RUN: Final = struct.Struct("@Qd")  # key of the present or last run, its start (monotonic)
+_HOLD: Final = struct.Struct("@QQ")  # keys in [low, high) must not begin
 _HOLD_OFFSET: Final = 16
 #: A hold up to here covers every key there will ever be.
 ALL_KEYS: Final = (1 << 64) - 1

@@ -33,14 +33,20 @@ def lock_folder(store_url: str, namespace: str) -> Path:
     digest = hashlib.sha256(f"{namespace}\0{store_url}".encode()).hexdigest()[:16]
     base = Path(tempfile.gettempdir()) / f"celeriac-{user}"
     folder = base / digest
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    base.mkdir(mode=0o700, exist_ok=True)
     info = base.lstat()
     if info.st_uid != user or not stat.S_ISDIR(info.st_mode) or info.st_mode & 0o022:
         raise ImproperlyConfigured(
             f"{base} belongs to user {info.st_uid} or is writable by others; workers keep their "
             "lock files there. Remove it, or set TMPDIR to a folder of your own."
         )
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+#: Paths of the files this process holds. A second worker in it must not probe them: a process can
+#: always take a lock that it holds itself, and closing the file would drop it.
+_held_here: set[str] = set()
 
 
 class HostLock:
@@ -59,24 +65,31 @@ class HostLock:
         nascent = self._folder / owner
         self._fd = os.open(nascent, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        nascent.rename(self._folder / self._name)
+        path = self._folder / self._name
+        _held_here.add(str(path))
+        nascent.rename(path)
 
     def drop(self) -> None:
         """Give up the lock and remove the file."""
         if self._fd >= 0:
-            (self._folder / self._name).unlink(missing_ok=True)
+            path = self._folder / self._name
+            path.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = -1
+            _held_here.discard(str(path))
 
     def dead_mates(self) -> list[str]:
         """Owner ids on this host whose process has ended without giving up its lock."""
-        dead = []
-        for entry in os.scandir(self._folder):
-            if entry.name == self._name or not entry.name.endswith(_SUFFIX):
-                continue
-            if self._is_free(entry.path):
-                dead.append(entry.name.removesuffix(_SUFFIX))
-        return dead
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return []  # cleared away by something that cleans temporary folders: leases still end
+        paths = {name: str(self._folder / name) for name in names if name.endswith(_SUFFIX)}
+        return [
+            name.removesuffix(_SUFFIX)
+            for name, path in paths.items()
+            if path not in _held_here and self._is_free(path)
+        ]
 
     def bury(self, owner: str) -> None:
         """Remove a dead mate's file, once the store has taken its leases back."""
