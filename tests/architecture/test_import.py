@@ -1,6 +1,7 @@
 """Importing Celeriac is cheap: a web application pays for it at every start."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from layers import CONCRETE_STORES
 from source_tree import PACKAGE, SourceTree, within
 
 HEAVY = {"asyncio", "click", "apsw", "psutil", "setproctitle", "cronsim"}
-MOST_MILLISECONDS = 60
+MOST_ASYNCIOS = 60 / 38
 
 CHEAP = [
     name
@@ -42,15 +43,24 @@ def test_a_heavy_module_would_be_seen():
     assert set(json.loads(run(program))) & HEAVY == {"asyncio"}
 
 
-def test_import_time():
-    """The best of some runs: how long it takes, not how busy the machine is."""
-    program = (
-        "from time import perf_counter as now; start = now(); from celeriac import Celeriac; "
-        "print((now() - start) * 1000)"
-    )
-    best = float("inf")
-    for _ in range(20):
-        best = min(best, float(run(program)))
-        if best < MOST_MILLISECONDS:
-            break
-    assert best < MOST_MILLISECONDS
+def test_import_time(tmp_path):
+    """Against ``import asyncio`` in the same minute: 60 ms on the machine where that takes 38 ms.
+
+    A number of milliseconds would judge the machine. Bytecode is written beforehand, as an
+    installation does, wherever this test's own environment may forbid it.
+    """
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def best(statement: str) -> float:
+        program = (
+            f"from time import perf_counter as now; start = now(); {statement}; "
+            "print(now() - start)"
+        )
+        times = [
+            float(subprocess.check_output([sys.executable, "-c", program], env=environment))
+            for _ in range(8)
+        ]
+        return min(times[1:])  # the first one compiles
+
+    assert best("from celeriac import Celeriac") < MOST_ASYNCIOS * best("import asyncio")
