@@ -42,6 +42,8 @@ logger = logging.getLogger("celeriac.worker")
 #: How often runs are looked at while something runs, and otherwise.
 _TICK_BUSY: Final = 0.05
 _TICK_IDLE: Final = 0.5
+#: Executors and hooks process have this long to end by themselves once nothing runs.
+_END_SECONDS: Final = 2.0
 #: Pause before reading while every executor has plenty to do: a read, a lock and a wake-up for
 #: each outcome would cost more than the outcome itself.
 _GATHER: Final = 0.001
@@ -234,15 +236,25 @@ class Supervisor:
     def _end_processes(self) -> None:
         for executor in list(self._pool.executors.values()):
             self._pool.retire(executor)
-        deadline = time.monotonic() + 2.0
-        while self._pool.executors and time.monotonic() < deadline:
-            for key, mask in self._selector.select(_TICK_BUSY):
-                key.data(mask)
-        self._kill_all("the worker stopped")
-        while self._pool.executors and time.monotonic() < deadline + 5.0:
-            for key, mask in self._selector.select(_TICK_BUSY):
-                key.data(mask)
+        self._pool.end_hooks()
+        deadline = time.monotonic() + _END_SECONDS
+        if not self._until_gone(deadline):
+            if self._pool.hooks is not None:
+                logger.error("The hooks process has not ended; handlers it still had are lost")
+            self._kill_all("the worker stopped")
+            self._pool.kill_hooks()
+            self._until_gone(deadline + 5.0)
         self._nursery.bury()
+
+    def _until_gone(self, deadline: float) -> bool:
+        """Wait for executors and hooks process to end; False if not all did until *deadline*."""
+        while self._pool.executors or self._pool.hooks is not None:
+            if time.monotonic() > deadline:
+                return False
+            for key, mask in self._selector.select(_TICK_BUSY):
+                key.data(mask)
+            self._pool.flush()
+        return True
 
     def _kill_all(self, why: str) -> None:
         for executor in list(self._pool.executors.values()):

@@ -53,7 +53,7 @@ class HostLock:
     """This incarnation's lock file, and the probe of everybody else's."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = folder.resolve()
         self._fd = -1
         self._name = ""
 

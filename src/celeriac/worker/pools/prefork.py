@@ -422,6 +422,16 @@ class Prefork:
                 logger.error("The hooks process ended: %s", death.describe())
         self._nursery.give_back(process)
 
+    def end_hooks(self) -> None:
+        """Let the hooks process run what it has been given, and end."""
+        if self._hooks is not None:
+            self._write(self._hooks, frames.encode(frames.Stop()))
+
+    def kill_hooks(self) -> None:
+        """End the hooks process now."""
+        if self._hooks is not None and self._hooks.pid:
+            os.kill(self._hooks.pid, signal.SIGKILL)
+
     @property
     def hooks(self) -> Process | None:
         return self._hooks
