@@ -24,9 +24,9 @@ PARAGRAPHS = (
 STOP = f"https://{DOMAIN}/stop/{{id}}"
 TEXT = "\n\n".join((*PARAGRAPHS, f"To stop these letters: {STOP}"))
 HTML = (
-    '<!doctype html>\n<html lang="en"><head><title>{issue}</title></head>\n<body>'
-    + "\n".join(f"<p>{each}</p>" for each in PARAGRAPHS)
-    + f'\n<p><a href="{STOP}">Stop these letters</a></p></body></html>\n'
+    '<!doctype html>\n<html lang="en"><head><title>{issue}</title></head><body>'
+    + "".join(f"<p>{each}</p>" for each in PARAGRAPHS)
+    + f'<p><a href="{STOP}">Stop these letters</a></p></body></html>\n'
 )
 
 
