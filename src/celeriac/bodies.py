@@ -32,7 +32,7 @@ def unseal(data: bytes, id: str, signer: Signer | None) -> ResultBody:
     """
     try:
         body = decode_body(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DecodeError(f"the stored result of task {id} cannot be read: {error}") from None
     if signer is not None:
         plain = encode_body(ResultBody(body.serializer, body.value, body.failure))

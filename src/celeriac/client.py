@@ -21,6 +21,7 @@ from celeriac.clock import SYSTEM
 from celeriac.context import running
 from celeriac.exceptions import (
     EncodeError,
+    ImproperlyConfigured,
     NotInThisVersion,
     OperationalError,
     PayloadTooLarge,
@@ -29,7 +30,7 @@ from celeriac.exceptions import (
 from celeriac.ids import new_nonce, new_task_id, valid_id
 from celeriac.message import Header, Message, compose
 from celeriac.policies.retries import seconds
-from celeriac.serialization import encode
+from celeriac.serialization import content_type, encode
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -198,12 +199,20 @@ class Client:
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], serializer: str
     ) -> bytes:
         """Return the arguments as bytes, or raise ``EncodeError`` or ``PayloadTooLarge``."""
+        conf = self._app.conf
+        if serializer not in conf.accept_content:
+            content_type(serializer)  # a name that nobody knows is told as that
+            raise ImproperlyConfigured(
+                f"task {name!r} is sent as {serializer}, and accept_content is "
+                f"{list(conf.accept_content)}, so no worker with these settings would read it: "
+                f"add {serializer!r} to accept_content"
+            )
         try:
             data = encode(serializer, (args, kwargs), ("args", "kwargs"))
         except EncodeError as error:
             error.add_note(f"The call of task {name!r} was not sent.")
             raise
-        most = self._app.conf.payload_max
+        most = conf.payload_max
         if len(data) > most:
             raise PayloadTooLarge(len(data), most, name)
         return data
@@ -434,7 +443,7 @@ def _check_plain(value: Any, path: str) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise EncodeError(f"{path} has the key {key!r}, which is no text", path=path)
-            _check_plain(item, f"{path}.{key}")
+            _check_plain(item, f"{path}[{key!r}]")
         return
     if isinstance(value, list | tuple):
         for at, item in enumerate(value):

@@ -118,7 +118,7 @@ def shown(error: BaseException) -> str:
     """Return ``repr(error)``, cut, or something that stands for it if that raises."""
     try:
         return _cut(repr(error), _LINE_MAX)
-    except Exception:  # noqa: BLE001 - a repr may raise anything
+    except BaseException:  # noqa: BLE001 - a repr may raise anything
         return f"<unprintable {name_of(type(error))}>"
 
 
@@ -131,7 +131,7 @@ def name_of(cls: type) -> str:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a __str__ may raise anything
+    except BaseException:  # noqa: BLE001 - a __str__ may raise anything
         return f"<unprintable {name_of(type(error))} object>"
 
 
@@ -150,11 +150,13 @@ def _plain_args(error: BaseException) -> tuple[object, ...] | None:
         if not all(map(_is_plain, args)):
             return None
         return args if len(msgspec.msgpack.encode(args)) <= MESSAGE_MAX else None
-    except Exception:  # noqa: BLE001 - args may be a property of the application's class
+    except BaseException:  # noqa: BLE001 - args may be a property of the application's class
         return None
 
 
-def _is_plain(value: object) -> bool:
+def _is_plain(value: object, depth: int = 3) -> bool:
+    if isinstance(value, list | tuple):
+        return depth > 0 and all(_is_plain(each, depth - 1) for each in value)
     return value is None or type(value) in (str, int, float, bool)
 
 
@@ -189,7 +191,7 @@ def _traceback(error: BaseException, skip: int) -> str:
             type(error), error, frames, limit=-_FRAMES_MAX, compact=True
         ).format()
         return _cut("".join(lines), TRACEBACK_MAX)
-    except Exception:  # noqa: BLE001 - source files and classes may be anything
+    except BaseException:  # noqa: BLE001 - source files and classes may be anything
         return f"{describe(error)} (its traceback could not be written)\n"
 
 
@@ -207,11 +209,10 @@ def revive(failure: Failure, allowed: Allowed) -> BaseException:
     if cls is None:
         error: BaseException = TaskFailed(failure.type, failure.message, failure.traceback or None)
     else:
-        args = (failure.message,) if failure.args is None else failure.args
         remote = failure.traceback or None
         try:
-            error = _both(cls, args, failure.type, failure.message, remote)
-        except TypeError:  # the class forbids subclasses or has another layout
+            error = _both(cls, failure.args, failure.type, failure.message, remote)
+        except Exception:  # noqa: BLE001 - the class may forbid subclasses, or do anything then
             error = TaskFailed(failure.type, failure.message, remote)
     for note in failure.notes:
         error.add_note(note)
@@ -236,7 +237,7 @@ def from_reason(reason: str, fallback: str, failed: bool = True) -> BaseExceptio
         return TaskFailed(name, text)
     if not failed:
         return cls(text)
-    return _both(cls, (text,), name_of(cls), text, None)
+    return _both(cls, None, name_of(cls), text, None)
 
 
 def _class_of(name: str, allowed: Allowed) -> type[BaseException] | None:
@@ -249,28 +250,31 @@ def _class_of(name: str, allowed: Allowed) -> type[BaseException] | None:
 
 
 def _both(
-    cls: type[BaseException], args: tuple[Any, ...], name: str, text: str, remote: str | None
+    cls: type[BaseException],
+    args: tuple[Any, ...] | None,
+    name: str,
+    text: str,
+    remote: str | None,
 ) -> BaseException:
-    """An instance of *cls* and of ``TaskFailed``, made without the constructor of *cls*."""
+    """An instance of *cls* and of ``TaskFailed``, made without the constructor of *cls*.
+
+    *args* None: they are not known, and the text stands for them.
+    """
     if issubclass(cls, TaskFailed):
         return TaskFailed(name, text, remote)
     joined = type(cls.__name__, (_Revived, cls), {"__module__": cls.__module__})
     joined.__qualname__ = cls.__qualname__
-    builtin = next(each for each in cls.__mro__ if each.__module__ == "builtins")
-    error: BaseException = builtin.__new__(joined, *args)
-    error.args = args
+    known = (text,) if args is None else args
+    # The constructor of the nearest built-in class is C code and sets what it promises (errno).
+    builtin: Any = next(each for each in cls.__mro__ if each.__module__ == "builtins")
+    error: BaseException = builtin.__new__(joined, *known)
+    builtin.__init__(error, *known)
     if cls.__module__ == _OWN_MODULE:
-        # Our own classes promise attributes; theirs are set without harm.
-        error.__dict__.update(_attributes(cls, args))
+        # Our own classes promise attributes; their constructors do no harm.
+        error.__dict__.update(vars(cls() if args is None else cls(*args)))
+    error.args = known
     error.__dict__.update(type_name=name, message=text, remote_traceback=remote, revived_class=cls)
     return error
-
-
-def _attributes(cls: type[BaseException], args: tuple[Any, ...]) -> dict[str, Any]:
-    try:
-        return vars(cls(*args))
-    except TypeError:  # the text alone is left, where the class wants more
-        return vars(cls())
 
 
 class _Revived(TaskFailed):

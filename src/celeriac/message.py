@@ -113,7 +113,7 @@ def decode(wire: bytes) -> Message:
     """
     try:
         parts = _decode_wire(wire)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DecodeError(f"not a Celeriac message: {error}") from None
     if not parts or parts[0] != VERSION:
         found = parts[0] if parts else None
@@ -134,7 +134,7 @@ def decode(wire: bytes) -> Message:
         raise DecodeError("the parts of this message have the wrong types")
     try:
         header = _decode_header(block)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DecodeError(f"the header block cannot be read: {error}") from None
     return Message(header, block, payload, key_id, signature)
 

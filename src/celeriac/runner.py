@@ -20,6 +20,7 @@ from celeriac.exceptions import (
     CeleryError,
     EncodeError,
     Ignore,
+    InvalidTaskError,
     Reject,
     ResultTooLarge,
     Retry,
@@ -27,7 +28,7 @@ from celeriac.exceptions import (
 from celeriac.failures import ExceptionInfo, capture, describe, from_reason, shown
 from celeriac.logs import TASK
 from celeriac.message import Header, Message, decode
-from celeriac.outcome import Outcome, ResultBody
+from celeriac.outcome import Failure, Outcome, ResultBody
 from celeriac.policies.base import Policy
 from celeriac.records import Delivery
 from celeriac.serialization import decode as decode_value
@@ -167,10 +168,13 @@ class Runner:
             log.error("No handler was called for task %s: %s", delivery.id, describe(problem))
             return
         context = from_delivery(delivery, header, self._hostname, args, kwargs)
-        error = from_reason(outcome.reason, "WorkerLostError")
+        reason = outcome.reason
+        if reason.startswith("Retry "):
+            reason = reason.partition(": ")[2]
+        error = from_reason(reason, "WorkerLostError")
         token = enter(context, prepared.task)
         try:
-            info = ExceptionInfo(error, outcome.reason)
+            info = ExceptionInfo(error, reason)
             if outcome.charge == "retry" and outcome.state in REPEATED:
                 self._handle(prepared, context, "on_retry", error, info)
             elif outcome.state in {states.FAILED, states.DEAD}:
@@ -180,16 +184,11 @@ class Runner:
             leave(token)
 
     def close(self) -> None:
-        """End the event loop, if one was needed."""
-        import asyncio
-
+        """End the event loop, if one was needed, and what tasks have left running on it."""
         loop, self._loop = self._loop, None
         if loop is None:
             return
-        pending = asyncio.all_tasks(loop)
-        for each in pending:
-            each.cancel()
-        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        loop.run_until_complete(_cancel_all(loop))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
@@ -202,11 +201,11 @@ class Runner:
             message = decode(delivery.wire)
             header = message.header
             prepared = self._prepared.get(header.task) or self._prepare(header.task)
-        except (CeleryError, KeyError) as error:
+        except CeleryError as error:
             return self._refused(delivery, error)
         try:
             args, kwargs = self._arguments(prepared, delivery, message)
-        except (CeleryError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001 - a class that arguments become may raise anything
             return self._refused(delivery, error, prepared)
         context = from_delivery(delivery, header, self._hostname, args, kwargs)
         context.update = self._update
@@ -230,7 +229,18 @@ class Runner:
         """Read what the task is called with, checked and converted."""
         header = message.header
         accept = self._app.conf.accept_content
-        args, kwargs = decode_value(header.serializer, message.payload, accept)
+        call = decode_value(header.serializer, message.payload, accept)
+        if not (
+            isinstance(call, list)
+            and len(call) == 2
+            and isinstance(call[0], list)
+            and isinstance(call[1], dict)
+        ):
+            raise InvalidTaskError(
+                "the payload of this message is not [arguments, keyword arguments]: whoever sent "
+                "it does not speak this protocol"
+            )
+        args, kwargs = call
         if header.edges is not None:
             args = [*self._inputs(delivery, header), *args]
         arguments = prepared.task.arguments
@@ -268,13 +278,20 @@ class Runner:
         """The outcome of a delivery that cannot be run: its message or name is not good."""
         log.error("Task %s cannot be run: %s", delivery.id, describe(error))
         keep = self._app.keeps_results and (prepared is None or not prepared.ignored)
-        body = ResultBody(failure=capture(error))
         return Outcome(
             states.FAILED,
-            body=seal(body, delivery.id, self._app.signer) if keep else None,
+            body=self._failure_body(capture(error), delivery.id) if keep else None,
             keep=keep,
             reason=describe(error),
         )
+
+    def _failure_body(self, failure: Failure, id: str) -> bytes:
+        """The stored form of *failure*, without its traceback if it would be refused for size."""
+        body = seal(ResultBody(failure=failure), id, self._app.signer)
+        if len(body) <= self._app.conf.result_max:
+            return body
+        short = Failure(failure.type[:200], failure.message[:200])
+        return seal(ResultBody(failure=short), id, self._app.signer)
 
     # -- the body ------------------------------------------------------------------------------
 
@@ -329,14 +346,13 @@ class Runner:
         if not context.ignore_result:
             try:
                 data = encode_value(prepared.serializer, value, "result")
-                most = self._app.conf.result_max
-                if len(data) > most:
-                    raise ResultTooLarge(len(data), most, id)
+                body = seal(ResultBody(prepared.serializer, data), id, self._app.signer)
+                most = self._app.conf.result_max  # of the body, as the store counts
+                if len(body) > most:
+                    raise ResultTooLarge(len(body), most, id)
             except (EncodeError, ResultTooLarge) as error:
                 return self._failed(prepared, context, error)
-            outcome = Outcome(
-                states.SUCCEEDED, seal(ResultBody(prepared.serializer, data), id, self._app.signer)
-            )
+            outcome = Outcome(states.SUCCEEDED, body)
         if prepared.handlers:
             self._handle_success(prepared, context, value)
         if log.isEnabledFor(logging.INFO):
@@ -360,7 +376,7 @@ class Runner:
         self._after(prepared, context, states.FAILURE, error, info)
         return Outcome(
             states.FAILED,
-            body=seal(ResultBody(failure=failure), id, self._app.signer) if keep else None,
+            body=self._failure_body(failure, id) if keep else None,
             keep=keep,
             reason=describe(error),
         )
@@ -435,6 +451,15 @@ class Runner:
                 "Task %s[%s]: %s raised %s; the task's state stands\n%s",
                 context.task, context.id, name, shown(error), text,
             )  # fmt: skip
+
+
+async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    import asyncio
+
+    left = asyncio.all_tasks(loop) - {asyncio.current_task()}
+    for each in left:
+        each.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def our_frames(error: BaseException) -> int:

@@ -53,6 +53,10 @@ def check_definition(fun: Any, options: Mapping[str, Any]) -> None:
     name = options.get("name") or getattr(fun, "__name__", None)
     if not name or name == "<lambda>":
         raise TypeError(f"{fun!r} has no name of its own; give it one: app.task(name='…')")
+    base = options.get("base") or Task
+    if not (isinstance(base, type) and issubclass(base, Task)):
+        raise TypeError(f"base of the task {name!r} is {base!r}, which is not derived from Task")
+    check_task_options(name, options, base)
 
 
 def build(
@@ -60,8 +64,6 @@ def build(
 ) -> Task[..., Any]:
     """Return the task of *app* that *fun* becomes."""
     base = options.get("base") or Task
-    if not (isinstance(base, type) and issubclass(base, Task)):
-        raise TypeError(f"base of the task {name!r} is {base!r}, which is not derived from Task")
     attributes = check_task_options(name, options, base)
     bound = bool(attributes.pop("bind", False))
     for option in ("name", "base"):

@@ -400,7 +400,11 @@ class Task(Generic[P, R]):
 
     @cached_property
     def defaults(self) -> Defaults:
-        """How it is sent where a call does not say."""
+        """How it is sent where a call does not say.
+
+        Raises ``ValueError`` if its soft time limit is above the hard one.
+        """
+        check_task(self.name, *self._limits())
         expires = self.expires
         if isinstance(expires, timedelta):
             expires = expires.total_seconds()
@@ -411,6 +415,15 @@ class Task(Generic[P, R]):
             time_limit=self.time_limit,
             soft_time_limit=self.soft_time_limit,
             serializer=self.serializer or "",
+        )
+
+    def _limits(self) -> tuple[float | None, float | None]:
+        """Soft and hard time limit in seconds, the settings' where the task has none."""
+        conf = self.app.conf
+        soft, hard = self.soft_time_limit, self.time_limit
+        return (
+            conf.task_soft_time_limit if soft is None else soft,
+            conf.task_time_limit if hard is None else hard,
         )
 
     def keeps_result(self, asked: bool | None = None) -> bool:
@@ -428,8 +441,7 @@ class Task(Generic[P, R]):
         Raises ``ValueError`` if its soft time limit is above the hard one.
         """
         conf = self.app.conf
-        hard = conf.task_time_limit if self.time_limit is None else self.time_limit
-        soft = conf.task_soft_time_limit if self.soft_time_limit is None else self.soft_time_limit
+        soft, hard = self._limits()
         check_task(self.name, soft, hard)
         requeue = self.reject_on_worker_lost
         return TaskFacts(

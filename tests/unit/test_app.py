@@ -1,0 +1,630 @@
+"""The app: declaring tasks, settings, stores, sending by name and in bulk."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+
+import pytest
+from inline import count, drain, make_app, stored
+
+import celeriac
+from celeriac import Celeriac, Celery, current_app, current_task, shared_task
+from celeriac.app import app_or_default
+from celeriac.app.current import forget_app, get_current_app
+from celeriac.app.place import default_broker
+from celeriac.exceptions import (
+    AlwaysEagerIgnored,
+    CeleryWarning,
+    DuplicateTaskNameWarning,
+    ImproperlyConfigured,
+    NotInThisVersion,
+    NotRegistered,
+)
+
+
+@pytest.fixture
+def app():
+    return make_app()
+
+
+# -- construction --------------------------------------------------------------------------------
+
+
+def test_celery_is_another_name():
+    assert Celery is Celeriac is celeriac.Celery
+
+
+def test_settings_are_keywords():
+    app = make_app(task_default_queue="mail", result_expires=60)
+    assert app.conf.task_default_queue == "mail"
+    assert app.conf.result_expires == 60.0
+
+
+def test_an_unknown_setting_is_refused_with_all_others_that_are_wrong():
+    with pytest.raises(ImproperlyConfigured) as caught:
+        make_app(task_default_queu="x", lease="soon")
+    assert len(caught.value.problems) == 2
+    assert "task_default_queue" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["loader", "amqp", "task_cls", "fixups", "config_source"])
+def test_arguments_of_celery_that_are_not_built_are_refused_by_name(name):
+    with pytest.raises(NotInThisVersion, match=name):
+        make_app(**{name: "x"})
+
+
+@pytest.mark.parametrize(
+    "name", ["config_from_object", "autodiscover_tasks", "add_periodic_task", "worker_main", "amqp"]
+)
+def test_attributes_of_celery_that_are_not_built_are_refused_by_name(app, name):
+    with pytest.raises(NotInThisVersion, match=name):
+        getattr(app, name)
+    assert not hasattr(app, name)
+
+
+def test_any_other_attribute_is_unknown(app):
+    with pytest.raises(AttributeError, match="no attribute 'tusks'"):
+        _ = app.tusks
+
+
+def test_conf_update(app):
+    app.conf.update(task_always_eager=True, task_default_priority=3)
+    assert app.conf.task_always_eager is True
+    assert app.conf.task_default_priority == 3
+
+
+def test_the_environment_goes_over_the_code(monkeypatch):
+    monkeypatch.setenv("CELERIAC_TASK_DEFAULT_QUEUE", "urgent")
+    assert make_app(task_default_queue="mail").conf.task_default_queue == "urgent"
+
+
+def test_the_command_line_goes_over_the_environment(monkeypatch):
+    monkeypatch.setenv("CELERIAC_TASK_DEFAULT_QUEUE", "urgent")
+    app = make_app()
+    app.configure_worker({"task_default_queue": "typed"})
+    assert app.conf.task_default_queue == "typed"
+
+
+# -- where the database is -----------------------------------------------------------------------
+
+
+def run(program, **options):
+    return subprocess.run(
+        [sys.executable, *program], capture_output=True, text=True, check=True, **options
+    ).stdout.strip()
+
+
+SAY = "from celeriac import Celeriac\napp = Celeriac('tasks')\n"
+
+
+def test_the_default_store_lies_beside_the_module(tmp_path):
+    (tmp_path / "tasks.py").write_text(SAY)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import tasks; "
+    found = run(["-c", program + "print(tasks.app.broker_url)"], cwd=elsewhere)
+    assert found == f"sqlite:///{tmp_path}/celeriac.db"
+
+
+def test_a_module_inside_a_package_uses_the_folder_that_holds_the_package(tmp_path):
+    inner = tmp_path / "shop" / "jobs"
+    inner.mkdir(parents=True)
+    (tmp_path / "shop" / "__init__.py").touch()
+    (inner / "__init__.py").write_text(SAY)
+    (inner / "mail.py").write_text(SAY)
+    program = (
+        "import shop.jobs.mail as m, shop.jobs as j; print(m.app.broker_url, j.app.broker_url)"
+    )
+    url = f"sqlite:///{tmp_path}/celeriac.db"
+    assert run(["-c", program], cwd=tmp_path) == f"{url} {url}"
+
+
+def test_a_script_and_a_module_run_with_m_use_the_same_place(tmp_path):
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "mail.py").write_text(SAY + "print(app.broker_url)")
+    (tmp_path / "main.py").write_text(SAY + "print(app.broker_url)")
+    url = f"sqlite:///{tmp_path}/celeriac.db"
+    assert run(["-m", "shop.mail"], cwd=tmp_path) == url
+    assert run([str(tmp_path / "main.py")], cwd=package) == url
+
+
+def test_code_that_was_typed_in_uses_the_working_directory(tmp_path):
+    assert run(["-c", SAY + "print(app.broker_url)"], cwd=tmp_path) == (
+        f"sqlite:///{tmp_path}/celeriac.db"
+    )
+
+
+def test_a_folder_with_odd_characters_is_quoted(tmp_path):
+    folder = tmp_path / "a b#c?%"
+    folder.mkdir()
+    (folder / "tasks.py").write_text("")
+    url = default_broker({"__name__": "tasks", "__file__": str(folder / "tasks.py")})
+    assert url.endswith("/a%20b%23c%3F%25/celeriac.db")
+
+
+# -- stores --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis://localhost", "Redis is not in this version"),
+        ("amqp://localhost", "RabbitMQ is not in this version"),
+        ("db+postgresql://x", "leave the backend unset"),
+    ],
+)
+def test_a_broker_that_is_not_built_is_refused_when_the_app_is_made(url, words):
+    with pytest.raises(NotInThisVersion, match=words):
+        make_app(broker=url)
+
+
+def test_an_unknown_scheme_says_what_is_near():
+    with pytest.raises(ImproperlyConfigured, match="Did you mean sqlite://"):
+        make_app(broker="sqllite:///x.db")
+
+
+def test_a_wrong_url_that_is_set_later_is_refused_before_anything_is_sent(app):
+    app.conf.broker_url = "redis://localhost"
+    with pytest.raises(NotInThisVersion):
+        app.send_task("anything")
+
+
+def test_backend_left_out_keeps_results_beside_the_tasks(app):
+    assert app.keeps_results
+
+
+@pytest.mark.parametrize("backend", [None, "disabled://"])
+def test_no_backend_keeps_the_state_and_drops_the_result(backend):
+    app = make_app(backend=backend)
+
+    @app.task(name="answer")
+    def answer():
+        return 42
+
+    result = answer.delay()
+    drain(app)
+    assert result.state == "SUCCESS"
+    assert result.get(timeout=5) is None
+    assert stored(app, result.id).body is None
+
+
+def test_rpc_is_the_brokers_store_with_a_notice():
+    with pytest.warns(CeleryWarning, match="rpc://"):
+        app = make_app(backend="rpc://")
+    assert app.keeps_results
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert app.store is app.store
+
+
+def test_a_database_backend_is_refused_with_its_replacement():
+    with pytest.raises(NotInThisVersion, match="replaced: leave the backend unset"):
+        make_app(backend="db+sqlite:///results.db")
+
+
+def test_another_full_store_for_results_is_not_in_this_version():
+    with pytest.raises(NotInThisVersion, match="other than the broker's"):
+        make_app(backend="memory://other")
+
+
+def test_the_brokers_url_as_backend_is_the_same_store():
+    app = make_app(broker="memory://same", backend="memory://same")
+    assert app.keeps_results
+
+
+def test_a_child_process_opens_the_store_anew(app):
+    mine = app.store
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            other = app.store
+            kept = app._abandoned == [mine]
+            os.write(writer, b"1" if other is not mine and kept else b"0")
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        assert pipe.read() == b"1"
+    os.waitpid(pid, 0)
+    assert app.store is mine
+
+
+def test_close_lets_go_of_the_store_and_of_being_current():
+    with make_app(set_as_current=True) as app:
+        assert get_current_app() is app
+        _ = app.store
+    assert app._held is None
+    assert app not in celeriac.app.current._apps
+
+
+# -- tasks ---------------------------------------------------------------------------------------
+
+
+def test_a_task_with_and_without_arguments(app):
+    @app.task
+    def plain(): ...
+
+    @app.task()
+    def called(): ...
+
+    @app.task(queue="mail")
+    def routed(): ...
+
+    assert [plain.queue, called.queue, routed.queue] == [None, None, "mail"]
+    assert {plain.name, called.name, routed.name} == set(app.tasks)
+
+
+def test_names_are_module_and_function(app):
+    @app.task
+    def send(): ...
+
+    assert send.name == f"{__name__}.send"
+    assert app.tasks[f"{__name__}.send"] is send
+
+
+def test_main_stands_for_the_main_module():
+    assert make_app("shop").gen_task_name("send", "__main__") == "shop.send"
+
+
+def test_without_main_the_main_module_has_the_name_of_its_file(tmp_path):
+    (tmp_path / "mail.py").write_text(
+        "from celeriac import Celeriac\napp = Celeriac()\n"
+        "@app.task\ndef send(): ...\nprint(send.name)"
+    )
+    assert run([str(tmp_path / "mail.py")]) == "mail.send"
+
+
+def test_a_task_keeps_the_functions_looks(app):
+    @app.task
+    def send(to):
+        """Send it."""
+
+    assert send.__name__ == "send"
+    assert send.__doc__ == "Send it."
+    assert send.__module__ == __name__
+    assert "send" in repr(send)
+
+
+def test_an_unregistered_name_says_what_is_near(app):
+    @app.task(name="mail.send")
+    def send(): ...
+
+    with pytest.raises(NotRegistered, match=r"Did you mean 'mail\.send'"):
+        _ = app.tasks["mail.sned"]
+    assert "mail.sned" not in app.tasks
+    assert app.tasks.get("mail.sned") is None
+
+
+def test_the_registry_can_be_changed(app):
+    @app.task(name="a")
+    def a(): ...
+
+    app.tasks.unregister(a)
+    with pytest.raises(NotRegistered):
+        app.tasks.unregister("a")
+    app.tasks.register(a)
+    assert list(app.tasks) == ["a"]
+
+
+def test_a_second_function_under_a_taken_name_warns_and_the_first_stays(app):
+    @app.task(name="mail")
+    def first():
+        return 1
+
+    with pytest.warns(DuplicateTaskNameWarning, match=r"'mail' is taken by .*first"):
+
+        @app.task(name="mail")
+        def second():
+            return 2
+
+    assert second is first
+    assert app.tasks["mail"]() == 1
+
+
+def test_the_same_function_twice_is_the_same_task(app):
+    def send(): ...
+
+    assert app.task(send) is app.task(send)
+
+
+@pytest.mark.parametrize(
+    ("option", "error", "words"),
+    [
+        ("max_retrys", TypeError, "did you mean max_retries"),
+        ("rate_limit", NotInThisVersion, "rate_limit"),
+        ("pydantic", NotInThisVersion, "converted and checked without it"),
+        ("acks_on_failure_or_timeout", NotInThisVersion, "acks_on_failure_or_timeout"),
+        ("compression", NotInThisVersion, "compression"),
+        ("link_error", NotInThisVersion, "link_error"),
+        ("zebra", TypeError, "has no option 'zebra'"),
+    ],
+)
+def test_an_option_of_a_task_that_is_not_built_is_refused(app, option, error, words):
+    with pytest.raises(error, match=words):
+        app.task(name="x", **{option: 1})(lambda: None)
+    assert "x" not in app.tasks
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("time_limit", 0, "more than 0"),
+        ("soft_time_limit", "soon", "seconds"),
+        ("priority", 10, "from 0 to 9"),
+        ("max_retries", -1, "max_retries"),
+        ("autoretry_for", (int,), "no class of exceptions"),
+        ("retry_kwargs", {"max_retrys": 1}, "max_retrys"),
+        ("retry_backoff_max", -1, "retry_backoff_max"),
+        ("queue", "two words", "no name"),
+        ("serializer", "xml", "xml"),
+        ("expires", "later", "expires"),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_refused_when_the_task_is_made(app, option, value, words):
+    with pytest.raises((TypeError, ValueError, ImproperlyConfigured), match=words):
+        app.task(name="x", **{option: value})(lambda: None)
+
+
+def test_retry_for_is_autoretry_for(app):
+    @app.task(retry_for=[KeyError])
+    def a(): ...
+
+    assert a.autoretry_for == (KeyError,)
+    with pytest.raises(TypeError, match="both"):
+        app.task(name="b", retry_for=[KeyError], autoretry_for=[KeyError])(lambda: None)
+
+
+@pytest.mark.parametrize("thing", [3, "tasks.add", type("Add", (), {})])
+def test_only_a_function_can_become_a_task(app, thing):
+    with pytest.raises(TypeError):
+        app.task(thing)
+    with pytest.raises(TypeError):
+        app.task(queue="x")(thing)
+
+
+def test_a_lambda_needs_a_name(app):
+    with pytest.raises(TypeError, match="name of its own"):
+        app.task(lambda: None)
+    assert app.task(name="it")(lambda: 7)() == 7
+
+
+def test_a_class_of_tasks_can_be_registered(app):
+    class Add(celeriac.Task):
+        name = "add"
+
+        def run(self, a, b):
+            return a + b
+
+    task = app.register_task(Add())
+    result = task.delay(1, 2)
+    drain(app)
+    assert result.get(timeout=5) == 3
+    with pytest.raises(TypeError, match="missing"):
+        task.delay(1)
+
+
+def test_facts_are_what_a_worker_must_know(app):
+    @app.task(name="a", acks_late=False, time_limit=10, soft_time_limit=5, ignore_result=True)
+    def a(): ...
+
+    @app.task(name="b", reject_on_worker_lost=False)
+    def b(): ...
+
+    facts = app.facts()
+    assert not facts["a"].late
+    assert (facts["a"].time_limit, facts["a"].soft_time_limit) == (10, 5)
+    assert facts["a"].ignore_result
+    assert facts["a"].requeue_lost
+    assert facts["b"].late
+    assert not facts["b"].requeue_lost
+    assert facts["b"].max_crashes == 3
+    assert not facts["b"].hooks
+
+
+def test_facts_follow_the_settings():
+    app = make_app(task_acks_late=False, task_time_limit=60, max_crashes=5)
+
+    @app.task(name="a")
+    def a(): ...
+
+    facts = app.facts()["a"]
+    assert (facts.late, facts.time_limit, facts.max_crashes) == (False, 60, 5)
+
+
+# -- shared tasks, current app -------------------------------------------------------------------
+
+
+def test_a_shared_task_belongs_to_every_app():
+    before = make_app("before")
+
+    @shared_task(name="shared.double")
+    def double(n):
+        return 2 * n
+
+    after = make_app("after")
+    assert before.tasks["shared.double"].app is before
+    assert after.tasks["shared.double"].app is after
+    assert after.tasks["shared.double"](4) == 8
+
+
+def test_a_shared_task_is_sent_by_the_current_app():
+    @shared_task(name="shared.half", queue="maths")
+    def half(n):
+        return n / 2
+
+    with make_app(set_as_current=True) as app:
+        assert half.name == "shared.half"
+        assert isinstance(half, celeriac.Task)
+        result = half.delay(8)
+        assert half(8) == 4
+        drain(app, ["maths"])
+        assert result.get(timeout=5) == 4
+
+
+def test_a_shared_task_without_an_app_says_so():
+    @shared_task(name="shared.lonely")
+    def lonely(): ...
+
+    kept = list(celeriac.app.current._apps)
+    for each in kept:
+        forget_app(each)
+    try:
+        with pytest.raises(ImproperlyConfigured, match="no app in this process"):
+            lonely.delay()
+        assert "no app yet" in repr(lonely)
+    finally:
+        celeriac.app.current._apps[:] = kept
+
+
+def test_a_shared_task_with_wrong_options_is_refused_at_once():
+    with pytest.raises(TypeError, match="one function"):
+        shared_task("name")
+    with pytest.raises(TypeError, match="did you mean queue"):
+        shared_task(name="shared.wrong", queu="x")(lambda: None)
+    assert "shared.wrong" not in make_app().tasks
+
+
+def test_the_current_app_is_found_by_every_thread():
+    with make_app(set_as_current=True) as app:
+        found = []
+        thread = threading.Thread(target=lambda: found.append(current_app._get_current_object()))
+        thread.start()
+        thread.join(10)
+        assert found == [app]
+        assert current_app.main == app.main
+        assert current_app == app
+        assert app_or_default() is app
+        assert app_or_default(None) is app
+
+
+def test_the_current_task():
+    app = make_app()
+    seen = []
+
+    @app.task(name="look")
+    def look():
+        seen.append((current_task.name, current_task.request.id))
+
+    assert not current_task
+    result = look.delay()
+    drain(app)
+    assert seen == [("look", result.id)]
+
+
+# -- sending by name, in bulk --------------------------------------------------------------------
+
+
+def test_send_task_needs_no_task(app):
+    result = app.send_task("elsewhere.add", (1, 2), {"c": 3}, queue="other", priority=5)
+    record = stored(app, result.id)
+    assert (record.task, record.queue, record.priority) == ("elsewhere.add", "other", 5)
+    assert (result.args, result.kwargs) == ([1, 2], {"c": 3})
+
+
+def test_send_task_checks_its_options(app):
+    with pytest.raises(TypeError, match="did you mean countdown"):
+        app.send_task("a", countdwn=1)
+    with pytest.raises(TypeError, match="name of a task"):
+        app.send_task(None)
+    assert count(app) == 0
+
+
+def test_send_task_sends_even_if_tasks_are_eager():
+    app = make_app(task_always_eager=True)
+    with pytest.warns(AlwaysEagerIgnored):
+        app.send_task("a")
+    assert count(app) == 1
+
+
+def test_enqueue_many_sends_all_in_one_step(app):
+    calls = []
+
+    @app.task(name="add")
+    def add(a, b=0):
+        return a + b
+
+    real = app.store.queue
+    enqueue = real.enqueue
+    real.enqueue = lambda messages, join=None: calls.append(len(messages)) or enqueue(messages)
+    results = app.enqueue_many(add.s(n, b=1) for n in range(50))
+    drain(app)
+    assert calls == [50]
+    assert [each.get(timeout=5) for each in results] == list(range(1, 51))
+    assert app.enqueue_many([]) == []
+
+
+def test_enqueue_many_sends_nothing_if_one_is_wrong(app):
+    @app.task(name="add")
+    def add(a): ...
+
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        app.enqueue_many([add.s(1), add.s()])
+    with pytest.raises(TypeError, match="takes signatures"):
+        app.enqueue_many([add.s(1), (add, (1,))])
+    assert count(app) == 0
+
+
+def test_enqueue_many_keeps_the_options_of_each(app):
+    @app.task(name="a", ignore_result=True)
+    def a(): ...
+
+    known, unknown = app.enqueue_many(
+        [a.s().set(queue="x", task_id="known"), app.signature("nobody.knows", priority=4)]
+    )
+    assert stored(app, "known").queue == "x"
+    assert known.ignored
+    assert stored(app, unknown.id).priority == 4
+
+
+# -- modules -------------------------------------------------------------------------------------
+
+
+def test_import_modules(tmp_path, monkeypatch):
+    (tmp_path / "celeriac_test_one.py").write_text("LOADED = True")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    app = make_app(include=["celeriac_test_one"])
+    app.import_modules()
+    assert sys.modules["celeriac_test_one"].LOADED
+
+
+def test_a_module_that_is_included_and_not_there_is_named():
+    app = make_app(include="celeriac_test_nowhere")
+    with pytest.raises(ImproperlyConfigured, match="includes the module 'celeriac_test_nowhere'"):
+        app.import_modules()
+
+
+def test_an_included_module_that_fails_shows_its_own_error(tmp_path, monkeypatch):
+    (tmp_path / "celeriac_test_broken.py").write_text("import celeriac_test_missing_dependency")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="missing_dependency"):
+        make_app(include=["celeriac_test_broken"]).import_modules()
+
+
+def test_register_exception_takes_classes_of_exceptions(app):
+    with pytest.raises(TypeError, match="class of exceptions"):
+        app.register_exception(int)
+    with pytest.raises(TypeError, match="class of exceptions"):
+        app.register_exception(SystemExit)
+
+
+def test_nothing_is_opened_until_it_is_needed(tmp_path):
+    program = textwrap.dedent(
+        """
+        import sys, threading
+        from celeriac import Celeriac
+        app = Celeriac("tasks", broker="sqlite:///jobs.db")
+        @app.task
+        def add(a, b): return a + b
+        add(1, 2), add.s(1, 2)
+        import os
+        print(os.listdir("."), "apsw" in sys.modules, "asyncio" in sys.modules,
+              threading.active_count())
+        """
+    )
+    assert run(["-c", program], cwd=tmp_path) == "[] False False 1"
