@@ -40,6 +40,9 @@ ORDER BY queue, task LIMIT 1"""
 _PARKED: Final = f"""
 SELECT {_HEAD_COLUMNS}, priority, place FROM @record
 WHERE state = {codes.PARKED} AND queue = ? AND task = ? ORDER BY priority DESC, place LIMIT ?"""
+_PARKED_OLDEST: Final = f"""
+SELECT place, seq, queue FROM @record WHERE state = {codes.PARKED} AND queue = ? AND task = ?
+ORDER BY place LIMIT ?"""
 _PARK: Final = f"UPDATE @record SET state = {codes.PARKED} WHERE seq = ?"
 _UNPARK: Final = f"UPDATE @record SET state = {codes.QUEUED}, place = ? WHERE seq = ?"
 _LEASE: Final = """
@@ -315,17 +318,18 @@ def leased_under(step: Transaction, owner: int, nonce: str, leased: bytes) -> tu
     return deliveries(step, found, nonce) if found else ()
 
 
-def unpark(step: Transaction, names: Sequence[str]) -> None:
-    """Queue what is parked under *names* again, behind what is queued; ring."""
+def unpark(step: Transaction, names: Sequence[str], limit: int) -> bool:
+    """Queue up to *limit* of what is parked under *names*, oldest first, behind what is queued;
+    ring. True if there may be more."""
     known = {step.database.known_number(name) for name in names}
+    rows: list[tuple[Any, ...]] = []
     for queue, task in parked_names(step):
-        if task not in known:
-            continue
-        rows = step.rows(
-            f"SELECT seq FROM @record WHERE state = {codes.PARKED} AND queue = ? AND task = ? "
-            "ORDER BY priority DESC, place",
-            (queue, task),
-        )
-        first = step.places(len(rows))
-        step.executemany(_UNPARK, [(first + i, row[0]) for i, row in enumerate(rows)])
-        step.rung.add(queue)
+        if task in known:
+            rows += step.rows(_PARKED_OLDEST, (queue, task, limit))
+    rows.sort()
+    more = len(rows) >= limit
+    del rows[limit:]
+    first = step.places(len(rows))
+    step.executemany(_UNPARK, [(first + i, seq) for i, (_, seq, _) in enumerate(rows)])
+    step.rung.update(queue for _, _, queue in rows)
+    return more

@@ -13,7 +13,7 @@ from celeriac.stores.fates import handed_back
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Reading, Transaction
 from celeriac.stores.sqlite.ending import applied, give
-from celeriac.stores.sqlite.lease import Owner, decode_manifest, unpark
+from celeriac.stores.sqlite.lease import Owner, decode_manifest
 from celeriac.stores.sqlite.rows import COLUMNS, Row, judge
 
 #: In the place of an owner's boot id: a reaper has begun to take back what it held. It is lost
@@ -60,7 +60,6 @@ def register(step: Transaction, id: str, manifest: Manifest) -> None:
     database = step.database
     deadline = step.mono + database.options.lease
     step.execute(_REGISTER, (id, _encode(manifest), database.boot, deadline, step.now, step.now))
-    unpark(step, tuple(manifest.tasks))
 
 
 def extend(step: Transaction, id: str) -> int | None:

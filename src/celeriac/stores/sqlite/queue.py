@@ -39,6 +39,7 @@ from celeriac.stores.sqlite.lease import (
     leased_under,
     left_behind,
     promote,
+    unpark,
 )
 from celeriac.stores.sqlite.results import read_result
 from celeriac.stores.sqlite.rows import COLUMNS, Row, find, judge
@@ -88,6 +89,10 @@ class SqliteQueue:
     def register(self, owner: str, manifest: Manifest) -> None:
         with self._database.write() as step:
             owners.register(step, owner, manifest)
+            more = unpark(step, tuple(manifest.tasks), BATCH)
+        while more:
+            with self._database.write() as step:
+                more = unpark(step, tuple(manifest.tasks), BATCH)
         self._owners.forget(owner)
 
     def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:

@@ -44,7 +44,7 @@ CREATE TABLE @record (
 );
 CREATE INDEX @record_queued ON @record (queue, priority DESC, place) WHERE state = 2;
 CREATE INDEX @record_scheduled ON @record (due) WHERE state = 1;
-CREATE INDEX @record_parked ON @record (queue, task, priority DESC, place) WHERE state = 5;
+CREATE INDEX @record_parked ON @record (queue, task, place) WHERE state = 5;
 CREATE INDEX @record_held ON @record (owner) WHERE owner IS NOT NULL;
 CREATE INDEX @record_expires ON @record (expires) WHERE expires IS NOT NULL AND state < 6;
 CREATE INDEX @record_drop ON @record (drop_at) WHERE drop_at IS NOT NULL;
