@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from celeriac.clock import SYSTEM
+from celeriac.crashpoints import crashpoint
 from celeriac.context import running
 from celeriac.exceptions import (
     EncodeError,
@@ -296,6 +297,7 @@ class Client:
         tries = 0
         while True:
             try:
+                crashpoint("enqueue.before")
                 store.queue.enqueue(messages)
                 return
             except StoreFull:

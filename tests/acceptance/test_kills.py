@@ -94,5 +94,7 @@ def test_200_kills_lose_nothing(tmp_path: Path) -> None:
             assert ends[record.id] >= 1
             # Every start after the first is explained by an attempt the store knows of.
             assert starts[record.id] <= record.attempt
-        print(f"kills {dict(scene.kills)}, {len(ids)} tasks, "
-              f"{sum(starts.values()) - len(ids)} repeated starts")
+        print(
+            f"kills {dict(scene.kills)}, {len(ids)} tasks, "
+            f"{sum(starts.values()) - len(ids)} repeated starts"
+        )

@@ -1,0 +1,107 @@
+"""``kill -9`` at every named crash point: each one is reached, and nothing acknowledged is lost.
+
+``test_kills.py`` strikes at random; here every line between two states has its turn.
+"""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from celeriac.crashpoints import ENVIRONMENT, POINTS
+from workers import DEADLINE, Site, Worker, site
+
+CLIENT = sorted(name for name in POINTS if name.startswith("enqueue."))
+EXECUTOR = sorted(name for name in POINTS if name.startswith("executor."))
+#: Points of the supervisor that a stop leads to; the others are met in ordinary work.
+STOPPING = {"release.applied": 1, "close.applied": 1}
+WORKING = sorted(set(POINTS) - set(CLIENT) - set(EXECUTOR) - set(STOPPING) - {"reap.applied"})
+
+
+@pytest.fixture
+def place(tmp_path: Path):
+    with site(tmp_path) as found:
+        yield found
+
+
+def finish(place: Site, ids: list[str]) -> None:
+    """A worker without crash points ends what is left; each id has one success."""
+    place.worker().ready()
+    records = place.ended(ids)
+    assert {record.state for record in records} == {"succeeded"}
+    for record in records:
+        assert len(place.ledger("end", record.id)) >= 1
+        assert len(place.ledger("start", record.id)) <= record.attempt
+    assert all(view.alive for view in place.store.inspection.workers())
+
+
+def struck(worker: Worker) -> None:
+    assert worker.process.wait(DEADLINE) == -signal.SIGKILL, worker.text()
+
+
+@pytest.mark.parametrize("point", WORKING)
+def test_the_supervisor_dies_in_the_middle_of_work(place: Site, point: str) -> None:
+    ids = place.send("tasks.traced", count=40)
+    worker = place.worker(**{ENVIRONMENT: f"{point}:2:kill"})
+    struck(worker)
+    finish(place, ids)
+
+
+@pytest.mark.parametrize("point", sorted(STOPPING))
+def test_the_supervisor_dies_while_it_stops(place: Site, point: str) -> None:
+    worker = place.worker(GRACE="0.2", **{ENVIRONMENT: f"{point}:{STOPPING[point]}:kill"}).ready()
+    ids = place.send("tasks.nap", 3, count=2)
+    for task_id in ids:
+        place.wait_ledger("start", task_id)
+    worker.send(signal.SIGTERM)
+    struck(worker)
+    finish(place, ids)
+
+
+def test_the_supervisor_dies_while_it_reaps(place: Site) -> None:
+    first = place.worker().ready()
+    ids = place.send("tasks.nap", 3, count=2)
+    for task_id in ids:
+        place.wait_ledger("start", task_id)
+    first.kill()
+    struck(place.worker(**{ENVIRONMENT: "reap.applied:1:kill"}))
+    finish(place, ids)
+
+
+@pytest.mark.parametrize("point", EXECUTOR)
+def test_an_executor_dies(place: Site, point: str) -> None:
+    ids = place.send("tasks.traced", count=10)
+    worker = place.worker("-c", "1", **{ENVIRONMENT: f"{point}:3:kill"})
+    worker.wait_for("died of signal 9")
+    records = place.ended(ids)
+    assert {record.state for record in records} == {"succeeded"}
+    if point == "executor.sent":
+        # The outcome was in the pipe: it wins over the death, and nobody is charged.
+        assert sum(record.crashes for record in records) == 0
+        assert len(place.ledger("start")) == len(ids)
+
+
+@pytest.mark.parametrize("point", CLIENT)
+def test_a_client_dies(place: Site, point: str) -> None:
+    code = (
+        "import tasks\n"
+        "for n in range(5):\n"
+        "    print(tasks.traced.apply_async((n,), task_id=f'client-{n}').id, flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=place.folder,
+        env={**place.environment, ENVIRONMENT: f"{point}:3:kill"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    acknowledged = done.stdout.split()
+    assert acknowledged == ["client-0", "client-1"]
+    # The third was stored or not; never half.
+    stored = place.store.inspection.get(["client-2"])[0]
+    assert (stored is not None) == (point == "enqueue.applied")
+    finish(place, acknowledged + (["client-2"] if stored else []))
