@@ -30,6 +30,14 @@ def app():
     return make_app()
 
 
+@pytest.fixture(autouse=True)
+def shared_tasks():
+    """Shared tasks belong to the process; those of a test go with it."""
+    before = list(celeriac.app.current.shared)
+    yield
+    celeriac.app.current.shared[:] = before
+
+
 # -- construction --------------------------------------------------------------------------------
 
 

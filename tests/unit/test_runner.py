@@ -135,7 +135,7 @@ def test_an_argument_that_cannot_be_converted_is_named(app):
 
     result = t.delay("tomorrow")
     drain(app)
-    with pytest.raises(TypeError, match="argument 'day' must be datetime.date"):
+    with pytest.raises(TypeError, match=r"argument 'day' must be datetime\.date"):
         result.get(timeout=5)
 
 
@@ -152,7 +152,7 @@ def test_success(app, runner):
 
 
 def test_an_ignored_result_is_not_even_encoded(app, runner):
-    app.task(name="t", ignore_result=True)(lambda: object())
+    app.task(name="t", ignore_result=True)(lambda: [object()])
     outcome = runner.run(delivery(app))
     assert (outcome.state, outcome.keep, outcome.body) == (states.SUCCEEDED, False, None)
     assert runner.run(delivery(app, ignore_result=False)).state == states.FAILED
@@ -206,7 +206,7 @@ def test_a_failure_that_is_too_large_is_kept_without_its_traceback():
 
     result = t.delay()
     drain(app)
-    with pytest.raises(ValueError, match="^xxx"):
+    with pytest.raises(ValueError, match=r"^xxx"):
         result.get(timeout=5)
     assert len(stored(app, result.id).body) <= 1024
 
@@ -455,12 +455,14 @@ def test_a_coroutine_that_is_quick_enough_is_left_alone(app, runner):
 def test_arun_runs_many_at_once(app):
     runner = Runner(app, "h")
     started = []
+    all_started = asyncio.Event()
 
     @app.task(name="t", bind=True)
     async def t(self, n):
         started.append(n)
-        while len(started) < 20:
-            await asyncio.sleep(0)
+        if len(started) == 20:
+            all_started.set()
+        await all_started.wait()
         return [n, self.request.args[0]]
 
     @app.task(name="sync", bind=True)
@@ -541,7 +543,9 @@ def test_a_call_gathers_the_results_of_a_join(app):
     queue.open_join("j", body)
     members = [
         compose(
-            Header(id=f"m{n}", task="member", nonce="n", edges=Edges(join=("j", n), within=("j", n))),
+            Header(
+                id=f"m{n}", task="member", nonce="n", edges=Edges(join=("j", n), within=("j", n))
+            ),
             f"[[{n}],{{}}]".encode(),
         )
         for n in range(3)
@@ -640,7 +644,7 @@ def test_log_lines_that_people_know(app, caplog):
     assert one("reject") == [("INFO", f"Task t[{ids['reject']}] rejected")]
     assert one("retry")[0] == (
         "INFO",
-        f"Task t[{ids['retry']}] retry: Retry in 0.0s: ValueError('x')",
+        f"Task t[{ids['retry']}] retry: Retry in 0s: ValueError('x')",
     )
 
 
@@ -651,7 +655,7 @@ def test_a_result_whose_repr_raises_is_logged_all_the_same(app, caplog):
         def __repr__(self):
             raise RuntimeError("no")
 
-    app.task(name="t", ignore_result=True)(lambda: Odd())
+    app.task(name="t", ignore_result=True)(lambda: Odd(a=1))
     app.tasks["t"].delay()
     drain(app)
     assert "<unprintable " in lines(caplog)[0][1]

@@ -22,7 +22,7 @@ from celeriac.context import Context, current, enter, leave, running
 from celeriac.exceptions import MaxRetriesExceededError, NotInThisVersion, Retry
 from celeriac.outcome import ResultBody
 from celeriac.policies.results import keeps
-from celeriac.policies.retries import exhausted, seconds, too_often, waits_on_time_limit
+from celeriac.policies.retries import exhausted, too_often, wait_of, waits_on_time_limit
 from celeriac.records import TaskFacts
 from celeriac.result import AsyncResult
 from celeriac.serialization import encode
@@ -295,12 +295,12 @@ class Task(Generic[P, R]):
             _reraise(exc or too_often(self, run))
         when: float | datetime
         if countdown is not None:
-            when = seconds(countdown, "countdown")
+            when = wait_of(countdown)
         elif eta is not None:
             due = moment(eta, "eta", self.app.conf.timezone)
             when = datetime.fromtimestamp(due, tz=UTC)
         else:
-            when = self.default_retry_delay
+            when = wait_of(self.default_retry_delay)
         retry = Retry(exc=exc, when=when, is_eager=run.is_eager)
         if args is not None or kwargs is not None or options:
             self._replace_call(run, retry, args, kwargs, options)

@@ -53,10 +53,10 @@ class AutoRetries(Policy):
             wait = backoff.exponential(
                 run.retries, **_curve(task), full_jitter=task.retry_jitter, random=self._random
             )
-            return outcome_of(Retry(exc=error, when=wait), run)
+            return outcome_of(Retry(exc=error, when=wait_of(wait)), run)
         when = given.get("eta")
         if when is None:
-            when = seconds(given.get("countdown", task.default_retry_delay), "countdown")
+            when = wait_of(given.get("countdown", task.default_retry_delay))
         return outcome_of(Retry(exc=error, when=when), run)
 
 
@@ -120,6 +120,12 @@ def seconds(value: float | timedelta, name: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{name} is {value}; it must be a finite number of seconds")
     return float(value)
+
+
+def wait_of(countdown: float | timedelta) -> float:
+    """Return a countdown in seconds, a whole number as an int: log lines say ``in 5s``."""
+    wait = seconds(countdown, "countdown")
+    return int(wait) if wait.is_integer() else wait
 
 
 def check_retry_kwargs(given: Mapping[str, Any]) -> None:
