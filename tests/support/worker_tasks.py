@@ -170,3 +170,13 @@ if os.environ.get("START_THREAD"):
     import threading
 
     threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+@app.task(bind=True)
+def grow(self, first_mib, pause):
+    """Take memory, a large piece first, until somebody stops it."""
+    note("start", self.request)
+    kept = [bytearray(b"x") * (first_mib << 20)]
+    while True:
+        kept.append(bytearray(b"x") * (4 << 20))
+        time.sleep(pause)

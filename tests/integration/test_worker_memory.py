@@ -1,0 +1,83 @@
+"""A worker in a container with little memory: a real control group, a real OOM killer."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from workers import Site, eventually, site
+
+LIMIT = 400 << 20
+ROOT = Path("/sys/fs/cgroup")
+
+
+def make_group() -> Path:
+    """A control group of LIMIT bytes, version 1 or 2."""
+    version_1 = ROOT / "memory"
+    base = version_1 if version_1.is_dir() else ROOT
+    group = base / f"celeriac-test-{uuid.uuid4().hex[:8]}"
+    group.mkdir()
+    name = "memory.limit_in_bytes" if base == version_1 else "memory.max"
+    (group / name).write_text(str(LIMIT))
+    return group
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Site]:
+    """A site whose workers live in a group of their own."""
+    try:
+        group = make_group()
+    except OSError as error:
+        pytest.skip(f"control groups cannot be made here (run as root on Linux): {error}")
+    with site(tmp_path) as found:
+        found.environment["CGROUP"] = str(group)
+        yield found
+    eventually(lambda: not (group / "cgroup.procs").read_text(), "everybody has left the group")
+    group.rmdir()
+
+
+def enter_group(place: Site) -> None:
+    """Have the zygote-to-be and all below start inside the group."""
+    # The worker imports tasks.py in the zygote only; the whole tree has to be in the group, so
+    # the site's interpreter hook puts the process there before anything else happens.
+    (place.folder / "sitecustomize.py").write_text(
+        "import os\n"
+        "if os.environ.get('CGROUP'):\n"
+        "    with open(os.environ['CGROUP'] + '/cgroup.procs', 'w') as file:\n"
+        "        file.write(str(os.getpid()))\n"
+    )
+    path = os.environ.get("PYTHONPATH", "")
+    place.environment["PYTHONPATH"] = f"{place.folder}{os.pathsep}{path}"
+
+
+def test_the_largest_executor_is_ended_before_the_kernel_kills_all(place: Site) -> None:
+    enter_group(place)
+    worker = place.worker("-c", "2").ready()
+    place.environment.pop("CGROUP")  # clients stay outside
+    (innocent,) = place.send("tasks.nap", 12)
+    (greedy,) = place.send("tasks.grow", 220, 0.25)
+    place.wait_ledger("start", innocent)
+    eventually(lambda: place.record(greedy).crashes >= 1, "a crash is charged")
+    record = place.record(greedy)
+    assert "memory: the container uses" in record.reason
+    assert len(place.ledger("start", innocent)) == 1
+    place.store.queue.revoke([greedy], terminate="SIGKILL")
+    records = place.ended([innocent, greedy])
+    assert (records[0].state, records[0].crashes) == ("succeeded", 0)
+    assert records[1].state in {"revoked", "dead"}
+    assert "has grown to" in worker.text()
+
+
+def test_a_death_by_the_oom_killer_is_told_as_such(place: Site) -> None:
+    enter_group(place)
+    place.worker("-c", "1").ready()
+    place.environment.pop("CGROUP")
+    (greedy,) = place.send("tasks.hold_memory", 800)
+    (record,) = place.ended([greedy])
+    assert record.state == "dead"
+    assert record.crashes == 3
+    assert "SIGKILL" in record.reason
+    assert "probably out of memory" in record.reason
+    (after,) = place.send("tasks.add", 1, 2)
+    assert place.ended([after])[0].state == "succeeded"
