@@ -503,9 +503,10 @@ def test_deliveries_of_a_lost_incarnation_are_neither_kept_nor_requeued():
     hand = desk.dispatch.hands[0]
     desk.lease(desk.delivery("running"), desk.delivery("waiting"))
     desk.incarnation.lose(desk.incarnation.owner)
-    desk.dispatch.requeue(desk.dispatch.remove(hand).values())
-    begin_anew(desk)
-    desk.dispatch.requeue([])
+    desk.dispatch.drop_all()
+    assert desk.waiting == []
+    desk.dispatch.requeue(desk.dispatch.remove(hand).values())  # ended and buried meanwhile
+    desk.incarnation.begin(desk.incarnation.candidate(), time.monotonic())
     assert desk.waiting == []
     desk.join(1)
     assert [id for *_, id in desk.sent] == ["running"]
@@ -521,16 +522,15 @@ def test_outcomes_of_a_lost_incarnation_are_still_sent_for_the_store_to_judge():
     assert [commit.fence.id for commit in desk.take().commits] == ["a"]
 
 
-def test_what_arrived_while_the_lease_was_not_trusted_begins_when_it_is_again(monkeypatch):
+def test_what_arrived_while_the_lease_was_not_trusted_begins_when_it_is_again():
     desk = Desk(1)
     batch = desk.take()
-    later = time.monotonic() + 20
-    with monkeypatch.context() as patch:
-        patch.setattr("celeriac.worker.incarnation.time.monotonic", lambda: later)
-        desk.dispatch.settle(batch, Exchanged(deliveries=(desk.delivery("a"),)))
-        assert desk.sent == []
-        desk.incarnation.extended(desk.incarnation.owner, later)
-        desk.dispatch.place()
+    owner = desk.incarnation.owner
+    desk.incarnation.begin(owner, time.monotonic() - 20)
+    desk.dispatch.settle(batch, Exchanged(deliveries=(desk.delivery("a"),)))
+    assert desk.sent == []
+    desk.incarnation.extended(owner, time.monotonic())
+    desk.dispatch.place()
     assert desk.sent == [(0, 1, "a")]
 
 

@@ -132,7 +132,10 @@ class Inbox:
                 length = _length(buffer, position)
                 if end - position - 4 < length:
                     break
-                yield _read_body(view[position + 4 : position + 4 + length])
+                # Let go of even if it cannot be read, or the buffer could not shrink below.
+                with view[position + 4 : position + 4 + length] as body:
+                    frame = _read_body(body)
+                yield frame
                 position += 4 + length
         finally:
             view.release()
