@@ -136,6 +136,9 @@ def _end_plain(
     elif done:
         numbers = array("q", [seq for (seq,) in done])
         step.execute("DELETE FROM @message WHERE seq IN carray(?)", (apsw.carray(numbers),))
+        step.execute(
+            "UPDATE @progress SET meta = NULL WHERE seq IN carray(?)", (apsw.carray(numbers),)
+        )
     if len(done) == len(indexes):
         return []
     return [i for i in indexes if verdicts[i] is not ok]

@@ -235,6 +235,13 @@ class Database:
         if transaction.leftover and self.work_off is not None:
             self.work_off()
 
+    def version(self) -> int:
+        """A number that changes when another connection has committed."""
+        with self._translated():
+            # Not Connection.data_version(): that asks the pager, which looks at the file only when
+            # something is read.
+            return int(str(self.connection().pragma("data_version")))
+
     # -- names
 
     def text(self, number: int) -> str:

@@ -87,7 +87,7 @@ class Listener:
                 now = SYSTEM.monotonic()
                 if now >= cast:
                     cast = now + net
-                    seen = self.database.connection().data_version()
+                    seen = self.database.version()
                     mine.look = mine.look or seen != version
                     version = seen
                 due = mine.due()

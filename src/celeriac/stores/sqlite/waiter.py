@@ -123,14 +123,13 @@ class Waiters:
         return seat
 
     def _sleep(self, seat: _Seat, queues: Sequence[str], until: float) -> bool:
-        connection = self.database.connection()
         ears = select.poll()
         assert seat.bell is not None
         ears.register(seat.bell, select.POLLIN)
         version, due = -1, None
         for quiet in itertools.count():
             seat.sit(queues)
-            seen, now = connection.data_version(), self.database.clock.wall()
+            seen, now = self.database.version(), self.database.clock.wall()
             if seen != version or (due is not None and due <= now):
                 version = seen
                 work, due = self._look(queues)
@@ -163,10 +162,9 @@ class Waiters:
     def _poll(self, queues: Sequence[str], until: float) -> bool:
         """Without sockets: look whenever the file has changed, 20 times a second."""
         self._woken.clear()
-        connection = self.database.connection()
         version = -1
         while True:
-            seen = connection.data_version()
+            seen = self.database.version()
             work, _ = self._look(queues) if seen != version else (False, None)
             left = until - SYSTEM.monotonic()
             if work or left <= 0:
