@@ -3,10 +3,10 @@
 A web application is asked for a newsletter and answers at once. Tasks write 10,000 e-mails and
 hand them over SMTP to a mail server on this machine, which refuses some of them for now; those are
 retried. When three tenths have arrived an executor is killed with SIGKILL, when six tenths have,
-the whole worker; another one is started. Then every file of Python's standard library is analysed,
-one task for each. In the end the mail server's ledger is held against the store's records: every
-letter arrived, and one that arrived twice belongs to a task that was running when its process was
-killed.
+the whole worker; another one is started. Then every file of Python's standard library (its tests
+left out) is analysed, one task for each. In the end the mail server's ledger is held against the
+store's records: every letter arrived, and one that arrived twice belongs to a task that was running
+when its process was killed.
 
 Everything happens in a new temporary folder and on free ports of 127.0.0.1, and is gone
 afterwards, Ctrl-C included.

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+#: Folders that are not the library itself: installed packages, and tests, which many
+#: installations lack.
+FOREIGN = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test"})
 #: Fields of statements that hold further statements (or an ``except`` or ``case`` that does).
 BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
 
@@ -19,10 +22,9 @@ def library() -> Path:
 
 
 def files(root: Path) -> list[Path]:
-    """The Python files below *root* in order, installed packages left out."""
-    foreign = {"site-packages", "dist-packages"}
-    found = (path for path in root.rglob("*.py") if foreign.isdisjoint(path.parts))
-    return sorted(path for path in found if path.is_file())
+    """The Python files below *root*, in order, without what is FOREIGN."""
+    found = (path for path in root.rglob("*.py") if path.is_file())
+    return sorted(path for path in found if FOREIGN.isdisjoint(path.relative_to(root).parts))
 
 
 def measure(path: Path) -> dict[str, Any]:
@@ -73,30 +75,28 @@ def statements(tree: ast.Module) -> Iterator[ast.AST]:
 
 def report(measures: Iterable[dict[str, Any]], root: Path) -> str:
     """The sums and the top lists, as text."""
-    rows = list(measures)
-    total = Counter[str]()
-    imported = Counter[str]()
+    rows = [row | {"name": str(Path(row["path"]).relative_to(root))} for row in measures]
+    total, imported = Counter[str](), Counter[str]()
     functions = []
     for row in rows:
-        name = str(Path(row["path"]).relative_to(root))
-        total.update({key: row.get(key, 0) for key in ("lines", "functions", "classes")})
+        total.update({key: row.get(key, 0) for key in ("lines", "classes", "functions")})
         imported.update(row.get("imports", {}).keys())
         if row.get("longest"):
-            functions.append((*row["longest"], name))
+            length, function, _ = row["longest"]
+            functions.append((length, f"{row['name']}:{function}"))
     largest = sorted(rows, key=lambda row: -row["lines"])[:5]
-    unreadable = [row for row in rows if "unreadable" in row]
+    unreadable = [row["name"] for row in rows if "unreadable" in row]
     python = ".".join(map(str, sys.version_info[:3]))
-    sums = ", ".join(f"{total[key]:,} {key}" for key in ("lines", "classes", "functions"))
+    sums = ", ".join(f"{number:,} {key}" for key, number in total.items())
     lines = [
         f"Python {python}: {len(rows):,} files, {sums}",
-        _line("largest files", ((Path(row["path"]).name, row["lines"]) for row in largest)),
-        _line("longest functions", ((each[1], each[0]) for each in sorted(functions)[:-6:-1])),
+        _line("largest files", ((row["name"], row["lines"]) for row in largest)),
+        _line("longest functions", ((name, length) for length, name in sorted(functions)[:-5:-1])),
         _line("imported by most", imported.most_common(6)),
     ]
     if unreadable:
-        names = ", ".join(Path(row["path"]).name for row in unreadable[:3])
         more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
-        lines.append(f"  {'no valid Python':18}  {names}{more}")
+        lines.append(f"  {'no valid Python':18}  {', '.join(unreadable[:3])}{more}")
     return "\n".join(lines)
 
 
