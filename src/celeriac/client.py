@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from celeriac.clock import SYSTEM
-from celeriac.crashpoints import crashpoint
 from celeriac.context import running
+from celeriac.crashpoints import crashpoint
 from celeriac.exceptions import (
     EncodeError,
     ImproperlyConfigured,
@@ -43,6 +43,7 @@ __all__ = [
     "Defaults",
     "check_limits",
     "check_options",
+    "checked_call",
     "checked_limit",
     "checked_priority",
     "moment",
@@ -409,6 +410,21 @@ def checked_priority(value: Any) -> int:
         raise ValueError(f"priority is {value!r}; it is a whole number from 0 to {_HIGHEST}, "
                          "9 the most urgent")  # fmt: skip
     return value
+
+
+def checked_call(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what a function is called with, or raise ``TypeError`` if it is no call."""
+    if args is None:
+        args = ()
+    elif isinstance(args, str | bytes | Mapping) or not isinstance(args, Sequence):
+        raise TypeError(
+            f"args is a {type(args).__name__}; it must be a list or tuple of positional arguments"
+        )
+    if kwargs is None:
+        return tuple(args), {}
+    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+        raise TypeError("kwargs must be a dictionary from names of parameters to values")
+    return tuple(args), dict(kwargs)
 
 
 def _checked_id(value: Any) -> str:

@@ -623,7 +623,7 @@ class DuplicateNodenameWarning(CeleryWarning):
 
 
 class DuplicateTaskNameWarning(CeleryWarning):
-    """Two tasks have the same name; the later one counts."""
+    """Two tasks have the same name; the first one stays."""
 
 
 class FixupWarning(CeleryWarning):

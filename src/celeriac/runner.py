@@ -403,7 +403,9 @@ class Runner:
         if isinstance(error, prepared.task.throws):
             log.info("Task %s[%s] raised expected: %s", name, id, shown(error))
         else:
-            log.error("Task %s[%s] raised unexpected: %s\n%s", name, id, shown(error), text)
+            log.error(
+                "Task %s[%s] raised unexpected: %s\n%s", name, id, shown(error), text.rstrip()
+            )
 
     # -- handlers ------------------------------------------------------------------------------
 
@@ -449,7 +451,7 @@ class Runner:
             name = getattr(call, "__name__", "a handler")
             log.error(
                 "Task %s[%s]: %s raised %s; the task's state stands\n%s",
-                context.task, context.id, name, shown(error), text,
+                context.task, context.id, name, shown(error), text.rstrip(),
             )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A program with mistakes: both type checkers find an error on each line marked so, and no other."""
+"""A program with mistakes: each line marked so is an error for both type checkers, no other is."""
 
 from typing import Any
 

@@ -30,7 +30,7 @@ from celeriac.app.place import calling_module, default_broker, module_name
 from celeriac.app.registry import TaskRegistry
 from celeriac.app.task import AsyncTask, Task
 from celeriac.canvas.signature import Signature
-from celeriac.client import Client, check_options
+from celeriac.client import Client, check_options, checked_call
 from celeriac.conf import SAME_AS_BROKER, Settings
 from celeriac.exceptions import (
     AlwaysEagerIgnored,
@@ -265,8 +265,6 @@ class Celeriac:
         *options* are those of ``apply_async``. The name is not looked up: a task that no worker
         knows waits, and ``celeriac why ID`` says so.
         """
-        from celeriac.app.task import _checked_call
-
         _check_name(name)
         if self.conf.task_always_eager:
             warnings.warn(
@@ -274,7 +272,7 @@ class Celeriac:
                 AlwaysEagerIgnored,
                 stacklevel=2,
             )
-        message = self.client.message(name, *_checked_call(args, kwargs), options=options)
+        message = self.client.message(name, *checked_call(args, kwargs), options=options)
         self.client.send((message,), options.get("retry"), options.get("retry_policy"))
         kept = keeps(
             message.header.ignore_result, None, self.conf.task_ignore_result, self.keeps_results

@@ -17,7 +17,7 @@ from celeriac.app.options import check_task
 from celeriac.arguments import Arguments
 from celeriac.bodies import seal
 from celeriac.canvas.signature import Signature
-from celeriac.client import Defaults, check_options, moment
+from celeriac.client import Defaults, check_options, checked_call, moment
 from celeriac.context import Context, current, enter, leave, running
 from celeriac.exceptions import MaxRetriesExceededError, NotInThisVersion, Retry
 from celeriac.outcome import ResultBody
@@ -157,7 +157,7 @@ class Task(Generic[P, R]):
         """
         if task_id is not None:
             options["task_id"] = task_id
-        return self._send(*_checked_call(args, kwargs), options)
+        return self._send(*checked_call(args, kwargs), options)
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send it like :meth:`delay` without blocking the event loop."""
@@ -223,7 +223,7 @@ class Task(Generic[P, R]):
         from celeriac.eager import run_here
 
         check_options(options, "apply()")
-        call = _checked_call(args, kwargs)
+        call = checked_call(args, kwargs)
         return cast("EagerResult[R]", run_here(self, *call, task_id, throw, retries, headers))
 
     # -- signatures ----------------------------------------------------------------------------
@@ -321,7 +321,7 @@ class Task(Generic[P, R]):
         for name in ("task_id", "eta", "countdown", "retry", "retry_policy"):
             if name in options:
                 raise TypeError(f"retry() has no option {name!r}")
-        new_args, new_kwargs = _checked_call(
+        new_args, new_kwargs = checked_call(
             run.args if args is None else args, run.kwargs if kwargs is None else kwargs
         )
         if run.header is None:
@@ -478,20 +478,6 @@ class AsyncTask(Task[P, R]):
         ) -> Coroutine[Any, Any, R]:
             """Return the coroutine, like the function it was made of."""
             ...
-
-
-def _checked_call(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if args is None:
-        args = ()
-    elif isinstance(args, str | bytes | Mapping) or not isinstance(args, Sequence):
-        raise TypeError(
-            f"args is a {type(args).__name__}; it must be a list or tuple of positional arguments"
-        )
-    if kwargs is None:
-        return tuple(args), {}
-    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
-        raise TypeError("kwargs must be a dictionary from names of parameters to values")
-    return tuple(args), dict(kwargs)
 
 
 def _reraise(error: BaseException) -> NoReturn:
