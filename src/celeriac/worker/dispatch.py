@@ -98,6 +98,38 @@ class Hand:
         return max(0, depth - len(self.held))
 
 
+class _Seats:
+    """Room for brief deliveries during one pass of placing: idle executors first, then in turn."""
+
+    def __init__(self, hands: Iterable[Hand], depth: int) -> None:
+        self._rooms = {hand.index: hand.room(depth) for hand in hands}
+        self._line = sorted(
+            (hand for hand in hands if self._rooms[hand.index]), key=lambda hand: len(hand.held)
+        )
+        self._turn = 0
+
+    def next(self) -> Hand | None:
+        """The executor that takes the next delivery, None if there is no room."""
+        while self._line:
+            place = self._turn % len(self._line)
+            hand = self._line[place]
+            if self._rooms[hand.index] > 0:
+                self._rooms[hand.index] -= 1
+                self._turn += 1
+                return hand
+            del self._line[place]
+        return None
+
+    def taken(self, hand: Hand | None) -> None:
+        """One place of *hand* went to a delivery that does not go ahead; nothing follows it."""
+        if hand is not None:
+            self._rooms[hand.index] = 0
+
+
+def _alone_first(held: Held) -> bool:
+    return not held.alone
+
+
 #: (fence, state, metadata) of an ``update_state``; only the newest of a task counts.
 Update = tuple[Fence, str, bytes | None]
 
@@ -276,12 +308,16 @@ class Dispatch:
     def _place(self) -> None:
         if not self.backlog or self.closing or not self.incarnation.trusted:
             return
-        depth = self._depth()
+        seats = _Seats(self.hands.values(), self._depth())
         given: dict[int, list[Held]] = {}
         kept: deque[Held] = deque()
         # Isolated ones choose first: any other would take the unused executor made for them.
-        for held in sorted(self.backlog, key=lambda held: not held.alone):
-            hand = self._choose(held, depth)
+        for held in sorted(self.backlog, key=_alone_first):
+            if held.name in self._brief and not held.careful:
+                hand = seats.next()
+            else:
+                hand = self._choose_idle(held)
+                seats.taken(hand)
             if hand is None:
                 kept.append(held)
                 continue
@@ -297,22 +333,13 @@ class Dispatch:
         if given:
             crashpoint("delivery.sent")
 
-    def _choose(self, held: Held, depth: int) -> Hand | None:
-        if held.alone:
-            for hand in self.hands.values():
-                if hand.idle and hand.ran == 0:
-                    return hand
-            self._ask_for_fresh()
-            return None
-        best: Hand | None = None
+    def _choose_idle(self, held: Held) -> Hand | None:
         for hand in self.hands.values():
-            if hand.idle:
+            if hand.idle and (hand.ran == 0 or not held.alone):
                 return hand
-            if held.careful or held.name not in self._brief or not hand.room(depth):
-                continue
-            if best is None or len(hand.held) < len(best.held):
-                best = hand
-        return best
+        if held.alone:
+            self._ask_for_fresh()
+        return None
 
     def _ask_for_fresh(self) -> None:
         """An isolated task needs a process nobody has used: have the least laden one replaced."""
