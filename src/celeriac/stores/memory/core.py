@@ -61,7 +61,7 @@ class Core:
         self.parked: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
         self.due: list[tuple[float, int, int, str]] = []
         self.expiring: list[tuple[float, str]] = []
-        self.dropping: list[tuple[float, str]] = []
+        self.dropping: list[tuple[float, int, str]] = []
         self.counts: Counter[tuple[str, str]] = Counter()
         self.set_aside: dict[str, dict[str, None]] = {states.FAILED: {}, states.DEAD: {}}
         self._last_number = 0
@@ -200,7 +200,7 @@ class Core:
                 self._leave_parked(row)
             else:
                 self.ready[row.queue] -= 1
-        row.token += 1
+        row.token = self.number()
         self.counts[row.queue, row.state] -= 1
         self.counts[row.queue, state] += 1
         row.state = state
@@ -233,7 +233,7 @@ class Core:
     def park(self, row: Row) -> None:
         """Put a queued row aside until a worker that knows its task comes; ring the others."""
         self.ready[row.queue] -= 1
-        row.token += 1
+        row.token = self.number()
         row.parked = True
         self.parked[row.queue, row.task][row.id] = None
         self.ring()
@@ -241,11 +241,15 @@ class Core:
     def unpark(self, names: Iterable[str]) -> None:
         """Queue what is parked under *names* again, behind what is queued."""
         known = frozenset(names)
-        for key in [key for key in self.parked if key[1] in known]:
-            for id in list(self.parked[key]):
-                row = self.rows[id]
-                row.sequence = self.number()
-                self.place(row, None)
+        rows = [self.rows[id] for key, ids in self.parked.items() if key[1] in known for id in ids]
+        rows.sort(key=lambda row: (-row.priority, row.sequence))
+        for row in rows:
+            row.sequence = self.number()
+            self.place(row, None)
+
+    def held_by(self, owner: Owner) -> list[Row]:
+        """What an owner holds, in the order it was sent."""
+        return sorted((self.rows[id] for id in owner.held), key=lambda row: row.order)
 
     def head(self, queue: str) -> Row | None:
         """The next row of a queue, left in place; stale entries go."""
@@ -322,7 +326,7 @@ class Core:
         kept = retention(row.state, row.keep, row.nonce_sent == row.id, self.options)
         if kept is not None and row.ended_at is not None:
             row.drop_at = row.ended_at + kept
-            heappush(self.dropping, (row.drop_at, row.id))
+            heappush(self.dropping, (row.drop_at, row.order, row.id))
 
     def _reopen(self, effect: Reopen) -> None:
         row = self.rows[effect.id]

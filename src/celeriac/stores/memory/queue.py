@@ -108,7 +108,7 @@ class MemoryQueue:
             answer = Beat(
                 revoked=tuple(
                     RevokeOrder(_fence(row), row.terminate)
-                    for row in (core.rows[id] for id in found.held)
+                    for row in core.held_by(found)
                     if row.revoked
                 ),
                 gone=tuple(id for id in held if id not in found.held),
@@ -125,7 +125,7 @@ class MemoryQueue:
         core = self._core
         with core.step():
             found = core.owners.get(owner)
-            held = [core.rows[id] for id in found.held] if found is not None else []
+            held = core.held_by(found) if found is not None else []
             for row in held:
                 self._hand_back(row, row.state == states.RUNNING, 0.0)
             core.owners.pop(owner, None)

@@ -68,8 +68,7 @@ def _time_is_suspect(core: Core) -> bool:
 
 
 def _lose(core: Core, owner: Owner, ended: dict[str, int]) -> None:
-    for id in list(owner.held):
-        row = core.rows[id]
+    for row in core.held_by(owner):
         fate = fates.lost(row.held(), str(owner), now=core.clock.wall(), options=core.options)
         ended[fate.state] = ended.get(fate.state, 0) + 1
         core.give(row, fate)
@@ -106,13 +105,13 @@ def _sweep(core: Core) -> int:
     now = core.clock.wall()
     swept = 0
     while core.dropping and core.dropping[0][0] <= now:
-        drop_at, id = heappop(core.dropping)
+        drop_at, _, id = heappop(core.dropping)
         row = core.rows.get(id)
         if row is None or row.drop_at != drop_at:
             continue
         if core.referred(row):
             row.drop_at = now + core.options.lease
-            heappush(core.dropping, (row.drop_at, id))
+            heappush(core.dropping, (row.drop_at, row.order, id))
             continue
         core.drop(row)
         swept += 1

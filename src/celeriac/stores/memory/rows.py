@@ -30,7 +30,7 @@ class Row:
     #: Place within queue and priority.
     sequence: int
     enqueued_at: float
-    #: Grows whenever the row leaves a heap; entries with another token are stale.
+    #: A new number whenever the row is moved: heap entries with another one are stale.
     token: int = 0
     due: float | None = None
     attempt: int = 0

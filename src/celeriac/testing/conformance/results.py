@@ -133,9 +133,12 @@ class ResultsSuite(Suite):
     def test_a_result_with_keep_false_shrinks_to_a_tombstone(self, kit: Kit) -> None:
         kit.send("a")
         worker = kit.worker()
-        worker.succeed(worker.take(), b"dropped", keep=False)
+        delivery = worker.take()
+        kit.store.queue.update(delivery.fence, "PROGRESS", b"half")
+        worker.succeed(delivery, b"dropped", keep=False)
         record = kit.get("a")
         assert (record.state, record.body, record.wire) == (states.SUCCEEDED, None, None)
+        assert record.meta is None
         kit.send("a")
         assert kit.state("a") == states.SUCCEEDED
 
