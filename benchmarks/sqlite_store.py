@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import threading
 import time
+from typing import Self
 
 from celeriac.ids import new_nonce, new_task_id
 from celeriac.message import Header, Message, compose
@@ -40,7 +41,7 @@ class Stopwatch:
     def __init__(self) -> None:
         self.rounds: list[tuple[float, float, int]] = []
 
-    def __enter__(self) -> Stopwatch:
+    def __enter__(self) -> Self:
         self.tasks = 1
         self.began = time.process_time(), time.perf_counter()
         return self
@@ -62,9 +63,7 @@ def exchange_rounds(store, rounds: int, keep: bool, results: bool, watch: Stopwa
     body = BODY if results else None
     held = store.queue.exchange(owner, 0, 1, [], [], ["celery"], want).deliveries
     for seq in range(2, rounds + 2):
-        commits = [
-            Commit(each.fence, Outcome("succeeded", body=body, keep=keep)) for each in held
-        ]
+        commits = [Commit(each.fence, Outcome("succeeded", body=body, keep=keep)) for each in held]
         with watch:
             answer = store.queue.exchange(owner, 0, seq, commits, [], ["celery"], want)
             watch.tasks = max(1, len(held))

@@ -89,7 +89,10 @@ def statements():
                 ("_DUE", "_HEAD", "_PARKED_NEXT", "_PARKED_OLDEST", "_LEASE", "_WIRES", "_LEFT"),
             ),
             (owners, ("_REVOKED",)),
-            (reap, ("_EXPIRED", "_DROPPED", "_NEXT_QUEUE", "_OPEN")),
+            (
+                reap,
+                ("_EXPIRED", "_DROPPED", "_NEXT_QUEUE", "_OPEN", "COUNT_ASIDE", "_OLDEST_ASIDE"),
+            ),
             (results, ("_READ", "_STATES")),
             (waiter, ("_WORK", "_NEXT")),
         )

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from celeriac.exceptions import ImproperlyConfigured
+from celeriac.exceptions import CeleriacError, ImproperlyConfigured
 from celeriac.stores.sqlite.database import Database, Transaction
 
 _PROC: Final = Path("/proc/self/fd")
@@ -229,7 +229,7 @@ class Bells:
                 self.ring(self.database.text(queue), everybody=True)
             if step.ended:
                 self.announce(step.ended)
-        except OSError:
+        except (OSError, CeleriacError):
             # The commit stands. Raising would say it does not; waiters look every second anyway.
             _log.warning("cannot ring the bells in %s", self.folder, exc_info=True)
 

@@ -31,9 +31,11 @@ Row = tuple[Any, ...]
 Value = None | int | float | str | bytes
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-#: Pages of WAL after which a commit checkpoints; 16 MB at 4 KiB a page. SQLite's 1000 would make
-#: a busy worker sync the database file several times a second.
-_AUTOCHECKPOINT: Final = 4000
+#: Pages of WAL after which a commit writes them back, 4 KiB each. SQLite's 1000 would make a busy
+#: worker sync the database file several times a second. Processes without a worker wait longer, so
+#: that where a worker runs it pays, not the request that calls ``delay()``.
+_CHECKPOINT_WORKER: Final = 3000
+_CHECKPOINT_CLIENT: Final = 12_000
 #: WAL larger than this many bytes is cut when the worker idles.
 _WAL_WORTH_CUTTING: Final = 1 << 20
 # Short waits for the write lock: SQLite's own back-off sleeps up to 100 ms under contention.
@@ -163,6 +165,8 @@ class Database:
         self.numbers: dict[str, int] = {}
         self._texts: dict[int, str] = {}
         self.told: Told | None = None
+        #: An owner was registered through this object: connections from now on are a worker's.
+        self.serves_worker = False
         #: Called after a commit that left part of a large workflow step for later.
         self.work_off: Callable[[], None] | None = None
         self._expanded: dict[str, str] = {}
@@ -310,7 +314,9 @@ class Database:
         connection.pragma(
             "synchronous", "normal" if self.options.durability == "relaxed" else "full"
         )
-        connection.wal_autocheckpoint(_AUTOCHECKPOINT)
+        connection.wal_autocheckpoint(
+            _CHECKPOINT_WORKER if self.serves_worker else _CHECKPOINT_CLIENT
+        )
         connection.pragma("cache_size", -8000)
         connection.pragma("temp_store", "memory")
         connection.pragma("journal_size_limit", 64 << 20)

@@ -21,6 +21,7 @@ from celeriac.stores.sqlite.database import Database, Reading, Transaction
 from celeriac.stores.sqlite.ending import View, apply, drop, end
 from celeriac.stores.sqlite.lease import decode_manifest
 from celeriac.stores.sqlite.owners import GIVEN_UP
+from celeriac.stores.sqlite.reap import COUNT_ASIDE
 from celeriac.stores.sqlite.rows import Row, find
 
 _BARE: Final = ", ".join(f"r.{each}" for each in Row.__struct_fields__)
@@ -155,7 +156,7 @@ class SqliteInspection:
             mode, version = pragma("journal_mode"), schema.version_of(reading.connection)
             numbers = {table: _count(reading, table) for table in ("record", "chord", "owner")}
             aside = {
-                codes.NAMES[code]: _count(reading, f"record WHERE state = {code}")
+                codes.NAMES[code]: reading.rows(COUNT_ASIDE, (code,))[0][0]
                 for code in (codes.FAILED, codes.DEAD)
             }
         return {

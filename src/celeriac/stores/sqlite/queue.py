@@ -87,6 +87,7 @@ class SqliteQueue:
     # -- owners
 
     def register(self, owner: str, manifest: Manifest) -> None:
+        self._database.serves_worker = True
         with self._database.write() as step:
             owners.register(step, owner, manifest)
             more = unpark(step, tuple(manifest.tasks), BATCH)
