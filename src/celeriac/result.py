@@ -22,6 +22,7 @@ from celeriac.exceptions import (
     TimeoutError,
 )
 from celeriac.failures import from_reason, revive
+from celeriac.later import missing
 from celeriac.message import decode as decode_message
 from celeriac.outcome import ResultBody
 from celeriac.records import Record, StoredResult
@@ -36,6 +37,15 @@ R_co = TypeVar("R_co", covariant=True)
 
 #: How long an ``aget()`` holds a thread at a time; a cancelled one lets it go after this long.
 _SLICE: Final = 1.0
+
+_FLOWS: Final = "Workflows are not in this version."
+#: What Celery's results have besides, and what to do instead.
+_LATER: Final = {
+    **dict.fromkeys(("collect", "get_leaf", "iterdeps", "graph", "build_graph"), _FLOWS),
+    "then": "Let the task send what comes next, or await the result.",
+    "revoke_by_stamped_headers": "Revoke by id: app.control.revoke([…]).",
+    **dict.fromkeys(("backend", "supports_native_join", "throw"), ""),
+}
 
 _FALLBACKS: Final = {
     states.FAILED: "TaskFailed",
@@ -291,6 +301,11 @@ class AsyncResult(Generic[R_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.id, None, self.ignored)
+
+    if not TYPE_CHECKING:  # type checkers shall find names that are not there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("result", name, _LATER)
 
     # -- private -------------------------------------------------------------------------------
 

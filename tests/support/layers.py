@@ -10,7 +10,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     0: ("exceptions", "states", "clock", "backoff", "ids", "crashpoints"),
     1: (
         "message", "outcome", "records", "serialization", "signing", "schedules", "conf",
-        "arguments", "bodies", "failures",
+        "arguments", "bodies", "failures", "later",
     ),
     2: ("stores",),
     3: ("canvas", "workflow", "policies", "routing", "signals"),

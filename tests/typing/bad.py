@@ -44,6 +44,9 @@ shared.delay("x")  # error
 text: str = send_email.delay("a", "b").get()  # error
 number: int = fetch("x")  # error
 app.task(que="mail")  # error
+app.tusks.get("x")  # error
+send_email.delya("a@example.com", "Hi")  # error
+send_email.delay("a@example.com", "Hi").gett()  # error
 app.task(max_retries="many")  # error
 shared_task(bindd=True)  # error
 

@@ -16,6 +16,7 @@ from celeriac.exceptions import (
     DeadTaskError,
     DecodeError,
     Ignore,
+    NotInThisVersion,
     NotRegistered,
     Reject,
     ResultNotFound,
@@ -172,6 +173,14 @@ def test_maybe_throw(ended):
     with pytest.raises(ValueError, match="x"):
         ended(fail(ValueError("x"))).maybe_throw()
     assert isinstance(ended(fail(ValueError("x"))).maybe_throw(propagate=False), ValueError)
+
+
+@pytest.mark.parametrize("name", ["then", "collect", "get_leaf", "graph", "backend"])
+def test_members_of_celerys_results_that_are_not_built_are_refused_by_name(app, name):
+    for result in (app.AsyncResult("x"), EagerResult("x", 1, states.SUCCESS)):
+        with pytest.raises(NotInThisVersion, match=name):
+            getattr(result, name)
+        assert not hasattr(result, name)
 
 
 # -- waiting -------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from celeriac.exceptions import (
     NotInThisVersion,
 )
 from celeriac.failures import name_of
+from celeriac.later import missing
 from celeriac.policies.results import keeps
 from celeriac.records import TaskFacts
 from celeriac.result import AsyncResult
@@ -99,10 +100,6 @@ _LATER: Final = {
     **dict.fromkeys(["connection_for_read", "connection_for_write", "backend", "loader"], ""),
     "setup_security": "The setting security_key is the whole switch.",
 }
-
-
-class _NotBuilt(NotInThisVersion, AttributeError):
-    """An attribute of Celery's app that is not built; ``hasattr`` is then false."""
 
 
 class Celeriac:
@@ -456,10 +453,10 @@ class Celeriac:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def __getattr__(self, name: str) -> Any:
-        if name in _LATER:
-            raise _NotBuilt(f"app.{name}", _LATER[name])
-        raise AttributeError(f"the app has no attribute {name!r}")
+    if not TYPE_CHECKING:  # type checkers shall find names that are not there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("app", name, _LATER)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.main or '(unnamed)'}>"

@@ -16,7 +16,7 @@ from celeriac.ids import valid_id
 from celeriac.policies.retries import check_retry_kwargs, seconds
 from celeriac.serialization import content_type
 
-__all__ = ["TASK_OPTIONS", "TaskOptions", "check_task", "check_task_options"]
+__all__ = ["LATER_MEMBERS", "TASK_OPTIONS", "TaskOptions", "check_task", "check_task_options"]
 
 Errors = type[BaseException] | tuple[type[BaseException], ...] | list[type[BaseException]]
 
@@ -83,6 +83,15 @@ _LATER: Final[dict[str, str]] = {
     "chord": "Workflows are not in this version.",
     "sensitive": "",
     "aliases": "",
+}
+
+_FLOWS: Final = "Until workflows are, let the first task call the next one's delay()."
+#: What Celery's tasks have besides, and what to do instead.
+LATER_MEMBERS: Final = {
+    **dict.fromkeys(("chunks", "map", "starmap", "replace", "add_to_chord"), _FLOWS),
+    **dict.fromkeys(("signature_from_request", "push_request", "pop_request"), ""),
+    **dict.fromkeys(("backend", "add_trail", "send_event", "annotate", "shadow_name"), ""),
+    **dict.fromkeys(("delay_on_commit", "apply_async_on_commit"), "Send it from on_commit()."),
 }
 
 

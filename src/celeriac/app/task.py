@@ -13,13 +13,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, ParamSpec, TypeVar, cast
 
 from celeriac import states
-from celeriac.app.options import check_task
+from celeriac.app.options import LATER_MEMBERS, check_task
 from celeriac.arguments import Arguments
 from celeriac.bodies import seal
 from celeriac.canvas.signature import Signature
 from celeriac.client import Defaults, check_options, checked_call, moment
 from celeriac.context import Context, current, enter, leave, running
 from celeriac.exceptions import MaxRetriesExceededError, NotInThisVersion, Retry
+from celeriac.later import missing
 from celeriac.outcome import ResultBody
 from celeriac.policies.results import keeps
 from celeriac.policies.retries import exhausted, too_often, wait_of, waits_on_time_limit
@@ -458,6 +459,11 @@ class Task(Generic[P, R]):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         self.__dict__.pop("defaults", None)  # worked out anew from the options
+
+    if not TYPE_CHECKING:  # type checkers shall find names that are not there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("task", name, LATER_MEMBERS)
 
     def __repr__(self) -> str:
         return f"<@task: {self.name} of {self.app.main or 'app'}>"

@@ -1,0 +1,26 @@
+"""Attributes that Celery's objects have and this version does not: refused by name.
+
+Layer 1: standard library and layer 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from celeriac.exceptions import NotInThisVersion
+
+__all__ = ["NotBuilt", "missing"]
+
+
+class NotBuilt(NotInThisVersion, AttributeError):
+    """An attribute of Celery's that is not built; ``hasattr`` is false, as for any other."""
+
+
+def missing(owner: str, name: str, later: Mapping[str, str]) -> AttributeError:
+    """Return the error for the attribute *name* that *owner* does not have.
+
+    *later* maps the names that Celery has to what to do instead.
+    """
+    if name in later:
+        return NotBuilt(f"{owner}.{name}", later[name])
+    return AttributeError(f"the {owner} has no attribute {name!r}", name=name)
