@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
 import tempfile
 from typing import Final
 
 _SIZE: Final = 64
-# Native formats: each field is stored whole. "<" would store it byte by byte, and the other
-# process could read a key that never was.
-_RUN: Final = struct.Struct("@Qd")  # key of the present or last run, its start (monotonic)
-_HOLD: Final = struct.Struct("@QQ")  # keys in [low, high) must not begin
-_HOLD_OFFSET: Final = 16
+# Places of a slot's fields, in words of eight bytes.
+_WORDS: Final = _SIZE // 8
+_KEY: Final = 0  # of the present or last run
+_SINCE: Final = 1  # its start (monotonic)
+_LOW: Final = 2  # keys in [low, high) must not begin
+_HIGH: Final = 3
 #: A hold up to here covers every key there will ever be.
 ALL_KEYS: Final = (1 << 64) - 1
 
@@ -34,6 +34,10 @@ class Slots:
         self.fd = fd
         self.count = count
         self._map = mmap.mmap(fd, _SIZE * count)
+        # Each word is stored in one piece. struct.pack_into would write zeros first, and the other
+        # process would now and then read a key that never was, or a hold that is none.
+        self._words = memoryview(self._map).cast("Q")
+        self._times = memoryview(self._map).cast("d")
 
     @classmethod
     def create(cls, count: int) -> Slots:
@@ -53,25 +57,31 @@ class Slots:
 
     def begin(self, index: int, key: int, now: float) -> bool:
         """Executor: publish that *key* begins. False: it is held back, do not run it."""
-        offset = index * _SIZE
-        before = _RUN.unpack_from(self._map, offset)
-        _RUN.pack_into(self._map, offset, key, now)
-        low, high = _HOLD.unpack_from(self._map, offset + _HOLD_OFFSET)
-        if low <= key < high:
-            _RUN.pack_into(self._map, offset, *before)
+        words, times, base = self._words, self._times, index * _WORDS
+        before, since = words[base + _KEY], times[base + _SINCE]
+        times[base + _SINCE] = now
+        words[base + _KEY] = key
+        if words[base + _LOW] <= key < words[base + _HIGH]:
+            times[base + _SINCE] = since
+            words[base + _KEY] = before
             return False
         return True
 
     def running(self, index: int) -> tuple[int, float]:
         """Supervisor: the key begun last and when. Only its outcome tells whether it still runs."""
-        key, since = _RUN.unpack_from(self._map, index * _SIZE)
-        return key, since
+        base = index * _WORDS
+        return self._words[base + _KEY], self._times[base + _SINCE]
 
     def hold(self, index: int, low: int, high: int = ALL_KEYS) -> None:
         """Supervisor: keys in [low, high) must not begin. Replaces the hold before it."""
-        _HOLD.pack_into(self._map, index * _SIZE + _HOLD_OFFSET, low, high)
+        base = index * _WORDS
+        # The upper end first: between the two stores what was held before stays held.
+        self._words[base + _HIGH] = high
+        self._words[base + _LOW] = low
 
     def close(self) -> None:
+        self._words.release()
+        self._times.release()
         self._map.close()
         os.close(self.fd)
 
