@@ -19,6 +19,7 @@ from typing import Self
 import psutil
 
 HERE = Path(__file__).parent
+EXECUTORS = 4  # more than two cores: while one waits for the mail server, another can write
 PATIENCE = 20.0  # seconds for a process to say something it owes, or to end
 
 
@@ -121,9 +122,9 @@ class MailSink(Server):
 class Worker(Process):
     """``celeriac -A tasks worker``: the supervisor, and through it its executors."""
 
-    def __init__(self, env: Mapping[str, str], log: Path, concurrency: int = 2) -> None:
+    def __init__(self, env: Mapping[str, str], log: Path) -> None:
         celeriac = ["-m", "celeriac", "--quiet", "-A", "tasks"]
-        worker = ["worker", "--loglevel=warning", "-c", str(concurrency)]
+        worker = ["worker", "--loglevel=warning", "-c", str(EXECUTORS)]
         super().__init__("worker", [*celeriac, *worker], env, log)
 
     def family(self) -> list[psutil.Process]:
