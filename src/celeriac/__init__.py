@@ -57,12 +57,22 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "uuid": ("celeriac.ids", "new_task_id"),
 }
 
+_FLOWS = "Until workflows are, let the first task call the next one's delay()."
+# Names that Celery's package has and this version does not: refused by name.
+_LATER = dict.fromkeys(
+    ("chain", "chord", "chunks", "group", "maybe_signature", "subtask", "xmap", "xstarmap"), _FLOWS
+) | {"bugreport": "Use `celeriac doctor`."}
+
 
 def __getattr__(name: str) -> object:
     """Load a public name on first use and keep it, so that this runs once for each name."""
     try:
         module_name, attribute = _HOMES[name]
     except KeyError:
+        if name in _LATER:
+            from .exceptions import NotInThisVersion
+
+            raise NotInThisVersion(f"celeriac.{name}", _LATER[name]) from None
         raise AttributeError(f"module 'celeriac' has no attribute {name!r}") from None
     module = import_module(module_name)
     value: object = module if attribute is None else getattr(module, attribute)

@@ -1,10 +1,14 @@
 """Bodies of results: from a :class:`~celeriac.outcome.ResultBody` to stored bytes and back.
 
-Layer 1: msgspec and layers 0 and 1. A body is signed for the task whose result it is, so that one
-task's result cannot be put in the place of another's.
+Layer 1: msgspec and layers 0 and 1. Unsigned, a body is stored as its MessagePack map; signed, as
+the array ``[1, map as bytes, key id, signature]``. The signature is for the task whose result it
+is, so that one task's result cannot be put in the place of another's, and covers exactly the
+bytes that are stored, so that fields may be added later.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import msgspec
 
@@ -12,7 +16,13 @@ from celeriac.exceptions import DecodeError, SecurityError
 from celeriac.outcome import ResultBody, decode_body, encode_body
 from celeriac.signing import Signer
 
-__all__ = ["seal", "unseal"]
+__all__ = ["SIGNED_VERSION", "seal", "unseal"]
+
+#: Version of the signed form.
+SIGNED_VERSION: Final = 1
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_signed = msgspec.msgpack.Decoder(tuple[int, bytes, str, bytes]).decode
 
 
 def seal(body: ResultBody, id: str, signer: Signer | None) -> bytes:
@@ -20,8 +30,7 @@ def seal(body: ResultBody, id: str, signer: Signer | None) -> bytes:
     data = encode_body(body)
     if signer is None:
         return data
-    key_id, signature = signer.sign("result", id.encode(), data)
-    return encode_body(ResultBody(body.serializer, body.value, body.failure, key_id, signature))
+    return _encode((SIGNED_VERSION, data, *signer.sign("result", id.encode(), data)))
 
 
 def unseal(data: bytes, id: str, signer: Signer | None) -> ResultBody:
@@ -31,14 +40,25 @@ def unseal(data: bytes, id: str, signer: Signer | None) -> ResultBody:
     key that is known signed it for this task: an unsigned one is refused.
     """
     try:
-        body = decode_body(data)
+        plain, key_id, signature = _open(data)
+        if signer is not None:
+            signer.verify("result", id.encode(), plain, key_id, signature)
+        return decode_body(plain)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DecodeError(f"the stored result of task {id} cannot be read: {error}") from None
-    if signer is not None:
-        plain = encode_body(ResultBody(body.serializer, body.value, body.failure))
-        try:
-            signer.verify("result", id.encode(), plain, body.key_id, body.signature)
-        except SecurityError as error:
-            error.add_note(f"It is the result of task {id}.")
-            raise
-    return body
+    except SecurityError as error:
+        error.add_note(f"It is the result of task {id}.")
+        raise
+
+
+def _open(data: bytes) -> tuple[bytes, str, bytes]:
+    """The body's own bytes, and what signed them."""
+    if data[:1] and data[0] & 0xF0 == 0x90:  # a MessagePack array of up to 15 elements
+        version, plain, key_id, signature = _decode_signed(data)
+        if version != SIGNED_VERSION:
+            raise DecodeError(
+                f"a signed result of version {version} is not known to this version (it knows "
+                f"{SIGNED_VERSION}); a newer worker may have written it: update the clients first"
+            )
+        return plain, key_id, signature
+    return data, "", b""

@@ -21,6 +21,7 @@ __all__ = [
     "Formatter",
     "get_task_logger",
     "mark_records",
+    "name_process",
     "setup",
 ]
 
@@ -109,6 +110,15 @@ def setup(
     mark_records()
 
 
+_process_name = ""
+
+
+def name_process(name: str) -> None:
+    """Have every record of this process carry *name* as its ``processName``."""
+    global _process_name
+    _process_name = name
+
+
 class _Handler(logging.StreamHandler[TextIO]):
     """The handler that :func:`setup` puts on, told apart from others by its class."""
 
@@ -126,6 +136,8 @@ def mark_records() -> None:
 
     def make_record(self: logging.Logger, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = original(self, *args, **kwargs)
+        if _process_name:
+            record.processName = _process_name
         run = running.get()
         if run is not None:
             record.__dict__.setdefault("task_id", run.id)

@@ -67,8 +67,6 @@ class ResultBody(msgspec.Struct, frozen=True, omit_defaults=True):
     serializer: str = "json"
     value: bytes | None = None
     failure: Failure | None = None
-    key_id: str = ""
-    signature: bytes = b""
 
 
 TRACEBACK_MAX: Final = 64 * 1024

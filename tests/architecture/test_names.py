@@ -10,6 +10,7 @@ import pytest
 from source_tree import PACKAGE, Module, SourceTree
 
 import celeriac
+from celeriac.exceptions import NotInThisVersion
 
 TREE = SourceTree.of_package()
 
@@ -81,3 +82,11 @@ def test_type_checkers_see_every_public_name():
 def test_another_name_is_refused_as_python_does():
     with pytest.raises(AttributeError, match="module 'celeriac' has no attribute 'celery'"):
         _ = celeriac.celery
+
+
+@pytest.mark.parametrize("name", ["chain", "group", "chord", "chunks", "bugreport"])
+def test_a_name_of_celerys_that_is_not_built_is_refused_by_name(name):
+    with pytest.raises(NotInThisVersion, match=f"celeriac.{name} is not in this version. "):
+        getattr(celeriac, name)
+    with pytest.raises(NotInThisVersion):
+        exec(f"from celeriac import {name}")  # noqa: S102 - the statement users write

@@ -108,24 +108,23 @@ def test_a_changed_message_is_refused(name, part):
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_result_decodes_to_what_is_written_beside_it(name):
-    found, facts = outcome.decode_body(body(name)), expected(name)
+    found, facts = bodies.unseal(body(name), make.ID, None), expected(name)
     assert found.serializer == facts["serializer"]
     value = found.value
     shown = None if value is None else repr(serialization.decode(found.serializer, value))
     assert shown == facts["value"]
     failure = None if found.failure is None else msgspec.to_builtins(found.failure)
     assert json.loads(json.dumps(failure)) == facts["failure"]
-    assert (found.key_id, found.signature.hex()) == (facts["key_id"], facts["signature"])
 
 
-@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("name", sorted(set(RESULTS) - set(SIGNED_RESULTS)))
 def test_a_result_is_still_written_as_it_was(name):
     assert outcome.encode_body(outcome.decode_body(body(name))) == body(name)
 
 
 @pytest.mark.parametrize("name", SIGNED_RESULTS)
 def test_a_result_still_verifies_for_its_task_and_for_no_other(name):
-    assert bodies.unseal(body(name), make.ID, signer()) == outcome.decode_body(body(name))
+    assert bodies.unseal(body(name), make.ID, signer()) == bodies.unseal(body(name), make.ID, None)
     with pytest.raises(SecurityError, match="does not fit"):
         bodies.unseal(body(name), make.OTHER, signer())
     with pytest.raises(SecurityError, match="carries no signature"):
@@ -134,9 +133,21 @@ def test_a_result_still_verifies_for_its_task_and_for_no_other(name):
 
 @pytest.mark.parametrize("name", SIGNED_RESULTS)
 def test_a_result_is_still_signed_as_it_was(name):
-    found = outcome.decode_body(body(name))
-    plain = msgspec.structs.replace(found, key_id="", signature=b"")
+    plain = bodies.unseal(body(name), make.ID, None)
     assert bodies.seal(plain, make.ID, signer()) == body(name)
+
+
+def test_a_signed_result_of_another_version_is_refused_by_its_number():
+    _, *rest = msgspec.msgpack.decode(body("result_signed"))
+    with pytest.raises(DecodeError, match="version 2 is not known"):
+        bodies.unseal(msgspec.msgpack.encode((2, *rest)), make.ID, signer())
+
+
+def test_a_field_added_later_does_not_break_a_signed_result():
+    later = msgspec.msgpack.encode({"value": b"3", "added_later": 1})
+    key_id, mac = signer().sign("result", make.ID.encode(), later)
+    data = msgspec.msgpack.encode((1, later, key_id, mac))
+    assert bodies.unseal(data, make.ID, signer()).value == b"3"
 
 
 def test_another_version_is_refused_by_its_number():

@@ -142,6 +142,7 @@ def soft_limit(seconds: float) -> Iterator[None]:
 
 def _settle(executor: Executor, title: str, crash_fd: int) -> None:
     """Make this process an executor: group, death signal, signals, crash file, title."""
+    from celeriac.logs import name_process
     from celeriac.worker.zygote import set_title
 
     os.setpgid(0, 0)
@@ -153,6 +154,7 @@ def _settle(executor: Executor, title: str, crash_fd: int) -> None:
         faulthandler.register(signal.SIGUSR1, all_threads=True)
     random.seed()
     set_title(title)
+    name_process(title.partition(" ")[2].rpartition(" ")[0])
 
 
 def run_forked(executor: Executor, role: str, title: str, crash_fd: int) -> NoReturn:
