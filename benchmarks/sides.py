@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
 from celeriac.stores import connect
 
 HERE = Path(__file__).parent

@@ -86,6 +86,7 @@ class Message(msgspec.Struct, frozen=True):
 
     @property
     def id(self) -> str:
+        """The task id."""
         return self.header.id
 
     def encode(self) -> bytes:

@@ -42,6 +42,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
     @property
     def terminal(self) -> bool:
+        """Does it end the record?"""
         return self.state in states.TERMINAL
 
 

@@ -60,6 +60,7 @@ class TaskFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def stamp(self) -> Stamp:
+        """What is written on a record at lease."""
         flags = Stamp.NONE if self.late else Stamp.AT_MOST_ONCE
         return flags if self.requeue_lost else flags | Stamp.FAIL_IF_LOST
 
@@ -108,6 +109,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def fence(self) -> Fence:
+        """The proof that goes with every write of this delivery."""
         return Fence(self.id, self.attempt, self.nonce)
 
 

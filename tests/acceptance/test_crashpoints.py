@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from celeriac.crashpoints import ENVIRONMENT, POINTS
 from workers import DEADLINE, Site, Worker, site
+
+from celeriac.crashpoints import ENVIRONMENT, POINTS
 
 CLIENT = sorted(name for name in POINTS if name.startswith("enqueue."))
 EXECUTOR = sorted(name for name in POINTS if name.startswith("executor."))

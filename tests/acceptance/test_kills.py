@@ -1,4 +1,4 @@
-"""``kill -9`` of every kind of process, 200 times at random moments: nothing acknowledged is lost."""
+"""``kill -9`` of every kind of process, 200 times at random: nothing acknowledged is lost."""
 
 import random
 import subprocess

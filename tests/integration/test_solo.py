@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from workers import site
+
 from celeriac import Celeriac
 from celeriac.testing.worker import start_worker
-from workers import site
 
 
 @pytest.mark.parametrize("broker", ["memory://solo", "sqlite"])

@@ -64,8 +64,10 @@ def test_an_executor_that_grew_is_replaced_when_idle(place: Site) -> None:
     worker.wait_for("has grown to")
     first = place.ledger("start", before)[0].pid
     eventually(
-        lambda: worker.titled("executor")
-        and first not in {child.pid for child in worker.titled("executor")},
+        lambda: (
+            worker.titled("executor")
+            and first not in {child.pid for child in worker.titled("executor")}
+        ),
         "another executor",
     )
     (after,) = place.send("tasks.whoami")

@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+from pathlib import Path
 
 import tasks
 
@@ -10,7 +11,7 @@ acknowledged = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 while True:
     result = tasks.work.delay(random.choice([0, 0.001, 0.02, 0.1]))
     os.write(acknowledged, f"{result.id}\n".encode())
-    if os.path.exists(sys.argv[2]):
+    if Path(sys.argv[2]).exists():
         break
     import time
 

@@ -7,12 +7,20 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from celeriac import Celeriac
 from celeriac.exceptions import SoftTimeLimitExceeded
 
-app = Celeriac("tasks", broker=os.environ["BROKER"], lease=4.0, heartbeat=0.5, lease_margin=1.0,
-               crash_delay=0.3, grace=float(os.environ.get("GRACE", "20")))
+app = Celeriac(
+    "tasks",
+    broker=os.environ["BROKER"],
+    lease=4.0,
+    heartbeat=0.5,
+    lease_margin=1.0,
+    crash_delay=0.3,
+    grace=float(os.environ.get("GRACE", "20")),
+)
 _ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND)
 logger = logging.getLogger("shop.orders")
 
@@ -135,7 +143,7 @@ def flaky(self, fail_times):
 def progress(self, gate):
     self.update_state(state="PROGRESS", meta={"done": 3})
     note("start", self.request)
-    while not os.path.exists(gate):
+    while not Path(gate).exists():
         time.sleep(0.01)
     return "done"
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
+
 from celeriac.records import Record, WorkerView
 from celeriac.stores import connect
 from celeriac.stores.base import Options, Store
@@ -195,8 +196,11 @@ class Site:
         try:
             return eventually(look, "all ended", deadline, 0.05)
         except AssertionError:
-            states = [(record.id, record.state, record.reason) for record in
-                      self.store.inspection.get(ids) if record and record.state not in terminal]
+            states = [
+                (record.id, record.state, record.reason)
+                for record in self.store.inspection.get(ids)
+                if record and record.state not in terminal
+            ]
             logs = "\n".join(worker.text()[-3000:] for worker in self.workers)
             raise AssertionError(f"not ended: {states[:5]} ({len(states)})\n{logs}") from None
 

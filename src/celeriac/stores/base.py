@@ -121,10 +121,10 @@ class Queue(Protocol):
         A record starts ``waiting`` (``edges.waits``), ``scheduled`` (eta ahead) or ``queued``.
         Same id and nonce as a stored record: a resend, nothing happens. Another nonce on a
         living id raises ``DuplicateTask`` (nothing is stored); on an ended id it begins a new
-        run of that id (generation + 1, the attempt counts on). An id with a revoke tombstone is stored ``revoked`` at once. With *join*
-        the messages are members of that open join, which counts as touched; if it was decided
-        because it was never sealed, ``HeaderIncomplete`` is raised. A full store raises
-        ``StoreFull``.
+        run of that id (generation + 1, the attempt counts on). An id with a revoke tombstone is
+        stored ``revoked`` at once. With *join* the messages are members of that open join, which
+        counts as touched; if it was decided because it was never sealed, ``HeaderIncomplete`` is
+        raised. A full store raises ``StoreFull``.
         Dies before: nothing stored. Dies after: all stored. Repeatable.
         """
 
@@ -161,11 +161,14 @@ class Queue(Protocol):
         Leases are taken first from parked lists whose task the owner knows, then round-robin
         over *queues*, within one by priority, then sequence. A record that is revoked or expired
         is ended instead of leased; one whose name the owner does not know is parked. The lease's
-        nonce is ``f"{owner}.{lane}.{seq}"``.
+        nonce is ``f"{owner}.{lane}.{seq}"`` (so an owner id holds no full stop). What this call
+        itself releases, retries or promotes may be leased by it, and inputs may come from its own
+        commits.
 
         Repeatable: the last *seq* of each lane is kept. The same seq again returns the same
         deliveries (those still leased under its nonce) and verdicts (ALREADY where it was OK); a
-        lower one raises ``StoreError``. Commits are judged by their fence alone, so they are
+        lower one raises ``StoreError``. The repeat's *started*, *queues* and *want* change nothing,
+        and its deliveries come in any order. Commits are judged by their fence alone, so they are
         applied even if the owner is unknown; an unknown owner leases nothing and reads
         ``lost``. A commit refused for its content (body over ``result_max``) is turned into
         FAILURE(ResultTooLarge) and never blocks the others.
