@@ -396,6 +396,16 @@ def test_one_fresh_process_at_a_time_is_asked_for():
     assert len(desk.dispatch.outworn) == 1  # the next, for the second
 
 
+def test_nothing_more_is_sent_to_an_executor_that_is_to_make_room_for_a_fresh_one():
+    desk = Desk(1)
+    used = desk.dispatch.hands[0]
+    desk.learn(used)
+    desk.lease(desk.delivery("killer", crashes=1), desk.delivery("brief"))
+    assert used.closed
+    assert desk.sent == []
+    assert sorted(desk.waiting) == ["brief", "killer"]
+
+
 # --- taking back ------------------------------------------------------------------------------
 def test_what_stands_behind_a_long_run_is_given_to_others_first_in_line():
     desk = Desk(1)

@@ -113,7 +113,7 @@ class _Seats:
         while self._line:
             place = self._turn % len(self._line)
             hand = self._line[place]
-            if self._rooms[hand.index] > 0:
+            if self._rooms[hand.index] > 0 and not hand.closed:
                 self._rooms[hand.index] -= 1
                 self._turn += 1
                 return hand
