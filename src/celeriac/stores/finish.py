@@ -281,14 +281,13 @@ class _Step:
         ids = (*edges.failure, *edges.success)
         if not pending.offset:
             self._follow_joins(pending, edges)
-        for position in range(pending.offset, len(ids)):
+        # Offset 0 stands before the joins, offset n before the n-th id.
+        for offset in range(max(pending.offset, 1), len(ids) + 1):
             if self.followed >= self.limit:
-                # 0 would mean that the joins are not noted yet; noting them again is harmless.
-                rest = msgspec.structs.replace(pending, offset=position)
-                self.todo.appendleft(rest)
+                self.todo.appendleft(msgspec.structs.replace(pending, offset=offset))
                 return
             self.followed += 1
-            self._follow_one(pending, ids[position], errback=position < len(edges.failure))
+            self._follow_one(pending, ids[offset - 1], errback=offset <= len(edges.failure))
 
     def _follow_joins(self, pending: Pending, edges: Edges) -> None:
         self.followed += 1

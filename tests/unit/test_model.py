@@ -1,0 +1,39 @@
+"""The protocol keeps its promises in every order of events; without a rule it does not."""
+
+import pytest
+
+from celeriac.testing.model import FAILED, SUCCEEDED, Rules, explore
+
+#: Two members; retries and hand-backs are searched with one task, they would only multiply here.
+JOIN = Rules(tasks=2, join=True, outcomes=(SUCCEEDED, FAILED), release=False, revoke=False)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Rules(),
+        Rules(at_most_once=True),
+        JOIN,
+    ],
+    ids=["at least once", "at most once", "join of two"],
+)
+def test_every_promise_holds_in_every_state(rules):
+    found = explore(rules)
+    assert found.broken == {}
+    assert found.states > 1000
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        (Rules(fence=False), "two terminal commits"),
+        (Rules(replay=False), "held by a worker that does not know"),
+        (Rules(one_commit=False), "successor of a task that did not succeed"),
+        (Rules(at_most_once=True, fail_lost=False), "at-most-once started twice"),
+        (JOIN._replace(join_set=False), "body before its members"),
+        (JOIN._replace(join_set=False), "body never"),
+    ],
+    ids=["no fence", "no replay", "two steps", "rerun lost", "counter early", "counter late"],
+)
+def test_without_a_rule_a_promise_breaks(rules, problem):
+    assert problem in explore(rules, until=problem).broken
