@@ -19,9 +19,20 @@ from __future__ import annotations
 import pytest
 
 # Before the modules are imported: so that what an assertion saw is shown when it fails.
-for _module in ("deaths", "kit", "leases", "operators", "others", "queue", "results", "workflows"):
+for _module in (
+    "crashes",
+    "deaths",
+    "kit",
+    "leases",
+    "operators",
+    "others",
+    "queue",
+    "results",
+    "workflows",
+):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
+from celeriac.testing.conformance.crashes import CrashpointSuite  # noqa: E402
 from celeriac.testing.conformance.deaths import ClockSuite, DeathSuite, RevokeSuite  # noqa: E402
 from celeriac.testing.conformance.kit import Kit, OpenStore, Suite, Worker, message  # noqa: E402
 from celeriac.testing.conformance.leases import (  # noqa: E402
@@ -79,6 +90,7 @@ class StoreSuite(
     SchedulesSuite,
     InspectionSuite,
     BusSuite,
+    CrashpointSuite,
 ):
     """All of it."""
 
@@ -87,6 +99,7 @@ __all__ = [
     "BusSuite",
     "ClockSuite",
     "CoordinatorSuite",
+    "CrashpointSuite",
     "DeathSuite",
     "EdgeSuite",
     "EnqueueSuite",
