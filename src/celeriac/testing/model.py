@@ -482,4 +482,4 @@ def _sort_tasks(state: State) -> State:
     return State(rows, workers, members, state.bodies)
 
 
-__all__ = ["FAILED", "QUEUED", "SUCCEEDED", "Found", "Rules", "explore"]
+__all__ = ["FAILED", "QUEUED", "SUCCEEDED", "Found", "Row", "Rules", "State", "Worker", "explore"]

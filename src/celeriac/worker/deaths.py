@@ -43,7 +43,7 @@ class Death:
         elif self.signal is not None:
             how = f"died of signal {self.signal} ({_signal_name(self.signal)})"
         else:
-            how = f"exited with status {self.code} in the middle of the task"
+            how = f"exited with status {self.code}"
         oom = ", probably out of memory" if self.oom else ""
         return f"executor {self.pid} {how}{oom}; its peak memory was {megabytes(self.peak)}"
 

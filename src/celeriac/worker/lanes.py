@@ -27,6 +27,7 @@ logger = logging.getLogger("celeriac.worker")
 
 #: The longest a bell listens before it looks for itself.
 WAIT_SECONDS: Final = 10.0
+_WAKE_SECONDS: Final = 0.05
 
 
 class Lanes:
@@ -69,10 +70,15 @@ class Lanes:
         with self._dispatch.changed:
             self._dispatch.changed.notify_all()
             self._dispatch.quiet.notify_all()
-        self._store.queue.wake()
-        for thread in self._threads:
-            thread.join(max(0.0, deadline + 1.0 - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        while any(thread.is_alive() for thread in self._threads):
+            if time.monotonic() > deadline + 1.0:
+                return False
+            # Again and again: a bell may have been about to listen when it was called first.
+            self._store.queue.wake()
+            self._threads[-1].join(_WAKE_SECONDS)
+            for thread in self._threads[:-1]:
+                thread.join(_WAKE_SECONDS)
+        return True
 
     def _guard(self, body: Callable[[int], None], number: int) -> None:
         """A store thread that dies of a bug must not leave a worker that looks alive."""

@@ -42,6 +42,8 @@ EXIT_STORE = 3
 EXIT_INTERRUPTED = 130
 #: Processes one worker may have had at a time: executors, their replacements, hooks.
 _SLOTS = 1024
+#: The rest of the slots is for replacements that start while their predecessors end.
+MOST_EXECUTORS = _SLOTS // 2
 
 
 def run(options: WorkerOptions) -> int:
@@ -137,6 +139,11 @@ def make_plan(
         if pool == "solo"
         else options.concurrency or settings.worker_concurrency or resources.cpu_budget()
     )
+    if concurrency > MOST_EXECUTORS:
+        raise ImproperlyConfigured(
+            f"a concurrency of {concurrency} is more than one worker can hold ({MOST_EXECUTORS}): "
+            "start several workers, each with a share of it"
+        )
     queues = options.queues or (settings.task_default_queue,)
     manifest = Manifest(
         tasks=facts.tasks,
@@ -175,4 +182,13 @@ def make_signer(settings: Settings) -> Signer | None:
     return Signer.from_setting(settings.security_key, settings.namespace)
 
 
-__all__ = ["EXIT_APP", "EXIT_FAILURE", "EXIT_STORE", "make_plan", "make_signer", "run", "timing"]
+__all__ = [
+    "EXIT_APP",
+    "EXIT_FAILURE",
+    "EXIT_STORE",
+    "MOST_EXECUTORS",
+    "make_plan",
+    "make_signer",
+    "run",
+    "timing",
+]

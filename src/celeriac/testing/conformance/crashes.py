@@ -18,7 +18,7 @@ from celeriac.records import Commit, Verdict
 from celeriac.testing.conformance.kit import Kit, Suite, message
 
 
-def crash(point: str, call: Callable[[], object]) -> None:
+def _crash(point: str, call: Callable[[], object]) -> None:
     """Make *call* with *point* armed; it must be reached."""
     crashpoints.arm(f"{point}:1:raise")
     try:
@@ -41,7 +41,7 @@ class CrashpointSuite(Suite):
         self, kit: Kit
     ) -> None:
         kit.send("opens-the-store")
-        crash("enqueue.applied", lambda: kit.send("a"))
+        _crash("enqueue.applied", lambda: kit.send("a"))
         before = kit.get("a")
         kit.send("a")
         assert kit.get("a") == before
@@ -51,7 +51,7 @@ class CrashpointSuite(Suite):
         worker = kit.worker()
         delivery = worker.take()
         commit = Commit(delivery.fence, Outcome(states.SUCCEEDED))
-        crash("exchange.before", lambda: worker.exchange([commit], 1))
+        _crash("exchange.before", lambda: worker.exchange([commit], 1))
         assert kit.states("a", "b") == [states.LEASED, states.QUEUED]
         answer = worker.exchange([commit], 1, seq=worker.seq)
         assert answer.verdicts == (Verdict.OK,)
@@ -61,7 +61,7 @@ class CrashpointSuite(Suite):
         kit.send("a", "b")
         worker = kit.worker()
         commit = Commit(worker.take().fence, Outcome(states.SUCCEEDED))
-        crash("exchange.applied", lambda: worker.exchange([commit], 1))
+        _crash("exchange.applied", lambda: worker.exchange([commit], 1))
         assert kit.states("a", "b") == [states.SUCCEEDED, states.LEASED]
         answer = worker.exchange([commit], 1, seq=worker.seq)
         assert answer.verdicts == (Verdict.ALREADY,)
@@ -70,14 +70,14 @@ class CrashpointSuite(Suite):
     def test_after_release_applied_a_repeat_reads_already(self, kit: Kit) -> None:
         kit.send("a")
         fence = kit.worker().take().fence
-        crash("release.applied", lambda: kit.store.queue.release("w1", [fence]))
+        _crash("release.applied", lambda: kit.store.queue.release("w1", [fence]))
         assert kit.state("a") == states.QUEUED
         assert kit.store.queue.release("w1", [fence]) == (Verdict.ALREADY,)
 
     def test_after_beat_applied_the_lease_is_extended(self, kit: Kit) -> None:
         worker = kit.worker()
         kit.clock.advance(10)
-        crash("beat.applied", worker.beat)
+        _crash("beat.applied", worker.beat)
         kit.clock.advance(10)
         (view,) = kit.store.inspection.workers()
         assert view.alive
@@ -85,22 +85,22 @@ class CrashpointSuite(Suite):
     def test_after_reap_applied_a_repeat_changes_nothing_more(self, kit: Kit) -> None:
         kit.send("a")
         kit.worker().take()
-        crash("reap.applied", lambda: kit.reap(["w1"]))
+        _crash("reap.applied", lambda: kit.reap(["w1"]))
         kit.reap(["w1"])
         assert (kit.state("a"), kit.get("a").losses) == (states.QUEUED, 1)
 
     def test_after_close_applied_nothing_is_held(self, kit: Kit) -> None:
         kit.send("a")
         kit.worker().take()
-        crash("close.applied", lambda: kit.store.queue.close_owner("w1"))
+        _crash("close.applied", lambda: kit.store.queue.close_owner("w1"))
         assert (kit.state("a"), kit.store.inspection.workers()) == (states.QUEUED, [])
         assert kit.store.queue.close_owner("w1") == 0
 
     def test_after_a_join_is_opened_and_sealed_the_calls_can_be_repeated(self, kit: Kit) -> None:
         body = message("body")
-        crash("enqueue.applied", lambda: kit.store.queue.open_join("J", body))
+        _crash("enqueue.applied", lambda: kit.store.queue.open_join("J", body))
         kit.store.queue.open_join("J", body)
-        crash("enqueue.applied", lambda: kit.store.queue.seal("J", 0))
+        _crash("enqueue.applied", lambda: kit.store.queue.seal("J", 0))
         kit.store.queue.seal("J", 0)
         assert kit.state("body") == states.QUEUED
 

@@ -10,7 +10,7 @@ from celeriac.testing.conformance.kit import Kit, Suite, Worker, message
 from celeriac.testing.conformance.workflows import chain, members
 
 
-def fail_next(worker: Worker) -> str:
+def _fail_next(worker: Worker) -> str:
     """Fail what is next; its id."""
     delivery = worker.take()
     worker.fail(delivery)
@@ -24,7 +24,7 @@ class OperatorSuite(Suite):
         kit.send("a")
         worker = kit.worker()
         worker.again(worker.take())
-        assert fail_next(worker) == "a"
+        assert _fail_next(worker) == "a"
         assert kit.store.inspection.retry(["a"]) == ["a"]
         record = kit.get("a")
         assert (record.state, record.generation, record.attempt) == (states.QUEUED, 1, 2)
@@ -43,7 +43,7 @@ class OperatorSuite(Suite):
     def test_retry_reopens_what_failed_only_because_of_it(self, kit: Kit) -> None:
         chain(kit)
         worker = kit.worker()
-        assert fail_next(worker) == "a"
+        assert _fail_next(worker) == "a"
         assert kit.store.inspection.retry(["a"]) == ["a"]
         assert kit.states("a", "b", "c") == [states.QUEUED, states.WAITING, states.WAITING]
         assert [kit.get(id).generation for id in "abc"] == [1, 1, 1]
@@ -52,24 +52,24 @@ class OperatorSuite(Suite):
     def test_retry_of_what_failed_because_of_another_goes_through_that_one(self, kit: Kit) -> None:
         chain(kit)
         worker = kit.worker()
-        fail_next(worker)
+        _fail_next(worker)
         assert kit.store.inspection.retry(["c"]) == ["c"]
         assert kit.states("a", "b", "c") == [states.QUEUED, states.WAITING, states.WAITING]
 
     def test_an_errback_runs_once_per_generation(self, kit: Kit) -> None:
         chain(kit)
         worker = kit.worker()
-        fail_next(worker)
+        _fail_next(worker)
         kit.done(worker, "e")
         kit.store.inspection.retry(["a"])
         assert kit.state("e") == states.WAITING
-        fail_next(worker)
+        _fail_next(worker)
         assert kit.state("e") == states.QUEUED
 
     def test_retry_of_a_member_reopens_join_and_body(self, kit: Kit) -> None:
         members(kit, 2)
         worker = kit.worker()
-        assert fail_next(worker) == "m0"
+        assert _fail_next(worker) == "m0"
         kit.done(worker, "m1")
         worker.succeed(worker.take(queues=["errors"]))
         assert kit.state("e") == states.SUCCEEDED
@@ -99,7 +99,7 @@ class OperatorSuite(Suite):
     def test_retry_may_bring_a_new_message(self, kit: Kit) -> None:
         kit.send("a")
         worker = kit.worker()
-        fail_next(worker)
+        _fail_next(worker)
         new = message("a", nonce="new", payload=b"[[9],{}]")
         assert kit.store.inspection.retry(["a"], {"a": new}) == ["a"]
         assert worker.take().wire == new.encode()
@@ -126,7 +126,7 @@ class OperatorSuite(Suite):
         lost = old.take()
         kit.reap(["w1"])
         worker = kit.worker("w2")
-        fail_next(worker)
+        _fail_next(worker)
         kit.store.inspection.retry(["a"])
         old.succeed(lost)
         assert kit.state("a") == states.QUEUED

@@ -30,7 +30,10 @@ from celeriac.worker.incarnation import Incarnation
 logger = logging.getLogger("celeriac.worker")
 received_logger = logging.getLogger("celeriac.worker.strategy")
 
-_WAIT_SECONDS = 10.0
+#: Short, because a stop between the look and the wait is noticed only after it.
+_WAIT_SECONDS = 1.0
+#: How often a store that is away is tried for the last outcome once the worker is to stop.
+_LAST_TRIES = 5
 _LANE = 1
 
 
@@ -129,6 +132,8 @@ class Solo:
                 if attempt == 0:
                     logger.error("The store does not answer; outcomes are held: %s", error)
                 attempt += 1
+                if self._stopping.is_set() and attempt > _LAST_TRIES:
+                    raise  # the lease runs out by itself, and the task runs again elsewhere
                 time.sleep(reconnect(attempt))
 
     def _wait(self, queues: Sequence[str]) -> None:
