@@ -25,6 +25,7 @@ import random
 import socket
 import tempfile
 import threading
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -43,6 +44,7 @@ _serial = itertools.count()
 _log = logging.getLogger(__name__)
 
 
+@lru_cache(maxsize=1024)
 def quoted(text: str) -> str:
     """A name as part of a file name. A long one is cut and told apart by its digest: with codes
     for its characters it could exceed the 255 bytes a file name may have."""
@@ -187,7 +189,8 @@ class Bells:
         if not names:
             return
         self.prepare()
-        random.shuffle(names)
+        if len(names) > 1:
+            random.shuffle(names)
         for name in names:
             # Who takes the name out of the folder rings it; a second ring finds another waiter.
             rung = self.unlink(f"{folder}/{name}") and self.send(name, b"r") in (0, errno.EAGAIN)

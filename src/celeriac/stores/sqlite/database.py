@@ -14,8 +14,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final, Protocol
 
 import apsw
@@ -41,6 +42,11 @@ _WAL_WORTH_CUTTING: Final = 1 << 20
 # Short waits for the write lock: SQLite's own back-off sleeps up to 100 ms under contention.
 _SHORTEST_WAIT: Final = 0.0001
 _LONGEST_WAIT: Final = 0.003
+
+#: Records inserted since are ahead of the counter: they leave it as it is, see ``schema.sql``.
+_TAKE: Final = """
+UPDATE @counter SET last = max(last, (SELECT coalesce(max(seq), 0) FROM @record)) + ?
+WHERE one = 1 RETURNING last"""
 
 #: Connections made before a fork, and those of threads that still run. They must not be closed by
 #: the garbage collector of a child: SQLite would touch locks and WAL in the parent's name.
@@ -134,10 +140,71 @@ class Transaction(Reading):
         return number
 
     def places(self, count: int) -> int:
-        """Take *count* consecutive numbers that were never used; return the first."""
-        row = self.one("UPDATE @counter SET last = last + ? WHERE one = 1 RETURNING last", (count,))
+        """Take *count* consecutive numbers that were never used; return the first.
+
+        Not for new records: their row ids are taken by being written (``enqueue.insert``).
+        """
+        row = self.one(_TAKE, (count,))
         assert row is not None
         return int(row[0]) - count + 1
+
+    def used(self, seq: int) -> None:
+        """Never give *seq* again, nor one below it, although its record is about to be deleted."""
+        self.execute("UPDATE @counter SET last = ?1 WHERE last < ?1", (seq,))
+
+
+class _Writing:
+    """``Database.write``, by hand: a generator's context manager costs each call several times as
+    much."""
+
+    __slots__ = ("database", "step")
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def __enter__(self) -> Transaction:
+        database = self.database
+        try:
+            connection = database.connection()
+            database.check_file()
+            connection.execute("BEGIN IMMEDIATE")
+        except apsw.Error as error:
+            raise database.described(error) from error
+        try:
+            # Only now, as the lock may have been waited for: the step's moment is when it has it.
+            self.step = Transaction(database, connection)
+        except BaseException as error:
+            # A signal's exception, say. Left open, the transaction would stop every later one.
+            self._undo(connection, error)
+            raise
+        return self.step
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            try:
+                self.step.connection.execute("COMMIT")
+            except BaseException as problem:
+                self._undo(self.step.connection, problem)
+                raise
+            self.database.committed(self.step)
+        else:
+            self._undo(self.step.connection, error)
+
+    def _undo(self, connection: apsw.Connection, error: BaseException) -> None:
+        """Roll back; raise SQLite's error as ours."""
+        try:
+            # A full disk may have rolled back already.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except apsw.Error as problem:
+            raise self.database.described(problem) from problem
+        if isinstance(error, apsw.Error):
+            raise self.database.described(error) from error
 
 
 def build(path: str) -> None:
@@ -213,22 +280,12 @@ class Database:
             finally:
                 connection.execute("ROLLBACK")
 
-    @contextmanager
-    def write(self) -> Iterator[Transaction]:
+    def write(self) -> AbstractContextManager[Transaction]:
         """One durable step: all of it or, if anything raises, nothing."""
-        with self._translated():
-            connection = self.connection()
-            self.check_file()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                transaction = Transaction(self, connection)
-                yield transaction
-                connection.execute("COMMIT")
-            except BaseException:
-                # A full disk may have rolled back already.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        return _Writing(self)
+
+    def committed(self, transaction: Transaction) -> None:
+        """Keep and tell what a transaction did."""
         if transaction.fresh:
             self.numbers.update(transaction.fresh)
             self._texts.update({number: text for text, number in transaction.fresh.items()})
@@ -370,9 +427,13 @@ class Database:
         try:
             yield
         except apsw.Error as error:
-            connection = self._slot.connection
-            number = connection.system_errno if connection is not None else 0
-            raise _described(error, self.path, self.options.timeout, number) from error
+            raise self.described(error) from error
+
+    def described(self, error: apsw.Error) -> Exception:
+        """An error of this thread's connection as ours."""
+        connection = self._slot.connection
+        number = connection.system_errno if connection is not None else 0
+        return _described(error, self.path, self.options.timeout, number)
 
 
 def _described(error: apsw.Error, path: Path | str, timeout: float, number: int) -> Exception:

@@ -294,5 +294,6 @@ def drop(step: Transaction, row: Row) -> None:
             step.execute("DELETE FROM @member WHERE chord = ?", found)
             step.execute("DELETE FROM @chord WHERE id = ?", found)
         step.execute("DELETE FROM @refers WHERE seq = ?", (row.seq,))
+    step.used(row.seq)
     for table in ("record", "message", "result", "edges", "progress"):
         step.execute(f"DELETE FROM @{table} WHERE seq = ?", (row.seq,))

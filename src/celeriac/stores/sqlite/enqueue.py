@@ -22,6 +22,12 @@ INSERT INTO @record (seq, state, special, id, task, queue, priority, place, send
     enqueued_at, due, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING"""
 _MESSAGE: Final = "INSERT INTO @message VALUES (?, ?)"
+#: The first free number (schema.sql says why it is only read); whether any record refers to
+#: another; whether any id was revoked before it came.
+_BEFORE: Final = """
+SELECT max(last, (SELECT coalesce(max(seq), 0) FROM @record)) + 1,
+    EXISTS (SELECT 1 FROM @refers), EXISTS (SELECT 1 FROM @tombstone)
+FROM @counter WHERE one = 1"""
 
 
 def insert(step: Transaction, messages: Sequence[Message], waits: bool = False) -> list[Message]:
@@ -31,18 +37,22 @@ def insert(step: Transaction, messages: Sequence[Message], waits: bool = False) 
     """
     if not messages:
         return []
-    rows = _rows(step, messages, step.places(len(messages)), waits)
-    before = step.connection.total_changes()
+    before = step.one(_BEFORE)
+    assert before is not None
+    first, referring, tombstones = before
+    rows = _rows(step, messages, first, waits)
+    changes = step.connection.total_changes()
     step.executemany(_INSERT, rows)
     new = list(messages)
-    if step.connection.total_changes() - before != len(rows):
+    if step.connection.total_changes() - changes != len(rows):
         new, rows = _with_known_ids(step, messages, rows)
     step.executemany(
         _MESSAGE, [(row[0], message.encode()) for row, message in zip(rows, new, strict=True)]
     )
     step.rung.update(row[5] for row in rows if row[1] != codes.WAITING)
-    _refer(step, new, rows)
-    _meet_tombstones(step, new)
+    _refer(step, new, rows, bool(referring))
+    if tombstones and new:
+        _meet_tombstones(step, new)
     return new
 
 
@@ -108,8 +118,13 @@ def _with_known_ids(
     return [message for message, _ in new], [row for _, row in new]
 
 
-def _refer(step: Transaction, messages: Sequence[Message], rows: list[tuple[Any, ...]]) -> None:
-    """Keep edges, and note which records others refer to, on both sides, whichever came first."""
+def _refer(
+    step: Transaction, messages: Sequence[Message], rows: list[tuple[Any, ...]], referring: bool
+) -> None:
+    """Keep edges, and note which records others refer to, on both sides, whichever came first.
+
+    *referring*: some stored record refers to another.
+    """
     for message, row in zip(messages, rows, strict=True):
         edges = message.header.edges
         if edges is None:
@@ -119,10 +134,11 @@ def _refer(step: Transaction, messages: Sequence[Message], rows: list[tuple[Any,
             step.execute(
                 "INSERT INTO @refers VALUES (?, ?) ON CONFLICT DO NOTHING", (target, row[0])
             )
+            referring = True
             step.execute(
                 f"UPDATE @record SET special = special | {codes.LINKED} WHERE id = ?", (target,)
             )
-    if rows and step.one("SELECT 1 FROM @refers LIMIT 1") is not None:
+    if rows and referring:
         step.execute(
             f"UPDATE @record SET special = special | {codes.LINKED} WHERE seq >= ? AND seq <= ? "
             "AND id IN (SELECT target FROM @refers)",
@@ -132,8 +148,6 @@ def _refer(step: Transaction, messages: Sequence[Message], rows: list[tuple[Any,
 
 def _meet_tombstones(step: Transaction, messages: Sequence[Message]) -> None:
     """End at once what was revoked before it came."""
-    if not messages or step.one("SELECT 1 FROM @tombstone LIMIT 1") is None:
-        return
     ids = apsw.carray(tuple(message.id for message in messages))
     found = step.rows(
         "DELETE FROM @tombstone WHERE id IN carray(?) RETURNING id, terminate, drop_at", (ids,)

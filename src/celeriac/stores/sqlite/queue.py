@@ -246,13 +246,13 @@ class SqliteQueue:
     def purge(self, queues: Sequence[str]) -> int:
         numbers = [self._database.known_number(queue) for queue in queues]
         wanted = [each for each in numbers if each is not None]
-        newest = self._database.row("SELECT last FROM @counter")
+        newest = self._database.row("SELECT max(seq) FROM @record")
         count = 0
         for number in wanted:
             after = 0
             while True:
                 with self._database.write() as step:
-                    rows = _pending(step, number, after, newest[0] if newest else 0)
+                    rows = _pending(step, number, after, (newest and newest[0]) or 0)
                     for row in rows:
                         now = find(step, row.id)
                         if now is not None and not now.terminal:

@@ -276,6 +276,7 @@ def _sweep_due(step: Transaction) -> tuple[int, bool]:
 
 def _drop_plain(step: Transaction, seqs: list[int]) -> None:
     if seqs:
+        step.used(max(seqs))
         numbers = array("q", seqs)
         for table in ("record", "message", "result", "progress"):
             step.execute(f"DELETE FROM @{table} WHERE seq IN carray(?)", (apsw.carray(numbers),))

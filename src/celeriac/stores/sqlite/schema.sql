@@ -5,7 +5,9 @@
 -- Task and queue names as numbers. Never deleted: every process may keep what it has read.
 CREATE TABLE @name (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 
--- The last number given to a record or to a place in a queue.
+-- Records and places in queues share one row of numbers, none used twice. The last one given is
+-- the greater of this one and the greatest seq: to insert a record must not cost a page more. So
+-- the counter is raised when a place is given that is no seq, and before a record is deleted.
 CREATE TABLE @counter (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL);
 INSERT INTO @counter VALUES (1, 0);
 
