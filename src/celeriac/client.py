@@ -7,7 +7,6 @@ other. The store then gets the message in one call, tried again within a budget 
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
+from celeriac.checks import checked_headers, checked_id, checked_queue
 from celeriac.clock import SYSTEM
 from celeriac.context import running
 from celeriac.crashpoints import crashpoint
@@ -28,10 +28,10 @@ from celeriac.exceptions import (
     PayloadTooLarge,
     StoreFull,
 )
-from celeriac.ids import new_nonce, new_task_id, valid_id
+from celeriac.ids import new_call
 from celeriac.message import Header, Message, compose
 from celeriac.policies.retries import seconds
-from celeriac.serialization import content_type, encode
+from celeriac.serialization import content_type, encode_call
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -47,6 +47,7 @@ __all__ = [
     "checked_limit",
     "checked_priority",
     "moment",
+    "origin",
     "refuse",
     "verify",
 ]
@@ -154,28 +155,31 @@ class Client:
         dictionary, ``ValueError`` for option values, ``NotInThisVersion``, ``EncodeError`` with
         the path of a value that cannot be serialised, and ``PayloadTooLarge``.
         """
-        app = self._app
-        conf = app.conf
+        conf = self._app.conf
         now = _wall()
-        serializer = options.get("serializer") or defaults.serializer or conf.task_serializer
+        serializer = options.get("serializer") if options else None
+        serializer = serializer or defaults.serializer or conf.task_serializer
         payload = self.payload(name, args, kwargs, serializer)
         priority = defaults.priority
         run = running.get()
+        id, nonce = new_call()
         header = Header(
-            id=new_task_id(),
+            id=id,
             task=name,
-            nonce=new_nonce(),
+            nonce=nonce,
             queue=defaults.queue or conf.task_default_queue,
             priority=conf.task_default_priority if priority is None else priority,
-            expires=None if defaults.expires is None else self._expiry(defaults.expires, now),
+            expires=None if defaults.expires is None else self.expiry(defaults.expires, now),
             serializer=serializer,
             sent=now,
-            origin=_origin(os.getpid()),
+            origin=origin(),
             root="" if run is None else run.root_id or "",
             parent="" if run is None else run.id or "",
         )
         if options:
             header = self._with_options(header, options, defaults, now)
+        if conf.security_key is None:
+            return compose(header, payload)
         return self.signed(header, payload)
 
     def reissue(
@@ -210,7 +214,7 @@ class Client:
                 f"add {serializer!r} to accept_content"
             )
         try:
-            data = encode(serializer, (args, kwargs), ("args", "kwargs"))
+            data = encode_call(serializer, args, kwargs)
         except EncodeError as error:
             error.add_note(f"The call of task {name!r} was not sent.")
             raise
@@ -237,15 +241,15 @@ class Client:
             if value is None:
                 continue  # as if it had not been given, which is how Celery reads it
             if name == "task_id":
-                changes["id"] = _checked_id(value)
+                changes["id"] = checked_id(value)
             elif name == "queue":
-                changes["queue"] = _checked_queue(value)
+                changes["queue"] = checked_queue(value)
             elif name == "priority":
                 changes["priority"] = checked_priority(value)
             elif name in {"time_limit", "soft_time_limit"}:
                 changes[name] = checked_limit(value, name)
             elif name == "headers":
-                changes["headers"] = _checked_headers(value)
+                changes["headers"] = checked_headers(value)
             elif name == "ignore_result":
                 changes["ignore_result"] = bool(value)
         if options.get("countdown") is not None:
@@ -253,7 +257,7 @@ class Client:
         elif options.get("eta") is not None:
             changes["eta"] = moment(options["eta"], "eta", self._app.conf.timezone)
         if options.get("expires") is not None:
-            changes["expires"] = self._expiry(options["expires"], now)
+            changes["expires"] = self.expiry(options["expires"], now)
         header = msgspec.structs.replace(header, **changes)
         self._check_together(header, options, defaults)
         return header
@@ -274,7 +278,8 @@ class Client:
         if options.get("retry_policy") is not None:
             _checked_policy(options["retry_policy"])
 
-    def _expiry(self, value: Any, now: float) -> float:
+    def expiry(self, value: Any, now: float) -> float:
+        """Return the moment from which a call sent at *now* is not begun any more."""
         if isinstance(value, datetime | str):
             return moment(value, "expires", self._app.conf.timezone)
         return now + seconds(value, "expires")
@@ -427,53 +432,6 @@ def checked_call(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any
     return tuple(args), dict(kwargs)
 
 
-def _checked_id(value: Any) -> str:
-    if not isinstance(value, str) or not valid_id(value):
-        raise ValueError(
-            f"task_id is {value!r}; it is text of 1 to 128 letters, digits and _ . : @ / -, "
-            "beginning with a letter or digit"
-        )
-    return value
-
-
-def _checked_queue(value: Any) -> str:
-    if not isinstance(value, str) or not valid_id(value):
-        raise ValueError(
-            f"queue is {value!r}; it is a name of 1 to 128 letters, digits and _ . : @ / -, "
-            "beginning with a letter or digit"
-        )
-    return value
-
-
-def _checked_headers(value: Any) -> dict[str, object]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"headers is a {type(value).__name__}; it must be a dictionary")
-    _check_plain(value, "headers")
-    return dict(value)
-
-
-def _check_plain(value: Any, path: str) -> None:
-    if value is None or isinstance(value, str | bool | int):
-        return
-    if isinstance(value, float) and math.isfinite(value):
-        return
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise EncodeError(f"{path} has the key {key!r}, which is no text", path=path)
-            _check_plain(item, f"{path}[{key!r}]")
-        return
-    if isinstance(value, list | tuple):
-        for at, item in enumerate(value):
-            _check_plain(item, f"{path}[{at}]")
-        return
-    raise EncodeError(
-        f"{path} is a {type(value).__name__}; headers hold text, numbers, booleans, None, lists "
-        "and dictionaries of these",
-        path=path,
-    )
-
-
 def _checked_policy(value: Any) -> None:
     if not isinstance(value, Mapping):
         raise TypeError(f"retry_policy is a {type(value).__name__}; it must be a dictionary")
@@ -487,8 +445,13 @@ def _checked_policy(value: Any) -> None:
 
 
 @cache
-def _origin(pid: int) -> str:
-    return f"{pid}@{os.uname().nodename}"
+def origin() -> str:
+    """Return who sends: this process and its machine."""
+    return f"{os.getpid()}@{os.uname().nodename}"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=origin.cache_clear)  # a child has another number
 
 
 def _iso(moment: float) -> str:

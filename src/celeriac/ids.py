@@ -7,7 +7,15 @@ from time import time_ns
 from typing import Final
 from uuid import UUID
 
-__all__ = ["derived_id", "new_nonce", "new_owner_id", "new_task_id", "valid_id"]
+__all__ = [
+    "derived_id",
+    "new_call",
+    "new_calls",
+    "new_nonce",
+    "new_owner_id",
+    "new_task_id",
+    "valid_id",
+]
 
 _VALID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,127}")
 
@@ -30,14 +38,46 @@ def new_task_id() -> str:
     child forked in the middle of a call: a lock could be held for ever in each of these. Threads
     that race for the counter may at worst get ids out of order.
     """
+    return new_call()[0]
+
+
+def new_call() -> tuple[str, str]:
+    """A new task id and, from the same draw of the kernel, the mark of its send.
+
+    The id is one of :func:`new_task_id`, the mark one of :func:`new_nonce`. They share no bits.
+    """
     global _last_tick
     tick = (time_ns() // 1_000_000) << 12
     if tick <= _last_tick:
         tick = _last_tick + 1
     _last_tick = tick
+    drawn = urandom(16).hex()  # its first digit gives way to an 8, the variant (RFC 9562, 4.1)
     head = f"{tick:015x}"
-    tail = urandom(8).hex()  # the first digit gives way to an 8, the variant (RFC 9562, 4.1)
-    return f"{head[:8]}-{head[8:12]}-7{head[12:]}-8{tail[1:4]}-{tail[4:]}"
+    return f"{head[:8]}-{head[8:12]}-7{head[12:]}-8{drawn[1:4]}-{drawn[4:16]}", drawn[16:]
+
+
+def new_calls(count: int) -> list[tuple[str, str]]:
+    """`count` results of :func:`new_call`, growing, with one draw of the kernel for all.
+
+    They are to be used by this process and not kept: a child forked in between would have them
+    as well.
+    """
+    global _last_tick
+    first = (time_ns() // 1_000_000) << 12
+    if first <= _last_tick:
+        first = _last_tick + 1
+    _last_tick = first + count - 1
+    drawn = urandom(16 * count).hex()
+    made = []
+    millisecond, head = -1, ""
+    for at, tick in enumerate(range(first, first + count)):
+        if tick >> 12 != millisecond:
+            millisecond = tick >> 12
+            head = f"{millisecond:012x}"
+            head = f"{head[:8]}-{head[8:]}-7"
+        mine = drawn[32 * at : 32 * at + 32]
+        made.append((f"{head}{tick & 0xFFF:03x}-8{mine[1:4]}-{mine[4:16]}", mine[16:]))
+    return made
 
 
 def new_owner_id() -> str:

@@ -6,7 +6,9 @@ import sys
 import textwrap
 import threading
 import warnings
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from inline import count, drain, make_app, stored
 
@@ -15,14 +17,18 @@ from celeriac import Celeriac, Celery, current_app, current_task, shared_task
 from celeriac.app import app_or_default
 from celeriac.app.current import forget_app, get_current_app
 from celeriac.app.place import default_broker
+from celeriac.client import verify
 from celeriac.exceptions import (
     AlwaysEagerIgnored,
     CeleryWarning,
     DuplicateTaskNameWarning,
+    EncodeError,
     ImproperlyConfigured,
     NotInThisVersion,
     NotRegistered,
+    PayloadTooLarge,
 )
+from celeriac.message import decode
 
 
 @pytest.fixture
@@ -565,6 +571,71 @@ def test_enqueue_many_sends_all_in_one_step(app):
     assert calls == [50]
     assert [each.get(timeout=5) for each in results] == list(range(1, 51))
     assert app.enqueue_many([]) == []
+
+
+@pytest.mark.parametrize("key", [None, "a secret of some length"])
+def test_enqueue_many_sends_what_apply_async_would(app, key):
+    @app.task(name="add", queue="sums", priority=4, serializer="msgpack")
+    def add(*args, **kwargs): ...
+
+    @app.task(name="late", expires=60, ignore_result=True)
+    def late(*args, **kwargs): ...
+
+    app.conf.update(security_key=key, accept_content=["json", "msgpack"])
+    calls = [
+        add.s(1, 2.5, "three", None),
+        add.s((1, [2]), b={"c": 4}),
+        add.si(datetime(2026, 1, 31, tzinfo=UTC), {1, 2}),
+        late.s(),
+        add.s(1).set(priority=7, ignore_result=True),
+        app.signature("not.here", (1,)),
+    ]
+    single = [call.apply_async() for call in calls]
+    many = app.enqueue_many(calls)
+    assert [each.ignored for each in many[:-1]] == [each.ignored for each in single[:-1]]
+    assert [each.id for each in many[:3]] == sorted(each.id for each in many[:3])
+    for one, other in zip(single, many, strict=True):
+        first, second = (decode(stored(app, each.id).wire) for each in (one, other))
+        assert first.payload == second.payload
+        assert bool(first.signature) is bool(second.signature) is (key is not None)
+        verify(second, app.signer)
+        apart = {"id", "nonce", "sent", "expires"}
+        facts = [msgspec.to_builtins(each.header) for each in (first, second)]
+        assert {k: v for k, v in facts[0].items() if k not in apart} == {
+            k: v for k, v in facts[1].items() if k not in apart
+        }
+        assert (first.header.expires is None) == (second.header.expires is None)
+        assert first.header.nonce != second.header.nonce != second.header.id
+
+
+def test_enqueue_many_writes_arguments_when_it_reads_them(app):
+    @app.task(name="add")
+    def add(*args): ...
+
+    shared = []
+
+    def calls():
+        for n in range(3):
+            shared.append(n)
+            yield add.s(shared)
+
+    found = [decode(stored(app, each.id).wire).payload for each in app.enqueue_many(calls())]
+    assert found == [b"[[[0]],{}]", b"[[[0,1]],{}]", b"[[[0,1,2]],{}]"]
+
+
+def test_enqueue_many_checks_each_call_as_apply_async_does(app):
+    @app.task(name="add")
+    def add(*args): ...
+
+    app.conf.payload_max = 1024
+    with pytest.raises(PayloadTooLarge, match="add"):
+        app.enqueue_many([add.s(1), add.s("x" * 2000)])
+    with pytest.raises(EncodeError, match=r"args\[0\]") as caught:
+        app.enqueue_many([add.s(1), add.s(object())])
+    assert caught.value.__notes__ == ["The call of task 'add' was not sent."]
+    app.conf.accept_content = ["msgpack"]
+    with pytest.raises(ImproperlyConfigured, match="accept_content"):
+        app.enqueue_many([add.s(1)])
 
 
 def test_enqueue_many_sends_nothing_if_one_is_wrong(app):

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celeriac import ids
-from celeriac.ids import derived_id, new_nonce, new_owner_id, new_task_id, valid_id
+from celeriac.ids import (
+    derived_id,
+    new_call,
+    new_calls,
+    new_nonce,
+    new_owner_id,
+    new_task_id,
+    valid_id,
+)
 
 
 def test_a_task_id_is_a_uuid_of_version_7_that_begins_with_the_time():
@@ -129,3 +137,32 @@ def test_valid(text):
 )
 def test_not_valid(text):
     assert not valid_id(text)
+
+
+def test_many_calls_at_once_are_like_one_after_the_other(monkeypatch):
+    moment = time.time_ns()
+    monkeypatch.setattr(ids, "time_ns", lambda: moment)
+    before = new_task_id()
+    made = new_calls(5_000)  # over the end of a millisecond, which has 4,096 values
+    together = [before, *(id for id, _ in made), new_task_id()]
+    assert together == sorted(together)
+    assert len(set(together)) == len(together)
+    assert {(UUID(each).version, UUID(each).variant) for each in together} == {(7, RFC_4122)}
+    assert {str(UUID(each)) for each in together} == set(together)
+    marks = {mark for _, mark in made}
+    assert len(marks) == 5_000
+    assert all(len(mark) == 16 and int(mark, 16) >= 0 for mark in marks)
+    assert not any(id.replace("-", "")[20:] in mark for id, mark in made)
+
+
+def test_no_calls_take_no_time_part():
+    first = new_task_id()
+    assert new_calls(0) == []
+    assert new_task_id() > first
+
+
+def test_id_and_mark_of_one_call_share_no_bits(monkeypatch):
+    monkeypatch.setattr(ids, "urandom", lambda count: bytes(range(count)))
+    for id, mark in (new_call(), *new_calls(1)):
+        assert id[19:] == "8001-020304050607"
+        assert mark == "08090a0b0c0d0e0f"

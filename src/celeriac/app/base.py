@@ -30,7 +30,7 @@ from celeriac.app.place import calling_module, default_broker, module_name
 from celeriac.app.registry import TaskRegistry
 from celeriac.app.task import AsyncTask, Task
 from celeriac.canvas.signature import Signature
-from celeriac.client import Client, check_options, checked_call
+from celeriac.client import Client, checked_call
 from celeriac.conf import SAME_AS_BROKER, Settings
 from celeriac.exceptions import (
     AlwaysEagerIgnored,
@@ -282,24 +282,14 @@ class Celeriac:
         ``app.enqueue_many(add.s(n, n) for n in range(1000))`` is many times as fast as a thousand
         ``delay()``, and whatever is wrong with one of them is raised before any is sent.
         """
-        messages = []
-        results = []
+        from celeriac.bulk import Batch
+
+        batch = Batch(self)
         for each in signatures:
             if not isinstance(each, Signature):
                 raise TypeError(f"enqueue_many() takes signatures, such as task.s(…), not {each!r}")
-            args, kwargs, options = each.merged()
-            check_options(options, "enqueue_many()")
-            task = each.type if each.task in self.tasks else None
-            if task is None:
-                message = self.client.message(each.task, args, kwargs, options=options)
-                ignored = bool(message.header.ignore_result)
-            else:
-                if self.conf.strict_typing if task.typing is None else task.typing:
-                    task.arguments.check(args, kwargs)
-                message = self.client.message(task.name, args, kwargs, task.defaults, options)
-                ignored = not task.keeps_result(message.header.ignore_result)
-            messages.append(message)
-            results.append(AsyncResult[Any](message.header.id, self, ignored))
+            batch.add(each)
+        messages, results = batch.finish()
         if messages:
             self.client.send(messages)
         return results

@@ -193,8 +193,8 @@ class Task(Generic[P, R]):
             client.send((message,), options.get("retry"), options.get("retry_policy"))
         else:
             client.send((message,))
-        ignored = not self.keeps_result(message.header.ignore_result)
-        return AsyncResult(message.header.id, app, ignored)
+        header = message.header
+        return AsyncResult(header.id, app, not self.keeps_result(header.ignore_result))
 
     def _send_here(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
@@ -231,11 +231,11 @@ class Task(Generic[P, R]):
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """Return the call as a value: ``add.s(2, 2)``."""
-        return Signature(self, args, kwargs, app=self.app)
+        return Signature.of_call(self, args, kwargs, immutable=False)
 
     def si(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """Return the call as a value that takes no more arguments."""
-        return Signature(self, args, kwargs, immutable=True, app=self.app)
+        return Signature.of_call(self, args, kwargs, immutable=True)
 
     def signature(
         self,

@@ -82,6 +82,23 @@ class Signature(dict[str, Any], Generic[R]):
         )
 
     @classmethod
+    def of_call(
+        cls, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], immutable: bool
+    ) -> Self:
+        """Make the signature of a call as *task* was just given it, without a look or a copy."""
+        made = cls.__new__(cls)
+        made.__dict__ = {"_app": task.app, "_task": task}
+        made.update(
+            task=task.name,
+            args=args,
+            kwargs=kwargs,
+            options={},
+            subtask_type=None,
+            immutable=immutable,
+        )
+        return made
+
+    @classmethod
     def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:
         """Make a signature of the dictionary it was, after JSON for example."""
         return cls(value, app=app)
@@ -144,6 +161,22 @@ class Signature(dict[str, Any], Generic[R]):
         """Let it belong to *app*, unless that is None."""
         if app is not None:
             self._app = app
+
+    def plain(self) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
+        """Return task, arguments and keyword arguments, to be read at once and not kept.
+
+        None if it has options, or is not as a task made it: then :meth:`merged` is to be asked.
+        """
+        task, args, kwargs = self._task, self["args"], self["kwargs"]
+        if (
+            task is None
+            or self["options"]
+            or self["task"] != task.name
+            or type(args) is not tuple
+            or type(kwargs) is not dict
+        ):
+            return None
+        return task, args, kwargs
 
     # -- changing ------------------------------------------------------------------------------
 

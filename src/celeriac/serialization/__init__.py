@@ -97,6 +97,29 @@ def encode(serializer: str, value: object, root: str | tuple[str, ...] = "value"
     return write([lowering.whole(part, name, 2) for name, part in zip(root, parts, strict=True)])
 
 
+def encode_call(serializer: str, args: Any, kwargs: Any) -> bytes:
+    """Return the arguments of a call as bytes: ``encode()`` of both, the common ones faster.
+
+    Raises as :func:`encode` does; paths begin with ``args`` and ``kwargs``.
+    """
+    write = _write.get(serializer)
+    # Depth 2, since both lie in a tuple. An exact tuple of atoms needs no walk in Python.
+    if (
+        write is not None
+        and (
+            (type(args) is tuple and _ATOMS.issuperset(map(type, args)))
+            or ((type(args) is tuple or type(args) is list) and _is_plain(args, 2))
+        )
+        and type(kwargs) is dict
+        and (not kwargs or _is_plain(kwargs, 2))
+    ):
+        try:
+            return write((args, kwargs))
+        except (ValueError, OverflowError):
+            pass  # As in encode(), which finds out where it is.
+    return encode(serializer, (args, kwargs), ("args", "kwargs"))
+
+
 def decode(
     serializer: str,
     data: bytes,
@@ -233,6 +256,7 @@ __all__ = [
     "content_type",
     "decode",
     "encode",
+    "encode_call",
     "name_of",
     "register_type",
 ]

@@ -1,0 +1,156 @@
+"""Many calls at once: checked one by one, made messages together.
+
+Layer 4. For ``app.enqueue_many``. What calls of one task have in common is worked out once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from celeriac.canvas.signature import Signature
+from celeriac.client import NO_DEFAULTS, check_options, origin
+from celeriac.clock import SYSTEM
+from celeriac.context import running
+from celeriac.exceptions import EncodeError, PayloadTooLarge
+from celeriac.ids import new_calls
+from celeriac.message import Header, Message, compose
+from celeriac.result import AsyncResult
+from celeriac.serialization import encode_call
+
+if TYPE_CHECKING:
+    from celeriac.app.base import Celeriac
+    from celeriac.app.task import Task
+    from celeriac.arguments import Arguments
+
+__all__ = ["Batch"]
+
+
+class _Common(msgspec.Struct, frozen=True):
+    """What all calls of a task without options have in common."""
+
+    task: Task[..., Any]
+    name: str
+    queue: str
+    priority: int
+    serializer: str
+    ignored: bool
+    #: None: its arguments are not checked.
+    arguments: Arguments | None
+    #: Bytes of arguments that need no second look.
+    most: int
+
+
+class Batch:
+    """Calls to be sent in one step.
+
+    A task's options, and the settings, are read at the first call of a run of calls of that task.
+    """
+
+    def __init__(self, app: Celeriac) -> None:
+        self._app = app
+        self._common: _Common | None = None
+        #: In order: a message that is made, or what it has in common with others and its payload.
+        self._drafts: list[tuple[Message, bool] | tuple[_Common, bytes]] = []
+
+    def add(self, each: Signature[Any]) -> None:
+        """Check a call and write its arguments; raises as ``apply_async`` does."""
+        plain = each.plain()
+        if plain is None:
+            self._add_other(each)
+            return
+        task, args, kwargs = plain
+        common = self._common
+        if common is None or common.task is not task:
+            common = self._common = self._common_of(task)
+            if common is None:
+                self._add_other(each)
+                return
+        if common.arguments is not None:
+            common.arguments.check(args, kwargs)
+        try:
+            payload = encode_call(common.serializer, args, kwargs)
+        except EncodeError as error:
+            error.add_note(f"The call of task {common.name!r} was not sent.")
+            raise
+        if len(payload) > common.most:
+            raise PayloadTooLarge(len(payload), common.most, common.name)
+        self._drafts.append((common, payload))
+
+    def _common_of(self, task: Task[..., Any]) -> _Common | None:
+        """Return what calls of *task* share; None if each must be looked at by itself."""
+        app, conf = self._app, self._app.conf
+        defaults = task.defaults
+        serializer = defaults.serializer or conf.task_serializer
+        if (
+            task.name not in app.tasks
+            or defaults.expires is not None
+            or serializer not in conf.accept_content
+        ):
+            return None
+        priority = defaults.priority
+        checked = conf.strict_typing if task.typing is None else task.typing
+        return _Common(
+            task=task,
+            name=task.name,
+            queue=defaults.queue or conf.task_default_queue,
+            priority=conf.task_default_priority if priority is None else priority,
+            serializer=serializer,
+            ignored=not task.keeps_result(),
+            arguments=task.arguments if checked else None,
+            most=conf.payload_max,
+        )
+
+    def _add_other(self, each: Signature[Any]) -> None:
+        """Make the message of a call that has options of its own, or no task here."""
+        app = self._app
+        args, kwargs, options = each.merged()
+        check_options(options, "enqueue_many()")
+        task = each.type if each.task in app.tasks else None
+        if task is None:
+            message = app.client.message(each.task, args, kwargs, NO_DEFAULTS, options)
+            ignored = bool(message.header.ignore_result)
+        else:
+            if app.conf.strict_typing if task.typing is None else task.typing:
+                task.arguments.check(args, kwargs)
+            message = app.client.message(task.name, args, kwargs, task.defaults, options)
+            ignored = not task.keeps_result(message.header.ignore_result)
+        self._drafts.append((message, ignored))
+
+    def finish(self) -> tuple[list[Message], list[AsyncResult[Any]]]:
+        """Return the messages, signed, and their results, in the order of the calls.
+
+        The ids are drawn here, all together, and not before: the calls come from code of the
+        application, which may fork between two of them.
+        """
+        app = self._app
+        now = SYSTEM.wall()
+        here = origin()
+        run = running.get()
+        root = "" if run is None else run.root_id or ""
+        parent = "" if run is None else run.id or ""
+        whole = compose if app.signer is None else app.client.signed
+        messages: list[Message] = []
+        results: list[AsyncResult[Any]] = []
+        calls = new_calls(len(self._drafts))
+        for (first, second), (id, nonce) in zip(self._drafts, calls, strict=True):
+            if isinstance(first, Message):
+                messages.append(first)
+                results.append(AsyncResult(first.header.id, app, bool(second)))
+                continue
+            header = Header(
+                id=id,
+                task=first.name,
+                nonce=nonce,
+                queue=first.queue,
+                priority=first.priority,
+                serializer=first.serializer,
+                sent=now,
+                origin=here,
+                root=root,
+                parent=parent,
+            )
+            messages.append(whole(header, second))  # type: ignore[arg-type]  # bytes, then
+            results.append(AsyncResult(id, app, first.ignored))
+        return messages, results
