@@ -309,6 +309,14 @@ def test_call_schedules_and_expires(jobs):
         (["jobs.add", "--eta", "soon"], exits.USAGE, "is not a moment"),
         (["jobs.add", "--timeout", "1"], exits.USAGE, "--timeout needs --wait"),
         (["jobs.add", "--exchange", "x"], exits.USAGE, "There are no exchanges"),
+        (["jobs.add", "--args", "[1]"], exits.USAGE, "missing 1 required positional argument"),
+        (["jobs.add", "--args", "[1, 2]", "--queue", "a b"], exits.USAGE, "queue is 'a b'"),
+        (
+            ["jobs.add", "--args", "[1, 2]", "--countdown", "10", "--expires", "5"],
+            exits.USAGE,
+            "it could never run",
+        ),
+        (["other.task", "--unchecked", "--countdown", "inf"], exits.USAGE, "countdown is inf"),
     ],
 )
 def test_wrong_calls_store_nothing(jobs, args, code, text):

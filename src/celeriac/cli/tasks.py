@@ -156,13 +156,22 @@ def _send(
     options: dict[str, Any],
     unchecked: bool,
 ) -> AsyncResult[Any]:
-    from celeriac.exceptions import NotRegistered
+    from celeriac.control.phrases import clip
+    from celeriac.exceptions import CeleriacError, NotRegistered
 
-    if name in app.tasks:
-        return app.tasks[name].apply_async(args, kwargs, **options)
-    if not unchecked:
+    known = name in app.tasks
+    if not known and not unchecked:
         raise NotRegistered(name, list(app.tasks))
-    return app.send_task(name, args, kwargs, **options)
+    try:
+        if known:
+            return app.tasks[name].apply_async(args, kwargs, **options)
+        return app.send_task(name, args, kwargs, **options)
+    except CeleriacError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        # What the sender is told of its arguments and options; here they came from a user.
+        text = str(error).removesuffix(".")
+        raise click.UsageError(f"{clip(name)} was not sent: {text}.") from error
 
 
 def _warn_if_unread(session: Session, store: Store, id: str) -> None:
