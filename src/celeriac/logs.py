@@ -20,6 +20,7 @@ __all__ = [
     "TASK",
     "Formatter",
     "get_task_logger",
+    "hijack_root",
     "mark_records",
     "name_process",
     "setup",
@@ -108,6 +109,20 @@ def setup(
     base.setLevel(level.upper() if isinstance(level, str) else level)
     base.propagate = False
     mark_records()
+
+
+def hijack_root() -> None:
+    """Take the root logger's handlers away and put ours in their place, as Celery does by default.
+
+    Call it after :func:`setup`. For applications whose own loggers should show in the worker's
+    log without further ado; ``worker_hijack_root_logger`` asks for it.
+    """
+    root, base = logging.getLogger(), logging.getLogger(BASE)
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    for ours in [each for each in base.handlers if isinstance(each, _Handler)]:
+        root.addHandler(ours)
+    root.setLevel(base.level)
 
 
 _process_name = ""

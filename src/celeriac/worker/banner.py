@@ -27,9 +27,12 @@ def banner(facts: AppFacts, store: Store, plan: Plan) -> str:
         f" - durability:  {store.capabilities.durability}",
         f" - queues:      {', '.join(plan.queues)}",
         f" - pool:        {manifest.pool}, {plan.concurrency} executor(s)",
-        "",
-        " [tasks]",
     ]
+    if manifest.pool == "solo":
+        lines.append(
+            " - limits:      no hard time limit, no memory limit: tasks run in this process"
+        )
+    lines += ["", " [tasks]"]
     names = sorted(facts.tasks)
     lines += [f"   . {name}" for name in names[:_TASKS_SHOWN]]
     if len(names) > _TASKS_SHOWN:

@@ -20,7 +20,7 @@ from celeriac.records import Manifest
 from celeriac.runner import Runner
 from celeriac.signing import Signer
 from celeriac.stores import connect
-from celeriac.stores.base import Options
+from celeriac.stores.base import Options, Store
 from celeriac.worker import resources
 from celeriac.worker.banner import banner
 from celeriac.worker.duties.hostlock import HostLock, lock_folder
@@ -32,7 +32,13 @@ from celeriac.worker.pools.solo import Solo, Timing
 from celeriac.worker.slots import Slots
 from celeriac.worker.spec import AppFacts, WorkerOptions, WorkerSpec
 from celeriac.worker.supervisor import Plan, Supervisor
-from celeriac.worker.zygote import describe, explain_import, load, set_title
+from celeriac.worker.zygote import (
+    describe,
+    explain_import,
+    load,
+    set_title,
+    set_up_logs,
+)
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -44,6 +50,8 @@ EXIT_INTERRUPTED = 130
 _SLOTS = 1024
 #: The rest of the slots is for replacements that start while their predecessors end.
 MOST_EXECUTORS = _SLOTS // 2
+#: The smallest sensible ``worker_max_memory_per_child``.
+LEAST_MEMORY_KIB = 32 * 1024
 
 
 def run(options: WorkerOptions) -> int:
@@ -79,10 +87,16 @@ def _run_prefork(options: WorkerOptions, spec: WorkerSpec) -> int:
         os.kill(nursery.pid, signal.SIGKILL)
         return EXIT_INTERRUPTED
     settings = Settings.from_dict(facts.settings)
+    if options.pool is None and settings.worker_pool == "solo":
+        nursery.end_zygote()
+        return _run_solo(options, spec)
+    set_up_logs(spec, settings)
+    refuse_memory(facts.broker_url)
     store = connect(facts.broker_url, Options.from_settings(settings))
     plan = make_plan(options, spec, facts, settings)
     if options.banner:
         print(banner(facts, store, plan), flush=True)
+    tell_namesakes(store, spec.hostname)
     lock = HostLock(lock_folder(store.url, settings.namespace))
     return Supervisor(plan, facts, store, nursery, make_signer(settings), lock).run()
 
@@ -93,17 +107,14 @@ def _run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
         app = load(spec)
     except BaseException as error:
         raise ApplicationBroken(explain_import(spec, error)) from error
-    if app.broker_url.startswith("memory:"):
-        raise ImproperlyConfigured(
-            "a memory:// store lives inside one process, so no other could send to this worker. "
-            "Use a SQLite file (leave broker= unset), or celeriac.testing.start_worker in tests."
-        )
+    refuse_memory(app.broker_url)
     facts, settings = describe(app), app.conf
     plan = make_plan(options, spec, facts, settings, pool="solo")
     store = app.store
     if options.banner:
         print(banner(facts, store, plan), flush=True)
     runner = Runner(app, spec.hostname, update=store.queue.update, limiter=soft_limit)
+    tell_namesakes(store, spec.hostname)
     lock = HostLock(lock_folder(store.url, settings.namespace))
     solo = Solo(
         store, runner, plan.manifest, make_signer(settings), timing=timing(settings), lock=lock
@@ -112,6 +123,26 @@ def _run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
         signal.signal(number, lambda _number, _frame: solo.stop())
     solo.run()
     return 0
+
+
+def refuse_memory(url: str) -> None:
+    """Raise if nobody else could ever send to a worker on the store *url*."""
+    if url.startswith("memory:"):
+        raise ImproperlyConfigured(
+            "a memory:// store lives inside one process, so no other could send to this worker. "
+            "Use a SQLite file (leave broker= unset), or celeriac.testing.worker.start_worker in "
+            "tests."
+        )
+
+
+def tell_namesakes(store: Store, hostname: str) -> None:
+    """Warn if a living worker has this name: logs and ``status`` could not tell them apart."""
+    for view in store.inspection.workers():
+        if view.alive and view.manifest.hostname == hostname:
+            logger.warning(
+                "Another worker is called %s, too (pid %d). Both work; give one another name with "
+                "-n to tell them apart.", hostname, view.manifest.pid,
+            )  # fmt: skip
 
 
 def timing(settings: Settings) -> Timing:
@@ -143,6 +174,13 @@ def make_plan(
         raise ImproperlyConfigured(
             f"a concurrency of {concurrency} is more than one worker can hold ({MOST_EXECUTORS}): "
             "start several workers, each with a share of it"
+        )
+    per_child = settings.worker_max_memory_per_child
+    if per_child is not None and per_child < LEAST_MEMORY_KIB:
+        raise ImproperlyConfigured(
+            f"worker_max_memory_per_child is {per_child} KiB, and an executor that has done "
+            f"nothing needs about 25 MiB: give at least {LEAST_MEMORY_KIB} KiB, or each one is "
+            "replaced as soon as it starts"
         )
     queues = options.queues or (settings.task_default_queue,)
     manifest = Manifest(
@@ -185,10 +223,14 @@ def make_signer(settings: Settings) -> Signer | None:
 __all__ = [
     "EXIT_APP",
     "EXIT_FAILURE",
+    "EXIT_INTERRUPTED",
     "EXIT_STORE",
+    "LEAST_MEMORY_KIB",
     "MOST_EXECUTORS",
     "make_plan",
     "make_signer",
+    "refuse_memory",
     "run",
+    "tell_namesakes",
     "timing",
 ]

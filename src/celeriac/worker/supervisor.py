@@ -343,7 +343,7 @@ class Supervisor:
         outcome = self._judge(death, convict)
         name = f"{convict.name}[{convict.delivery.id}]"
         stack = f"\nThe last Python stack was:\n{death.stack}" if death.stack else ""
-        logger.error("Task %s: %s; it is now %s%s", name, death.describe(), outcome.state, stack)
+        logger.error("Task %s: %s; %s%s", name, death.describe(), _what_follows(outcome), stack)
         self._dispatch.commit(convict.delivery.fence, outcome)
         if convict.facts.hooks and (outcome.terminal or outcome.charge == "retry"):
             self._pool.run_hook(convict, outcome)
@@ -393,6 +393,17 @@ class Supervisor:
             self._zygote_due = now + 5.0
             self._nursery.exec_zygote()
             self._watch_zygote()
+
+
+def _what_follows(outcome: Outcome) -> str:
+    """What becomes of a task whose executor died, for the log."""
+    if outcome.state == states.QUEUED:
+        return "it runs again at once"
+    if outcome.state == states.SCHEDULED:
+        return f"it runs again in {outcome.delay:.1f} s"
+    if outcome.state == states.DEAD:
+        return "it is put aside as dead"
+    return f"it has {'been revoked' if outcome.state == states.CANCELLED else 'failed'}"
 
 
 __all__ = ["Plan", "Supervisor"]

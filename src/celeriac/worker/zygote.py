@@ -36,6 +36,7 @@ from celeriac.worker.spec import AppFacts, WorkerSpec, decode_spec, encode_facts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
+    from celeriac.conf import Settings
 
 _PID = struct.Struct("<i")
 _FD = struct.Struct("<i")
@@ -93,15 +94,29 @@ def _serve(spec: WorkerSpec, sock: socket.socket, slots: Slots) -> int:
 
 def load(spec: WorkerSpec) -> Celeriac:
     """Import the application as the command line named it, and finish its set-up."""
-    from celeriac import logs
     from celeriac.app.loading import find_app
 
     if spec.workdir:
         os.chdir(spec.workdir)
     app = find_app(spec.app)
     app.configure_worker(spec.settings, spec.include)
-    logs.setup(spec.loglevel, color=spec.color)
+    set_up_logs(spec, app.conf)
     return app
+
+
+def set_up_logs(spec: WorkerSpec, settings: Settings) -> None:
+    """Log as the command line and the settings say."""
+    from celeriac import logs
+
+    color = spec.color if spec.color is not None else settings.worker_log_color
+    logs.setup(
+        spec.loglevel,
+        color=color,
+        line=settings.worker_log_format,
+        task_line=settings.worker_task_log_format,
+    )
+    if settings.worker_hijack_root_logger:
+        logs.hijack_root()
 
 
 def describe(app: Celeriac) -> AppFacts:

@@ -150,6 +150,12 @@ class Nursery:
                 logger.error("A new zygote could not import the application:\n%s", frame.text)
         return bool(data)
 
+    def end_zygote(self) -> None:
+        """End a zygote that is not needed, and wait for it."""
+        pid = self.pid
+        self.bury()
+        os.waitpid(pid, 0)
+
     def bury(self) -> None:
         """The zygote is dead: let go of what we held of it."""
         if self.sock is not None:
