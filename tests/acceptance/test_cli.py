@@ -149,7 +149,12 @@ def test_what_kills_its_executor_is_dead_and_can_be_retried_or_discarded(celeria
     assert celeriac.why(id) == "dead"
     (record,) = celeriac.json("dead", "list")
     assert (record["id"], record["crashes"]) == (id, 3)
-    assert "SIGSEGV" in celeriac("dead", "show", id).stdout
+    shown = celeriac("dead", "show", id).stdout
+    assert "SIGSEGV" in shown
+    # os.kill is called in crash(): its stack stands on lines of its own, and once.
+    assert "\n  last stack\n    Fatal Python error: Segmentation fault\n" in shown
+    assert shown.count(" in crash") == 1
+    assert "dead show" not in shown
     assert celeriac.json("doctor", code=1)["findings"][0]["code"] == "dead"
     assert celeriac("dead", "retry", id).stdout == "Retried 1 task.\n"
     celeriac("result", id, "--timeout", "60", code=5)

@@ -6,7 +6,7 @@ import pytest
 from celeriac import states
 from celeriac.control.inspect import overview, put_aside, situation
 from celeriac.control.phrases import ago, clip, duration, printable, size
-from celeriac.control.why import Situation, explain, missing
+from celeriac.control.why import Situation, explain, last_stack, missing
 from celeriac.message import Edges, Header, compose
 from celeriac.outcome import Failure, Outcome, ResultBody, encode_body
 from celeriac.records import Commit, Counts, Manifest, Record, TaskFacts, Want, WorkerView
@@ -161,6 +161,35 @@ def test_dead_counts_the_deaths_and_names_the_last():
     assert "ended the process that ran it 3 times" in found.reason
     assert "Last: executor 9 died of signal 11" in found.reason
     assert "Once the cause is mended: celeriac dead retry id-1" in found.advice
+
+
+STACK = (
+    "Fatal Python error: Segmentation fault\n\n"
+    "Current thread 0x0000 (most recent call first):\n"
+    '  File "tasks.py", line 5 in crash'
+)
+
+
+def test_a_last_stack_is_kept_apart_from_the_reason_and_pointed_to():
+    fields = {"crashes": 3, "ended_at": NOW, "reason": f"executor 9 died of signal 11\n{STACK}"}
+    found = why(states.DEAD, **fields)
+    assert found.reason.endswith("Last: executor 9 died of signal 11.")
+    assert dict(found.facts)["reason"] == "executor 9 died of signal 11"
+    assert found.advice[0] == "Its last stack: celeriac dead show id-1"
+    assert last_stack(record(states.DEAD, **fields)) == STACK
+    shown = explain(Situation(record(states.DEAD, **fields), NOW, whole=True))
+    assert shown.advice == found.advice[1:]
+
+
+def test_without_a_stack_nothing_points_to_one():
+    found = why(states.DEAD, crashes=3, ended_at=NOW, reason="executor 9 exited with status 3")
+    assert not any("last stack" in each for each in found.advice)
+
+
+def test_the_lines_of_an_error_are_no_stack():
+    failed = record(states.FAILED, ended_at=NOW, reason="ValueError: one\ntwo")
+    assert last_stack(failed) == ""
+    assert "ValueError: one two" in explain(Situation(failed, NOW)).reason
 
 
 def test_a_cascade_points_to_its_cause():

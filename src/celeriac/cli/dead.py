@@ -129,7 +129,7 @@ celeriac -A tasks dead show ID1 ID2 --json
 @pass_session
 def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
     """Show tasks whole: why they were put aside, the arguments, the last stack."""
-    from celeriac.control.why import Situation, explain
+    from celeriac.control.why import Situation, explain, last_stack
 
     store = session.load_shared().store
     records = store.inspection.get(list(ids))
@@ -140,10 +140,11 @@ def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
             if record is None:
                 note(f"No task {id} is known to this store.")
                 continue
-            explained = explain(Situation(record, time.time(), store.inspection.workers()))
+            workers = store.inspection.workers()
+            explained = explain(Situation(record, time.time(), workers, whole=True))
             heading(f"{record.id}: {explained.reason}")
             facts((*explained.facts, ("arguments", _arguments(record))))
-            if text := _traceback(record):
+            if text := last_stack(record):
                 say("  last stack")
                 block(text)
             if explained.advice:
@@ -153,12 +154,12 @@ def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
 
 
 def _whole(record: Record) -> dict[str, object]:
-    from celeriac.control.why import plain_record
+    from celeriac.control.why import last_stack, plain_record
 
     return {
         **plain_record(record),
         "arguments": _arguments(record, 100_000),
-        "traceback": _traceback(record),
+        "traceback": last_stack(record),
     }
 
 
@@ -179,13 +180,6 @@ def _arguments(record: Record, limit: int = 500) -> str:
     except (DecodeError, msgspec.MsgspecError) as error:
         return f"cannot be read: {clip(str(error))}"
     return clip(message.payload.decode("utf-8", "replace"), limit)
-
-
-def _traceback(record: Record) -> str:
-    from celeriac.control.why import result_of
-
-    body = result_of(record.body)
-    return "" if body is None or body.failure is None else body.failure.traceback
 
 
 # -- retry, discard ----------------------------------------------------------------------------

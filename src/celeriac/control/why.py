@@ -6,6 +6,7 @@ what it means, the command line prints it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,6 +25,7 @@ __all__ = [
     "Situation",
     "explain",
     "header_of",
+    "last_stack",
     "missing",
     "plain_record",
     "result_of",
@@ -40,6 +42,7 @@ class Situation:
 
     *before* is how many tasks of its queue come earlier, None where that was not counted.
     *upstream* are the unfinished tasks whose end releases it, *join* the join it gathers.
+    *whole* says that the reader shows the record's last stack as well: no advice points to it.
     """
 
     record: Record
@@ -49,6 +52,7 @@ class Situation:
     before: int | None = None
     upstream: Sequence[Record] = ()
     join: JoinView | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,24 @@ def result_of(body: bytes | None) -> ResultBody | None:
         return None
 
 
+#: Where the lines of faulthandler begin in the reason that a dead process left.
+_STACK: Final = re.compile(r"\n\s*(?=Fatal Python error|(?:Current thread|Thread|Stack) )")
+
+
+def last_stack(record: Record) -> str:
+    """The last stack of what the task ended with: a traceback, or what a process that died
+    wrote; empty if nothing was kept."""
+    body = result_of(record.body)
+    if body is not None and body.failure is not None and body.failure.traceback:
+        return body.failure.traceback
+    return "".join(_STACK.split(record.reason, 1)[1:])
+
+
+def _cause(record: Record, limit: int = 200) -> str:
+    """The record's reason on one line, without the stack."""
+    return clip(_STACK.split(record.reason, 1)[0], limit)
+
+
 def worker_name(view: WorkerView) -> str:
     """``worker HOST (pid N)``."""
     return f"worker {view.manifest.hostname or view.owner} (pid {view.manifest.pid})"
@@ -199,9 +221,10 @@ def _scheduled(s: Situation) -> _Answer:
 
 def _error_of(record: Record) -> str:
     """What made it be tried again: ``Retry in 5s: ValueError(…)`` says twice when it is due."""
-    before, colon, error = record.reason.partition(": ")
+    reason = _STACK.split(record.reason, 1)[0]
+    before, colon, error = reason.partition(": ")
     asked = colon and before.startswith(("Retry in ", "Retry at ", "Retry now"))
-    return clip(error if asked else record.reason)
+    return clip(error if asked else reason)
 
 
 def _revoke_advice(record: Record) -> list[str]:
@@ -359,7 +382,7 @@ def _ended(code: str, word: str) -> Callable[[Situation], _Answer]:
     def answer(s: Situation) -> _Answer:
         record = s.record
         when = "" if record.ended_at is None else f" {moment(record.ended_at, s.now)}"
-        because = f": {clip(record.reason)}" if record.reason else ""
+        because = f": {_cause(record)}" if record.reason else ""
         return code, f"{word}{when}{because}.", _ended_advice(record)
 
     return answer
@@ -410,16 +433,14 @@ def _dead(s: Situation) -> _Answer:
     if record.losses:
         deaths.append(f"it was lost with its whole worker {plural(record.losses, 'time')}")
     because = " and ".join(deaths) or "it was put aside"
-    text = f"Dead: {because}; put aside{when}. Last: {clip(record.reason) or 'not recorded'}."
-    return (
-        "dead",
-        text,
-        [
-            f"Its last stack: celeriac dead show {record.id}",
-            f"Once the cause is mended: celeriac dead retry {record.id}",
-            f"To throw it away: celeriac dead discard {record.id}",
-        ],
-    )
+    text = f"Dead: {because}; put aside{when}. Last: {_cause(record) or 'not recorded'}."
+    advice = [
+        f"Once the cause is mended: celeriac dead retry {record.id}",
+        f"To throw it away: celeriac dead discard {record.id}",
+    ]
+    if not s.whole and last_stack(record):
+        advice.insert(0, f"Its last stack: celeriac dead show {record.id}")
+    return "dead", text, advice
 
 
 _EXPLAIN: Final[dict[str, Callable[[Situation], _Answer]]] = {
@@ -470,7 +491,7 @@ def _facts(s: Situation) -> list[tuple[str, str]]:
     if limits := _limits(record):
         facts.append(("limits", limits))
     if record.reason:
-        facts.append(("reason", clip(record.reason, 500)))
+        facts.append(("reason", _cause(record, 500)))
     if record.cause:
         facts.append(("caused by", record.cause))
     if record.drop_at is not None:
