@@ -182,10 +182,32 @@ def test_an_unknown_scheme_says_what_is_near():
         make_app(broker="sqllite:///x.db")
 
 
-def test_a_wrong_url_that_is_set_later_is_refused_before_anything_is_sent(app):
-    app.conf.broker_url = "redis://localhost"
-    with pytest.raises(NotInThisVersion):
-        app.send_task("anything")
+@pytest.mark.parametrize(
+    ("setting", "url", "error"),
+    [
+        ("broker_url", "redis://localhost", NotInThisVersion),
+        ("broker_url", "kafka://localhost", ImproperlyConfigured),
+        ("result_backend", "redis://localhost", NotInThisVersion),
+        ("result_backend", "sqlite:///elsewhere.db", NotInThisVersion),
+    ],
+)
+def test_a_wrong_url_that_is_set_later_is_refused_at_once(app, setting, url, error):
+    before = app.conf[setting]
+    with pytest.raises(error):
+        app.conf.update({setting: url})
+    assert app.conf[setting] == before
+    app.send_task("anything")
+
+
+def test_another_broker_is_used_from_the_next_call_on(tmp_path):
+    app = make_app()
+    app.send_task("first")
+    app.conf.broker_url = f"sqlite:///{tmp_path}/other.db"
+    sent = app.send_task("second")
+    with make_app(broker=f"sqlite:///{tmp_path}/other.db") as reader:
+        assert reader.AsyncResult(sent.id).exists()
+    assert count(app) == 1
+    app.close()
 
 
 def test_backend_left_out_keeps_results_beside_the_tasks(app):

@@ -138,7 +138,7 @@ class Celeriac:
         self._tasks = TaskRegistry()
         self._adopted = 0
         self._exceptions: dict[str, type[BaseException]] = {}
-        self._held: tuple[int, Store] | None = None
+        self._held: tuple[int, str | None, Store] | None = None
         self._abandoned: list[Store] = []
         self._checked: tuple[str | None, str | None] | None = None
         self._signing: tuple[Any, str, Signer] | None = None
@@ -151,7 +151,8 @@ class Celeriac:
         self.conf = Settings(**settings)
         self.conf.load_environment(os.environ)
         self.client = Client(self)
-        self._check_stores()
+        self._check_stores(self.conf)
+        self.conf.guard(self._check_stores)
         if set_as_current:
             self.set_current()
 
@@ -341,32 +342,31 @@ class Celeriac:
 
     @property
     def store(self) -> Store:
-        """The store, opened at first use and once per process.
+        """The store, opened at first use, once per process, and anew when ``broker_url`` changes.
 
         What a parent process opened is left alone in a child: closing it there would drop the
         parent's locks.
         """
-        held = self._held
-        if held is not None and held[0] == os.getpid():
-            return held[1]
-        if held is not None:
-            self._abandoned.append(held[1])
-        self._check_stores()
+        held, url = self._held, self.conf.broker_url
+        if held is not None and held[0] == os.getpid() and held[1] == url:
+            return held[2]
+        if held is not None and held[0] != os.getpid():
+            self._abandoned.append(held[2])
         self.conf.validate()
-        store = stores.connect(self.broker_url, Options.from_settings(self.conf))
-        self._held = (os.getpid(), store)
+        store = stores.connect(url or self.broker_url, Options.from_settings(self.conf))
+        self._held = (os.getpid(), url, store)
         return store
 
-    def _check_stores(self) -> None:
-        """Raise for a URL that this version has no store for, before anything is sent."""
-        if self.conf.broker_url is not None:
-            stores.check_url(self.conf.broker_url)
-        backend = self.conf.result_backend
-        places = (self.conf.broker_url, backend)
-        if places == self._checked:
+    def _check_stores(self, values: Mapping[str, Any]) -> None:
+        """Raise for a URL in *values*, which are settings, that this version has no store for."""
+        broker, backend = values["broker_url"], values["result_backend"]
+        if (broker, backend) == self._checked:
             return
-        self._checked = places
-        if backend in {None, "disabled://", SAME_AS_BROKER} or backend == self.broker_url:
+        if broker is not None:
+            stores.check_url(broker)
+        kept = backend in {None, "disabled://", SAME_AS_BROKER}
+        if kept or backend == (broker or default_broker(self._home)):
+            self._checked = (broker, backend)
             return
         if backend == "rpc://":
             warnings.warn(
@@ -375,6 +375,7 @@ class Celeriac:
                 CeleryWarning,
                 stacklevel=3,
             )
+            self._checked = (broker, backend)
             return
         stores.check_url(backend)
         raise NotInThisVersion(

@@ -11,7 +11,7 @@ Layer L1: standard library, msgspec and L0. Any layer above may import it.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
@@ -107,6 +107,7 @@ class Settings(Mapping[str, Any]):
 
     _layers: dict[Layer, dict[str, Any]]
     _values: dict[str, Any]  # the layers on top of each other
+    _guard: Callable[[Mapping[str, Any]], None] | None = None
 
     def __init__(self, **values: Any) -> None:
         self._settle({layer: {} for layer in _LAYERS})
@@ -212,8 +213,14 @@ class Settings(Mapping[str, Any]):
         values = dict(_DEFAULTS)
         for layer in _LAYERS:
             values |= layers[layer]
+        if self._guard is not None:
+            self._guard(values)
         self._layers, self._values = layers, values
         vars(self).update(values)  # sending reads several, and __getattr__ would take 2 µs each
+
+    def guard(self, check: Callable[[Mapping[str, Any]], None]) -> None:
+        """Have *check* look at all values before each change; what it raises prevents it."""
+        self._guard = check
 
     # -- together ------------------------------------------------------------------------------
 
