@@ -204,6 +204,8 @@ def test_options_that_turn_off_what_is_not_there_are_taken_with_a_notice(started
         ("-n", "w%i", "%i is not in this version"),
         ("-l", "loud", "'loud' is not one of"),
         ("-Q", ",", "separated by commas"),
+        ("-Q", "mail,bad queue", "'bad queue' is no name of a queue"),
+        ("-n", "bad name", "'bad name' is no name of a worker"),
     ],
 )
 def test_wrong_worker_options_are_usage_errors(started, option, value, text):

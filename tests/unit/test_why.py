@@ -6,7 +6,8 @@ import pytest
 from celeriac import states
 from celeriac.control.inspect import overview, put_aside, situation
 from celeriac.control.phrases import ago, clip, duration, printable, size
-from celeriac.control.why import Situation, explain, last_stack, missing
+from celeriac.control.reading import last_stack
+from celeriac.control.why import Situation, explain, missing
 from celeriac.message import Edges, Header, compose
 from celeriac.outcome import Failure, Outcome, ResultBody, encode_body
 from celeriac.records import Commit, Counts, Manifest, Record, TaskFacts, Want, WorkerView

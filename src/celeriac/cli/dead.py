@@ -86,7 +86,7 @@ def list_(
     """List tasks that were put aside, the newest first."""
     from celeriac.control.inspect import put_aside
     from celeriac.control.phrases import ago, clip
-    from celeriac.control.why import plain_record
+    from celeriac.control.reading import plain_record
 
     store = session.load_shared().store
     found = put_aside(store, _which(state), queue=queue, task=task, limit=limit)
@@ -129,7 +129,8 @@ celeriac -A tasks dead show ID1 ID2 --json
 @pass_session
 def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
     """Show tasks whole: why they were put aside, the arguments, the last stack."""
-    from celeriac.control.why import Situation, explain, last_stack
+    from celeriac.control.reading import last_stack
+    from celeriac.control.why import Situation, explain
 
     store = session.load_shared().store
     records = store.inspection.get(list(ids))
@@ -154,7 +155,7 @@ def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
 
 
 def _whole(record: Record) -> dict[str, object]:
-    from celeriac.control.why import last_stack, plain_record
+    from celeriac.control.reading import last_stack, plain_record
 
     return {
         **plain_record(record),

@@ -17,3 +17,17 @@ def names_option(
     if not names:
         raise click.BadParameter("names, separated by commas", ctx, param)
     return names
+
+
+def queues_option(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    """Read names of queues, refusing what a sender may not name; None stays None."""
+    from celeriac.ids import valid_id  # late: the help needs none of it
+
+    names = names_option(ctx, param, value)
+    for name in names or ():
+        if not valid_id(name):
+            text = f"{name!r} is no name of a queue: write 1 to 128 letters, digits and "
+            raise click.BadParameter(f"{text}_ . : @ / -, a letter or digit first", ctx, param)
+    return names

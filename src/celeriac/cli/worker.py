@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from celeriac.cli.command import AppCommand
-from celeriac.cli.options import names_option
+from celeriac.cli.options import names_option, queues_option
 from celeriac.cli.output import note
 from celeriac.cli.refused import POOLS, WORKER, refuse
 from celeriac.cli.session import Session, pass_session
@@ -45,6 +45,15 @@ def _pool(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
         text = f"the pool {value!r} is not in this version of Celeriac. Use prefork or solo"
         raise click.BadParameter(f"{text}; async def tasks run in both.", ctx, param)
     raise click.BadParameter(f"there is no pool {value!r}. Use prefork or solo.", ctx, param)
+
+
+def _hostname(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The worker's name, the machine's put into it; empty if none was given."""
+    name = expand_hostname(value, socket.gethostname())
+    if len(name) > 128 or not name.isprintable() or " " in name:
+        text = "is no name of a worker: write at most 128 characters without blanks"
+        raise click.BadParameter(f"{name[:128]!r} {text}", ctx, param)
+    return name
 
 
 def expand_hostname(pattern: str, hostname: str) -> str:
@@ -110,7 +119,7 @@ def _settings(given: dict[str, Any]) -> dict[str, object]:
     "-Q",
     "--queues",
     metavar="NAME,NAME",
-    callback=names_option,
+    callback=queues_option,
     help="The queues to read. Unset: the default queue.",
 )
 @click.option(
@@ -118,6 +127,7 @@ def _settings(given: dict[str, Any]) -> dict[str, object]:
     "--hostname",
     metavar="NAME",
     default="",
+    callback=_hostname,
     help="The worker's name. %h, %n, %d: host name, its first part, its domain.",
 )
 @click.option(
@@ -171,7 +181,7 @@ def worker(session: Session, /, **given: Any) -> int:
         workdir=_workdir(session),
         settings=_settings(given),
         include=given["include"] or (),
-        hostname=expand_hostname(given["hostname"], socket.gethostname()),
+        hostname=given["hostname"],
         version=__version__,
         loglevel=_level(given["loglevel"]),
         color=False if click.get_current_context().color is False else None,

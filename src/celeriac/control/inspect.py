@@ -11,7 +11,8 @@ from typing import Final
 
 from celeriac import states
 from celeriac.control.phrases import iso
-from celeriac.control.why import Situation, header_of
+from celeriac.control.reading import header_of
+from celeriac.control.why import Situation
 from celeriac.records import Counts, JoinView, Record, WorkerView
 from celeriac.stores.base import Store
 

@@ -6,7 +6,6 @@ what it means, the command line prints it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,21 +13,16 @@ from typing import Final
 import msgspec
 
 from celeriac import states
-from celeriac.control.phrases import ago, clip, duration, iso, moment, plural
-from celeriac.exceptions import DecodeError, NotRegistered
-from celeriac.message import Header, decode
-from celeriac.outcome import ResultBody, decode_body
+from celeriac.control.phrases import ago, clip, duration, moment, plural
+from celeriac.control.reading import header_of, last_stack, plain_record, reason_of, result_of
+from celeriac.exceptions import NotRegistered
 from celeriac.records import Counts, JoinView, Record, WorkerView
 
 __all__ = [
     "Explanation",
     "Situation",
     "explain",
-    "header_of",
-    "last_stack",
     "missing",
-    "plain_record",
-    "result_of",
     "worker_name",
 ]
 
@@ -90,72 +84,6 @@ class Explanation:
         if self.record is not None:
             data["record"] = plain_record(self.record)
         return data
-
-
-_TIMES: Final = ("enqueued_at", "due", "expires", "leased_at", "started_at", "ended_at", "drop_at")
-_KEPT: Final = (
-    "state",
-    "task",
-    "queue",
-    "priority",
-    "attempt",
-    "retries",
-    "crashes",
-    "losses",
-    "generation",
-    "owner",
-    "parked",
-    "revoked",
-    "terminate",
-    "reason",
-    "cause",
-)
-
-
-def plain_record(record: Record) -> dict[str, object]:
-    """A record as plain data for programs; its message and result are left out."""
-    data: dict[str, object] = {"id": record.id}
-    data.update((name, getattr(record, name)) for name in _KEPT)
-    data.update((name, iso(getattr(record, name))) for name in _TIMES)
-    return data
-
-
-def header_of(record: Record) -> Header | None:
-    """The header of the record's message; None if it was left out or cannot be read."""
-    if record.wire is None:
-        return None
-    try:
-        return decode(record.wire).header
-    except DecodeError:
-        return None
-
-
-def result_of(body: bytes | None) -> ResultBody | None:
-    """The stored result; None if there is none or it cannot be read."""
-    if body is None:
-        return None
-    try:
-        return decode_body(body)
-    except msgspec.MsgspecError:
-        return None
-
-
-#: Where the lines of faulthandler begin in the reason that a dead process left.
-_STACK: Final = re.compile(r"\n\s*(?=Fatal Python error|(?:Current thread|Thread|Stack) )")
-
-
-def last_stack(record: Record) -> str:
-    """The last stack of what the task ended with: a traceback, or what a process that died
-    wrote; empty if nothing was kept."""
-    body = result_of(record.body)
-    if body is not None and body.failure is not None and body.failure.traceback:
-        return body.failure.traceback
-    return "".join(_STACK.split(record.reason, 1)[1:])
-
-
-def _cause(record: Record, limit: int = 200) -> str:
-    """The record's reason on one line, without the stack."""
-    return clip(_STACK.split(record.reason, 1)[0], limit)
 
 
 def worker_name(view: WorkerView) -> str:
@@ -221,10 +149,10 @@ def _scheduled(s: Situation) -> _Answer:
 
 def _error_of(record: Record) -> str:
     """What made it be tried again: ``Retry in 5s: ValueError(…)`` says twice when it is due."""
-    reason = _STACK.split(record.reason, 1)[0]
+    reason = reason_of(record)
     before, colon, error = reason.partition(": ")
     asked = colon and before.startswith(("Retry in ", "Retry at ", "Retry now"))
-    return clip(error if asked else reason)
+    return error if asked else reason
 
 
 def _revoke_advice(record: Record) -> list[str]:
@@ -382,7 +310,7 @@ def _ended(code: str, word: str) -> Callable[[Situation], _Answer]:
     def answer(s: Situation) -> _Answer:
         record = s.record
         when = "" if record.ended_at is None else f" {moment(record.ended_at, s.now)}"
-        because = f": {_cause(record)}" if record.reason else ""
+        because = f": {reason_of(record)}" if record.reason else ""
         return code, f"{word}{when}{because}.", _ended_advice(record)
 
     return answer
@@ -433,7 +361,7 @@ def _dead(s: Situation) -> _Answer:
     if record.losses:
         deaths.append(f"it was lost with its whole worker {plural(record.losses, 'time')}")
     because = " and ".join(deaths) or "it was put aside"
-    text = f"Dead: {because}; put aside{when}. Last: {_cause(record) or 'not recorded'}."
+    text = f"Dead: {because}; put aside{when}. Last: {reason_of(record) or 'not recorded'}."
     advice = [
         f"Once the cause is mended: celeriac dead retry {record.id}",
         f"To throw it away: celeriac dead discard {record.id}",
@@ -491,7 +419,7 @@ def _facts(s: Situation) -> list[tuple[str, str]]:
     if limits := _limits(record):
         facts.append(("limits", limits))
     if record.reason:
-        facts.append(("reason", _cause(record, 500)))
+        facts.append(("reason", reason_of(record, 500)))
     if record.cause:
         facts.append(("caused by", record.cause))
     if record.drop_at is not None:
