@@ -21,7 +21,9 @@ def record(state, **fields):
     return Record(id="id-1", state=state, **given)
 
 
-def worker(*, alive=True, queues=("celery",), tasks=("tasks.add",), held=0, slots=2, owner="o1"):
+def worker(
+    *, alive=True, queues=("celery",), tasks=("tasks.add",), held=0, slots=2, owner="o1", beat=1
+):
     manifest = Manifest(
         tasks={name: TaskFacts() for name in tasks},
         hostname="box",
@@ -29,7 +31,7 @@ def worker(*, alive=True, queues=("celery",), tasks=("tasks.add",), held=0, slot
         concurrency=slots,
         queues=queues,
     )
-    return WorkerView(owner, manifest, NOW - 100, NOW - 1, alive, held)
+    return WorkerView(owner, manifest, NOW - 100, NOW - beat, alive, held)
 
 
 def why(state, *, workers=(), **fields):
@@ -62,11 +64,37 @@ def test_behind_busy_workers_it_counts_what_comes_first():
     busy = Situation(record(states.QUEUED), NOW, [worker(held=2)], before=3)
     found = explain(busy)
     assert found.code == "waiting_for_slot"
-    assert "with 2 slots hold 2 tasks; 3 tasks of the queue come first" in found.reason
+    assert "with 2 slots holds 2 tasks; 3 tasks of the queue come first" in found.reason
 
 
 def test_with_a_free_worker_it_is_due():
     assert why(states.QUEUED, workers=[worker(held=1)]).code == "due"
+
+
+def test_a_worker_that_missed_its_beats_is_not_said_to_start_it_at_once():
+    found = why(states.QUEUED, workers=[worker(beat=8)])
+    assert found.code == "worker_silent"
+    assert "has room, but last beat 8 s ago" in found.reason
+    assert "kill -CONT 77" in found.advice[0]
+    beating = worker(owner="o2", beat=1)
+    assert why(states.QUEUED, workers=[worker(beat=8), beating]).code == "due"
+
+
+def test_what_has_expired_waits_for_nothing_but_the_sweep():
+    found = why(states.QUEUED, expires=NOW - 4, workers=[worker()])
+    assert found.code == "expiring"
+    assert "It has expired 4 s ago" in found.reason
+    assert "ends at the next sweep of a worker." in found.reason
+    assert found.advice == ()
+    found = why(states.QUEUED, expires=NOW - 4)
+    assert "none is alive" in found.reason
+    assert found.advice == ("Start one: celeriac -A APP worker -Q celery",)
+    assert why(states.QUEUED, expires=NOW + 4, workers=[worker()]).code == "due"
+
+
+def test_a_start_a_moment_ahead_of_this_clock_reads_as_now():
+    found = why(states.RUNNING, workers=[worker(held=1)], owner="o1", started_at=NOW + 0.4)
+    assert "for 0 s (since " in found.reason
 
 
 def test_a_parked_task_names_the_unknown_name_and_near_ones():
@@ -119,7 +147,7 @@ def test_running_says_where_since_when_and_which_attempt():
         states.RUNNING, workers=[worker(held=1)], owner="o1", started_at=NOW - 90, attempt=2
     )
     assert found.code == "running"
-    assert "Running on worker box (pid 77) since 1 min 30 s ago" in found.reason
+    assert "Running on worker box (pid 77) for 1 min 30 s (since 2027-01-15 " in found.reason
     assert "attempt 2" in found.reason
 
 
@@ -148,7 +176,7 @@ def test_success_shows_the_result_cut_short_and_safe_for_a_terminal():
     body = encode_body(ResultBody(value=b'"' + b"x\x1b[31m" * 100 + b'"'))
     found = why(states.SUCCEEDED, ended_at=NOW - 3, started_at=NOW - 5, body=body)
     assert found.code == "succeeded"
-    assert "after 2 s" in found.reason
+    assert "reported running for 2 s" in found.reason
     assert "\x1b" not in found.reason
     assert len(found.reason) < 350
 

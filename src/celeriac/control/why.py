@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from celeriac import states
-from celeriac.control.phrases import ago, clip, duration, moment, plural
+from celeriac.control.phrases import absolute, ago, clip, duration, moment, plural
 from celeriac.control.reading import header_of, last_stack, plain_record, reason_of, result_of
 from celeriac.exceptions import NotRegistered
 from celeriac.records import Counts, JoinView, Record, WorkerView
@@ -28,6 +28,8 @@ __all__ = [
 
 #: A task that is due, with a free slot waiting, is normally taken within milliseconds.
 _SLOW: Final = 5.0
+#: A worker of the default heartbeat (3 s) that has been silent so long missed two beats.
+_SILENT: Final = 6.0
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ def _queued(s: Situation) -> _Answer:
     record = s.record
     alive = [view for view in s.workers if view.alive]
     reading = [view for view in alive if record.queue in view.manifest.queues]
+    if record.expires is not None and record.expires <= s.now:
+        return _overdue(s, alive)
     if record.parked or (reading and not _knowing(reading, record.task)):
         return _unknown_name(record, alive, reading)
     if not reading:
@@ -174,13 +178,43 @@ def _queued(s: Situation) -> _Answer:
     if s.before == 1:
         ahead = "; 1 task of the queue comes first"
     if held >= slots:
+        hold = "holds" if len(knowing) == 1 else "hold"
         text = (
             f"Waiting for a free slot: {plural(len(knowing), 'worker')} on queue {record.queue!r} "
-            f"with {plural(slots, 'slot')} hold {plural(held, 'task')}{ahead}."
+            f"with {plural(slots, 'slot')} {hold} {plural(held, 'task')}{ahead}."
         )
         return "waiting_for_slot", text, _busy_advice(record, s.now)
-    text = f"Due: {worker_name(knowing[0])} reads queue {record.queue!r} and has room{ahead}."
+    latest = max(knowing, key=lambda view: view.beat_at)
+    if s.now - latest.beat_at > _SILENT:
+        return _silent(s, latest)
+    text = f"Due: {worker_name(latest)} reads queue {record.queue!r} and has room{ahead}."
     return "due", text, ["It should start at once. If it does not: celeriac doctor"]
+
+
+def _overdue(s: Situation, alive: Sequence[WorkerView]) -> _Answer:
+    """Only a worker's sweep ends what has expired; until then it stands in its queue."""
+    expires = s.record.expires
+    when = "" if expires is None else f" {moment(expires, s.now)}"
+    text = f"It has expired{when} before it began, and ends at the next sweep of a worker"
+    if alive:
+        return "expiring", f"{text}.", []
+    advice = [f"Start one: celeriac -A APP worker -Q {s.record.queue}"]
+    return "expiring", f"{text}; none is alive.", advice
+
+
+def _silent(s: Situation, view: WorkerView) -> _Answer:
+    text = (
+        f"Waiting for {worker_name(view)}: it reads queue {s.record.queue!r} and has room, but "
+        f"last beat {ago(view.beat_at, s.now)}. It is stopped, stuck or overloaded."
+    )
+    advice = [
+        (
+            f"Look at process {view.manifest.pid} and its log (a stopped one goes on after "
+            f"kill -CONT {view.manifest.pid}), or start another worker: "
+            f"celeriac -A APP worker -Q {s.record.queue}"
+        )
+    ]
+    return "worker_silent", text, advice
 
 
 def _knowing(views: Sequence[WorkerView], task: str) -> list[WorkerView]:
@@ -260,7 +294,7 @@ def _held(s: Situation) -> _Answer:
         return _orphan(s, view)
     running = record.state == states.RUNNING
     since = record.started_at if running else record.leased_at
-    when = "" if since is None else f" since {moment(since, s.now)}"
+    when = "" if since is None else f" {_lasting(since, s.now)}"
     doing = "Running" if running else "Taken, about to run"
     text = f"{doing} on {worker_name(view)}{when}, attempt {record.attempt}."
     if record.revoked:
@@ -272,6 +306,11 @@ def _held(s: Situation) -> _Answer:
     elif running:
         advice.append("To stop it: " + _terminate(record))
     return ("running" if running else "received"), text, advice
+
+
+def _lasting(since: float, now: float) -> str:
+    """``for 2.3 s (since 2026-05-01 …)``; clocks may differ, so never less than 0."""
+    return f"for {duration(max(0.0, now - since))} (since {absolute(since)})"
 
 
 def _terminate(record: Record) -> str:
@@ -334,7 +373,8 @@ def _succeeded(s: Situation) -> _Answer:
     when = "" if record.ended_at is None else f" {moment(record.ended_at, s.now)}"
     took = ""
     if record.started_at is not None and record.ended_at is not None:
-        took = f" after {duration(record.ended_at - record.started_at)}"
+        # A start is told with the next beat, or never: this is less than the task took.
+        took = f", reported running for {duration(record.ended_at - record.started_at)}"
     return "succeeded", f"Succeeded{when}{took}; result {_summary(record)}.", []
 
 
