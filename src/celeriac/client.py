@@ -117,6 +117,9 @@ _LATER: Final[dict[str, str]] = {
 _RETRY_POLICY: Final = frozenset({"max_retries", "interval_start", "interval_step", "interval_max"})
 _NO_OPTIONS: Final[dict[str, Any]] = {}
 _HIGHEST: Final = 9
+#: The moments that a datetime in UTC can show, in whole seconds.
+_FIRST: Final = datetime.min.replace(tzinfo=UTC).timestamp()
+_LAST: Final = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 
 
 class Defaults(msgspec.Struct, frozen=True):
@@ -380,7 +383,10 @@ def moment(value: Any, name: str, timezone: str) -> float:
             f"{name} is {value!r}, a {type(value).__name__}; it must be a datetime"
             + ("" if name == "expires" else "; for seconds from now use countdown")
         )
-    return (value if value.tzinfo else value.replace(tzinfo=_zone(timezone))).timestamp()
+    at = (value if value.tzinfo else value.replace(tzinfo=_zone(timezone))).timestamp()
+    if not _FIRST <= at <= _LAST:  # nobody could show it
+        raise ValueError(f"{name} is {value}; in UTC it must lie within the years 1 to 9999")
+    return at
 
 
 @cache

@@ -389,7 +389,12 @@ class Runner:
         if isinstance(error, Ignore):
             log.info("Task %s[%s] ignored", name, id)
         elif isinstance(error, Reject):
-            log.info("Task %s[%s] rejected", name, id)
+            if outcome.state == states.SCHEDULED:
+                log.warning(
+                    "Task %s[%s] rejected and put back, due in %.1f s", name, id, outcome.delay
+                )
+            else:
+                log.info("Task %s[%s] rejected", name, id)
         else:
             log.info("Task %s[%s] retry: %s", name, id, outcome.reason)
             reason = error.exc or error if isinstance(error, Retry) else error

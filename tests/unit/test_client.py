@@ -20,6 +20,7 @@ from celeriac.exceptions import (
     StoreFull,
 )
 from celeriac.message import decode
+from celeriac.policies.retries import LONGEST
 from celeriac.signing import Signer
 
 KEY = "a secret of some length"
@@ -189,6 +190,32 @@ def test_countdown_goes_over_eta_and_may_be_past(app, add):
     assert past.state == "SUCCESS"
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("countdown", 1e12),
+        ("countdown", timedelta.max),
+        ("expires", 1e18),
+        ("expires", -1e18),
+        ("expires", datetime.max.replace(tzinfo=timezone(-timedelta(hours=5)))),
+        ("eta", datetime.max.replace(tzinfo=timezone(-timedelta(hours=5)))),
+        ("eta", datetime.min.replace(tzinfo=timezone(timedelta(hours=5)))),
+    ],
+)
+def test_a_moment_that_no_calendar_shows_is_refused(app, add, option, value):
+    with pytest.raises(ValueError, match=f"{option} is .*years"):
+        add.apply_async(**{option: value})
+    assert count(app) == 0
+
+
+def test_the_longest_wait_ends_in_a_moment_that_can_be_shown(app, add):
+    due = header(app, add.apply_async(countdown=LONGEST).id).eta
+    assert datetime.fromtimestamp(due, UTC).year > 3000
+    last = datetime.max.replace(microsecond=0, tzinfo=UTC)
+    due = header(app, add.apply_async(eta=last).id).eta
+    assert datetime.fromtimestamp(due, UTC) == last
+
+
 def test_countdown_may_be_a_timedelta(app, add):
     due = header(app, add.apply_async(countdown=timedelta(minutes=1)).id)
     assert due.eta - due.sent == pytest.approx(60)
@@ -348,7 +375,7 @@ class Away:
 def put_away(app, times, error=None, **options):
     real = app.store
     away = Away(real, error or OperationalError("the store is away"), times, **options)
-    app._held = (os.getpid(), away)
+    app._held = (os.getpid(), app.conf.broker_url, away)
     return real, away
 
 

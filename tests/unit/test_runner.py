@@ -14,7 +14,7 @@ from inline import drain, make_app, stored
 
 from celeriac import Task, states
 from celeriac.bodies import unseal
-from celeriac.context import current
+from celeriac.context import Context, current
 from celeriac.exceptions import (
     EncodeError,
     Ignore,
@@ -27,6 +27,7 @@ from celeriac.exceptions import (
 from celeriac.message import Edges, Header, compose
 from celeriac.outcome import Outcome
 from celeriac.policies import on_death, on_hard_limit
+from celeriac.policies.predicates import Predicates
 from celeriac.records import Delivery, TaskFacts
 from celeriac.runner import Runner
 
@@ -218,7 +219,7 @@ def test_a_failure_that_is_too_large_is_kept_without_its_traceback():
         (Ignore("x"), states.SKIPPED),
         (Reject(), states.REFUSED),
         (Reject("bad", requeue=False), states.REFUSED),
-        (Reject("bad", requeue=True), states.QUEUED),
+        (Reject("bad", requeue=True), states.SCHEDULED),
         (ValueError("x"), states.FAILED),
         (SystemExit(1), states.FAILED),
         (KeyboardInterrupt(), states.FAILED),
@@ -247,6 +248,15 @@ def test_reject_with_requeue_is_not_a_retry(app, runner):
 
     outcome = runner.run(delivery(app))
     assert (outcome.charge, outcome.reason) == ("", "Reject: not mine")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "wait"), [(0, 0.1), (1, 0.1), (2, 0.2), (5, 1.6), (10, 30.0), (100_000, 30.0)]
+)
+def test_a_call_that_is_put_back_waits_longer_each_time(app, attempt, wait):
+    task = app.task(name="t")(lambda: None)
+    outcome = Predicates().on_error(task, Context(attempt=attempt), Reject(requeue=True))
+    assert outcome.delay == pytest.approx(wait)
 
 
 def test_what_expired_before_its_start_does_not_run(app, runner):

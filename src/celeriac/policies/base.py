@@ -35,6 +35,8 @@ class Run(Protocol):
     args: Any
     kwargs: Any
     retries: int
+    #: Which start of the call this is, the first is 1.
+    attempt: int
     #: When the call expires, epoch seconds.
     expiry: float | None
     #: The signed message that takes this one's place in a retry with other arguments.

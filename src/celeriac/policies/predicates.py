@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from celeriac import states
+from typing import Final
+
+from celeriac import backoff, states
 from celeriac.exceptions import Ignore, Reject
 from celeriac.failures import describe
 from celeriac.outcome import Outcome
 from celeriac.policies.base import Policy, Rules, Run
+
+#: Seconds before the second attempt of a call that was put back; doubled each time.
+_FIRST_WAIT: Final = 0.1
+_LONGEST_WAIT: Final = 30.0
 
 
 class Predicates(Policy):
     """Turns ``Ignore`` and ``Reject`` into the ends they ask for."""
 
     def on_error(self, task: Rules, run: Run, error: BaseException) -> Outcome | None:
-        """Return ``ignored``, ``rejected``, or ``queued`` for ``Reject(requeue=True)``."""
+        """Return ``ignored``, ``rejected``, or ``scheduled`` for ``Reject(requeue=True)``.
+
+        A call that is put back waits longer each time: one that nobody can take would otherwise
+        keep a worker busy with nothing else.
+        """
         if isinstance(error, Ignore):
             return Outcome(states.SKIPPED, reason=describe(error))
         if isinstance(error, Reject):
-            state = states.QUEUED if error.requeue else states.REFUSED
-            return Outcome(state, reason=_reason(error))
+            if not error.requeue:
+                return Outcome(states.REFUSED, reason=_reason(error))
+            before = max(0, run.attempt - 1)
+            wait = backoff.exponential(before, factor=_FIRST_WAIT, maximum=_LONGEST_WAIT)
+            return Outcome(states.SCHEDULED, reason=_reason(error), delay=wait)
         return None
 
 
