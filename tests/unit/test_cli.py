@@ -359,7 +359,7 @@ def test_why_says_reason_facts_and_what_to_do(jobs):
     assert done.exit_code == exits.OK
     assert done.stdout.startswith("Waiting for a worker: none alive reads queue 'celery'.\n")
     assert "  task   jobs.add\n" in done.stdout
-    assert "What to do:\n  Start one: celeriac -A APP worker -Q celery\n" in done.stdout
+    assert f"What to do:\n  Start one: celeriac -A {jobs.name} worker -Q celery\n" in done.stdout
     missing = jobs("why", "nope")
     assert missing.exit_code == exits.NOT_FOUND
     assert "jobs.db" in missing.stdout
@@ -412,6 +412,9 @@ def test_dead_list_show_retry_and_discard(jobs):
     assert [each["id"] for each in json_of(jobs("dead", "list", "--json"))] == [id]
     shown = jobs("dead", "show", id).stdout
     assert "at line 7" in shown
+    assert f"Once the cause is mended: celeriac -A {jobs.name} dead retry {id}\n" in shown
+    assert f"`celeriac -A {jobs.name} doctor` prints" in jobs("why", "nope").stdout
+    assert f"  celeriac -A {jobs.name} dead list --queue celery; then" in jobs("doctor").stdout
     assert "[[1,2],{}]" in shown.replace(" ", "")
     assert jobs("dead", "show", "nope").exit_code == exits.NOT_FOUND
     assert jobs("dead", "retry", "--all", input="n\n").exit_code == exits.FAILURE

@@ -5,7 +5,7 @@ import pytest
 
 from celeriac import states
 from celeriac.control.inspect import overview, put_aside, situation
-from celeriac.control.phrases import ago, clip, duration, printable, size
+from celeriac.control.phrases import ago, clip, commands, duration, printable, size
 from celeriac.control.reading import last_stack
 from celeriac.control.why import Situation, explain, missing
 from celeriac.message import Edges, Header, compose
@@ -341,3 +341,12 @@ def test_moments_sizes_and_cut_texts():
     assert [size(1), size(4096), size(3 * 1024**3)] == ["1 byte", "4.0 KiB", "3.0 GiB"]
     assert clip("a\n b" + "c" * 50, 10) == "a bcccccc…"
     assert printable("a\x1b[0m\tb\n") == "a\\x1b[0m\tb\n"
+
+
+def test_commands_name_the_application_that_is_known():
+    advice = "Start one: celeriac -A APP worker -Q a. See `celeriac dead show x`."
+    assert commands(advice, "") == advice
+    assert commands(advice, "shop:app") == (
+        "Start one: celeriac -A shop:app worker -Q a. See `celeriac -A shop:app dead show x`."
+    )
+    assert commands("Is celeriac whyever told?", "shop") == "Is celeriac whyever told?"

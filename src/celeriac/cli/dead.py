@@ -142,7 +142,9 @@ def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
                 note(f"No task {id} is known to this store.")
                 continue
             workers = store.inspection.workers()
-            explained = explain(Situation(record, time.time(), workers, whole=True))
+            explained = explain(
+                Situation(record, time.time(), workers, whole=True, app=session.app)
+            )
             heading(f"{record.id}: {explained.reason}")
             facts((*explained.facts, ("arguments", _arguments(record))))
             if text := last_stack(record):

@@ -38,7 +38,7 @@ def doctor(session: Session, /, as_json: bool) -> int:
     if the store cannot be opened, because then it cannot look further.
     """
     app = session.load()
-    about, found, code = _look(app)
+    about, found, code = _look(app, session.app)
     wrong = [each for each in found if not each.note]
     if not code:
         code = exits.FAILURE if wrong else exits.OK
@@ -55,7 +55,7 @@ def doctor(session: Session, /, as_json: bool) -> int:
     return code
 
 
-def _look(app: Celeriac) -> tuple[dict[str, object], list[Finding], int]:
+def _look(app: Celeriac, spec: str) -> tuple[dict[str, object], list[Finding], int]:
     """What the set-up is, what was found, and the exit code if the store cannot be opened."""
     from celeriac.control.doctor import Finding, examine, judge, settings_findings
 
@@ -66,7 +66,9 @@ def _look(app: Celeriac) -> tuple[dict[str, object], list[Finding], int]:
         advice = "Set broker_url to a sqlite:// URL."
         return about, [*found, Finding("memory", what, str(app.broker_url), advice)], 0
     try:
-        checkup = examine(app.store, tasks=_own_tasks(app), version=__version__, now=time.time())
+        checkup = examine(
+            app.store, tasks=_own_tasks(app), version=__version__, now=time.time(), app=spec
+        )
     except (OperationalError, BackendError, ImproperlyConfigured) as error:
         where = f"store {app.broker_url}"
         advice = "Mend what the message names, or name another store with broker=…"

@@ -142,7 +142,7 @@ def call(
         say(sent.id)
     if wait:
         _warn_if_unread(session, app.store, sent.id)
-        return _report(sent, timeout, as_json=as_json, trace=True)
+        return _report(sent, timeout, session.app, as_json=as_json, trace=True)
     if as_json:
         say_json({"id": sent.id})
     return exits.OK
@@ -218,11 +218,14 @@ def result(
     app = session.load_shared()
     if timeout != 0:
         _warn_if_unread(session, app.store, id)
-    return _report(app.AsyncResult(id), timeout, as_json=as_json, trace=traceback)
+    return _report(app.AsyncResult(id), timeout, session.app, as_json=as_json, trace=traceback)
 
 
-def _report(pending: AsyncResult[Any], timeout: float | None, *, as_json: bool, trace: bool) -> int:
+def _report(
+    pending: AsyncResult[Any], timeout: float | None, spec: str, *, as_json: bool, trace: bool
+) -> int:
     """Wait, print what came of it, and return the exit code."""
+    from celeriac.control.phrases import commands
     from celeriac.exceptions import TimeoutError
 
     try:
@@ -231,9 +234,8 @@ def _report(pending: AsyncResult[Any], timeout: float | None, *, as_json: bool, 
         if as_json:
             say_json({"id": pending.id, "state": pending.state, "ready": False})
         else:
-            note(
-                f"Task {pending.id} has not ended ({pending.state}). See: celeriac why {pending.id}"
-            )
+            see = commands(f"celeriac why {pending.id}", spec)
+            note(f"Task {pending.id} has not ended ({pending.state}). See: {see}")
         return exits.TIMED_OUT
     state, text = pending.state, pending.traceback
     succeeded = pending.successful()
@@ -293,11 +295,10 @@ def why(session: Session, /, id: str, as_json: bool) -> int:
 
     app = session.load_shared()
     store = app.store
-    found = situation(store, id, time.time())
+    found = situation(store, id, time.time(), session.app)
     if found is None:
-        explained = missing(
-            id, f"{store.url} (namespace {store.options.namespace})", store.options.result_expires
-        )
+        place = f"{store.url} (namespace {store.options.namespace})"
+        explained = missing(id, place, store.options.result_expires, session.app)
     else:
         explained = explain(found)
     if as_json:

@@ -9,12 +9,12 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from celeriac.control.inspect import Overview, overview
-from celeriac.control.phrases import ago, duration, moment, plural, size
+from celeriac.control.phrases import ago, commands, duration, moment, plural, size
 from celeriac.exceptions import ImproperlyConfigured, NotRegistered
 from celeriac.records import WorkerView
 
@@ -80,12 +80,16 @@ class Checkup:
     tasks: frozenset[str] = frozenset()
     #: When the newest message was stored, None if there is none.
     newest: float | None = None
+    #: What ``-A`` names, for the commands in the advice.
+    app: str = ""
 
 
 # -- reading -----------------------------------------------------------------------------------
 
 
-def examine(store: Store, *, tasks: Sequence[str], version: str, now: float) -> Checkup:
+def examine(
+    store: Store, *, tasks: Sequence[str], version: str, now: float, app: str = ""
+) -> Checkup:
     """Read what :func:`judge` needs. Changes nothing."""
     facts = store.inspection.facts()
     newest = store.inspection.list(limit=1)
@@ -99,6 +103,7 @@ def examine(store: Store, *, tasks: Sequence[str], version: str, now: float) -> 
         place=look_at(str(facts.get("place", ""))),
         tasks=frozenset(tasks),
         newest=newest[0].enqueued_at if newest else None,
+        app=app,
     )
 
 
@@ -136,7 +141,8 @@ def judge(checkup: Checkup) -> list[Finding]:
         *_place(checkup),
         *_versions(checkup),
     ]
-    return sorted(found, key=lambda each: each.note)
+    told = [replace(each, advice=commands(each.advice, checkup.app)) for each in found]
+    return sorted(told, key=lambda each: each.note)
 
 
 def settings_findings(conf: Settings) -> Iterator[Finding]:

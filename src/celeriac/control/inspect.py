@@ -24,21 +24,33 @@ SCAN: Final = 1000
 ASIDE: Final = (states.DEAD, states.FAILED)
 
 
-def situation(store: Store, id: str, now: float) -> Situation | None:
+def situation(store: Store, id: str, now: float, app: str = "") -> Situation | None:
     """Everything that explains where the task *id* is; None without a record.
 
-    *now* is the reader's wall clock; the store's own may differ by the clocks' difference.
+    *now* is the reader's wall clock; the store's own may differ by the clocks' difference. *app*
+    is what ``-A`` names, for the commands in the advice.
     """
     record = store.inspection.get([id])[0]
     if record is None:
         return None
     if record.state in states.TERMINAL:
-        return Situation(record, now)
+        return Situation(record, now, app=app)
     workers = tuple(store.inspection.workers())
     counts = store.inspection.counts([record.queue])
     before = _before(store, record, counts) if record.state == states.QUEUED else None
     upstream, join = _upstream(store, record) if record.state == states.WAITING else ((), None)
-    return Situation(record, now, workers, counts, before, upstream, join)
+    return Situation(
+        record,
+        now,
+        workers,
+        counts,
+        before,
+        upstream,
+        join,
+        app=app,
+        # Of the default lease of 15 s: two heartbeats.
+        silent=store.options.lease * 0.4,
+    )
 
 
 def _before(store: Store, record: Record, counts: Counts) -> int | None:

@@ -5,9 +5,23 @@ Layer 4, for ``control`` and everything that shows what it reads.
 
 from __future__ import annotations
 
+import re
+import shlex
 from datetime import UTC, datetime
+from typing import Final
 
-__all__ = ["absolute", "ago", "clip", "duration", "iso", "moment", "plural", "printable", "size"]
+__all__ = [
+    "absolute",
+    "ago",
+    "clip",
+    "commands",
+    "duration",
+    "iso",
+    "moment",
+    "plural",
+    "printable",
+    "size",
+]
 
 _MINUTE = 60.0
 _HOUR = 60 * _MINUTE
@@ -86,3 +100,20 @@ def clip(text: str, limit: int = 200) -> str:
     """*text* on one line, printable, and no longer than *limit* characters."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+#: A command of the command line in a sentence, with or without the application's place.
+_COMMAND: Final = re.compile(
+    r"\bceleriac (?:-A APP )?(?=(?:call|dead|doctor|purge|result|revoke|status|why|worker)\b)"
+)
+
+
+def commands(advice: str, app: str) -> str:
+    """*advice* with its commands as they can be typed: each names the application *app*.
+
+    Nothing changes if *app* is not known.
+    """
+    if not app:
+        return advice
+    named = f"celeriac -A {shlex.quote(printable(app))} "
+    return _COMMAND.sub(lambda _: named, advice)

@@ -6,8 +6,9 @@ Layer 4. Each is one call of the store, durable where it says so; no worker has 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from celeriac.later import missing
 from celeriac.records import RevokeEffect
 
 if TYPE_CHECKING:
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 __all__ = ["Control"]
 
 _SIGNAL: Final = "SIGTERM"
+
+_SEE: Final = "Ask the store: `celeriac -A APP status`."
+_OWN: Final = "Stop or start workers by their processes: SIGTERM ends one warmly."
+#: What Celery's control has besides, and what to do instead.
+_LATER: Final = {
+    **dict.fromkeys(("inspect", "ping", "heartbeat"), _SEE),
+    **dict.fromkeys(("shutdown", "pool_restart", "pool_grow", "pool_shrink", "autoscale"), _OWN),
+    **dict.fromkeys(("add_consumer", "cancel_consumer"), "Start a worker with -Q QUEUES."),
+    "time_limit": "Set time_limit on the task.",
+    "revoke_by_stamped_headers": "Revoke by id: app.control.revoke([…]).",
+    **dict.fromkeys(("broadcast", "rate_limit", "enable_events", "disable_events"), ""),
+    **dict.fromkeys(("election", "mailbox"), ""),
+}
 
 
 class Control:
@@ -52,3 +66,8 @@ class Control:
         return self._app.store.queue.purge(names)
 
     discard_all = purge
+
+    if not TYPE_CHECKING:  # type checkers shall find names that are not there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("app.control", name, _LATER)

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from celeriac import states
-from celeriac.control.phrases import absolute, ago, clip, duration, moment, plural
+from celeriac.control.phrases import absolute, ago, clip, commands, duration, moment, plural
 from celeriac.control.reading import header_of, last_stack, plain_record, reason_of, result_of
 from celeriac.exceptions import NotRegistered
 from celeriac.records import Counts, JoinView, Record, WorkerView
@@ -28,7 +28,7 @@ __all__ = [
 
 #: A task that is due, with a free slot waiting, is normally taken within milliseconds.
 _SLOW: Final = 5.0
-#: A worker of the default heartbeat (3 s) that has been silent so long missed two beats.
+#: A worker with the default heartbeat (3 s) that is silent for longer missed two beats.
 _SILENT: Final = 6.0
 
 
@@ -39,6 +39,8 @@ class Situation:
     *before* is how many tasks of its queue come earlier, None where that was not counted.
     *upstream* are the unfinished tasks whose end releases it, *join* the join it gathers.
     *whole* says that the reader shows the record's last stack as well: no advice points to it.
+    *app* is what ``-A`` names, for the commands in the advice; *silent* how many seconds without
+    a beat are too many for a worker.
     """
 
     record: Record
@@ -49,6 +51,8 @@ class Situation:
     upstream: Sequence[Record] = ()
     join: JoinView | None = None
     whole: bool = False
+    app: str = ""
+    silent: float = _SILENT
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def worker_name(view: WorkerView) -> str:
     return f"worker {view.manifest.hostname or view.owner} (pid {view.manifest.pid})"
 
 
-def missing(id: str, place: str, result_expires: float | None) -> Explanation:
+def missing(id: str, place: str, result_expires: float | None, app: str = "") -> Explanation:
     """What can be said of an id without a record, in the store at *place*."""
     kept = (
         "results are kept for ever"
@@ -101,15 +105,16 @@ def missing(id: str, place: str, result_expires: float | None) -> Explanation:
         else f"a record goes {duration(result_expires)} after its task ended (result_expires)"
     )
     return Explanation(
-        id,
+        clip(id),
         "not_found",
         f"No task {clip(id)} is known to this store: it was never sent here, or its record has "
         "expired.",
         (("store", place), ("kept", kept)),
         (
-            (
+            commands(
                 "Compare this store with the one the sender uses: another file, another working "
-                "directory or another namespace is another store (`celeriac doctor` prints both)."
+                "directory or another namespace is another store (`celeriac doctor` prints both).",
+                app,
             ),
         ),
     )
@@ -119,6 +124,7 @@ def explain(situation: Situation) -> Explanation:
     """Say why the task is in the state it is in, and what to do about it."""
     record = situation.record
     code, reason, advice = _EXPLAIN[record.state](situation)
+    advice = [commands(each, situation.app) for each in advice]
     facts = tuple(_facts(situation))
     return Explanation(record.id, code, reason, facts, tuple(advice), record)
 
@@ -185,7 +191,7 @@ def _queued(s: Situation) -> _Answer:
         )
         return "waiting_for_slot", text, _busy_advice(record, s.now)
     latest = max(knowing, key=lambda view: view.beat_at)
-    if s.now - latest.beat_at > _SILENT:
+    if s.now - latest.beat_at > s.silent:
         return _silent(s, latest)
     text = f"Due: {worker_name(latest)} reads queue {record.queue!r} and has room{ahead}."
     return "due", text, ["It should start at once. If it does not: celeriac doctor"]
