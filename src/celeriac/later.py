@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from celeriac.exceptions import NotInThisVersion
 
-__all__ = ["NotBuilt", "missing"]
+__all__ = ["NotBuilt", "absent", "missing"]
 
 
 class NotBuilt(NotInThisVersion, AttributeError):
@@ -24,3 +24,14 @@ def missing(owner: str, name: str, later: Mapping[str, str]) -> AttributeError:
     if name in later:
         return NotBuilt(f"{owner}.{name}", later[name])
     return AttributeError(f"the {owner} has no attribute {name!r}", name=name)
+
+
+def absent(module: str, name: str, later: Mapping[str, str]) -> Exception:
+    """Return the error for the name *name* that *module* does not have.
+
+    Unlike :func:`missing`'s it is no ``AttributeError`` where *later* has the name: ``from module
+    import name`` would turn that into an ``ImportError`` without its text.
+    """
+    if name in later:
+        return NotInThisVersion(f"{module}.{name}", later[name])
+    return AttributeError(f"module {module!r} has no attribute {name!r}", name=name)

@@ -22,7 +22,7 @@ from celeriac.exceptions import (
     TimeoutError,
 )
 from celeriac.failures import from_reason, revive
-from celeriac.later import missing
+from celeriac.later import absent, missing
 from celeriac.message import decode as decode_message
 from celeriac.outcome import ResultBody
 from celeriac.records import Record, StoredResult
@@ -483,3 +483,13 @@ class EagerResult(AsyncResult[R_co]):
 def _check_id(id: object) -> None:
     if not isinstance(id, str) or not id:
         raise ValueError(f"a result needs the id of a task, not {id!r}")
+
+
+_LATER_NAMES: Final = {
+    **dict.fromkeys(("GroupResult", "ResultSet"), "Keep the AsyncResult objects in a list."),
+    **dict.fromkeys(("ResultBase", "result_from_tuple"), ""),
+}
+
+
+def __getattr__(name: str) -> object:
+    raise absent(__name__, name, _LATER_NAMES)

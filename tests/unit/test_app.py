@@ -1,5 +1,6 @@
 """The app: declaring tasks, settings, stores, sending by name and in bulk."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -729,3 +730,26 @@ def test_nothing_is_opened_until_it_is_needed(tmp_path):
         """
     )
     assert run(["-c", program], cwd=tmp_path) == "[] False False 1"
+
+
+@pytest.mark.parametrize("name", ["inspect", "ping", "broadcast", "rate_limit", "shutdown"])
+def test_commands_that_are_not_built_are_refused_by_name(app, name):
+    with pytest.raises(NotInThisVersion, match=f"app.control.{name}"):
+        getattr(app.control, name)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("schedules", "crontab"),
+        ("signals", "task_failure"),
+        ("beat", "Scheduler"),
+        ("contrib", "rdb"),
+        ("result", "GroupResult"),
+    ],
+)
+def test_names_of_modules_that_are_not_built_are_refused_by_name(module, name):
+    with pytest.raises(NotInThisVersion, match=f"celeriac.{module}.{name}"):
+        getattr(importlib.import_module(f"celeriac.{module}"), name)
+    with pytest.raises(AttributeError, match="nonsense"):
+        importlib.import_module(f"celeriac.{module}").nonsense  # noqa: B018 - the look is the test

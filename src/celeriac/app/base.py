@@ -98,6 +98,10 @@ _LATER: Final = {
     **dict.fromkeys(("ResultSet", "GroupResult"), "Keep the AsyncResult objects in a list."),
     **dict.fromkeys(["amqp", "pool", "producer_pool", "connection", "events", "log", "steps"], ""),
     **dict.fromkeys(["connection_for_read", "connection_for_write", "backend", "loader"], ""),
+    **dict.fromkeys(("finalize", "finalized"), "Tasks are made when they are declared."),
+    "current_task": "Use celeriac.current_task.",
+    **dict.fromkeys(("clock", "user_options", "annotations", "thread_oid"), ""),
+    "bugreport": "Run `celeriac doctor`.",
     "setup_security": "The setting security_key is the whole switch.",
 }
 

@@ -133,7 +133,7 @@ def _broken(name: str, spec: str, error: BaseException) -> str:
             f"{first}the module ended the program (sys.exit). Put what runs it as a program under "
             '`if __name__ == "__main__":`.'
         )
-    text = f"{first}{type(error).__name__}: {error}."
+    text = f"{first}{_sentence(error)}"
     if isinstance(error, ModuleNotFoundError) and error.name:
         near = _near(error.name)
         hint = f" Did you mean {near}?" if near else " Is it installed in this environment?"
@@ -141,6 +141,12 @@ def _broken(name: str, spec: str, error: BaseException) -> str:
     if isinstance(error, ImportError) and "partially initialized" in str(error):
         return f"{text} Two modules import each other; import one of them inside a function."
     return text
+
+
+def _sentence(error: BaseException) -> str:
+    """``ValueError: no.``: one full stop, whether or not the error's own text ends in one."""
+    text = f"{type(error).__name__}: {error}".rstrip().removesuffix(":")
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _place(name: str) -> str:

@@ -129,9 +129,7 @@ INSTEAD: dict[str, str] = {
     ),
     "worker_state_db": "has no meaning here: the store keeps what was revoked; remove it",
     "worker_soft_shutdown_timeout": "is called grace here (seconds)",
-    "result_extended": (
-        "has no meaning here: every record keeps name, arguments and worker; remove it"
-    ),
+    "result_extended": ("has no meaning here: every record keeps name and arguments; remove it"),
 }
 """Settings of Celery that will not come, each with the reason and what to do."""
 
