@@ -142,6 +142,20 @@ def test_a_module_that_raises_shows_the_users_own_traceback(folder):
     assert hint.endswith("ZeroDivisionError: division by zero.")
 
 
+@pytest.mark.parametrize(
+    ("raised", "ending"),
+    [
+        ("ValueError('no')", "ValueError: no."),
+        ("ValueError('no.')", "ValueError: no."),
+        ("ValueError('no?')", "ValueError: no?"),
+        ("ValueError()", "ValueError."),
+    ],
+)
+def test_the_error_of_a_module_ends_in_one_full_stop(folder, raised, ending):
+    write(folder, "jobs.py", f"raise {raised}\n")
+    assert str(refusal("jobs")).endswith(f": {ending}")
+
+
 def test_a_missing_import_inside_is_not_taken_for_a_missing_app(folder):
     write(folder, "helper.py", "")
     write(folder, "jobs.py", "import helpr\n")

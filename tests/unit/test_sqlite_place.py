@@ -327,3 +327,29 @@ def test_a_replaced_file_is_noticed_at_the_next_write(tmp_path):
     (tmp_path / "other.db").replace(tmp_path / "jobs.db")
     with pytest.raises(OperationalError, match="was replaced by another file"):
         store.queue.beat("w1")
+
+
+def test_a_missing_folder_is_told_with_what_to_do_once(tmp_path):
+    with pytest.raises(ImproperlyConfigured) as caught:
+        check_place(tmp_path / "none" / "jobs.db")
+    text = str(caught.value)
+    assert "No such file or directory. Create it, or name another place: Celeriac(" in text
+    assert text.lower().count("name another place") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("sqlite", "'sqlite' is no URL; write sqlite:///jobs.db."),
+        ("jobs/a.db", "'jobs/a.db' is no URL; write sqlite:///jobs/a.db."),
+        ("/var/a.db", "'/var/a.db' is no URL; write sqlite:////var/a.db."),
+        ("memory", "'memory' is no URL; write memory://."),
+        ("", "'' is no URL; write sqlite:///jobs.db."),
+        ("redis", "Redis is not in this version"),
+        ("sqlit:///a.db", "Did you mean sqlite://?"),
+    ],
+)
+def test_what_is_no_url_is_told_with_the_url_that_was_meant(url, text):
+    with pytest.raises(ImproperlyConfigured) as caught:
+        connect(url)
+    assert text in str(caught.value)

@@ -51,8 +51,10 @@ class Session:
         except CeleriacError:
             raise
         except (Exception, SystemExit) as error:
-            text = f"Importing a module that the app includes failed: {type(error).__name__}: "
-            raise AppNotFound(f"{text}{error}.") from error
+            text = f"{type(error).__name__}: {error}".removesuffix(".")
+            raise AppNotFound(
+                f"Importing a module that the app includes failed: {text}."
+            ) from error
         return app
 
     def load_shared(self) -> Celeriac:

@@ -43,6 +43,8 @@ def check_url(url: str) -> str:
     line that helps. Opens nothing.
     """
     scheme = urlsplit(url).scheme if ":" in url else ""
+    if url in _LATER:
+        scheme = url
     if scheme in _MODULES:
         return scheme
     if scheme.startswith("db+"):
@@ -52,12 +54,25 @@ def check_url(url: str) -> str:
         )
     if scheme in _LATER:
         raise NotInThisVersion(f"{scheme}:// cannot be opened: {_LATER[scheme]}")
+    if not scheme:
+        raise ImproperlyConfigured(
+            f"{url[:200]!r} is no URL; write {_as_url(url)}. "
+            "Three slashes: beside the working directory; four: an absolute path."
+        )
     near = get_close_matches(scheme, [*_MODULES, *_LATER], n=1)
     hint = f" Did you mean {near[0]}://?" if near else ""
     known = ", ".join(f"{name}://" for name in _MODULES)
     raise ImproperlyConfigured(
         f"no store for URL scheme {scheme!r}.{hint} This version knows {known}."
     )
+
+
+def _as_url(text: str) -> str:
+    """What was probably meant by *text*, which has no scheme."""
+    if text == "memory":
+        return "memory://"
+    # A path is taken for the file; a mere word says nothing about where it is.
+    return f"sqlite:///{text[:200] if '/' in text or '.' in text else 'jobs.db'}"
 
 
 def connect(url: str, options: Options | None = None) -> Store:

@@ -50,7 +50,8 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
     }
 )
 
-_CURE: Final = 'Name another place: Celeriac(…, broker="sqlite:////path/to/celeriac.db").'
+_PLACE: Final = 'Celeriac(…, broker="sqlite:////path/to/celeriac.db").'
+_CURE: Final = f"Name another place: {_PLACE}"
 
 
 def locate(url: str) -> Path:
@@ -86,7 +87,7 @@ def check_place(path: Path, filesystem: Callable[[Path], str] | None = None) -> 
     except OSError as error:
         raise ImproperlyConfigured(
             f"The folder {folder} of the database {path.name} cannot be used: {error.strerror}. "
-            f"Create it, or name another place. {_CURE}"
+            f"Create it, or name another place: {_PLACE}"
         ) from None
     _check_file(path)
     if not os.access(folder, os.W_OK | os.X_OK):
