@@ -373,10 +373,17 @@ class NotRegistered(TaskError, KeyError):
         same_end = [
             each for each in self.known if each.rpartition(".")[2] == self.name.rpartition(".")[2]
         ]
-        # 0.75: names of one module have its name in common, which is no likeness.
-        return list(
-            dict.fromkeys([*get_close_matches(self.name, self.known, cutoff=0.75), *same_end])
-        )[:3]
+        likely = [each for each in self.known if self._like(each)]
+        close = get_close_matches(self.name, likely, cutoff=0.75)
+        return list(dict.fromkeys([*close, *same_end]))[:3]
+
+    def _like(self, other: str) -> bool:
+        """Names of one module have its name in common, which is no likeness: the rest counts."""
+        module, _, last = self.name.rpartition(".")
+        its_module, _, its_last = other.rpartition(".")
+        if module != its_module or its_last.startswith(last) or last.startswith(its_last):
+            return True
+        return bool(get_close_matches(last, [its_last], cutoff=0.7))
 
     def __str__(self) -> str:
         if not self.name:

@@ -100,6 +100,8 @@ def test_a_slip_is_answered_with_the_near_name():
     done = run("wroker")
     assert done.exit_code == exits.USAGE
     assert "Did you mean `worker`?" in done.stderr
+    assert "Did you mean `dead retry`?" in run("retry").stderr
+    assert "Did you mean" not in run("kaputt").stderr
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, "dead list"])

@@ -104,6 +104,18 @@ def test_a_parked_task_names_the_unknown_name_and_near_ones():
     assert "Near names: tasks.add" in found.reason
 
 
+def test_names_of_one_module_are_near_by_what_differs():
+    knowing = worker(tasks=("tasks.add", "tasks.hard", "tasks.kbd"))
+    found = why(states.QUEUED, task="tasks.ad", parked=True, workers=[knowing])
+    assert found.reason.endswith("Near names: tasks.add.")
+
+
+def test_a_task_of_a_program_run_as_a_file_is_told_the_name_its_worker_has():
+    found = why(states.QUEUED, task="__main__.add", parked=True, workers=[worker()])
+    assert found.reason.endswith("Near names: tasks.add.")
+    assert "run as a file" in found.advice[0]
+
+
 def test_a_name_nobody_knows_is_unknown_before_it_is_parked():
     assert why(states.QUEUED, task="other", workers=[worker()]).code == "unknown_task"
 

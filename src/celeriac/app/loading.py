@@ -182,7 +182,9 @@ def _near(name: str) -> str:
         for entry in Path.cwd().iterdir()
         if entry.suffix == ".py" or (entry.is_dir() and (entry / "__init__.py").is_file())
     ]
-    return " or ".join(get_close_matches(top, [each for each in here if each != top], n=2))
+    return " or ".join(
+        get_close_matches(top, [each for each in here if each != top], n=2, cutoff=0.7)
+    )
 
 
 def _named(module: ModuleType, path: str) -> Celeriac:

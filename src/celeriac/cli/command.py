@@ -93,7 +93,9 @@ class LazyGroup(click.Group):
         if name not in self.lazy and not name.startswith("-"):
             from difflib import get_close_matches
 
-            near = get_close_matches(name, self.lazy, n=1)
+            near = get_close_matches(name, self.lazy, n=1, cutoff=0.7)
+            # Nobody who looks for `retry` finds it in the list of commands.
+            near = [f"dead {name}"] if name in ("list", "show", "retry", "discard") else near
             hint = f" Did you mean `{near[0]}`?" if near else ""
             raise click.UsageError(f"There is no command `{name}`.{hint}", ctx)
         return super().resolve_command(ctx, args)

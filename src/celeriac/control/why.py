@@ -250,6 +250,12 @@ def _unknown_name(
         ),
         f"If the name is wrong, call the task off: celeriac revoke {record.id}",
     ]
+    if record.task.startswith("__main__."):
+        advice.insert(
+            0,
+            "It was sent by a program that was run as a file, where its tasks are named after "
+            "__main__: define tasks in a module that both sides import, or name the app.",
+        )
     return "unknown_task", text + hint, advice
 
 

@@ -59,7 +59,7 @@ def check_url(url: str) -> str:
             f"{url[:200]!r} is no URL; write {_as_url(url)}. "
             "Three slashes: beside the working directory; four: an absolute path."
         )
-    near = get_close_matches(scheme, [*_MODULES, *_LATER], n=1)
+    near = get_close_matches(scheme, [*_MODULES, *_LATER], n=1, cutoff=0.7)
     hint = f" Did you mean {near[0]}://?" if near else ""
     known = ", ".join(f"{name}://" for name in _MODULES)
     raise ImproperlyConfigured(
