@@ -5,7 +5,7 @@ import pytest
 
 from celeriac import states
 from celeriac.control.inspect import overview, put_aside, situation
-from celeriac.control.phrases import ago, clip, commands, duration, printable, size
+from celeriac.control.phrases import absolute, ago, clip, commands, duration, iso, printable, size
 from celeriac.control.reading import last_stack
 from celeriac.control.why import Situation, explain, missing
 from celeriac.message import Edges, Header, compose
@@ -362,3 +362,12 @@ def test_commands_name_the_application_that_is_known():
         "Start one: celeriac -A shop:app worker -Q a. See `celeriac -A shop:app dead show x`."
     )
     assert commands("Is celeriac whyever told?", "shop") == "Is celeriac whyever told?"
+
+
+@pytest.mark.parametrize("then", [1e12, 1e18, float("inf")])
+def test_a_record_with_a_moment_beyond_any_calendar_is_still_shown(then):
+    assert absolute(then) == "beyond the year 9999"
+    assert iso(then) is None
+    found = why(states.SCHEDULED, due=then, expires=then)
+    assert "beyond the year 9999" in found.reason
+    assert found.as_dict()["record"]["due"] is None

@@ -5,6 +5,7 @@ Layer 4, for ``control`` and everything that shows what it reads.
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ __all__ = [
     "size",
 ]
 
+#: Said of a moment that no calendar holds; a record with one must still be shown.
+_BEYOND: Final = "beyond the year 9999"
 _MINUTE = 60.0
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
@@ -30,6 +33,8 @@ _DAY = 24 * _HOUR
 
 def duration(seconds: float) -> str:
     """A length of time in at most two units: ``0.25 s``, ``42 s``, ``3 min 5 s``, ``2 d 4 h``."""
+    if not math.isfinite(seconds):
+        return "for ever"
     if seconds < 0:
         return f"-{duration(-seconds)}"
     if seconds < 9.95:
@@ -59,14 +64,23 @@ def moment(then: float, now: float) -> str:
 
 def absolute(then: float) -> str:
     """A moment in this machine's time zone, with its offset from UTC."""
-    return datetime.fromtimestamp(then, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+    try:
+        return datetime.fromtimestamp(then, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+    except (OverflowError, ValueError, OSError):
+        return _BEYOND
 
 
 def iso(then: float | None) -> str | None:
-    """A moment for programs: ISO 8601 in UTC with milliseconds; None stays None."""
+    """A moment for programs: ISO 8601 in UTC with milliseconds; None stays None.
+
+    A moment that no calendar holds is None, too: a program that reads it expects a date.
+    """
     if then is None:
         return None
-    text = datetime.fromtimestamp(then, tz=UTC).isoformat(timespec="milliseconds")
+    try:
+        text = datetime.fromtimestamp(then, tz=UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        return None
     return text.replace("+00:00", "Z")
 
 
