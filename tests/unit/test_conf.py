@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+import celeriac
 from celeriac.conf import SAME_AS_BROKER, SETTINGS, Settings, describe
 from celeriac.conf.__main__ import reference
 from celeriac.conf.names import CELERY, INSTEAD
@@ -631,3 +632,28 @@ def test_settings_load_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=True
     )
     assert done.stdout.strip() == ""
+
+
+#: Settings that nothing outside the settings reads, each with the reason it may be set.
+UNREAD = {
+    "enable_utc": "judged together with timezone, which is read",
+    "task_track_started": "changes nothing, and says so: what it asks for is always done",
+}
+
+
+def test_no_setting_is_accepted_and_ignored():
+    root = Path(celeriac.__file__).parent
+    text = "\n".join(
+        each.read_text() for each in root.rglob("*.py") if each.parent != root / "conf"
+    )
+    read = {
+        name
+        for name in SETTINGS
+        if re.search(rf"\b(?:conf|settings)(?:\.{name}\b|\[[\"']{name}[\"']\])", text)
+    }
+    assert set(SETTINGS) - read == set(UNREAD)
+
+
+def test_a_setting_of_ours_that_is_not_built_is_refused():
+    with pytest.raises(ImproperlyConfigured, match="pool_drain_grace is not in this version"):
+        Settings(pool_drain_grace=1)

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 
 from celeriac.exceptions import CeleryWarning, ImproperlyConfigured
 
-from .names import CELERY, INSTEAD, modern_name
+from .names import CELERY, INSTEAD, OURS_LATER, modern_name
 from .record import SAME_AS_BROKER, Setting
 from .table import GROUPS, SETTINGS
 from .values import judge, near, parse, retry_waits, shown
@@ -99,7 +99,6 @@ class Settings(Mapping[str, Any]):
     memory_limit_fraction: float
     memory_kill_fraction: float
     grace: float
-    pool_drain_grace: float
     worker_hijack_root_logger: bool
     worker_log_format: str
     worker_task_log_format: str
@@ -280,6 +279,8 @@ def _refusal(name: object) -> str:
         return f"{name!r}: the name of a setting is text, not {type(name).__name__}"
     if name in INSTEAD:
         return f"{name} {INSTEAD[name]}"
+    if name in OURS_LATER:
+        return f"{name} {OURS_LATER[name]}"
     if name in CELERY:
         return f"{name} is a setting of Celery that is not in this version; remove it"
     modern = modern_name(name, SETTINGS)

@@ -6,7 +6,7 @@ as a typing error. Layer L1; standard library only. Read it through `celeriac.co
 
 from collections.abc import Container
 
-__all__ = ["CELERY", "INSTEAD", "modern_name"]
+__all__ = ["CELERY", "INSTEAD", "OURS_LATER", "modern_name"]
 
 
 def _family(prefix: str, names: str) -> list[str]:
@@ -129,9 +129,16 @@ INSTEAD: dict[str, str] = {
     ),
     "worker_state_db": "has no meaning here: the store keeps what was revoked; remove it",
     "worker_soft_shutdown_timeout": "is called grace here (seconds)",
-    "result_extended": ("has no meaning here: every record keeps name and arguments; remove it"),
+    "result_extended": "has no meaning here: every record keeps name and arguments; remove it",
 }
 """Settings of Celery that will not come, each with the reason and what to do."""
+
+OURS_LATER: dict[str, str] = {
+    "pool_drain_grace": (
+        "is not in this version, in which a process runs one task at a time; remove it"
+    ),
+}
+"""Settings of our own that are not built, each with the reason and what to do."""
 
 _OLD_PREFIXES = {"celerybeat_": "beat_", "celeryd_": "worker_", "celery_": ""}
 

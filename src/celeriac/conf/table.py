@@ -258,7 +258,8 @@ _RUNNING = (
         "task_track_started",
         default=False,
         where="worker",
-        help="Show STARTED as the state of a task that runs. Its start is recorded either way.",
+        help="Changes nothing: STARTED is shown whenever a task is known to run. Accepted because "
+        "there is nothing to mend in programs that set it.",
     ),
     flag(
         "task_ignore_result",
@@ -435,14 +436,6 @@ _WORKER = (
         where="worker",
         help="How long a worker that is told to stop waits for running tasks; the rest go back "
         "to their queues.",
-    ),
-    seconds(
-        "pool_drain_grace",
-        default=10.0,
-        least=0.0,
-        where="worker",
-        help="How long the neighbours of a task past its hard limit may go on, in a process that "
-        "runs several.",
     ),
 )
 
