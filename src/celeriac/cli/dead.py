@@ -129,6 +129,7 @@ celeriac -A tasks dead show ID1 ID2 --json
 @pass_session
 def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
     """Show tasks whole: why they were put aside, the arguments, the last stack."""
+    from celeriac.control.phrases import clip
     from celeriac.control.reading import last_stack
     from celeriac.control.why import Situation, explain
 
@@ -139,7 +140,7 @@ def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
     else:
         for id, record in zip(ids, records, strict=True):
             if record is None:
-                note(f"No task {id} is known to this store.")
+                note(f"No task {clip(id)} is known to this store.")
                 continue
             workers = store.inspection.workers()
             explained = explain(
@@ -178,11 +179,26 @@ def _arguments(record: Record, limit: int = 500) -> str:
         return "not kept"
     try:
         message = decode(record.wire)
-        if message.header.serializer == "msgpack":
-            return clip(repr(msgspec.msgpack.decode(message.payload)), limit)
+        if message.header.serializer not in ("json", "msgpack"):
+            return clip(message.payload.decode("utf-8", "replace"), limit)
+        read = msgspec.json if message.header.serializer == "json" else msgspec.msgpack
+        return clip(_call(read.decode(message.payload)), limit)
     except (DecodeError, msgspec.MsgspecError) as error:
         return f"cannot be read: {clip(str(error))}"
-    return clip(message.payload.decode("utf-8", "replace"), limit)
+
+
+def _call(payload: Any) -> str:
+    """``(1, 2, name='x')``, as in the call; what has another form is shown as it is."""
+    if not (
+        isinstance(payload, list)
+        and len(payload) == 2
+        and isinstance(payload[0], list)
+        and isinstance(payload[1], dict)
+    ):
+        return repr(payload)
+    args, kwargs = payload
+    named = [f"{name}={value!r}" for name, value in kwargs.items()]
+    return f"({', '.join([*map(repr, args), *named])})"
 
 
 # -- retry, discard ----------------------------------------------------------------------------

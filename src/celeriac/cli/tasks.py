@@ -369,8 +369,10 @@ def revoke(
             if terminate
             else "running or about to: it is left to end and not repeated (or use --terminate)"
         )
+        from celeriac.control.phrases import clip
+
         for id, effect in met.items():
-            say(f"{id}  {_MET.get(effect, pending)}")
+            say(f"{clip(id)}  {_MET.get(effect, pending)}")
     return exits.NOT_FOUND if "unknown" in met.values() else exits.OK
 
 
