@@ -418,6 +418,8 @@ def test_dead_list_show_retry_and_discard(jobs):
     assert f"`celeriac -A {jobs.name} doctor` prints" in jobs("why", "nope").stdout
     assert f"  celeriac -A {jobs.name} dead list --queue celery; then" in jobs("doctor").stdout
     assert "  arguments   (1, 2)\n" in shown
+    (whole,) = json_of(jobs("dead", "show", id, "--json"))
+    assert json.loads(whole["arguments"]) == [[1, 2], {}]
     assert len(jobs("dead", "show", "x" * 5000).stderr) < 300
     assert len(jobs("why", "x" * 5000).stdout) < 1000
     assert jobs("dead", "show", "nope").exit_code == exits.NOT_FOUND

@@ -162,12 +162,12 @@ def _whole(record: Record) -> dict[str, object]:
 
     return {
         **plain_record(record),
-        "arguments": _arguments(record, 100_000),
+        "arguments": _arguments(record, 100_000, spoken=False),
         "traceback": last_stack(record),
     }
 
 
-def _arguments(record: Record, limit: int = 500) -> str:
+def _arguments(record: Record, limit: int = 500, *, spoken: bool = True) -> str:
     """The arguments as they stand in the message, cut short; nothing is decoded into objects."""
     import msgspec
 
@@ -179,10 +179,11 @@ def _arguments(record: Record, limit: int = 500) -> str:
         return "not kept"
     try:
         message = decode(record.wire)
-        if message.header.serializer not in ("json", "msgpack"):
+        kind = message.header.serializer
+        if kind != "msgpack" and not (spoken and kind == "json"):
             return clip(message.payload.decode("utf-8", "replace"), limit)
-        read = msgspec.json if message.header.serializer == "json" else msgspec.msgpack
-        return clip(_call(read.decode(message.payload)), limit)
+        read = msgspec.json if kind == "json" else msgspec.msgpack
+        return clip((_call if spoken else repr)(read.decode(message.payload)), limit)
     except (DecodeError, msgspec.MsgspecError) as error:
         return f"cannot be read: {clip(str(error))}"
 
