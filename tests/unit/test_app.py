@@ -753,3 +753,20 @@ def test_names_of_modules_that_are_not_built_are_refused_by_name(module, name):
         getattr(importlib.import_module(f"celeriac.{module}"), name)
     with pytest.raises(AttributeError, match="nonsense"):
         importlib.import_module(f"celeriac.{module}").nonsense  # noqa: B018 - the look is the test
+
+
+def test_bind_needs_a_parameter_for_the_task(app):
+    with pytest.raises(TypeError, match="takes no arguments: give it a first parameter"):
+        app.task(name="t", bind=True)(lambda *, key=1: None)
+    app.task(name="t", bind=True)(lambda *args: None)
+
+
+def test_the_name_of_an_app_is_text():
+    with pytest.raises(TypeError, match="not 5"):
+        Celeriac(5, set_as_current=False)
+
+
+def test_update_state_without_a_worker_warns(app):
+    task = app.task(name="t", bind=True)(lambda self: self.update_state(state="HALF"))
+    with pytest.warns(CeleryWarning, match="update_state"):
+        task()

@@ -137,6 +137,8 @@ class Celeriac:
         for name in settings:
             if name in _LATER_ARGUMENTS:
                 raise NotInThisVersion(f"The argument {name} of Celeriac()", "")
+        if main is not None and not isinstance(main, str):
+            raise TypeError(f"the first argument of Celeriac() is the app's name, not {main!r}")
         self.main = main
         self._home = calling_module()
         self._tasks = TaskRegistry()

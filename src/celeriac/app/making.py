@@ -56,7 +56,21 @@ def check_definition(fun: Any, options: Mapping[str, Any]) -> None:
     base = options.get("base") or Task
     if not (isinstance(base, type) and issubclass(base, Task)):
         raise TypeError(f"base of the task {name!r} is {base!r}, which is not derived from Task")
+    if options.get("bind") and not _takes_the_task(fun):
+        raise TypeError(
+            f"the task {name!r} has bind=True, and its function takes no arguments: give it a "
+            "first parameter for the task, such as self"
+        )
     check_task_options(name, options, base)
+
+
+def _takes_the_task(fun: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(fun).parameters.values()
+    except (TypeError, ValueError):  # written in C, and does not say
+        return True
+    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    return any(each.kind not in named for each in parameters)
 
 
 def build(

@@ -7,6 +7,7 @@ base class keeps on ``self`` is kept once per process.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -19,7 +20,7 @@ from celeriac.bodies import seal
 from celeriac.canvas.signature import Signature
 from celeriac.client import Defaults, check_options, checked_call, moment
 from celeriac.context import Context, current, enter, leave, running
-from celeriac.exceptions import MaxRetriesExceededError, NotInThisVersion, Retry
+from celeriac.exceptions import CeleryWarning, MaxRetriesExceededError, NotInThisVersion, Retry
 from celeriac.later import missing
 from celeriac.outcome import ResultBody
 from celeriac.policies.results import keeps
@@ -337,8 +338,8 @@ class Task(Generic[P, R]):
         """Show *state* and *meta* (anything that can be serialised) while this run goes on.
 
         It is read as ``result.state`` and ``result.info``, and gone once the task has ended.
-        Outside a worker nothing happens. States that mean an end are refused: raise the exception
-        that ends the task so.
+        Without a worker nothing happens; a direct call warns. States that mean an end are refused:
+        raise the exception that ends the task so.
         """
         run = self.request
         if task_id is not None and task_id != run.id:
@@ -350,6 +351,8 @@ class Task(Generic[P, R]):
                 f"update_state(state={state!r}): this state means that the task has ended. Raise "
                 "the exception that it shall end with, or return"
             )
+        if run.called_directly:
+            warnings.warn("No worker runs it: update_state() is lost", CeleryWarning, stacklevel=2)
         if run.update is None or run.fence is None:
             return
         serializer = self.app.conf.result_serializer
