@@ -69,10 +69,10 @@ def run(options: WorkerOptions) -> int:
         print(error, file=sys.stderr)
         return EXIT_APP
     except ImproperlyConfigured as error:
-        print(f"celeriac: {error}", file=sys.stderr)
+        print(f"Error: {error}", file=sys.stderr)
         return EXIT_APP
     except OperationalError as error:
-        print(f"celeriac: the store cannot be used: {error}", file=sys.stderr)
+        print(f"Error: the store cannot be used: {error}", file=sys.stderr)
         return EXIT_STORE
 
 

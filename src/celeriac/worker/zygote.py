@@ -136,9 +136,9 @@ def explain_import(spec: WorkerSpec, error: BaseException) -> str:
     from celeriac.app.loading import AppNotFound, describe_failure
 
     if isinstance(error, AppNotFound):
-        return describe_failure(error)
+        return describe_failure(error).replace(str(error), f"Error: {error}").rstrip()
     if isinstance(error, ImproperlyConfigured):
-        return f"The application {spec.app!r} cannot be used: {error}\n"
+        return f"Error: the application {spec.app!r} cannot be used: {error}"
     text = "".join(traceback.format_exception(error))
     return f"The application {spec.app!r} cannot be used.\n\n{text}"
 
