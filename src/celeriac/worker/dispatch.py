@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from celeriac import states
+from celeriac.client import verify
 from celeriac.crashpoints import crashpoint
 from celeriac.exceptions import CeleryError
 from celeriac.message import Header, decode
@@ -282,10 +283,7 @@ class Dispatch:
         """Read the header and verify it; what cannot be trusted is ended here, never run."""
         try:
             message = decode(delivery.wire)
-            if self._signer is not None:
-                self._signer.verify(
-                    "message", message.block, message.payload, message.key_id, message.signature
-                )
+            verify(message, self._signer)
         except CeleryError as error:
             reason = f"{type(error).__name__}: {error}"
             logger.error("Task %s refused, it will not run: %s", delivery.id, reason)

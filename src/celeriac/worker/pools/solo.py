@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from celeriac import states
 from celeriac.backoff import reconnect
+from celeriac.client import verify
 from celeriac.exceptions import CeleryError, OperationalError
 from celeriac.message import decode
 from celeriac.outcome import Outcome
@@ -146,10 +147,7 @@ class Solo:
     def _run(self, delivery: Delivery) -> Commit:
         try:
             message = decode(delivery.wire)
-            if self._signer is not None:
-                self._signer.verify(
-                    "message", message.block, message.payload, message.key_id, message.signature
-                )
+            verify(message, self._signer)
         except CeleryError as error:
             reason = f"{type(error).__name__}: {error}"
             logger.error("Task %s refused, it will not run: %s", delivery.id, reason)
