@@ -11,7 +11,7 @@ from celeriac.conf import GROUPS, Setting
 _INTRODUCTION = dedent("""\
     # Settings
 
-    <!-- Printed from the records in `celeriac/conf/table.py`. To change this page, change them and
+    <!-- Printed from the records in `celeriac/conf/families`. To change this page, change them and
          run: python -m celeriac.conf > docs/reference/settings.md -->
 
     A setting comes from the command line, else from the environment, else from the code, else it

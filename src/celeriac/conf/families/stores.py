@@ -1,0 +1,47 @@
+"""Settings of where queues and results are kept.
+
+Layer L1. One record per setting; read them through `celeriac.conf`.
+"""
+
+from celeriac.conf.record import SAME_AS_BROKER, Setting
+
+__all__ = ["FAMILY"]
+
+FAMILY = (
+    Setting(
+        name="broker_url",
+        kind="url",
+        default=None,
+        none="a SQLite file beside the module that creates the app",
+        help="The store that holds the queues.",
+    ),
+    Setting(
+        name="result_backend",
+        kind="url",
+        default=SAME_AS_BROKER,
+        none="states are kept, results are dropped (as with `disabled://`)",
+        help="The store that holds results. Unset, it is the broker's store.",
+    ),
+    Setting(
+        name="namespace",
+        kind="name",
+        default="celeriac",
+        help="Applications that share a store and a namespace see each other's tasks; a web "
+        "application and its workers must name the same one.",
+    ),
+    Setting(
+        name="global_keyprefix",
+        kind="name",
+        default="",
+        help="Text put before the namespace, for a store whose keys must share a prefix.",
+    ),
+    Setting(
+        name="sqlite_durability",
+        kind="choice",
+        default="full",
+        choices=("full", "relaxed"),
+        where="store",
+        help="`full`: what was acknowledged survives a power cut. `relaxed`: it survives any "
+        "crash of processes, but a power cut may take the last moments.",
+    ),
+)
