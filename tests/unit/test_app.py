@@ -408,6 +408,43 @@ def test_a_wrong_value_of_an_option_is_refused_when_the_task_is_made(app, option
         app.task(name="x", **{option: value})(lambda: None)
 
 
+def test_all_that_is_wrong_with_a_task_is_told_at_once(app):
+    with pytest.raises(ImproperlyConfigured) as caught:
+        app.task(
+            name="x", bind=True, max_retries="3", retry_backoff="x", queue="a b", priority=44,
+            rate_limit="1/s", zebra=1, retry_kwargs=3, throws=5,
+        )(lambda: None)  # fmt: skip
+    words = (
+        "bind=True, and its function takes no arguments", "max_retries is '3'",
+        "retry_backoff is 'x'", "queue is 'a b'", "priority is 44", "rate_limit",
+        "no option 'zebra'", "retry_kwargs is 3; it is a dictionary", "throws is 5",
+    )  # fmt: skip
+    problems = caught.value.problems
+    assert len(problems) == len(words)
+    assert all(word in problem for word, problem in zip(words, problems, strict=True))
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "the task 'x' cannot be made, its options are wrong:"
+    assert lines[1:] == [f"  - {each}" for each in problems]
+    assert "x" not in app.tasks
+
+
+def test_one_thing_wrong_with_a_task_is_raised_as_what_it_is(app):
+    with pytest.raises(ValueError, match=r"^the task 'x': priority is 44"):
+        app.task(name="x", priority=44)(lambda: None)
+    with pytest.raises(TypeError, match=r"^the task 'x': base is <class 'int'>, which is not"):
+        app.task(name="x", base=int)(lambda: None)
+    with pytest.raises(ImproperlyConfigured, match=r"^the task 'x': .*xml"):
+        app.task(name="x", serializer="xml")(lambda: None)
+
+
+def test_a_soft_limit_above_the_hard_one_is_told_with_the_rest(app):
+    with pytest.raises(ImproperlyConfigured) as caught:
+        app.task(name="x", soft_time_limit=10, time_limit=5, priority=44)(lambda: None)
+    assert [each.split()[0] for each in caught.value.problems] == ["priority", "soft_time_limit"]
+    with pytest.raises(ValueError, match="never be reached"):
+        app.task(name="x", soft_time_limit=10, time_limit=5)(lambda: None)
+
+
 def test_retry_for_is_autoretry_for(app):
     @app.task(retry_for=[KeyError])
     def a(): ...

@@ -277,9 +277,10 @@ def test_a_soft_limit_above_the_hard_one_is_refused(app, task, call):
 
 
 def test_limits_of_a_task_that_contradict_each_other_are_refused(app):
-    @app.task(name="t", time_limit=5, soft_time_limit=10)
+    @app.task(name="t", time_limit=5)
     def t(): ...
 
+    t.soft_time_limit = 10
     with pytest.raises(ValueError, match="the task 't' has a soft time limit of 10 s above"):
         t.delay()
     with pytest.raises(ValueError, match="the task 't'"):

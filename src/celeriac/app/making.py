@@ -42,7 +42,11 @@ class BoundDecorator(Protocol):
 
 
 def check_definition(fun: Any, options: Mapping[str, Any]) -> None:
-    """Raise ``TypeError`` if no task can be made of *fun* with *options*."""
+    """Raise if no task can be made of *fun* with *options*: for all that is wrong, at once.
+
+    ``TypeError``, ``ValueError`` or ``NotInThisVersion`` for one thing, ``ImproperlyConfigured``
+    with its ``problems`` for several.
+    """
     if not callable(fun):
         raise TypeError(f"a task is made of a function, not of {fun!r}")
     if isinstance(fun, type):
@@ -53,15 +57,18 @@ def check_definition(fun: Any, options: Mapping[str, Any]) -> None:
     name = options.get("name") or getattr(fun, "__name__", None)
     if not name or name == "<lambda>":
         raise TypeError(f"{fun!r} has no name of its own; give it one: app.task(name='…')")
-    base = options.get("base") or Task
+    base, problems = options.get("base") or Task, list[Exception]()
     if not (isinstance(base, type) and issubclass(base, Task)):
-        raise TypeError(f"base of the task {name!r} is {base!r}, which is not derived from Task")
+        problems.append(TypeError(f"base is {base!r}, which is not derived from Task"))
+        base = Task
     if options.get("bind") and not _takes_the_task(fun):
-        raise TypeError(
-            f"the task {name!r} has bind=True, and its function takes no arguments: give it a "
-            "first parameter for the task, such as self"
+        problems.append(
+            TypeError(
+                "bind=True, and its function takes no arguments: give it a first parameter for "
+                "the task, such as self"
+            )
         )
-    check_task_options(name, options, base)
+    check_task_options(name, options, base, problems)
 
 
 def _takes_the_task(fun: Callable[..., Any]) -> bool:

@@ -6,7 +6,7 @@ their values when the task is made, so that a wrong one is found at import and n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict
 
@@ -95,26 +95,52 @@ LATER_MEMBERS: Final = {
 }
 
 
-def check_task_options(name: str, options: Mapping[str, Any], base: type) -> dict[str, Any]:
-    """Return *options* as attributes of the task *name*, or raise for one that is wrong.
+def check_task_options(
+    name: str, options: Mapping[str, Any], base: type, problems: Sequence[Exception] = ()
+) -> dict[str, Any]:
+    """Return *options* as attributes of the task *name*, or raise for all that are wrong.
 
-    Attributes that a base class of the application's own defines may be set, too.
+    Attributes that a base class of the application's own defines may be set, too. *problems* are
+    what else was found wrong with the task, to be told with the rest: one problem is raised as
+    what it is, several as one ``ImproperlyConfigured`` that lists them.
     """
     what = f"the task {name!r}"
+    found = list(problems)
     attributes: dict[str, Any] = {}
     for option, value in options.items():
-        if option not in TASK_OPTIONS:
-            if option not in _LATER and hasattr(base, option):
-                attributes[option] = value
-                continue
-            refuse(option, what, TASK_OPTIONS, _LATER)
-        attributes["autoretry_for" if option == "retry_for" else option] = value
-    if "retry_for" in options and "autoretry_for" in options:
-        raise TypeError(f"{what} has both autoretry_for and retry_for; they mean the same")
-    try:
-        return {option: _judged(option, value) for option, value in attributes.items()}
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{what}: {error}") from None
+        try:
+            if option not in TASK_OPTIONS and (option in _LATER or not hasattr(base, option)):
+                refuse(option, what, TASK_OPTIONS, _LATER)
+            kept = "autoretry_for" if option == "retry_for" else option
+            attributes[kept] = _judged(option, value)
+        except (TypeError, ValueError, ImproperlyConfigured) as error:
+            found.append(error)
+    found.extend(_together(options, attributes))
+    _raise_all(what, found)
+    return attributes
+
+
+def _together(given: Mapping[str, Any], judged: Mapping[str, Any]) -> Iterator[Exception]:
+    """What is wrong with options that are right by themselves."""
+    if "retry_for" in given and "autoretry_for" in given:
+        yield TypeError("autoretry_for and retry_for are both given; they mean the same")
+    soft, hard = judged.get("soft_time_limit"), judged.get("time_limit")
+    if soft is not None and hard is not None and soft > hard:
+        yield ValueError(
+            f"soft_time_limit is {soft:g} s and time_limit {hard:g} s, so the soft one would never "
+            "be reached"
+        )
+
+
+def _raise_all(what: str, found: Sequence[Exception]) -> None:
+    if not found:
+        return
+    if len(found) > 1:
+        raise ImproperlyConfigured(
+            f"{what} cannot be made, its options are wrong", problems=[str(each) for each in found]
+        )
+    text = str(found[0])
+    raise type(found[0])(text if what in text else f"{what}: {text}") from None
 
 
 def check_task(name: str, soft: float | None, hard: float | None) -> None:
@@ -123,13 +149,12 @@ def check_task(name: str, soft: float | None, hard: float | None) -> None:
 
 
 def _judged(option: str, value: Any) -> Any:
-    if option in {"autoretry_for", "dont_autoretry_for", "throws"}:
+    if option in {"autoretry_for", "retry_for", "dont_autoretry_for", "throws"}:
         return _errors(option, value)
     if option in {"default_retry_delay", "retry_backoff_max"}:
         return _at_least(0, seconds(value, option), option)
     if option == "retry_kwargs":
-        check_retry_kwargs(value)
-        return dict(value)
+        return _retry_kwargs(value)
     if option == "retry_backoff" and not isinstance(value, bool):
         return _at_least(0, seconds(value, option), option)
     if value is None:
@@ -145,16 +170,22 @@ def _judged(option: str, value: Any) -> Any:
         if not isinstance(value, str) or not valid_id(value):
             raise ValueError(f"{option} is {value!r}, which is no name: letters, digits, _ . : @ /")
     elif option == "serializer":
-        try:
-            content_type(value)
-        except ImproperlyConfigured as error:
-            raise type(error)(*error.args) from None
+        content_type(value)  # raises for a name that nobody knows
     elif option == "expires" and not isinstance(value, datetime):
         return seconds(value, option)
     return value
 
 
+def _retry_kwargs(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"retry_kwargs is {value!r}; it is a dictionary")
+    check_retry_kwargs(value)
+    return dict(value)
+
+
 def _errors(option: str, value: Any) -> tuple[type[BaseException], ...]:
+    if not isinstance(value, type | tuple | list | set | frozenset):
+        raise TypeError(f"{option} is {value!r}; it is a class of exceptions, or several in a list")
     classes = (value,) if isinstance(value, type) else tuple(value)
     for each in classes:
         if not (isinstance(each, type) and issubclass(each, BaseException)):
