@@ -779,7 +779,7 @@ def test_commands_that_are_not_built_are_refused_by_name(app, name):
     ("module", "name"),
     [
         ("schedules", "crontab"),
-        ("signals", "task_failure"),
+        ("signals", "eventlet_pool_apply"),
         ("beat", "Scheduler"),
         ("contrib", "rdb"),
         ("result", "GroupResult"),
@@ -790,6 +790,33 @@ def test_names_of_modules_that_are_not_built_are_refused_by_name(module, name):
         getattr(importlib.import_module(f"celeriac.{module}"), name)
     with pytest.raises(AttributeError, match="nonsense"):
         importlib.import_module(f"celeriac.{module}").nonsense  # noqa: B018 - the look is the test
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("batches", "its argument is a list"),
+        ("django", "transaction.on_commit"),
+        ("django.task", "transaction.on_commit"),
+        ("migrate", "workers of the old broker"),
+        ("rdb", "breakpoint"),
+        ("sphinx", "autofunction"),
+    ],
+)
+def test_modules_of_contrib_that_are_not_built_are_refused_by_name(module, words):
+    first = f"celeriac.contrib.{module.partition('.')[0]} is not in this version"
+    for _ in range(2):  # a second import is refused, too
+        with pytest.raises(NotInThisVersion, match=first) as caught:
+            importlib.import_module(f"celeriac.contrib.{module}")
+        assert words in str(caught.value)
+
+
+def test_a_module_of_contrib_that_never_was_is_unknown():
+    with pytest.raises(ModuleNotFoundError, match="nonsense"):
+        importlib.import_module("celeriac.contrib.nonsense")
+    from celeriac.contrib import abortable
+
+    assert abortable.ABORTED == "ABORTED"
 
 
 def test_bind_needs_a_parameter_for_the_task(app):
