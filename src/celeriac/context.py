@@ -13,6 +13,7 @@ from typing import Any
 
 from celeriac.message import Header
 from celeriac.records import Delivery, Fence
+from celeriac.sensitive import Hider, Hiding
 
 __all__ = [
     "Context",
@@ -92,6 +93,11 @@ class Context:
     replacement: bytes | None = None
     header: Header | None = None
     joins_allowed: bool = False
+    #: Takes what the task hides out of texts; and logs a line that was printed in part.
+    hider: Hider | None = None
+    printed: Callable[[], None] | None = None
+    #: Where results of what this run sends are collected: in eager runs a list.
+    trail: Any = None
     #: The runner is calling a ``__call__`` of the application's own.
     entering: bool = False
 
@@ -135,6 +141,7 @@ class Context:
             "routing_key": self.queue,
             "priority": self.priority,
             "redelivered": self.redelivered,
+            **({"is_eager": True} if self.is_eager else {}),
         }
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -193,6 +200,19 @@ def enter(context: Context, owner: object) -> Token[Any]:
 def leave(token: Token[Any]) -> None:
     """End what :func:`enter` began."""
     running.reset(token)
+
+
+def _hider() -> Hider | None:
+    """What the present run hides, or the nearest run outside it that hides anything."""
+    run = current()
+    while run is not None:
+        if run.hider is not None:
+            return run.hider
+        run = run.outer
+    return None
+
+
+Hiding.present = _hider
 
 
 class allow_join_result:  # noqa: N801 - the name Celery users know

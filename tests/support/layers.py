@@ -10,11 +10,11 @@ LAYERS: dict[int, tuple[str, ...]] = {
     0: ("exceptions", "states", "clock", "backoff", "ids", "crashpoints"),
     1: (
         "message", "outcome", "records", "serialization", "signing", "schedules", "conf",
-        "arguments", "bodies", "failures", "later", "checks",
+        "arguments", "bodies", "failures", "later", "checks", "sensitive",
     ),
     2: ("stores",),
     3: ("canvas", "workflow", "policies", "routing", "signals"),
-    4: ("app", "client", "result", "context", "control", "runner", "eager", "softlimit",
+    4: ("app", "client", "result", "context", "control", "runner", "eager", "softlimit", "interrupt",
         "logs", "bulk"),
     5: ("worker", "beat"),
     6: ("cli", "web", "testing", "__main__"),

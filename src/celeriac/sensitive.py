@@ -1,0 +1,214 @@
+"""What must not be shown: the arguments that a task was told to hide.
+
+Layer 1: standard library. Two things, both pure. A :class:`Mask` says which arguments of a task
+are hidden and writes a call without them; it is made once per task. A :class:`Hider` takes the
+values of one call out of texts: whatever a task logs, prints or raises may hold them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+__all__ = ["HIDDEN", "REPR_MAX", "Hider", "Hiding", "Mask", "shown_args", "shown_kwargs"]
+
+#: What stands in place of a hidden value.
+HIDDEN: Final = "***"
+#: Characters of a representation of arguments.
+REPR_MAX: Final = 1024
+#: Shorter values are taken out only where they stand by themselves: "a" is part of every text.
+_SHORT: Final = 4
+_LINE: Final = 8
+#: A call with more values than this has its texts left out altogether.
+_VALUES_MAX: Final = 2000
+_DEPTH: Final = 12
+_EDGES: Final = (r"(?<!\w)", r"(?!\w)")
+
+
+class Mask:
+    """Which arguments a task hides.
+
+    Args:
+        names: of the parameters that are hidden; None for all of them.
+        parameters: of the function in order, to find arguments by position.
+        rest: the name of its ``*`` parameter, if it has one.
+    """
+
+    __slots__ = ("names", "parameters", "rest")
+
+    def __init__(
+        self, names: frozenset[str] | None, parameters: Sequence[str] = (), rest: str = ""
+    ) -> None:
+        self.names = names
+        self.parameters = tuple(parameters)
+        self.rest = rest
+
+    def hides(self, name: str) -> bool:
+        """Whether the argument *name* is hidden."""
+        return self.names is None or name in self.names
+
+    def hides_place(self, index: int) -> bool:
+        """Whether the positional argument *index* is hidden; one that nobody names is."""
+        if self.names is None:
+            return True
+        if index < len(self.parameters):
+            return self.parameters[index] in self.names
+        return not self.rest or self.rest in self.names
+
+    def shown_args(self, args: Sequence[Any]) -> str:
+        """Return ``repr(args)`` with the hidden ones as ``***``."""
+        return shown_args(args, self.hides_place)
+
+    def shown_kwargs(self, kwargs: Mapping[str, Any]) -> str:
+        """Return ``repr(kwargs)`` with the hidden ones as ``***``."""
+        return shown_kwargs(kwargs, self.hides)
+
+    def plain(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments as data, the hidden ones replaced by ``"***"``."""
+        return (
+            [HIDDEN if self.hides_place(at) else value for at, value in enumerate(args)],
+            {name: HIDDEN if self.hides(name) else value for name, value in kwargs.items()},
+        )
+
+    def hider(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Hider:
+        """Return what takes the hidden ones of these arguments out of texts."""
+        hidden = [value for at, value in enumerate(args) if self.hides_place(at)]
+        hidden += [value for name, value in kwargs.items() if self.hides(name)]
+        return Hider(hidden)
+
+
+def shown_args(args: Sequence[Any], hides: Callable[[int], bool] | None = None) -> str:
+    """Return positional arguments as text, cut; *hides* says which places are left out."""
+    words = [
+        HIDDEN if hides is not None and hides(at) else _repr(value) for at, value in enumerate(args)
+    ]
+    return _cut(f"({words[0]},)" if len(words) == 1 else f"({', '.join(words)})")
+
+
+def shown_kwargs(kwargs: Mapping[str, Any], hides: Callable[[str], bool] | None = None) -> str:
+    """Return keyword arguments as text, cut; *hides* says which names are left out."""
+    words = [
+        f"{name!r}: {HIDDEN if hides is not None and hides(name) else _repr(value)}"
+        for name, value in kwargs.items()
+    ]
+    return _cut(f"{{{', '.join(words)}}}")
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - a repr may raise anything
+        return f"<unprintable {type(value).__qualname__}>"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= REPR_MAX else f"{text[: REPR_MAX - 1]}…"
+
+
+class Hider:
+    """Takes values out of texts: ``Hider(["hunter2"])("login as hunter2") == "login as ***"``.
+
+    Every text and number within the values counts, as it would be printed, and in the forms that
+    ``repr`` and JSON give it. Names of fields in dictionaries stay, True, False and None too. What
+    a task derives from a value (a part of it, its upper case, its base64) is another text and is
+    not found.
+    """
+
+    __slots__ = ("_pattern", "_values")
+
+    def __init__(self, values: Iterable[object]) -> None:
+        self._values: list[object] | None = list(values)
+        self._pattern: re.Pattern[str] | None = None
+
+    def __call__(self, text: str) -> str:
+        """Return *text* without the values."""
+        if self._values is not None:
+            self._pattern, self._values = _pattern(self._values), None
+        pattern = self._pattern
+        return text if pattern is None else pattern.sub(HIDDEN, text)
+
+    def inside(self, value: Any, depth: int = _DEPTH) -> Any:
+        """Return *value*, a text or a container of texts, without them; anything else as text if
+        that holds one."""
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, list | tuple) and depth and type(value) in (list, tuple):
+            return type(value)(self.inside(each, depth - 1) for each in value)
+        if type(value) is dict and depth:
+            return {
+                self(key) if isinstance(key, str) else key: self.inside(each, depth - 1)
+                for key, each in value.items()
+            }
+        text = _repr(value)
+        cleared = self(text)
+        return value if cleared == text else cleared
+
+
+class Hiding:
+    """Where lower layers find what the present run hides.
+
+    The context module fills this in when it is loaded; this layer must not import it.
+    """
+
+    present: Callable[[], Hider | None] = staticmethod(lambda: None)
+
+
+def _pattern(values: Iterable[object]) -> re.Pattern[str] | None:
+    """The pattern that finds each form of each value, the longest first."""
+    forms: set[str] = set()
+    for count, leaf in enumerate(_leaves(values, _DEPTH)):
+        if count >= _VALUES_MAX:
+            return re.compile(r"(?s)\A.+\Z")  # too many to look for: nothing is shown
+        forms |= _forms(leaf)
+    forms.discard("")
+    if not forms:
+        return None
+    words = []
+    for form in sorted(forms, key=lambda each: (-len(each), each)):
+        word = re.escape(form)
+        if len(form) < _SHORT or form.replace(".", "").replace("-", "").isdigit():
+            word = f"{_EDGES[0]}{word}{_EDGES[1]}"
+        words.append(word)
+    return re.compile("|".join(words))
+
+
+def _leaves(values: Iterable[object], depth: int) -> Iterator[object]:
+    for value in values:
+        if value is None or isinstance(value, bool):
+            continue
+        if isinstance(value, Mapping) and depth:
+            yield from (key for key in value if not _names_a_field(key))
+            yield from _leaves(value.values(), depth - 1)
+        elif isinstance(value, list | tuple | set | frozenset) and depth:
+            yield from _leaves(value, depth - 1)
+        else:
+            yield value
+
+
+def _names_a_field(key: object) -> bool:
+    return not isinstance(key, str) or key.isidentifier()
+
+
+def _forms(leaf: object) -> set[str]:
+    if isinstance(leaf, bytes | bytearray):
+        text = bytes(leaf).decode("utf-8", "backslashreplace")
+        return {text, repr(bytes(leaf))[2:-1]} | _forms(text)
+    if not isinstance(leaf, str):
+        shown = _repr(leaf)
+        try:
+            moment = getattr(leaf, "isoformat", None)
+            return {shown, str(leaf)} | ({moment()} if callable(moment) else set())
+        except Exception:  # noqa: BLE001 - a __str__ may raise anything
+            return {shown}
+    import json  # here, because few tasks hide anything
+
+    forms = {leaf, leaf.strip(), repr(leaf)[1:-1], ascii(leaf)[1:-1]}
+    forms |= {json.dumps(leaf)[1:-1], json.dumps(leaf, ensure_ascii=False)[1:-1]}
+    if "\n" in leaf:  # a traceback may indent each line by itself
+        forms |= {line.strip() for line in leaf.splitlines() if len(line.strip()) >= _LINE}
+    return forms
