@@ -12,7 +12,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from celeriac import states
@@ -31,6 +31,7 @@ from celeriac.records import (
     Want,
 )
 from celeriac.signing import Signer
+from celeriac.worker.hands import Company, Hand, Held, Seats
 from celeriac.worker.incarnation import Incarnation
 
 logger = logging.getLogger("celeriac.worker")
@@ -44,87 +45,10 @@ BRIEF_SECONDS: Final = 0.002
 #: Weight of the newest run in a task's measured mean.
 _WEIGHT: Final = 0.1
 BATCH: Final = 256
-#: Deliveries held by an executor that make a millisecond's delay harmless.
+#: Deliveries behind those an executor runs that make a millisecond's delay harmless.
 _DEEP: Final = 48
-
-
-@dataclass(slots=True)
-class Held:
-    """A delivery in this worker's hands."""
-
-    delivery: Delivery
-    name: str
-    facts: TaskFacts
-    hard: float | None
-    #: The store has been told that it began.
-    reported: bool = False
-
-    @property
-    def alone(self) -> bool:
-        """It killed an executor before: it runs alone in a fresh process."""
-        return self.delivery.crashes > 0
-
-    @property
-    def careful(self) -> bool:
-        return self.delivery.crashes > 0 or self.delivery.losses > 0 or not self.facts.late
-
-
-@dataclass(slots=True)
-class Hand:
-    """What one executor holds. ``depth`` is how many deliveries it may hold just now."""
-
-    index: int
-    send: Callable[[int, list[Delivery]], None]
-    held: dict[int, Held] = field(default_factory=dict)
-    next_key: int = 1
-    ran: int = 0
-    ready: bool = False
-    #: It runs something long (or is about to be ended): nothing is sent behind it.
-    closed: bool = False
-    #: It runs a task that killed an executor before.
-    isolated: bool = False
-    #: How many more runs before it is recycled; None for no limit.
-    left: int | None = None
-
-    @property
-    def idle(self) -> bool:
-        return self.ready and not self.closed and not self.held and self.left != 0
-
-    def room(self, depth: int) -> int:
-        """How many more deliveries it may hold at *depth*."""
-        if not self.ready or self.closed or self.isolated:
-            return 0
-        if self.left is not None:
-            depth = min(depth, self.left)
-        return max(0, depth - len(self.held))
-
-
-class _Seats:
-    """Room for brief deliveries during one pass of placing: idle executors first, then in turn."""
-
-    def __init__(self, hands: Iterable[Hand], depth: int) -> None:
-        self._rooms = {hand.index: hand.room(depth) for hand in hands}
-        self._line = sorted(
-            (hand for hand in hands if self._rooms[hand.index]), key=lambda hand: len(hand.held)
-        )
-        self._turn = 0
-
-    def next(self) -> Hand | None:
-        """The executor that takes the next delivery, None if there is no room."""
-        while self._line:
-            place = self._turn % len(self._line)
-            hand = self._line[place]
-            if self._rooms[hand.index] > 0 and not hand.closed:
-                self._rooms[hand.index] -= 1
-                self._turn += 1
-                return hand
-            del self._line[place]
-        return None
-
-    def taken(self, hand: Hand | None) -> None:
-        """One place of *hand* went to a delivery that does not go ahead; nothing follows it."""
-        if hand is not None:
-            self._rooms[hand.index] = 0
+#: Most deliveries one exchange asks for to begin at once: a wide executor is filled by several.
+_FREE_MOST: Final = 1024
 
 
 def _alone_first(held: Held) -> bool:
@@ -172,6 +96,11 @@ class Dispatch:
         #: takes them.
         self.outworn: list[Hand] = []
         self._fresh_coming = False
+        #: Executors run several tasks at once: one that has to run alone waits here for a cell,
+        #: which the pool makes. Suspects have begun before and take no room from others.
+        self.crowded = False
+        self.apart: deque[Held] = deque()
+        self._suspects = 0
         self._tasks = tasks
         self._signer = signer
         self.wake = wake
@@ -252,7 +181,7 @@ class Dispatch:
     def deep(self) -> bool:
         """Has every executor plenty ahead, so that its outcomes need no quick answer?"""
         hands = self.hands.values()
-        return bool(hands) and all(len(hand.held) >= _DEEP for hand in hands)
+        return bool(hands) and all(len(hand.held) >= _DEEP + hand.width for hand in hands)
 
     def may_wait(self) -> bool:
         """Should the bell be listened to? The caller holds ``changed``."""
@@ -268,11 +197,13 @@ class Dispatch:
         depth = self._depth()
         idle = room = 0
         for hand in self.hands.values():
-            room += hand.room(depth)
-            idle += hand.idle
-        free = max(0, idle - len(self.backlog) - self._flight_free)
-        ahead = room - len(self.backlog) - self._flight_free - self._flight_ahead - free
-        return Want(free, min(max(0, ahead), BATCH), self._brief)
+            if hand.company is not Company.CELL:
+                room += hand.room(depth)
+                idle += hand.free
+        waiting = len(self.backlog) + len(self.apart) - self._suspects
+        free = max(0, idle - waiting - self._flight_free)
+        ahead = room - waiting - self._flight_free - self._flight_ahead - free
+        return Want(min(free, _FREE_MOST), min(max(0, ahead), BATCH), self._brief)
 
     def _depth(self) -> int:
         if not self._brief:
@@ -299,18 +230,21 @@ class Dispatch:
         """Give waiting deliveries to executors that have room. To be called now and then: the
         lease may be trusted again, which no other call tells."""
         with self.changed:
-            if self.backlog:
+            if self.backlog or self.apart:
                 self._place()
                 self._stir()
 
     def _place(self) -> None:
-        if not self.backlog or self.closing or not self.incarnation.trusted:
+        if not (self.backlog or self.apart) or self.closing or not self.incarnation.trusted:
             return
-        seats = _Seats(self.hands.values(), self._depth())
+        seats = Seats(self.hands.values(), self._depth())
         given: dict[int, list[Held]] = {}
         kept: deque[Held] = deque()
         # Isolated ones choose first: any other would take the unused executor made for them.
         for held in sorted(self.backlog, key=_alone_first):
+            if self.crowded and held.alone:
+                self._put_apart(held)
+                continue
             if held.name in self._brief and not held.careful:
                 hand = seats.next()
             else:
@@ -319,21 +253,38 @@ class Dispatch:
             if hand is None:
                 kept.append(held)
                 continue
-            key = hand.next_key
-            hand.next_key += 1
-            hand.held[key] = held
-            hand.isolated = held.alone
-            given.setdefault(hand.index, []).append(held)
+            self._give(hand, held, given)
         self.backlog = kept
+        if self.apart:
+            self._place_apart(given)
         for index, items in given.items():
             hand = self.hands[index]
             hand.send(hand.next_key - len(items), [held.delivery for held in items])
         if given:
             crashpoint("delivery.sent")
 
+    @staticmethod
+    def _give(hand: Hand, held: Held, given: dict[int, list[Held]]) -> None:
+        hand.held[hand.next_key] = held
+        hand.next_key += 1
+        hand.isolated = held.alone
+        given.setdefault(hand.index, []).append(held)
+
+    def _put_apart(self, held: Held) -> None:
+        self.apart.append(held)
+        self._suspects += held.suspect
+        self.wake()
+
+    def _place_apart(self, given: dict[int, list[Held]]) -> None:
+        for hand in self.hands.values():
+            if hand.company is Company.CELL and hand.free and self.apart:
+                held = self.apart.popleft()
+                self._suspects -= held.suspect
+                self._give(hand, held, given)
+
     def _choose_idle(self, held: Held) -> Hand | None:
         for hand in self.hands.values():
-            if hand.idle and (hand.ran == 0 or not held.alone):
+            if hand.free and hand.suits(held):
                 return hand
         if held.alone:
             self._ask_for_fresh()
@@ -440,18 +391,25 @@ class Dispatch:
     def withdraw(self, fence: Fence) -> bool:
         """Take one delivery out of the line; False if it does not stand there."""
         with self.changed:
-            for held in self.backlog:
-                if held.delivery.fence == fence:
-                    self.backlog.remove(held)
-                    return True
+            for line in (self.backlog, self.apart):
+                for held in line:
+                    if held.delivery.fence == fence:
+                        line.remove(held)
+                        self._suspects -= held.suspect and line is self.apart
+                        return True
         return False
 
     def drain_backlog(self) -> list[Held]:
         """Remove and return everything that waits for an executor."""
         with self.changed:
-            items = list(self.backlog)
-            self.backlog.clear()
+            items = [*self.backlog, *self.apart]
+            self._clear_lines()
             return items
+
+    def _clear_lines(self) -> None:
+        self.backlog.clear()
+        self.apart.clear()
+        self._suspects = 0
 
     def remove(self, hand: Hand) -> dict[int, Held]:
         """Forget an executor; returns what it held."""
@@ -477,7 +435,7 @@ class Dispatch:
         """The incarnation is lost: what waits is not ours any more. Commits stay; the store judges
         them by their fences."""
         with self.changed:
-            self.backlog.clear()
+            self._clear_lines()
             self._started.clear()
             self.look = True
             self.changed.notify_all()
