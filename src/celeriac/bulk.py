@@ -11,7 +11,6 @@ import msgspec
 
 from celeriac.canvas.signature import Signature
 from celeriac.client import NO_DEFAULTS, check_options, origin
-from celeriac.clock import SYSTEM
 from celeriac.context import running
 from celeriac.exceptions import EncodeError, PayloadTooLarge
 from celeriac.ids import new_calls
@@ -125,7 +124,7 @@ class Batch:
         application, which may fork between two of them.
         """
         app = self._app
-        now = SYSTEM.wall()
+        now = app.client.wall()
         here = origin()
         run = running.get()
         root = "" if run is None else run.root_id or ""

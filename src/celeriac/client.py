@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from celeriac.checks import checked_headers, checked_id, checked_queue
-from celeriac.clock import SYSTEM
+from celeriac.clock import SYSTEM, Clock
 from celeriac.context import running
 from celeriac.crashpoints import crashpoint
 from celeriac.exceptions import (
@@ -71,7 +71,6 @@ SEND_OPTIONS: Final = frozenset(
     ]
 )
 
-_wall: Final = SYSTEM.wall
 _monotonic: Final = SYSTEM.monotonic
 
 _ROUTES: Final = "Name the queue: queue=…."
@@ -137,10 +136,14 @@ NO_DEFAULTS: Final = Defaults()
 
 
 class Client:
-    """Makes messages of calls and hands them to the store."""
+    """Makes messages of calls and hands them to the store.
 
-    def __init__(self, app: Celeriac) -> None:
+    *clock* says what time it is for whatever this app sends and runs; a test may drive one.
+    """
+
+    def __init__(self, app: Celeriac, clock: Clock = SYSTEM) -> None:
         self._app = app
+        self.wall = clock.wall
 
     # -- making --------------------------------------------------------------------------------
 
@@ -159,7 +162,7 @@ class Client:
         the path of a value that cannot be serialised, and ``PayloadTooLarge``.
         """
         conf = self._app.conf
-        now = _wall()
+        now = self.wall()
         serializer = options.get("serializer") if options else None
         serializer = serializer or defaults.serializer or conf.task_serializer
         payload = self.payload(name, args, kwargs, serializer)
@@ -201,7 +204,7 @@ class Client:
         payload = self.payload(header.task, args, kwargs, serializer)
         renewed = msgspec.structs.replace(header, serializer=serializer, eta=None)
         if options:
-            renewed = self._with_options(renewed, options, defaults, _wall())
+            renewed = self._with_options(renewed, options, defaults, self.wall())
         return self.signed(renewed, payload).encode()
 
     def payload(

@@ -1,96 +1,459 @@
 """Eager runs: a task in the process that calls it, with everything but the queue.
 
-Layer 4; for ``Task.apply()`` and ``task_always_eager``.
+Layer 4; for ``Task.apply()`` and ``task_always_eager``. A call becomes the message it would have
+been sent as, the runner that executors use runs what can be read of it, and the result is what
+could be read of what would have been stored: what fails in production fails here. Left out are
+waiting, the store, and the hard time limit, which only another process can enforce.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import msgspec
 
 from celeriac import states
-from celeriac.clock import SYSTEM
-from celeriac.context import Context, enter, leave
+from celeriac.bodies import unseal
+from celeriac.client import check_options
+from celeriac.context import Context, current
 from celeriac.exceptions import TaskRevokedError
 from celeriac.failures import capture
-from celeriac.ids import new_task_id
+from celeriac.interrupt import soft_limit
+from celeriac.message import Message
 from celeriac.outcome import Outcome
-from celeriac.result import EagerResult
+from celeriac.records import Delivery, Record, StoredResult
+from celeriac.result import AsyncResult
 from celeriac.runner import REPEATED, Prepared, Runner, our_frames
+from celeriac.serialization import decode
 
 if TYPE_CHECKING:
+    from celeriac.app.base import Celeriac
     from celeriac.app.task import Task
 
-__all__ = ["Eager", "run_here"]
+__all__ = ["Eager", "EagerResult", "EagerRun", "apply_here", "asend_here", "send_here"]
+
+R_co = TypeVar("R_co", covariant=True)
+
+#: What belongs to the caller: asked of the program, or of a test, and not of the task.
+_HOSTNAME = "localhost"
 
 
-def run_here(
+def apply_here(
     task: Task[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    task_id: str | None,
-    throw: bool | None,
+    options: dict[str, Any],
+    throw: bool | None = None,
     retries: int = 0,
-    headers: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> EagerResult[Any]:
-    """Run *task* in this process, repeats included and without waiting for them."""
-    app = task.app
-    runner = Eager(app, "localhost")
-    propagate = app.conf.task_eager_propagates if throw is None else throw
-    id = task_id or new_task_id()
+    """Run a call of *task* in this process, repeats included, without waiting: ``apply()``.
+
+    Args:
+        task: whose call it is.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        options: those of ``apply_async``.
+        throw: raise what the task raises; None means as ``task_eager_propagates`` says.
+        retries: how often it counts as repeated already.
+        fields: more of ``self.request``.
+    """
+    check_options(options, "apply()")
+    trial = _Trial(task, _message(task, args, kwargs, options), retries, fields, sent=False)
+    trial.run_apart()
+    return trial.result(throw)
+
+
+def send_here(
+    task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+) -> EagerResult[Any]:
+    """Run what was to be sent (``task_always_eager``); its arguments are checked already."""
+    trial = _Trial(task, _message(task, args, kwargs, options))
+    trial.run_apart()
+    return trial.result()
+
+
+async def asend_here(
+    task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+) -> EagerResult[Any]:
+    """Run what was to be sent, an ``async def`` task in this loop, another one in a thread."""
+    if task.app.conf.strict_typing if task.typing is None else task.typing:
+        task.arguments.check(args, kwargs)
+    trial = _Trial(task, _message(task, args, kwargs, options))
+    await trial.arun()
+    return trial.result()
+
+
+def _message(
+    task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+) -> Message:
+    return task.app.client.message(task.name, args, kwargs, task.defaults, options)
+
+
+def _loop_is_running() -> bool:
+    """Whether this thread is inside an event loop. One that never imported asyncio is not."""
+    if "asyncio" not in sys.modules:
+        return False
+    import asyncio
+
     try:
-        while True:
-            context = Context(
-                id=id, task=task.name, args=args, kwargs=kwargs, retries=retries,
-                attempt=retries + 1, called_directly=False, is_eager=True, hostname="localhost",
-                root_id=id, headers=headers, ignore_result=not task.keeps_result(),
-            )  # fmt: skip
-            outcome, value = runner.run_context(task, context)
-            if outcome.state in REPEATED:
-                retries += outcome.charge == "retry"
-                again = context.asked.sig if context.asked is not None else None
-                if again is not None:
-                    args, kwargs = again.args, again.kwargs
-                if outcome.charge == "retry":
-                    continue
-            break
-    finally:
-        runner.close()
-    if propagate and isinstance(value, BaseException) and outcome.state == states.FAILED:
-        raise value
-    return _eager(id, task, outcome, value)
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
-def _eager(id: str, task: Task[..., Any], outcome: Outcome, value: Any) -> EagerResult[Any]:
-    state = states.visible(outcome.state)
+class _Trial:
+    """One call, through all its runs."""
+
+    def __init__(
+        self,
+        task: Task[..., Any],
+        message: Message,
+        retries: int = 0,
+        fields: Mapping[str, Any] | None = None,
+        *,
+        sent: bool = True,
+    ) -> None:
+        from inspect import iscoroutinefunction
+
+        self._task = task
+        self._sent = sent
+        self._header = message.header
+        self._delivery = Delivery(
+            message.header.id, retries + 1, "", message.encode(), message.header.queue, retries
+        )
+        self._waits: list[float] = []
+        self._outcome: Outcome | None = None
+        self._runner = Eager(task.app, fields or {})
+        self.is_async: bool = iscoroutinefunction(task.run)
+
+    def run_apart(self) -> None:
+        """Run it, apart from an event loop of the caller's."""
+        if self.is_async and _loop_is_running():
+            self._in_thread()
+        else:
+            self._run()
+
+    def _run(self) -> None:
+        """Run until there is nothing to repeat."""
+        try:
+            while self._again(self._runner.run(self._delivery)):
+                pass
+        finally:
+            self._runner.close()
+
+    async def arun(self) -> None:
+        """Run until there is nothing to repeat, in the caller's loop."""
+        while self._again(await self._runner.arun(self._delivery)):
+            pass
+
+    def _in_thread(self) -> None:
+        """Run in a thread with a loop of its own, since this one's is in use; wait for it."""
+        from concurrent.futures import ThreadPoolExecutor
+        from contextvars import copy_context
+
+        with ThreadPoolExecutor(1, "celeriac-eager") as threads:
+            threads.submit(copy_context().run, self._run).result()
+
+    def _again(self, outcome: Outcome) -> bool:
+        """Keep *outcome*; prepare the repeat if it asks for one."""
+        self._outcome = outcome
+        if outcome.state not in REPEATED or outcome.charge != "retry":
+            return False
+        before = self._delivery
+        due = outcome.eta
+        now = self._task.app.client.wall()
+        self._waits.append(outcome.delay if due is None else max(0.0, due - now))
+        self._delivery = msgspec.structs.replace(
+            before,
+            attempt=before.attempt + 1,
+            retries=before.retries + 1,
+            wire=outcome.message or before.wire,
+        )
+        return True
+
+    def result(self, throw: bool | None = None) -> EagerResult[Any]:
+        """Return what came of it, or raise it."""
+        app, task, outcome, runner = self._task.app, self._task, self._outcome, self._runner
+        assert outcome is not None, "it has run"
+        context = runner.context
+        run = EagerRun(
+            args=() if context is None else tuple(context.args),
+            kwargs={} if context is None else dict(context.kwargs),
+            queue=self._header.queue,
+            retries=self._delivery.retries,
+            waits=tuple(self._waits),
+            children=tuple(runner.children),
+            sent=self._sent,
+        )
+        asked = task.store_eager_result
+        if app.conf.task_store_eager_result if asked is None else asked:
+            _store(app, self._header.id, outcome, run.retries)
+        value = _value(app, self._header.id, outcome, runner.error)
+        text = None
+        if isinstance(value, BaseException) and outcome.state == states.FAILED:
+            text = capture(value, skip=our_frames(value)).traceback
+        state = states.visible(outcome.state)
+        made: EagerResult[Any] = EagerResult(
+            self._header.id, value, state, text, task.name, run=run, app=app
+        )
+        outer = current()
+        if outer is not None and isinstance(outer.trail, list):
+            outer.trail.append(made)
+        propagate = app.conf.task_eager_propagates if throw is None else throw
+        if propagate and outcome.state == states.FAILED and isinstance(value, BaseException):
+            raise value
+        return made
+
+
+def _value(app: Celeriac, id: str, outcome: Outcome, error: BaseException | None) -> Any:
+    """What ``get()`` returns or raises: the exception itself, the value as it could be read."""
     if outcome.state == states.EXPIRED:
-        value = TaskRevokedError("expired")
-    text = None
-    if isinstance(value, BaseException) and outcome.state == states.FAILED:
-        text = capture(value, skip=our_frames(value)).traceback
-    return EagerResult(id, value, state, text, task.name)
+        return TaskRevokedError("expired")
+    if outcome.state == states.SKIPPED:
+        return None
+    if outcome.state != states.SUCCEEDED:
+        return error
+    body = None if outcome.body is None else unseal(outcome.body, id, app.signer)
+    if body is None or body.value is None:
+        return None
+    conf = app.conf
+    return decode(body.serializer, body.value, conf.result_accept_content or conf.accept_content)
+
+
+def _store(app: Celeriac, id: str, outcome: Outcome, retries: int) -> None:
+    """Keep the result where ``AsyncResult(id)`` finds it. Ends are kept, repeats are not."""
+    if not outcome.terminal:
+        return
+    stored = StoredResult(
+        id, outcome.state, retries, outcome.body, outcome.reason, app.client.wall()
+    )
+    app.store.results.put_many([stored])
 
 
 class Eager(Runner):
-    """The runner of ``apply()``: it starts from values and keeps the value itself."""
+    """The runner of ``apply()``. What it ran in and what was raised last is kept on it.
 
-    def run_context(self, task: Task[..., Any], context: Context) -> tuple[Outcome, Any]:
-        """Run *task* in *context*; return the outcome, and the value or the exception."""
-        prepared = Prepared(task)
-        context.ignore_result = True  # nothing is stored, so nothing encoded
-        token = enter(context, task)
-        started = SYSTEM.monotonic()
-        try:
-            try:
-                task.arguments.check(context.args, dict(context.kwargs))
-                context.args, context.kwargs = task.arguments.convert(
-                    tuple(context.args), dict(context.kwargs)
-                )
-                value = self._call(prepared, context)
-            except BaseException as error:
-                if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                    raise  # this is the caller's process, and these are meant for it
-                return self._failed(prepared, context, error), error
-            return self._succeeded(prepared, context, value, started), value
-        finally:
-            leave(token)
+    ``KeyboardInterrupt``, ``SystemExit`` and a test's own signals to its runner pass through:
+    this is the caller's process, and they are meant for it.
+    """
+
+    def __init__(self, app: Celeriac, fields: Mapping[str, Any]) -> None:
+        super().__init__(app, _HOSTNAME, limiter=soft_limit)
+        self._fields = fields
+        self.context: Context | None = None
+        self.error: BaseException | None = None
+        #: Results of what the task ran eagerly itself.
+        self.children: list[EagerResult[Any]] = []
+
+    def _begin(self, delivery: Delivery) -> Outcome | tuple[Prepared, Context]:
+        begun = super()._begin(delivery)
+        if not isinstance(begun, Outcome):
+            self.context = begun[1]
+            self.context.__dict__.update(self._fields, is_eager=True, trail=self.children)
+        return begun
+
+    def _refused(
+        self, delivery: Delivery, error: BaseException, prepared: Prepared | None = None
+    ) -> Outcome:
+        self.error = error
+        return super()._refused(delivery, error, prepared)
+
+    def _failed(self, prepared: Prepared, context: Context, error: BaseException) -> Outcome:
+        if not isinstance(error, Exception) and not self._is_the_tasks(error):
+            raise error
+        self.error = error
+        return super()._failed(prepared, context, error)
+
+    def _is_the_tasks(self, error: BaseException) -> bool:
+        """Whether it is a cancellation in a loop that is ours: nobody outside can have asked."""
+        if self._loop is None:
+            return False
+        import asyncio
+
+        return isinstance(error, asyncio.CancelledError)
+
+
+class EagerRun(msgspec.Struct, frozen=True):
+    """What an :class:`EagerResult` knows besides value and state."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    queue: str | None = None
+    retries: int = 0
+    #: Seconds that a worker would have waited before each repeat.
+    waits: tuple[float, ...] = ()
+    children: tuple[Any, ...] = ()
+    sent: bool = False
+
+
+_NO_RUN = EagerRun()
+
+
+class EagerResult(AsyncResult[R_co], Generic[R_co]):
+    """The result of a run in this process: ``task.apply()`` or ``task_always_eager``.
+
+    It holds the value as a caller would have read it, or the exception itself.
+    """
+
+    #: Celery's flag for stores that join many results in one call.
+    supports_native_join: bool = False
+
+    def __init__(
+        self,
+        id: str,
+        ret_value: Any,
+        state: str,
+        traceback: str | None = None,
+        name: str | None = None,
+        *,
+        run: EagerRun = _NO_RUN,
+        app: Celeriac | None = None,
+    ) -> None:
+        super().__init__(id, app)
+        self._of = name
+        self._text = traceback
+        self._held = ret_value
+        self._state = state
+        self._run = run
+        self._done = datetime.now(UTC)
+
+    @property
+    def state(self) -> str:
+        """The state in which the run ended."""
+        return self._state
+
+    status = state
+
+    @property
+    def result(self) -> Any:
+        """The value, or the exception."""
+        return self._held
+
+    info = result
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback as text if the task failed."""
+        return self._text
+
+    @property
+    def date_done(self) -> datetime:
+        """When the run ended, in UTC."""
+        return self._done
+
+    @property
+    def name(self) -> str | None:
+        """The task's name."""
+        return self._of
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The positional arguments of the last run."""
+        return self._run.args
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments of the last run."""
+        return self._run.kwargs
+
+    @property
+    def queue(self) -> str | None:
+        """The queue it would have been sent to."""
+        return self._run.queue
+
+    @property
+    def retries(self) -> int:
+        """How often it was repeated on request."""
+        return self._run.retries
+
+    @property
+    def waits(self) -> tuple[float, ...]:
+        """Seconds that a worker would have waited before each repeat."""
+        return self._run.waits
+
+    @property
+    def children(self) -> list[Any] | None:  # type: ignore[override]  # a list, where there is one
+        """Results of the tasks that it ran eagerly itself; None if there are none."""
+        return list(self._run.children) or None
+
+    @property
+    def worker(self) -> None:
+        """None: no worker ran it."""
+        return None
+
+    def ready(self) -> bool:
+        """Return True: the run is over."""
+        return True
+
+    def exists(self) -> bool:
+        """Return True: it is here."""
+        return True
+
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        follow_parents: bool = True,
+        disable_sync_subtasks: bool = True,
+    ) -> R_co:
+        """Return the value, or raise the exception (with *propagate* False: return it).
+
+        Inside a task it is refused if it was to be sent (``task_always_eager``): a worker would
+        refuse it, too. What ``apply()`` returned may be read anywhere.
+        """
+        if self._run.sent:
+            self._refuse_inside_task(disable_sync_subtasks)
+        if propagate and self._state != states.SUCCESS and isinstance(self._held, BaseException):
+            raise self._held
+        return cast(R_co, self._held)
+
+    wait = get
+
+    async def aget(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - the name that get() has
+        propagate: bool = True,
+        disable_sync_subtasks: bool = True,
+    ) -> R_co:
+        """Return at once what :meth:`get` does."""
+        return self.get(propagate=propagate, disable_sync_subtasks=disable_sync_subtasks)
+
+    def maybe_throw(
+        self, propagate: bool = True, callback: Callable[..., Any] | None = None
+    ) -> Any:
+        """Raise what the task raised; return its result."""
+        if callback is not None:
+            callback(self.id, self._held)
+        if propagate and self._state in states.PROPAGATE_STATES:
+            raise self._held
+        return self._held
+
+    def forget(self) -> None:
+        """Do nothing: nothing is stored."""
+
+    def revoke(self, *args: Any, **kwargs: Any) -> None:
+        """Make :meth:`get` raise ``TaskRevokedError``; the run itself is over."""
+        self._state = states.REVOKED
+        self._held = TaskRevokedError("revoked")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.id, self._held, self._state, self._text, self._of, self._run)
+
+    def _read(self) -> StoredResult | None:
+        return None
+
+    def _record(self) -> Record | None:
+        return None
+
+
+def _again(
+    id: str, value: Any, state: str, text: str | None, name: str | None, run: EagerRun
+) -> EagerResult[Any]:
+    """Make a result of what one was pickled as."""
+    return EagerResult(id, value, state, text, name, run=run)

@@ -1,7 +1,7 @@
 """Results: what came of a call, seen from the caller.
 
 Layer 4. An :class:`AsyncResult` is an id and the app whose store knows it; it reads when asked
-and keeps what cannot change any more. An :class:`EagerResult` is a run that has already ended.
+and keeps what cannot change any more. Its sister ``EagerResult`` is in ``eager``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from celeriac.context import allow_join_result, current
 from celeriac.exceptions import (
     ResultNotFound,
     Retry,
-    TaskRevokedError,
     TimeoutError,
 )
 from celeriac.failures import from_reason, revive
@@ -30,6 +29,7 @@ from celeriac.serialization import decode
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
+    from celeriac.eager import EagerResult
 
 __all__ = ["AsyncResult", "EagerResult", "allow_join_result"]
 
@@ -379,7 +379,7 @@ class AsyncResult(Generic[R_co]):
         from celeriac.control.why import explain
 
         text = f"Task {self.id} had not ended after {timeout:g} s."
-        seen = situation(self.app.store, self.id, SYSTEM.wall())
+        seen = situation(self.app.store, self.id, self.app.client.wall())
         return TimeoutError(text if seen is None else f"{text} {explain(seen).reason}")
 
     def _refuse_inside_task(self, disabled: bool) -> None:
@@ -391,93 +391,6 @@ class AsyncResult(Generic[R_co]):
                 "run the other. Send what comes next from the other task, or say that it is "
                 "meant: get(disable_sync_subtasks=False)"
             )
-
-
-class EagerResult(AsyncResult[R_co]):
-    """The result of a run in this process: ``task.apply()`` or ``task_always_eager``.
-
-    It holds the value itself, or the exception itself; nothing is stored.
-    """
-
-    def __init__(
-        self, id: str, value: Any, state: str, traceback: str | None = None, name: str = ""
-    ) -> None:
-        super().__init__(id)
-        self._of = name
-        self._text = traceback
-        self._held = value
-        self._state = state
-        self._done = datetime.now(UTC)
-
-    @property
-    def state(self) -> str:
-        """The state in which the run ended."""
-        return self._state
-
-    status = state
-
-    @property
-    def result(self) -> Any:
-        """The value, or the exception."""
-        return self._held
-
-    info = result
-
-    @property
-    def traceback(self) -> str | None:
-        """The traceback as text if the task failed."""
-        return self._text
-
-    @property
-    def date_done(self) -> datetime:
-        """When the run ended, in UTC."""
-        return self._done
-
-    @property
-    def name(self) -> str:
-        """The task's name."""
-        return self._of
-
-    def get(
-        self,
-        timeout: float | None = None,
-        propagate: bool = True,
-        interval: float = 0.5,
-        follow_parents: bool = True,
-        disable_sync_subtasks: bool = True,
-    ) -> R_co:
-        """Return the value, or raise the exception (with *propagate* False: return it)."""
-        if propagate and self._state != states.SUCCESS and isinstance(self._held, BaseException):
-            raise self._held
-        return cast(R_co, self._held)
-
-    wait = get
-
-    async def aget(
-        self,
-        timeout: float | None = None,  # noqa: ASYNC109 - the name that get() has
-        propagate: bool = True,
-        disable_sync_subtasks: bool = True,
-    ) -> R_co:
-        """Return at once what :meth:`get` does."""
-        return self.get(propagate=propagate)
-
-    def forget(self) -> None:
-        """Do nothing: nothing is stored."""
-
-    def revoke(self, terminate: bool = False, signal: str | None = None) -> None:
-        """Make :meth:`get` raise ``TaskRevokedError``; the run itself is over."""
-        self._state = states.REVOKED
-        self._held = TaskRevokedError("revoked")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.id, self._held, self._state, self._text, self._of)
-
-    def _read(self) -> StoredResult | None:
-        return None
-
-    def _record(self) -> Record | None:
-        return None
 
 
 def _check_id(id: object) -> None:
@@ -492,4 +405,8 @@ _LATER_NAMES: Final = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "EagerResult":  # it comes with the runner, which a client does not need
+        from celeriac.eager import EagerResult
+
+        return EagerResult
     raise absent(__name__, name, _LATER_NAMES)

@@ -46,7 +46,6 @@ __all__ = ["REPEATED", "Limiter", "Prepared", "Runner", "our_frames"]
 Limiter = Callable[[float], AbstractContextManager[None]]
 
 log: Final = logging.getLogger(TASK)
-_wall: Final = SYSTEM.wall
 _monotonic: Final = SYSTEM.monotonic
 
 _REPR_MAX: Final = 1024
@@ -210,7 +209,7 @@ class Runner:
         context = from_delivery(delivery, header, self._hostname, args, kwargs)
         context.update = self._update
         context.ignore_result = self._ignored(prepared, header)
-        now = _wall()
+        now = self._app.client.wall()
         for policy in _STARTS:
             outcome = policy.on_start(prepared.task, context, now)
             if outcome is not None:

@@ -231,7 +231,7 @@ def test_apply_has_a_request(app):
         request = self.request
         return request.id, request.is_eager, request.called_directly, request.headers
 
-    assert look.apply(task_id="x", headers={"h": 1}).get() == ("x", True, False, {"h": 1})
+    assert look.apply(task_id="x", headers={"h": 1}).get() == ["x", True, False, {"h": 1}]
 
 
 def test_apply_holds_what_was_raised(app):

@@ -40,6 +40,7 @@ class TaskOptions(TypedDict, total=False):
     time_limit: float | None
     soft_time_limit: float | None
     ignore_result: bool | None
+    store_eager_result: bool | None
     track_started: bool | None
     expires: float | timedelta | datetime | None
     priority: int | None
@@ -64,7 +65,6 @@ _LATER: Final[dict[str, str]] = {
     "retry_on_worker_lost": "A task whose executor died runs again, up to max_crashes times.",
     "compression": "",
     "store_errors_even_if_ignored": "The state and its reason are kept in any case.",
-    "store_eager_result": "",
     "trail": "",
     "send_events": "",
     "shadow_name": "",

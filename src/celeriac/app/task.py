@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, ParamSpec, TypeVar
 
 from celeriac import states
 from celeriac.app.options import LATER_MEMBERS, check_task
@@ -86,6 +86,8 @@ class Task(Generic[P, R]):
     queue: str | None = None
     #: ``json`` or ``msgpack``.
     serializer: str | None = None
+    #: Keep results of eager runs in the store, too.
+    store_eager_result: bool | None = None
     #: Exceptions that are expected: logged in one line, without a traceback.
     throws: tuple[type[BaseException], ...] = ()
     #: Check arguments against the function's signature when it is sent.
@@ -163,9 +165,7 @@ class Task(Generic[P, R]):
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send it like :meth:`delay` without blocking the event loop."""
-        import asyncio
-
-        return await asyncio.to_thread(self._send, args, kwargs, _NONE)
+        return await self._asend(args, kwargs, _NONE)
 
     async def aapply_async(
         self,
@@ -175,9 +175,9 @@ class Task(Generic[P, R]):
         **options: Any,
     ) -> AsyncResult[R]:
         """Send it like :meth:`apply_async` without blocking the event loop."""
-        import asyncio
-
-        return await asyncio.to_thread(self.apply_async, args, kwargs, task_id, **options)
+        if task_id is not None:
+            options["task_id"] = task_id
+        return await self._asend(*checked_call(args, kwargs), options)
 
     def _send(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
@@ -187,7 +187,9 @@ class Task(Generic[P, R]):
         if conf.strict_typing if self.typing is None else self.typing:
             self.arguments.check(args, kwargs)
         if conf.task_always_eager:
-            return self._send_here(args, kwargs, options)
+            from celeriac.eager import send_here
+
+            return send_here(self, args, kwargs, options)
         client = app.client
         message = client.message(self.name, args, kwargs, self.defaults, options)
         if options:
@@ -197,36 +199,36 @@ class Task(Generic[P, R]):
         header = message.header
         return AsyncResult(header.id, app, not self.keeps_result(header.ignore_result))
 
-    def _send_here(
+    async def _asend(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> AsyncResult[R]:
-        """``task_always_eager``: run it here, with what a worker would have read."""
-        from celeriac.serialization import decode
+        if self.app.conf.task_always_eager:
+            from celeriac.eager import asend_here
 
-        message = self.app.client.message(self.name, args, kwargs, self.defaults, options)
-        header = message.header
-        read = decode(header.serializer, message.payload, (header.serializer,))
-        return self.apply(read[0], read[1], task_id=header.id, throw=None, headers=header.headers)
+            return await asend_here(self, args, kwargs, options)
+        import asyncio
+
+        return await asyncio.to_thread(self._send, args, kwargs, options)
 
     def apply(
-        self,
-        args: Sequence[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        task_id: str | None = None,
-        throw: bool | None = None,
-        retries: int = 0,
-        headers: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> EagerResult[R]:
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None,
+        link: Any = None, link_error: Any = None, task_id: str | None = None, retries: int = 0,
+        throw: bool | None = None, logfile: str | None = None, loglevel: int | None = None,
+        headers: Mapping[str, Any] | None = None, **options: Any,
+    ) -> EagerResult[R]:  # fmt: skip
         """Run it here as a worker would: with handlers, retries (without waiting) and a request.
 
+        Arguments and result go through the serializer, options are those of :meth:`apply_async`.
         *throw* raises what the task raises; None means as ``task_eager_propagates`` says.
+        *retries* is how often it counts as repeated already. *logfile* and *loglevel* are put on
+        ``self.request``.
         """
-        from celeriac.eager import run_here
+        from celeriac.eager import apply_here
 
-        check_options(options, "apply()")
-        call = checked_call(args, kwargs)
-        return cast("EagerResult[R]", run_here(self, *call, task_id, throw, retries, headers))
+        given = {"link": link, "link_error": link_error, "task_id": task_id, "headers": headers}
+        options |= {name: value for name, value in given.items() if value is not None}
+        shown = {"logfile": logfile, "loglevel": loglevel}
+        return apply_here(self, *checked_call(args, kwargs), options, throw, retries, shown)
 
     # -- signatures ----------------------------------------------------------------------------
 

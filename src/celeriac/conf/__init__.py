@@ -69,6 +69,7 @@ class Settings(Mapping[str, Any]):
     task_default_priority: int
     task_always_eager: bool
     task_eager_propagates: bool
+    task_store_eager_result: bool
     task_publish_retry: bool
     task_publish_retry_policy: Mapping[str, Any]
     publish_timeout: float

@@ -23,6 +23,12 @@ FAMILY = (
         help="Let what an eager task raises reach the caller.",
     ),
     flag(
+        "task_store_eager_result",
+        default=False,
+        where="sending",
+        help="Keep results of eager runs in the store, too, where others can read them.",
+    ),
+    flag(
         "task_publish_retry",
         default=True,
         where="sending",
