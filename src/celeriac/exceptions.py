@@ -444,19 +444,26 @@ class InvalidTaskError(TaskError):
 
 
 class ResultNotFound(TaskError, LookupError):
-    """No task with this id is known: it never was, or its record has expired.
+    """There is no such result: the task never was, its record has expired, or it was forgotten.
 
     Args:
         task_id: the id that was asked for.
+        forgotten: the task has ended, and somebody called ``forget()``.
     """
 
-    def __init__(self, task_id: str = "") -> None:
+    def __init__(self, task_id: str = "", forgotten: bool = False) -> None:
         super().__init__(task_id)
         self.task_id = task_id
+        self.forgotten = forgotten
 
     def __str__(self) -> str:
         if not self.task_id:
             return _default_text(self)
+        if self.forgotten:
+            return (
+                f"The result of task {self.task_id} is gone: the task has ended, and forget() "
+                "dropped what it returned. Read a result before it is forgotten."
+            )
         return (
             f"No task {self.task_id} is known to this store: it was never sent here, or its "
             "record has expired. Compare the store of the sender with this one, and the setting "

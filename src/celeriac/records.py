@@ -176,6 +176,8 @@ class StoredResult(msgspec.Struct, frozen=True):
     #: State and metadata set by ``update_state`` during the present run.
     custom_state: str | None = None
     meta: bytes | None = None
+    #: Somebody called ``forget``: there was a result, or None, and it is no longer known.
+    forgotten: bool = False
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -195,7 +197,9 @@ class Record(msgspec.Struct, frozen=True):
     crashes: int = 0
     losses: int = 0
     generation: int = 0
+    #: The owner that holds it, and the name of the worker whose lease was the last one.
     owner: str | None = None
+    worker: str | None = None
     nonce: str | None = None
     leased_at: float | None = None
     started_at: float | None = None

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import apsw
 import pytest
 
 from celeriac.exceptions import PayloadTooLarge
@@ -15,7 +16,7 @@ from celeriac.message import Header, compose
 from celeriac.outcome import Outcome
 from celeriac.records import Commit, Fence, Manifest, TaskFacts, Want
 from celeriac.stores import connect
-from celeriac.stores.sqlite import bells, listener, waiter
+from celeriac.stores.sqlite import bells, database, listener, waiter
 
 DEADLINE = 30.0
 
@@ -267,16 +268,35 @@ def test_without_sockets_the_file_is_watched(url, monkeypatch):
     assert again.result() is True
 
 
-def test_an_idle_worker_cuts_the_log(url, tmp_path, monkeypatch):
+def test_an_idle_worker_writes_the_log_back(url, tmp_path, monkeypatch):
     monkeypatch.setattr(waiter, "_NET", 0.02)
     store = connect(url)
     send(store, *[f"a{n}" for n in range(8000)], queue="another")
-    log = tmp_path / "jobs.db-wal"
-    assert log.stat().st_size > 1 << 20
+    file, log = tmp_path / "jobs.db", tmp_path / "jobs.db-wal"
+    kept, held = log.stat().st_size, file.stat().st_size
+    assert kept > 1 << 20
     call = Call(store.queue.wait, ["celery"], DEADLINE)
-    until(lambda: log.stat().st_size == 0)
+    until(lambda: file.stat().st_size > held + (1 << 20))
     store.queue.wake()
     call.result()
+    # The next commit begins the log anew, in the place that the file has already.
+    send(store, "next")
+    assert log.stat().st_size == kept
+
+
+def test_a_log_that_grew_far_is_cut_when_it_begins_anew(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "_WAL_KEPT", 1 << 20)
+    store = connect(url)
+    reader = apsw.Connection(str(tmp_path / "jobs.db"))
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # holds the log as it is
+    send(store, *[f"a{n}" for n in range(8000)])
+    log = tmp_path / "jobs.db-wal"
+    assert log.stat().st_size > database._WAL_KEPT
+    reader.close()
+    store.queue._database.checkpoint()
+    send(store, "next")
+    assert log.stat().st_size <= database._WAL_KEPT
 
 
 # -- what a killed process leaves

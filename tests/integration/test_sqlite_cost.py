@@ -83,7 +83,7 @@ def statements():
     return {
         f"{module.__name__.rsplit('.', 1)[-1]}.{name}": getattr(module, name)
         for module, names in (
-            (commits, ("_END_PLAIN", "_START", "_SEQS", "_RESULT")),
+            (commits, ("_END_KEPT", "_END_SHRUNK", "_START", "_SEQS", "_RESULT")),
             (
                 lease,
                 ("_DUE", "_HEAD", "_PARKED_NEXT", "_PARKED_OLDEST", "_LEASE", "_WIRES", "_LEFT"),

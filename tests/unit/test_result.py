@@ -162,8 +162,15 @@ def test_a_result_without_an_app_uses_the_current_one():
 def test_forget_drops_the_result(app, ended):
     result = ended(lambda: 5)
     result.forget()
-    assert result.get(timeout=5) is None
+    with pytest.raises(ResultNotFound, match="forget"):
+        result.get(timeout=5)
+    assert result.state == "SUCCESS"
+    assert result.result is None
     assert stored(app, result.id).body is None
+
+
+def test_a_result_that_is_none_is_no_forgotten_one(ended):
+    assert ended(lambda: None).get(timeout=5) is None
 
 
 def test_maybe_throw(ended):

@@ -16,6 +16,8 @@ from celeriac.exceptions import (
     StoreVersionError,
 )
 from celeriac.message import Header, compose
+from celeriac.outcome import Outcome
+from celeriac.records import Commit, Manifest, TaskFacts, Want
 from celeriac.stores import connect
 from celeriac.stores.base import Options
 from celeriac.stores.sqlite import location, schema
@@ -212,7 +214,8 @@ def test_a_newer_schema_is_refused_and_both_versions_are_named(tmp_path):
     file = apsw.Connection(str(tmp_path / "jobs.db"))
     file.pragma("user_version", schema.VERSION + 6)
     file.close()
-    with pytest.raises(StoreVersionError, match=rf"schema version 7.*knows {schema.VERSION}\."):
+    told = rf"schema version {schema.VERSION + 6}.*knows {schema.VERSION}\."
+    with pytest.raises(StoreVersionError, match=told):
         connect(f"sqlite:///{tmp_path}/jobs.db")
 
 
@@ -227,14 +230,46 @@ def test_an_older_schema_is_migrated_step_by_step_for_all_namespaces(tmp_path, m
         for prefix in prefixes:
             connection.execute(f'ALTER TABLE "{prefix}record" ADD COLUMN extra INTEGER')
 
-    monkeypatch.setattr(schema, "VERSION", 2)
-    monkeypatch.setitem(schema.MIGRATIONS, 1, migrate)
+    newer = schema.VERSION + 1
+    monkeypatch.setitem(schema.MIGRATIONS, schema.VERSION, migrate)
+    monkeypatch.setattr(schema, "VERSION", newer)
     store = connect(url, Options(namespace="one"))
     assert seen == [["one.", "two."]]
-    assert store.inspection.facts()["schema version"] == 2
+    assert store.inspection.facts()["schema version"] == newer
     assert store.inspection.get(["a"])[0] is not None
     connect(url, Options(namespace="two"))
     assert len(seen) == 1
+
+
+def test_a_file_of_schema_1_is_migrated_and_its_tasks_run(tmp_path):
+    """Its tables as version 1 made them; messages lay in a table of their own."""
+    path = tmp_path / "jobs.db"
+    file = apsw.Connection(str(path))
+    file.pragma("journal_mode", "wal")
+    file.pragma("application_id", schema.APPLICATION_ID)
+    file.pragma("user_version", 1)
+    script = (Path(__file__).parent / "golden" / "sqlite-schema-1.sql").read_text()
+    file.execute(schema.expand(script, schema.prefix_of("celeriac")))
+    message = compose(Header("old", "job", "n"), b"[[],{}]")
+    file.execute("""INSERT INTO "celeriac.name" VALUES (1, 'job'), (2, 'celery')""")
+    file.execute(
+        """INSERT INTO "celeriac.record" (seq, state, special, id, task, queue, priority, place,
+        send_nonce, enqueued_at) VALUES (1, 2, 0, 'old', 1, 2, 0, 1, 'n', 1.0)"""
+    )
+    file.execute('INSERT INTO "celeriac.message" VALUES (1, ?)', (message.encode(),))
+    file.close()
+    path.chmod(0o600)
+
+    store = connect(f"sqlite:///{path}")
+    assert store.inspection.facts()["schema version"] == schema.VERSION
+    send(store, "new")
+    store.queue.register("w", Manifest(tasks={"job": TaskFacts()}, hostname="here"))
+    found = store.queue.exchange("w", 0, 1, [], [], ["celery"], Want(free=9)).deliveries
+    assert [each.id for each in found] == ["old", "new"]
+    assert found[0].wire == message.encode()
+    done = [Commit(each.fence, Outcome("succeeded", body=b"1")) for each in found]
+    store.queue.exchange("w", 0, 2, done, [], ["celery"], Want())
+    assert [each.worker for each in store.inspection.get(["old", "new"])] == ["here", "here"]
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
@@ -246,8 +281,8 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch)
         raise RuntimeError("broken")
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 2)
-        patch.setitem(schema.MIGRATIONS, 1, migrate)
+        patch.setitem(schema.MIGRATIONS, schema.VERSION, migrate)
+        patch.setattr(schema, "VERSION", schema.VERSION + 1)
         with pytest.raises(RuntimeError, match="broken"):
             connect(url)
     assert connect(url).inspection.get(["a"])[0].wire is not None

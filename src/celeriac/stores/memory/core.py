@@ -341,6 +341,7 @@ class Core:
         row.custom_state = row.terminate = None
         row.revoked = False
         row.keep = True
+        row.forgotten = False
         row.started_at = row.leased_at = row.ended_at = row.drop_at = None
         if row.expires is not None and row.expires <= now:
             row.expires = None

@@ -452,6 +452,7 @@ class _Taker:
         self.core.move(row, states.RUNNING if begun else states.LEASED)
         row.attempt += 1
         row.owner, row.nonce = self.owner.id, self.nonce
+        row.worker = self.owner.manifest.hostname or self.owner.id
         row.leased_at, row.started_at = self.now, self.now if begun else None
         row.stamp = int(stamp)
         row.custom_state = row.meta = None

@@ -64,6 +64,7 @@ class MemoryResults:
                 row = core.rows.get(id)
                 if row is not None and row.state in states.TERMINAL:
                     row.keep = False
+                    row.forgotten = True
                     core.shrink(row)
                     core.schedule_drop(row)
 

@@ -39,6 +39,7 @@ class Row:
     losses: int = 0
     generation: int = 0
     owner: str | None = None
+    worker: str | None = None
     nonce: str | None = None
     leased_at: float | None = None
     started_at: float | None = None
@@ -55,6 +56,7 @@ class Row:
     drop_at: float | None = None
     #: False: the result is to go as soon as nothing refers to it.
     keep: bool = True
+    forgotten: bool = False
     #: The last fence applied by a commit or a release.
     applied: Fence | None = None
 
@@ -76,6 +78,7 @@ class Row:
             self.ended_at,
             self.custom_state,
             self.meta,
+            self.forgotten and self.body is None,
         )
 
     def record(self, whole: bool) -> Record:
@@ -95,6 +98,7 @@ class Row:
             losses=self.losses,
             generation=self.generation,
             owner=self.owner,
+            worker=self.worker,
             nonce=self.nonce,
             leased_at=self.leased_at,
             started_at=self.started_at,

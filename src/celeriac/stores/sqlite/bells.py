@@ -236,6 +236,13 @@ class Bells:
             # The commit stands. Raising would say it does not; waiters look every second anyway.
             _log.warning("cannot ring the bells in %s", self.folder, exc_info=True)
 
+    def after_enqueue(self, queue: str) -> None:
+        """``after_commit`` of a step that did nothing but queue one record."""
+        try:
+            self.ring(queue)
+        except (OSError, CeleriacError):
+            _log.warning("cannot ring the bells in %s", self.folder, exc_info=True)
+
     def __del__(self) -> None:
         self._close()
 

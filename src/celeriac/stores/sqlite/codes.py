@@ -51,3 +51,5 @@ LINKED: Final = 1
 UNIQUE: Final = 2
 #: The result goes as soon as nobody refers to it (``Outcome.keep`` was False, or ``forget``).
 FORGET: Final = 4
+#: ``forget`` asked for that, not the task: its result is not None, it is gone.
+FORGOTTEN: Final = 8

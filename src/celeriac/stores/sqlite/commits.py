@@ -23,14 +23,18 @@ from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Transaction
 from celeriac.stores.sqlite.ending import applied, end, give
 from celeriac.stores.sqlite.enqueue import insert
-from celeriac.stores.sqlite.rows import Row, encode_edges, find, judge
+from celeriac.stores.sqlite.rows import Row, encode_edges, find, judge, put_wire
 
-_END_PLAIN: Final = f"""
+#: Where plain records end; the second one drops what nobody keeps.
+_END_KEPT, _END_SHRUNK = (
+    f"""
 UPDATE @record SET state = ?, owner = NULL, nonce = NULL, done_nonce = nonce,
-    done_attempt = attempt, ended_at = ?, drop_at = ?, reason = ?, cause = '', special = ?
+    done_attempt = attempt, ended_at = ?, drop_at = ?, reason = ?, cause = '', special = ?{more}
 WHERE seq IN carray(?) AND nonce = ? AND attempt = ? AND special = 0
     AND state IN ({codes.LEASED}, {codes.RUNNING})
 RETURNING seq"""
+    for more in ("", ", wire = NULL")
+)
 _START: Final = f"""
 UPDATE @record SET state = {codes.RUNNING}, started_at = ?
 WHERE seq IN carray(?) AND nonce = ? AND attempt = ? AND state = {codes.LEASED}"""
@@ -106,8 +110,9 @@ def _end_plain(
     nonce, attempt, state, reason, keep = kind
     kept = retention(state, keep, False, step.database.options)
     drop_at = step.now + kept if kept is not None else None
+    kept_whole = keep or state in (states.FAILED, states.DEAD)
     done = step.rows(
-        _END_PLAIN,
+        _END_KEPT if kept_whole else _END_SHRUNK,
         (
             codes.CODES[state],
             step.now,
@@ -130,7 +135,7 @@ def _end_plain(
         body = commit.outcome.body
         if body is not None:
             stored.append((seq, body))
-    if keep or state in (states.FAILED, states.DEAD):
+    if kept_whole:
         if stored:
             step.executemany(_RESULT, stored)
     elif done:
@@ -203,7 +208,7 @@ def take_message(step: Transaction, row: Row, message: Message) -> Row:
         "WHERE seq = ?",
         (row.task, row.queue, row.priority, row.expires, row.special, row.seq),
     )
-    step.execute("INSERT OR REPLACE INTO @message VALUES (?, ?)", (row.seq, message.encode()))
+    put_wire(step, row.seq, message.encode())
     return row
 
 

@@ -36,9 +36,10 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 #: worker sync the database file several times a second. Processes without a worker wait longer, so
 #: that where a worker runs it pays, not the request that calls ``delay()``.
 _CHECKPOINT_WORKER: Final = 3000
-_CHECKPOINT_CLIENT: Final = 12_000
-#: WAL larger than this many bytes is cut when the worker idles.
-_WAL_WORTH_CUTTING: Final = 1 << 20
+_CHECKPOINT_CLIENT: Final = 4000
+#: Bytes of WAL that stay on disk. To write over what is there costs a commit two thirds of what it
+#: costs to make the file grow, since the file system has nothing to note about it.
+_WAL_KEPT: Final = 16 << 20
 # Short waits for the write lock: SQLite's own back-off sleeps up to 100 ms under contention.
 _SHORTEST_WAIT: Final = 0.0001
 _LONGEST_WAIT: Final = 0.003
@@ -284,6 +285,19 @@ class Database:
         """One durable step: all of it or, if anything raises, nothing."""
         return _Writing(self)
 
+    def write_one(self, text: str, values: Sequence[Any]) -> bool:
+        """One statement as a durable step; whether it changed anything.
+
+        SQLite makes it a transaction by itself, which saves the two statements around it.
+        """
+        try:
+            self.check_file()
+            connection = self.connection()
+            connection.execute(self.sql(text), values)
+        except apsw.Error as error:
+            raise self.described(error) from error
+        return connection.changes() > 0
+
     def committed(self, transaction: Transaction) -> None:
         """Keep and tell what a transaction did."""
         if transaction.fresh:
@@ -376,7 +390,7 @@ class Database:
         )
         connection.pragma("cache_size", -8000)
         connection.pragma("temp_store", "memory")
-        connection.pragma("journal_size_limit", 64 << 20)
+        connection.pragma("journal_size_limit", _WAL_KEPT)
         return connection
 
     # -- care
@@ -400,26 +414,19 @@ class Database:
             )
 
     def checkpoint(self) -> bool:
-        """Write the log back into the database and cut it, if that blocks nobody. For idle
-        moments. True if the log is short now."""
-        log = Path(f"{self.path}-wal")
+        """Write the log back into the database, as far as that blocks nobody. For idle moments.
+
+        True if all of it is written back: the next commit then begins the log anew. The log is not
+        cut (see ``_WAL_KEPT``); what it holds beyond that, SQLite cuts when it begins anew.
+        """
         try:
-            if log.stat().st_size < _WAL_WORTH_CUTTING:
-                return True
-        except FileNotFoundError:
-            return True
-        connection = self.connection()
-        connection.set_busy_timeout(0)
-        try:
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            pages, written = self.connection().wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.Error as error:
-            # Busy: somebody works, the next idle moment will do. Anything else (a full disk, say)
-            # harms nobody here and is told by the next write.
+            # Busy: somebody else does it. Anything else (a full disk, say) harms nobody here and is
+            # told by the next write.
             _log.debug("checkpoint of %s put off: %s", self.path, error)
             return False
-        finally:
-            connection.set_busy_handler(_Patience(self.options.timeout))
-        return True
+        return bool(pages == written)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

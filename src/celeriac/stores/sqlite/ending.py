@@ -29,7 +29,7 @@ from celeriac.stores.effects import (
 from celeriac.stores.fates import Fate, retention
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Transaction
-from celeriac.stores.sqlite.rows import Row, edges_of, find, header_of
+from celeriac.stores.sqlite.rows import Row, edges_of, find, header_of, put_wire
 
 _SETTLED: Final = (codes.SUCCEEDED, codes.IGNORED)
 
@@ -45,7 +45,7 @@ _REOPEN: Final = f"""
 UPDATE @record SET state = ?, due = ?, place = ?, generation = generation + 1, retries = 0,
     crashes = 0, losses = 0, reason = NULL, cause = NULL, revoked = 0, terminate = NULL,
     started_at = NULL, leased_at = NULL, ended_at = NULL, drop_at = NULL, expires = ?,
-    special = special & ~{codes.FORGET} WHERE seq = ?"""
+    special = special & ~{codes.FORGET | codes.FORGOTTEN} WHERE seq = ?"""
 
 
 class View:
@@ -261,8 +261,8 @@ def shrink(step: Transaction, row: Row) -> None:
     aside = row.state in (codes.FAILED, codes.DEAD)
     if row.keep or aside or not row.terminal or referred(step, row):
         return
-    for table in ("message", "result"):
-        step.execute(f"DELETE FROM @{table} WHERE seq = ?", (row.seq,))
+    put_wire(step, row.seq, None)
+    step.execute("DELETE FROM @result WHERE seq = ?", (row.seq,))
     step.execute("UPDATE @progress SET meta = NULL WHERE seq = ?", (row.seq,))
 
 

@@ -1,5 +1,5 @@
 """Storing messages as records, joins included. Part of the SQLite store; each function runs inside
-a write transaction."""
+a write transaction, but for ``insert_plain``, which is one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,28 @@ from celeriac.exceptions import DuplicateTask, HeaderIncomplete, StoreError
 from celeriac.message import Message
 from celeriac.stores import finish
 from celeriac.stores.sqlite import codes
-from celeriac.stores.sqlite.database import Transaction
+from celeriac.stores.sqlite.database import Database, Transaction
 from celeriac.stores.sqlite.ending import View, apply, drop, end
-from celeriac.stores.sqlite.rows import encode_edges, find
+from celeriac.stores.sqlite.rows import WIRE_INLINE_MAX, encode_edges, find
 
 _INSERT: Final = """
 INSERT INTO @record (seq, state, special, id, task, queue, priority, place, send_nonce,
-    enqueued_at, due, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    enqueued_at, due, expires, wire) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING"""
+#: One plain message in one statement, which is a transaction by itself: nothing is stored where
+#: the general way has more to look at (the id was seen before, was revoked before it came, or a
+#: record refers to it).
+_INSERT_PLAIN: Final = f"""
+INSERT INTO @record (seq, state, special, id, task, queue, priority, place, send_nonce,
+    enqueued_at, expires, wire)
+SELECT seq, {codes.QUEUED}, ?1, ?2, ?3, ?4, ?5, seq, ?6, ?7, ?8, ?9 FROM (
+    SELECT max(last, (SELECT coalesce(max(seq), 0) FROM @record)) + 1 AS seq
+    FROM @counter WHERE one = 1)
+WHERE NOT EXISTS (SELECT 1 FROM @refers WHERE target = ?2)
+    AND NOT EXISTS (SELECT 1 FROM @tombstone WHERE id = ?2)
+ON CONFLICT (id) DO NOTHING"""
+#: Where the message stands in a row of ``_INSERT``; None there: it is long.
+_WIRE: Final = 12
 _MESSAGE: Final = "INSERT INTO @message VALUES (?, ?)"
 #: The first free number (schema.sql says why it is only read); whether any record refers to
 #: another; whether any id was revoked before it came.
@@ -28,6 +42,36 @@ _BEFORE: Final = """
 SELECT max(last, (SELECT coalesce(max(seq), 0) FROM @record)) + 1,
     EXISTS (SELECT 1 FROM @refers), EXISTS (SELECT 1 FROM @tombstone)
 FROM @counter WHERE one = 1"""
+
+
+def insert_plain(database: Database, message: Message) -> bool:
+    """Store one message that is due and part of no workflow, durably, as a step of its own.
+
+    False, with nothing stored, if it must go the general way (:func:`insert`): most calls are of
+    this kind, and a caller waits for each, so they are spared all that others need.
+    """
+    header = message.header
+    task, queue = database.numbers.get(header.task), database.numbers.get(header.queue)
+    if task is None or queue is None or header.eta is not None or header.edges is not None:
+        return False
+    wire = message.encode()
+    if len(wire) > WIRE_INLINE_MAX:
+        return False
+    special = codes.UNIQUE if header.nonce == header.id else 0
+    return database.write_one(
+        _INSERT_PLAIN,
+        (
+            special,
+            header.id,
+            task,
+            queue,
+            header.priority,
+            header.nonce,
+            database.clock.wall(),
+            header.expires,
+            wire,
+        ),
+    )
 
 
 def insert(step: Transaction, messages: Sequence[Message], waits: bool = False) -> list[Message]:
@@ -46,9 +90,15 @@ def insert(step: Transaction, messages: Sequence[Message], waits: bool = False) 
     new = list(messages)
     if step.connection.total_changes() - changes != len(rows):
         new, rows = _with_known_ids(step, messages, rows)
-    step.executemany(
-        _MESSAGE, [(row[0], message.encode()) for row, message in zip(rows, new, strict=True)]
-    )
+    if any(row[_WIRE] is None for row in rows):
+        step.executemany(
+            _MESSAGE,
+            [
+                (row[0], message.encode())
+                for row, message in zip(rows, new, strict=True)
+                if row[_WIRE] is None
+            ],
+        )
     step.rung.update(row[5] for row in rows if row[1] != codes.WAITING)
     _refer(step, new, rows, bool(referring))
     if tombstones and new:
@@ -65,6 +115,7 @@ def _rows(
     for seq, message in enumerate(messages, first):
         header = message.header
         eta = header.eta
+        wire = message.encode()
         special = 0
         if header.edges is not None:
             special = codes.LINKED
@@ -90,6 +141,7 @@ def _rows(
                 now,
                 due,
                 header.expires,
+                wire if len(wire) <= WIRE_INLINE_MAX else None,
             )
         )
     return rows

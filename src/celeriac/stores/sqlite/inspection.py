@@ -22,15 +22,17 @@ from celeriac.stores.sqlite.ending import View, apply, drop, end
 from celeriac.stores.sqlite.lease import decode_manifest
 from celeriac.stores.sqlite.owners import GIVEN_UP
 from celeriac.stores.sqlite.reap import COUNT_ASIDE
-from celeriac.stores.sqlite.rows import Row, find
+from celeriac.stores.sqlite.rows import Row, find, wire_of
 
 _BARE: Final = ", ".join(f"r.{each}" for each in Row.__struct_fields__)
 _SELECT: Final = f"""
-SELECT {_BARE}, t.text, q.text, o.id, p.state, p.meta FROM @record r
+SELECT {_BARE}, t.text, q.text, o.id, p.state, p.meta, w.text FROM @record r
 JOIN @name t ON t.number = r.task JOIN @name q ON q.number = r.queue
+LEFT JOIN @name w ON w.number = r.worker
 LEFT JOIN @owner o ON o.number = r.owner LEFT JOIN @progress p ON p.seq = r.seq"""
 _WHOLE: Final = f"""
-SELECT s.*, m.wire, b.body FROM ({_SELECT} WHERE r.id = ?) s
+SELECT s.*, coalesce(w.wire, m.wire), b.body FROM ({_SELECT} WHERE r.id = ?) s
+JOIN @record w ON w.seq = s.seq
 LEFT JOIN @message m ON m.seq = s.seq LEFT JOIN @result b ON b.seq = s.seq"""
 
 
@@ -209,12 +211,8 @@ def _retry(step: Transaction, id: str, messages: Mapping[str, Message]) -> set[s
     found = {each.id for each in effects.effects if isinstance(each, Reopen)}
     for each in found - messages.keys():
         # A record that was shrunk has no message left to run.
-        if (
-            step.one(
-                "SELECT 1 FROM @record r JOIN @message m ON m.seq = r.seq WHERE r.id = ?", (each,)
-            )
-            is None
-        ):
+        row = find(step, each)
+        if row is None or wire_of(step, row.seq) is None:
             return set()
     for each in found & messages.keys():
         row = find(step, each)
@@ -227,7 +225,7 @@ def _retry(step: Transaction, id: str, messages: Mapping[str, Message]) -> set[s
 def _record(row: tuple[Any, ...], wire: bytes | None, body: bytes | None) -> Record:
     width = len(Row.__struct_fields__)
     kept = Row(*row[:width])
-    task, queue, owner, custom, meta = row[width : width + 5]
+    task, queue, owner, custom, meta, worker = row[width : width + 6]
     return Record(
         id=kept.id,
         state=codes.NAMES[kept.state],
@@ -244,6 +242,7 @@ def _record(row: tuple[Any, ...], wire: bytes | None, body: bytes | None) -> Rec
         losses=kept.losses,
         generation=kept.generation,
         owner=owner,
+        worker=worker,
         nonce=kept.nonce,
         leased_at=kept.leased_at,
         started_at=kept.started_at,

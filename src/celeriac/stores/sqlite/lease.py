@@ -29,7 +29,7 @@ UPDATE @record SET state = {codes.QUEUED}, due = NULL WHERE seq IN (
     SELECT seq FROM @record WHERE state = {codes.SCHEDULED} AND due <= ?
     ORDER BY due LIMIT {PROMOTE_AT_ONCE}) RETURNING queue"""
 _HEAD_COLUMNS: Final = (
-    "seq, id, task, attempt, retries, crashes, losses, expires, revoked, special, queue"
+    "seq, id, task, attempt, retries, crashes, losses, expires, revoked, special, queue, wire"
 )
 _HEAD: Final = f"""
 SELECT {_HEAD_COLUMNS} FROM @record WHERE state = {codes.QUEUED} AND queue = ?
@@ -46,8 +46,8 @@ ORDER BY place LIMIT ?"""
 _PARK: Final = f"UPDATE @record SET state = {codes.PARKED} WHERE seq = ?"
 _UNPARK: Final = f"UPDATE @record SET state = {codes.QUEUED}, place = ? WHERE seq = ?"
 _LEASE: Final = """
-UPDATE @record SET state = ?, owner = ?, nonce = ?, attempt = attempt + 1, stamp = ?,
-    leased_at = ?, started_at = ? WHERE seq IN carray(?)"""
+UPDATE @record SET state = ?, owner = ?, worker = ?, nonce = ?, attempt = attempt + 1,
+    stamp = ?, leased_at = ?, started_at = ? WHERE seq IN carray(?)"""
 _WIRES: Final = "SELECT seq, wire FROM @message WHERE seq IN carray(?)"
 _LEFT: Final = f"SELECT 1 FROM @record WHERE state = {codes.QUEUED} AND queue = ? LIMIT 1"
 decode_manifest: Final = msgspec.msgpack.Decoder(Manifest).decode
@@ -62,12 +62,14 @@ _AT_MOST_ONCE: Final = int(Stamp.AT_MOST_ONCE)
 class Owner:
     """A registered owner as an exchange needs it."""
 
-    __slots__ = ("brief", "id", "last_queue", "manifest", "number", "stamps", "wanted")
+    __slots__ = ("brief", "id", "last_queue", "manifest", "name", "number", "stamps", "wanted")
 
     def __init__(self, number: int, id: str, manifest: Manifest) -> None:
         self.number = number
         self.id = id
         self.manifest = manifest
+        #: What people call the worker.
+        self.name = manifest.hostname or id
         #: Task number → stamp, of the tasks it knows and somebody has sent.
         self.stamps: dict[int, int] = {}
         self.last_queue = ""
@@ -144,8 +146,8 @@ class Taker:
         for queue, task in parked_names(self.step):
             if queue in queues and self.owner.stamp(self.database, task) is not None:
                 found += self.step.rows(_PARKED, (queue, task, room))
-        found.sort(key=lambda row: (-row[11], row[12]))
-        return [head for row in found if self._usable(head := row[:11]) and self._fits(head)]
+        found.sort(key=lambda row: (-row[12], row[13]))
+        return [head for row in found if self._usable(head := row[:12]) and self._fits(head)]
 
     def _round_robin(self, queues: Sequence[int]) -> list[_Head]:
         if len(queues) == 1:
@@ -198,7 +200,7 @@ class Taker:
 
     def _usable(self, head: _Head) -> bool:
         """End a record that is revoked or expired instead of leasing it; park an unknown one."""
-        seq, id, task, *_, expires, revoked, _special, queue = head
+        seq, id, task, *_, expires, revoked, _special, queue, _wire = head
         if revoked:
             self._end(id, states.CANCELLED, finish.REVOKED_REASON)
             return False
@@ -251,10 +253,12 @@ class Taker:
                 groups[kind] = [seq]
             self.seqs[id] = seq
         now = self.step.now
+        worker = self.step.number(self.owner.name)
         for (begun, stamp), seqs in groups.items():
             values = (
                 codes.RUNNING if begun else codes.LEASED,
                 self.owner.number,
+                worker,
                 self.nonce,
                 stamp,
                 now,
@@ -269,8 +273,9 @@ def deliveries(
     step: Transaction, heads: Sequence[_Head], nonce: str, later: int = 0
 ) -> tuple[Delivery, ...]:
     """What the worker gets for leased records; *later* is added to the attempts as read."""
-    wires: dict[int, bytes] = dict(
-        step.rows(_WIRES, (apsw.carray(array("q", [head[0] for head in heads])),))
+    long = [head[0] for head in heads if head[11] is None]
+    wires: dict[int, bytes] = (
+        dict(step.rows(_WIRES, (apsw.carray(array("q", long)),))) if long else {}
     )
     text = step.database.text
     return tuple(
@@ -279,14 +284,14 @@ def deliveries(
                 id,
                 attempt + later,
                 nonce,
-                wires.get(seq, b""),
+                wires.get(seq, b"") if wire is None else wire,
                 text(queue),
                 retries,
                 crashes,
                 losses,
                 _inputs(step, seq) if special & codes.LINKED else None,
             )
-            for seq, id, _, attempt, retries, crashes, losses, _, _, special, queue in heads
+            for seq, id, _, attempt, retries, crashes, losses, _, _, special, queue, wire in heads
         ]
     )
 

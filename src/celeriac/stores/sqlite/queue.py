@@ -67,11 +67,15 @@ class SqliteQueue:
     # -- enqueue
 
     def enqueue(self, messages: Sequence[Message], join: str | None = None) -> None:
-        with self._database.write() as step:
-            if join is None:
-                enqueue.insert(step, messages)
-            else:
-                enqueue.into_join(step, join, messages)
+        alone = messages[0] if join is None and len(messages) == 1 else None
+        if alone is not None and enqueue.insert_plain(self._database, alone):
+            self._waiters.bells.after_enqueue(alone.header.queue)
+        else:
+            with self._database.write() as step:
+                if join is None:
+                    enqueue.insert(step, messages)
+                else:
+                    enqueue.into_join(step, join, messages)
         crashpoint("enqueue.applied")
 
     def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:

@@ -19,7 +19,7 @@ from celeriac.stores.sqlite.listener import Listener
 from celeriac.stores.sqlite.rows import Row, find
 
 _READ: Final = """
-SELECT r.id, r.state, r.retries, b.body, r.reason, r.ended_at, p.state, p.meta
+SELECT r.id, r.state, r.retries, b.body, r.reason, r.ended_at, p.state, p.meta, r.special
 FROM @record r LEFT JOIN @result b ON b.seq = r.seq LEFT JOIN @progress p ON p.seq = r.seq
 WHERE r.id = ?"""
 _STATES: Final = "SELECT id, state FROM @record WHERE id IN carray(?)"
@@ -31,9 +31,18 @@ def read_result(reading: Reading, id: str) -> StoredResult | None:
     """What the store knows of *id*'s result: its own record, or one mirrored here."""
     row = reading.one(_READ, (id,))
     if row is not None:
-        found, state, retries, body, reason, ended_at, custom, meta = row
+        found, state, retries, body, reason, ended_at, custom, meta, special = row
+        forgotten = body is None and special & codes.FORGOTTEN != 0
         return StoredResult(
-            found, codes.NAMES[state], retries, body, reason or "", ended_at, custom, meta
+            found,
+            codes.NAMES[state],
+            retries,
+            body,
+            reason or "",
+            ended_at,
+            custom,
+            meta,
+            forgotten,
         )
     mirrored = reading.one("SELECT result FROM @mirror WHERE id = ?", (id,))
     return _decode(mirrored[0]) if mirrored is not None else None
@@ -105,7 +114,7 @@ class SqliteResults:
 
 
 def _forget(step: Transaction, row: Row) -> None:
-    row.special |= codes.FORGET
+    row.special |= codes.FORGET | codes.FORGOTTEN
     unique = bool(row.special & codes.UNIQUE)
     kept = retention(codes.NAMES[row.state], False, unique, step.database.options)
     if kept is not None and row.ended_at is not None:

@@ -47,6 +47,7 @@ class Row(msgspec.Struct):
     revoked: int
     terminate: str | None
     cause: str | None
+    worker: int | None
 
     @property
     def held(self) -> bool:
@@ -80,7 +81,11 @@ decode_edges: Final = msgspec.msgpack.Decoder(Edges).decode
 
 COLUMNS: Final = ", ".join(Row.__struct_fields__)
 _BY_ID: Final = f"SELECT {COLUMNS} FROM @record WHERE id = ?"
-_WIRE: Final = "SELECT wire FROM @message WHERE seq = ?"
+_WIRE: Final = """
+SELECT coalesce(r.wire, m.wire) FROM @record r LEFT JOIN @message m ON m.seq = r.seq
+WHERE r.seq = ?"""
+#: Longer messages have a table of their own: each change of a record rewrites its whole row.
+WIRE_INLINE_MAX: Final = 1000
 
 
 def find(step: Transaction, id: str) -> Row | None:
@@ -91,8 +96,24 @@ def find(step: Transaction, id: str) -> Row | None:
 
 def header_of(step: Transaction, seq: int) -> Header | None:
     """The message's header; None once the message is dropped."""
+    wire = wire_of(step, seq)
+    return decode(wire).header if wire is not None else None
+
+
+def wire_of(step: Transaction, seq: int) -> bytes | None:
+    """The message as sent; None once it is dropped."""
     found = step.one(_WIRE, (seq,))
-    return decode(found[0]).header if found is not None else None
+    return found[0] if found is not None else None
+
+
+def put_wire(step: Transaction, seq: int, wire: bytes | None) -> None:
+    """Let *wire* be the record's message from now on; None drops it."""
+    short = wire is not None and len(wire) <= WIRE_INLINE_MAX
+    step.execute("UPDATE @record SET wire = ? WHERE seq = ?", (wire if short else None, seq))
+    if wire is None or short:
+        step.execute("DELETE FROM @message WHERE seq = ?", (seq,))
+    else:
+        step.execute("INSERT OR REPLACE INTO @message VALUES (?, ?)", (seq, wire))
 
 
 def edges_of(step: Transaction, row: Row) -> Edges | None:

@@ -17,11 +17,19 @@ from celeriac.exceptions import ImproperlyConfigured, StoreError, StoreVersionEr
 
 #: "Clrc" as a number.
 APPLICATION_ID: Final = 0x436C7263
-VERSION: Final = 1
+VERSION: Final = 2
+
+
+def _to_2(connection: apsw.Connection, prefixes: list[str]) -> None:
+    """Short messages in the record's row, and which worker held it. What is stored stays."""
+    for prefix in prefixes:
+        for column in ("worker INTEGER", "wire BLOB"):
+            connection.execute(expand(f"ALTER TABLE @record ADD COLUMN {column}", prefix))
+
 
 #: What makes version n + 1 of version n, by n: called inside the transaction that raises
 #: ``user_version``, once for the whole file, with the prefixes of all its namespaces.
-MIGRATIONS: Final[dict[int, Callable[[apsw.Connection, list[str]], None]]] = {}
+MIGRATIONS: Final[dict[int, Callable[[apsw.Connection, list[str]], None]]] = {1: _to_2}
 
 _TABLE: Final = re.compile(r"@(\w+)")
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")

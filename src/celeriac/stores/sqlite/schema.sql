@@ -1,4 +1,4 @@
--- Tables of one namespace, schema version 1. "@" stands for the quoted namespace (schema.py).
+-- Tables of one namespace, schema version 2. "@" stands for the quoted namespace (schema.py).
 -- Part of the SQLite store. Times: epoch seconds, except owner.deadline, lock_place.until,
 -- bucket.stamp, chord.touched and pass.mono, which are CLOCK_MONOTONIC of the boot named beside them.
 
@@ -42,7 +42,9 @@ CREATE TABLE @record (
     generation INTEGER NOT NULL DEFAULT 0,
     revoked INTEGER NOT NULL DEFAULT 0,
     terminate TEXT,
-    cause TEXT
+    cause TEXT,
+    worker INTEGER,                  -- whose lease was the last one, as a name's number
+    wire BLOB                        -- the message as sent, unless it is long: then in @message
 );
 CREATE INDEX @record_queued ON @record (queue, priority DESC, place) WHERE state = 2;
 CREATE INDEX @record_scheduled ON @record (due) WHERE state = 1;
@@ -52,7 +54,7 @@ CREATE INDEX @record_expires ON @record (expires) WHERE expires IS NOT NULL AND 
 CREATE INDEX @record_drop ON @record (drop_at) WHERE drop_at IS NOT NULL;
 CREATE INDEX @record_aside ON @record (state, ended_at) WHERE state IN (7, 12);
 
--- The message as sent, its result, its edges (which outlive it), and progress of the last run.
+-- A long message as sent, the result, its edges (which outlive it), and progress of the last run.
 CREATE TABLE @message (seq INTEGER PRIMARY KEY, wire BLOB NOT NULL);
 CREATE TABLE @result (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE @edges (seq INTEGER PRIMARY KEY, edges BLOB NOT NULL);

@@ -157,6 +157,28 @@ class ResultsSuite(Suite):
         assert kit.get("a").body is None
         assert kit.get("a").state == states.SUCCEEDED
         assert kit.get("b").wire is not None
+        assert [each and each.forgotten for each in kit.store.results.get_many(["a", "b"])] == [
+            True,
+            False,
+        ]
+
+    def test_an_ignored_result_is_not_a_forgotten_one(self, kit: Kit) -> None:
+        kit.send("a")
+        worker = kit.worker()
+        worker.succeed(worker.take(), keep=False)
+        (found,) = kit.store.results.get_many(["a"])
+        assert found is not None
+        assert (found.body, found.forgotten) == (None, False)
+
+    def test_the_record_names_the_worker_that_held_it_last(self, kit: Kit) -> None:
+        kit.send("a", "b")
+        assert kit.get("a").worker is None
+        worker = kit.worker()
+        kit.done(worker, "a")
+        view = kit.store.inspection.workers()[0]
+        assert kit.get("a").worker == (view.manifest.hostname or view.owner)
+        assert kit.get("a").owner is None
+        assert kit.get("b").worker is None
 
     def test_results_of_another_store_can_be_kept(self, kit: Kit) -> None:
         mirrored = StoredResult("far", states.SUCCEEDED, body=b"1", ended_at=kit.now())
