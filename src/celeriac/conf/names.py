@@ -128,6 +128,10 @@ INSTEAD: dict[str, str] = {
         "has no meaning here: the death of an executor is known at once; remove it"
     ),
     "worker_state_db": "has no meaning here: the store keeps what was revoked; remove it",
+    **{
+        f"worker_{each}": f"is said on the command line: celeriac worker --{each}"
+        for each in ("pidfile", "uid", "gid", "umask")
+    },
     "worker_soft_shutdown_timeout": "is called grace here (seconds)",
     "result_extended": "has no meaning here: every record keeps name and arguments; remove it",
 }
