@@ -6,14 +6,36 @@ Layer 1: standard library and layer 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NoReturn
 
 from celeriac.exceptions import NotInThisVersion
 
-__all__ = ["NotBuilt", "absent", "missing"]
+__all__ = ["Absent", "NotBuilt", "absent", "missing"]
 
 
 class NotBuilt(NotInThisVersion, AttributeError):
     """An attribute of Celery's that is not built; ``hasattr`` is false, as for any other."""
+
+
+class Absent:
+    """A member of a class that is refused by name: read, called or set, on class and instance.
+
+    For classes whose instances can be given any attribute, where :func:`missing` would let one
+    be set and never looked at.
+    """
+
+    def __init__(self, instead: str) -> None:
+        self._instead = instead
+        self._what = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._what = f"{owner.__name__}.{name}"
+
+    def __get__(self, instance: object, owner: type | None = None) -> NoReturn:
+        raise NotBuilt(self._what, self._instead)
+
+    def __set__(self, instance: object, value: object) -> NoReturn:
+        raise NotBuilt(self._what, self._instead)
 
 
 def missing(owner: str, name: str, later: Mapping[str, str]) -> AttributeError:

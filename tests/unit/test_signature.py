@@ -1,15 +1,18 @@
 """Signatures of a single task."""
 
+import copy
 import json
 import pickle
 
 import pytest
 from inline import count, drain, make_app, stored
 
+import celeriac.canvas
 from celeriac import Signature, signature
 from celeriac.canvas import maybe_signature, subtask
 from celeriac.canvas.signature import Home
 from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion, NotRegistered
+from celeriac.testing.worker import start_worker
 
 
 @pytest.fixture
@@ -76,10 +79,10 @@ def test_options_given_later_go_over_the_stored_ones(app, add):
 
 def test_clone_and_replace_leave_the_first_as_it_was(add):
     sig = add.s(2)
-    copy = sig.clone((1,), {"c": 3}, queue="x")
-    assert (copy.args, copy.kwargs, copy.options) == ((1, 2), {"c": 3}, {"queue": "x"})
+    clone = sig.clone((1,), {"c": 3}, queue="x")
+    assert (clone.args, clone.kwargs, clone.options) == ((1, 2), {"c": 3}, {"queue": "x"})
     assert sig.partial((1,)).args == (1, 2)
-    other = copy.replace(args=(7,), kwargs={}, options={})
+    other = clone.replace(args=(7,), kwargs={}, options={})
     assert (other.args, other.kwargs, other.options) == ((7,), {}, {})
     assert (sig.args, sig.kwargs, sig.options) == ((2,), {}, {})
 
@@ -105,15 +108,15 @@ def test_freeze_fixes_the_id(app, add):
 
 def test_through_json_and_pickle_and_back(app, add):
     sig = add.s(1, [2], c={"d": 3}).set(queue="mail")
-    for copy in (
+    for made in (
         Signature.from_dict(json.loads(json.dumps(sig)), app=app),
         app.signature(json.loads(json.dumps(sig))),
         pickle.loads(pickle.dumps(sig)),
     ):
-        assert copy == sig
-        assert isinstance(copy, Signature)
-    copy = app.signature(json.loads(json.dumps(sig)))
-    assert copy.type is add
+        assert made == sig
+        assert isinstance(made, Signature)
+    made = app.signature(json.loads(json.dumps(sig)))
+    assert made.type is add
 
 
 def test_a_signature_is_an_argument_like_any_other_value(app, add):
@@ -175,6 +178,101 @@ def test_without_an_app_it_says_so(monkeypatch):
 def test_workflows_are_refused_by_name(add, use):
     with pytest.raises(NotInThisVersion):
         use(add.s(1, 2))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "link", "link_error", "on_error", "flatten_links", "append_to_list_option",
+        "extend_list_option", "root_id", "parent_id", "register_type", "TYPES", "stamp",
+        "stamp_links", "election",
+    ],
+)  # fmt: skip
+def test_members_of_celerys_signature_that_are_not_built_are_refused_by_name(add, name):
+    sig = add.s(1, 2)
+    for look in (
+        lambda: getattr(sig, name),
+        lambda: getattr(Signature, name),
+        lambda: setattr(sig, name, "x"),
+    ):
+        with pytest.raises(NotInThisVersion, match=f"^Signature.{name} is not in this version"):
+            look()
+    assert not hasattr(sig, name)
+    assert getattr(sig, name, None) is None
+
+
+def test_every_member_of_celerys_signature_is_there_or_refused_by_name():
+    theirs = """
+        AsyncResult TYPES app append_to_list_option apply apply_async args clone delay election
+        extend_list_option flatten_links freeze from_dict id immutable kwargs link link_error name
+        on_error options parent_id partial register_type replace reprcall root_id set set_immutable
+        stamp stamp_links subtask_type task type
+        __call__ __deepcopy__ __invert__ __json__ __or__ __ior__
+    """
+    found = {name for each in Signature.__mro__ for name in vars(each)}
+    assert set(theirs.split()) - found == set()
+
+
+@pytest.mark.parametrize("name", ["chain", "group", "chord", "StampingVisitor"])
+def test_names_of_celerys_canvas_are_refused_by_name(name):
+    with pytest.raises(NotInThisVersion, match=f"celeriac.canvas.{name}"):
+        getattr(celeriac.canvas, name)
+    with pytest.raises(AttributeError, match="nonsense"):
+        celeriac.canvas.nonsense  # noqa: B018 - the look is the test
+
+
+def test_inverted_it_is_sent_and_waited_for(tmp_path):
+    app = make_app()
+    add = app.task(name="add")(lambda a, b: a + b)
+    with start_worker(app):
+        assert ~add.s(2, 2) == 4
+
+
+def test_its_parts_can_be_set(app, add):
+    sig = add.s(1)
+    sig.args, sig.kwargs, sig.options = [4, 5], {"c": 6}, {"queue": "mail"}
+    sig.id, sig.immutable = "fixed", True
+    assert sig == {
+        "task": "add", "args": (4, 5), "kwargs": {"c": 6}, "subtask_type": None,
+        "options": {"queue": "mail", "task_id": "fixed"}, "immutable": True,
+    }  # fmt: skip
+    assert (sig.id, sig.subtask_type) == ("fixed", None)
+
+
+def test_another_tasks_name_makes_it_a_call_of_that_task(app, add):
+    app.task(name="multiply")(lambda a, b: a * b)
+    sig = add.s(3, 4)
+    sig.task = "multiply"
+    clone = sig.clone()
+    assert (sig(), clone(), sig.type.name) == (12, 12, "multiply")
+    result = sig.delay()
+    sig.task = "somebody.elses"
+    assert stored(app, sig.delay().id).task == "somebody.elses"
+    drain(app)
+    assert result.get(timeout=5) == 12
+    with pytest.raises(NotRegistered):
+        sig.type  # noqa: B018 - the look is the test
+
+
+def test_a_call_as_text(add):
+    sig = add.s(2, c=3)
+    assert sig.reprcall(1, c=4) == "add(1, 2, c=4)"
+    assert (sig.reprcall(), repr(sig)) == ("add(2, c=3)", "add(2, c=3)")
+
+
+def test_copies_belong_to_the_same_app_and_share_nothing_when_deep(app, add):
+    sig = add.s([1], 2, c={"d": 3}).set(queue="mail")
+    for made in (copy.copy(sig), copy.deepcopy(sig)):
+        assert made == sig
+        assert type(made) is Signature
+        assert (made.app, made.type) == (app, add)
+        made.options["queue"] = "other"
+    assert sig.options == {"queue": "mail"}
+    deep = copy.deepcopy([sig, sig])
+    deep[0].args[0].append(9)
+    assert sig.args == ([1], 2)
+    assert deep[0] is deep[1]
+    assert sig.__json__() == dict(sig)
 
 
 def test_a_union_in_place_is_refused_too(add):

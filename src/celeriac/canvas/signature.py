@@ -8,13 +8,17 @@ again by :func:`signature`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar, cast
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, Self, TypeVar, cast
 
 from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion
+from celeriac.later import Absent
 
 __all__ = ["App", "Home", "Signature", "maybe_signature", "signature", "subtask"]
 
 R = TypeVar("R")
+
+_FLOWS: Final = "Until workflows are, let the first task call the next one's delay()."
 
 
 class App(Protocol):
@@ -110,6 +114,10 @@ class Signature(dict[str, Any], Generic[R]):
         """The task's name."""
         return cast(str, self["task"])
 
+    @task.setter
+    def task(self, name: str) -> None:
+        self["task"] = name
+
     @property
     def name(self) -> str:
         """The task's name."""
@@ -120,25 +128,50 @@ class Signature(dict[str, Any], Generic[R]):
         """The stored positional arguments."""
         return tuple(self["args"])
 
+    @args.setter
+    def args(self, args: Sequence[Any]) -> None:
+        self["args"] = tuple(args)
+
     @property
     def kwargs(self) -> dict[str, Any]:
         """The stored keyword arguments."""
         return cast(dict[str, Any], self["kwargs"])
+
+    @kwargs.setter
+    def kwargs(self, kwargs: Mapping[str, Any]) -> None:
+        self["kwargs"] = dict(kwargs)
 
     @property
     def options(self) -> dict[str, Any]:
         """The stored options."""
         return cast(dict[str, Any], self["options"])
 
+    @options.setter
+    def options(self, options: Mapping[str, Any]) -> None:
+        self["options"] = dict(options)
+
     @property
     def immutable(self) -> bool:
         """Whether arguments given when it is sent are refused."""
         return bool(self["immutable"])
 
+    @immutable.setter
+    def immutable(self, immutable: bool) -> None:
+        self["immutable"] = immutable
+
+    @property
+    def subtask_type(self) -> None:
+        """None: what kind of workflow it is; this version has none."""
+        return None
+
     @property
     def id(self) -> str | None:
         """The task id it will have, if :meth:`freeze` or an option has fixed one."""
         return cast("str | None", self.options.get("task_id"))
+
+    @id.setter  # noqa: A003 - the name Celery users know
+    def id(self, task_id: str) -> None:
+        self.options["task_id"] = task_id
 
     @property
     def app(self) -> Any:
@@ -155,7 +188,13 @@ class Signature(dict[str, Any], Generic[R]):
     @property
     def type(self) -> Any:
         """The task itself; raises ``NotRegistered`` if the app does not know the name."""
-        return self._task if self._task is not None else self.app.tasks[self.task]
+        held = self._held()
+        return self.app.tasks[self.task] if held is None else held
+
+    def _held(self) -> Any:
+        """The task it was made of, unless it was given the name of another since."""
+        task = self._task
+        return None if task is None or task.name != self["task"] else task
 
     def bind(self, app: Any) -> None:
         """Let it belong to *app*, unless that is None."""
@@ -185,7 +224,7 @@ class Signature(dict[str, Any], Generic[R]):
         """Return a copy with *args* before the stored ones, the others over them."""
         merged_args, merged_kwargs, merged_options = self.merged(args, kwargs, options)
         copy: Signature[R] = Signature(
-            self._task if self._task is not None else self.task,
+            self._held() or self.task,
             merged_args,
             merged_kwargs,
             merged_options,
@@ -256,7 +295,7 @@ class Signature(dict[str, Any], Generic[R]):
     ) -> Any:
         """Send it with more arguments and options; see the task's ``apply_async``."""
         merged_args, merged_kwargs, merged_options = self.merged(args or (), kwargs, options)
-        if self._task is None and self.task not in self.app.tasks:
+        if self._held() is None and self.task not in self.app.tasks:
             return self.app.send_task(self.task, merged_args, merged_kwargs, **merged_options)
         return self.type.apply_async(merged_args, merged_kwargs, **merged_options)
 
@@ -276,6 +315,10 @@ class Signature(dict[str, Any], Generic[R]):
         """Return the result object for *task_id*."""
         return self.app.AsyncResult(task_id)
 
+    def __invert__(self) -> R:
+        """Send it and wait for what it returns: ``~add.s(2, 2)`` is 4."""
+        return cast(R, self.apply_async().get())
+
     # -- not in this version -------------------------------------------------------------------
 
     def __or__(self, other: object) -> NoReturn:
@@ -287,28 +330,41 @@ class Signature(dict[str, Any], Generic[R]):
     def __ior__(self, other: object) -> NoReturn:
         raise _later("A chain (signature | signature)")
 
-    def link(self, callback: object) -> NoReturn:
-        """Refused: workflows are not in this version."""
-        raise _later("Signature.link()")
-
-    def link_error(self, errback: object) -> NoReturn:
-        """Refused: workflows are not in this version."""
-        raise _later("Signature.link_error()")
-
-    def on_error(self, errback: object) -> NoReturn:
-        """Refused: workflows are not in this version."""
-        raise _later("Signature.on_error()")
-
-    def stamp(self, *args: object, **headers: object) -> NoReturn:
-        """Refused: stamps are not in this version."""
-        raise NotInThisVersion("Signature.stamp()", "Pass headers={…} to apply_async().")
+    if not TYPE_CHECKING:  # type checkers shall find names that are not there
+        link = Absent(_FLOWS)
+        link_error = Absent(_FLOWS)
+        on_error = Absent(_FLOWS)
+        flatten_links = Absent(_FLOWS)
+        append_to_list_option = Absent(_FLOWS)
+        extend_list_option = Absent(_FLOWS)
+        root_id = Absent(_FLOWS)
+        parent_id = Absent(_FLOWS)
+        register_type = Absent(_FLOWS)
+        TYPES = Absent(_FLOWS)
+        stamp = Absent("Pass headers={…} to apply_async().")
+        stamp_links = Absent("Pass headers={…} to apply_async().")
+        election = Absent("")
 
     # -- looks ---------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        words = [repr(each) for each in self.args]
-        words += [f"{name}={value!r}" for name, value in self.kwargs.items()]
-        return f"{self.task}({', '.join(words)})"
+        return _call(self.task, self.args, self.kwargs)
+
+    def reprcall(self, *args: Any, **kwargs: Any) -> str:
+        """Return the call that it would be with more arguments, as text."""
+        return _call(self.task, (*args, *self.args), {**self.kwargs, **kwargs})
+
+    def __json__(self) -> dict[str, Any]:
+        return dict(self)
+
+    def __copy__(self) -> Self:
+        return cast(Self, self.clone())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copy = self.__copy__()
+        memo[id(self)] = copy
+        copy.update(deepcopy(dict(self), memo))
+        return copy
 
     def __reduce__(self) -> tuple[Any, ...]:
         return signature, (dict(self),)
@@ -356,7 +412,11 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _call(task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    words = [repr(each) for each in args]
+    words += [f"{name}={value!r}" for name, value in kwargs.items()]
+    return f"{task}({', '.join(words)})"
+
+
 def _later(what: str) -> NotInThisVersion:
-    return NotInThisVersion(
-        what, "Until workflows are, let the first task call the next one's delay()."
-    )
+    return NotInThisVersion(what, _FLOWS)
