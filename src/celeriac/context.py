@@ -88,7 +88,8 @@ class Context:
     expiry: float | None = None
     nonce: str = ""
     redelivered: bool = False
-    update: Update | None = None
+    write: Update | None = None
+    token: Token[Any] | None = None
     asked: Any = None
     replacement: bytes | None = None
     header: Header | None = None
@@ -198,7 +199,10 @@ def enter(context: Context, owner: object) -> Token[Any]:
 
 
 def leave(token: Token[Any]) -> None:
-    """End what :func:`enter` began."""
+    """End what :func:`enter` began, and a line that the run has printed in part."""
+    printed = running.get().printed
+    if printed is not None:
+        printed()
     running.reset(token)
 
 

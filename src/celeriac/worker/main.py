@@ -16,6 +16,7 @@ from celeriac import logs
 from celeriac.clock import SYSTEM
 from celeriac.conf import Settings
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
+from celeriac.logs.worker import redirect_prints
 from celeriac.records import Manifest
 from celeriac.runner import Runner
 from celeriac.signing import Signer
@@ -113,6 +114,7 @@ def _run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
     store = app.store
     if options.banner:
         print(banner(facts, store, plan), flush=True)
+    redirect_prints()
     runner = Runner(app, spec.hostname, update=store.queue.update, limiter=soft_limit)
     tell_namesakes(store, spec.hostname)
     lock = HostLock(lock_folder(store.url, settings.namespace))
@@ -122,6 +124,7 @@ def _run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: solo.stop())
     solo.run()
+    logs.restore()
     return 0
 
 
