@@ -15,7 +15,7 @@ from celeriac.exceptions import SoftTimeLimitExceeded
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["limited"]
+__all__ = ["limited", "was_cancelled"]
 
 
 async def limited(coroutine: Coroutine[Any, Any, Any], seconds: float) -> Any:
@@ -30,6 +30,15 @@ async def limited(coroutine: Coroutine[Any, Any, Any], seconds: float) -> Any:
         return await driver
     finally:
         timer.cancel()
+
+
+def was_cancelled(error: BaseException) -> bool:
+    """Is *error* the end of the present asyncio task because somebody cancelled that, rather than
+    something it awaited? For whoever cancelled it there is no outcome to be had then."""
+    import asyncio
+
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 class _Driver:

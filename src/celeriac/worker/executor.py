@@ -3,6 +3,9 @@
 Layer 5. It holds no lease and commits nothing. It reads deliveries off its socket, publishes in
 its slot what it begins, gives the delivery to the :class:`~celeriac.runner.Runner` and sends the
 outcome at once. Whatever user code does to this process, the supervisor knows what it ran.
+
+This is the executor of the prefork pool, and what all executors have in common; those of the
+shared pools are in ``threaded`` and ``looped``.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, NoReturn
+from dataclasses import dataclass
+from typing import Final, NoReturn, Protocol
 
 from celeriac.crashpoints import crashpoint
 from celeriac.exceptions import SoftTimeLimitExceeded
@@ -26,7 +30,7 @@ from celeriac.outcome import Outcome
 from celeriac.records import Delivery, Fence
 from celeriac.worker import frames
 from celeriac.worker.kinship import die_with
-from celeriac.worker.slots import Slots
+from celeriac.worker.slots import Board, Slots
 from celeriac.worker.spec import WorkerSpec
 
 TYPE_CHECKING = False
@@ -34,18 +38,38 @@ if TYPE_CHECKING:
     from celeriac.app import Celeriac
 
 
+@dataclass(frozen=True)
+class Station:
+    """Where a process stands: what it was told, its line to the supervisor, its slot and board."""
+
+    spec: WorkerSpec
+    sock: socket.socket
+    slots: Slots
+    index: int
+    board: Board | None = None
+
+
+class Serves(Protocol):
+    """An executor of any kind."""
+
+    @property
+    def station(self) -> Station: ...
+
+    def serve(self) -> None:
+        """Run what comes until told to stop or the socket closes."""
+
+
 class Executor:
     """One process's loop: frames in, outcomes out."""
 
-    def __init__(
-        self, app: Celeriac, spec: WorkerSpec, sock: socket.socket, slots: Slots, index: int
-    ) -> None:
+    def __init__(self, app: Celeriac, station: Station) -> None:
         from celeriac.runner import Runner
 
-        self.spec = spec
-        self.sock = sock
-        self._slots = slots
-        self._index = index
+        spec = station.spec
+        self.station = station
+        self.sock = station.sock
+        self._slots = station.slots
+        self._index = station.index
         self._pid = 0
         self._present: tuple[int, Fence] | None = None
         self._sending = threading.Lock()
@@ -140,13 +164,27 @@ def soft_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-def _settle(executor: Executor, title: str, crash_fd: int) -> None:
+def make_executor(role: str, app: Celeriac, station: Station) -> Serves:
+    """Make the executor (or hooks process) that *role* names."""
+    if role == "threads":
+        from celeriac.worker.threaded import ThreadedExecutor
+
+        return ThreadedExecutor(app, station)
+    if role == "asyncio":
+        from celeriac.worker.looped import LoopedExecutor
+
+        return LoopedExecutor(app, station)
+    return Executor(app, station)
+
+
+def _settle(executor: Serves, title: str, crash_fd: int) -> None:
     """Make this process an executor: group, death signal, signals, crash file, title."""
     from celeriac.logs import name_process
+    from celeriac.logs.worker import enter_executor
     from celeriac.worker.zygote import set_title
 
     os.setpgid(0, 0)
-    die_with(executor.spec.supervisor)
+    die_with(executor.station.spec.supervisor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     faulthandler.enable(file=crash_fd, all_threads=True)
@@ -154,11 +192,14 @@ def _settle(executor: Executor, title: str, crash_fd: int) -> None:
         faulthandler.register(signal.SIGUSR1, all_threads=True)
     random.seed()
     set_title(title)
-    name_process(title.partition(" ")[2].rpartition(" ")[0])
+    name = title.partition(" ")[2].rpartition(" ")[0]
+    name_process(name)
+    number = name.rpartition(" ")[2]
+    enter_executor(int(number) if number.isdigit() else 0)
 
 
-def run_forked(executor: Executor, role: str, title: str, crash_fd: int) -> NoReturn:
-    """Be an executor (or, by *role*, the hooks process) in a freshly forked process."""
+def run_forked(executor: Serves, title: str, crash_fd: int) -> NoReturn:
+    """Be an executor (or the hooks process) in a freshly forked process."""
     from celeriac.worker.zygote import end_process
 
     status = 1
@@ -175,7 +216,8 @@ def run_forked(executor: Executor, role: str, title: str, crash_fd: int) -> NoRe
 
 
 def start_by_exec() -> NoReturn:
-    """Entry of ``python -m celeriac.worker.executor SPEC ROLE TITLE SOCK CRASH SLOTS COUNT INDEX``.
+    """Entry of ``python -m celeriac.worker.executor SPEC ROLE TITLE SOCK CRASH SLOTS COUNT INDEX``,
+    followed by BOARD PLACES for an executor of a shared pool.
 
     Used where forking is unsafe (the application started threads at import) or absent.
     """
@@ -185,11 +227,13 @@ def start_by_exec() -> NoReturn:
     spec = decode_spec(sys.argv[1])
     role, title = sys.argv[2:4]
     sock_fd, crash_fd, slots_fd, count, index = (int(text) for text in sys.argv[4:9])
-    for fd in (sock_fd, crash_fd, slots_fd):
+    rest = [int(text) for text in sys.argv[9:]]
+    for fd in (sock_fd, crash_fd, slots_fd, *rest[:1]):
         os.set_inheritable(fd, False)
+    board = Board(rest[0], rest[1]) if rest else None
     slots = Slots(slots_fd, count)
-    executor = Executor(load(spec), spec, socket.socket(fileno=sock_fd), slots, index)
-    run_forked(executor, role, title, crash_fd)
+    station = Station(spec, socket.socket(fileno=sock_fd), slots, index, board)
+    run_forked(make_executor(role, load(spec), station), title, crash_fd)
 
 
 if __name__ == "__main__":

@@ -69,13 +69,39 @@ class Skipped(msgspec.Struct, frozen=True, array_like=True, tag=11):
     key: int
 
 
+class Cancel(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """Supervisor → shared executor: end the run with *key*. A coroutine is cancelled, which its
+    Done tells; for anything else the answer is Stays."""
+
+    key: int
+
+
+class Stays(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """Shared executor → supervisor: the run with *key* cannot be cancelled."""
+
+    key: int
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """Supervisor → shared executor: are you alive? The answer is Pong with that number."""
+
+    number: int
+
+
+class Pong(msgspec.Struct, frozen=True, array_like=True, tag=15):
+    """Shared executor → supervisor: its loop, or the thread that reads, still turns."""
+
+    number: int
+
+
 class Fork(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """Supervisor → zygote: make a process of *role* with *slot*; its socket and crash file come
-    along as file descriptors."""
+    along as file descriptors, and the board of *places* for a shared executor."""
 
     role: str
     slot: int
     title: str
+    places: int = 0
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag=8):
@@ -98,7 +124,10 @@ class Broken(msgspec.Struct, frozen=True, array_like=True, tag=10):
     text: str
 
 
-Frame = Run | Stop | Hook | Ready | Done | Update | Skipped | Fork | Forked | Loaded | Broken
+Frame = (
+    Run | Stop | Hook | Ready | Done | Update | Skipped | Cancel | Stays | Ping | Pong
+    | Fork | Forked | Loaded | Broken
+)  # fmt: skip
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Frame).decode
@@ -182,6 +211,7 @@ def _read_exactly(sock: socket.socket, count: int, begun: bytes = b"") -> bytes 
 __all__ = [
     "READ_SIZE",
     "Broken",
+    "Cancel",
     "Done",
     "Fork",
     "Forked",
@@ -189,9 +219,12 @@ __all__ = [
     "Hook",
     "Inbox",
     "Loaded",
+    "Ping",
+    "Pong",
     "Ready",
     "Run",
     "Skipped",
+    "Stays",
     "Stop",
     "Update",
     "encode",

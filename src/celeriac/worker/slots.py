@@ -23,6 +23,8 @@ _KEY: Final = 0  # of the present or last run
 _SINCE: Final = 1  # its start (monotonic)
 _LOW: Final = 2  # keys in [low, high) must not begin
 _HIGH: Final = 3
+#: Words of a place on a board: the key that runs there (0 for none) and since when.
+_PLACE: Final = 2
 #: A hold up to here covers every key there will ever be.
 ALL_KEYS: Final = (1 << 64) - 1
 
@@ -42,13 +44,7 @@ class Slots:
     @classmethod
     def create(cls, count: int) -> Slots:
         """Make a region of *count* slots, in memory where the system can."""
-        if hasattr(os, "memfd_create"):
-            fd = os.memfd_create("celeriac-slots", os.MFD_CLOEXEC)
-        else:
-            fd, path = tempfile.mkstemp(prefix="celeriac-slots-")
-            os.unlink(path)
-        os.ftruncate(fd, _SIZE * count)
-        return cls(fd, count)
+        return cls(_shared_memory("celeriac-slots", _SIZE * count), count)
 
     def clear(self, index: int) -> None:
         """Reset a slot before a new executor gets it."""
@@ -66,6 +62,11 @@ class Slots:
             words[base + _KEY] = before
             return False
         return True
+
+    def held_back(self, index: int, key: int) -> bool:
+        """Executor: must *key* not begin? To be asked once the key stands on a board."""
+        base = index * _WORDS
+        return self._words[base + _LOW] <= key < self._words[base + _HIGH]
 
     def running(self, index: int) -> tuple[int, float]:
         """Supervisor: the key begun last and when. Only its outcome tells whether it still runs."""
@@ -86,4 +87,62 @@ class Slots:
         os.close(self.fd)
 
 
-__all__ = ["ALL_KEYS", "Slots"]
+class Board:
+    """What each place of a shared executor runs and since when.
+
+    A slot has room for one run; an executor of several has a board as well, and of its slot only
+    the hold counts. It writes the key of a run into a place, and only then asks its slot whether
+    that key is held back; it empties the place only once the outcome is in the pipe. So what
+    stands on the board has begun, and what is held and does not stand there has not.
+    """
+
+    def __init__(self, fd: int, places: int) -> None:
+        self.fd = fd
+        self.places = places
+        self._map = mmap.mmap(fd, _PLACE * 8 * places)
+        self._words = memoryview(self._map).cast("Q")
+        self._times = memoryview(self._map).cast("d")
+
+    @classmethod
+    def create(cls, places: int) -> Board:
+        """Make an empty board, in memory where the system can."""
+        return cls(_shared_memory("celeriac-board", _PLACE * 8 * places), places)
+
+    def write(self, place: int, key: int, now: float) -> None:
+        """Executor: publish that *key* begins in *place*."""
+        base = place * _PLACE
+        self._times[base + 1] = now
+        self._words[base] = key
+
+    def wipe(self, place: int) -> None:
+        """Executor: nothing runs in *place* any more."""
+        self._words[place * _PLACE] = 0
+
+    def keys(self) -> list[int]:
+        """Supervisor: the keys that stand on it."""
+        return [key for key in self._words[::_PLACE].tolist() if key]
+
+    def runs(self) -> list[tuple[int, float]]:
+        """Supervisor: the keys that stand on it, and since when."""
+        keys = self._words[::_PLACE].tolist()
+        return [run for run in zip(keys, self._times[1::_PLACE].tolist(), strict=True) if run[0]]
+
+    def close(self) -> None:
+        self._words.release()
+        self._times.release()
+        self._map.close()
+        os.close(self.fd)
+
+
+def _shared_memory(name: str, size: int) -> int:
+    """A file descriptor of *size* zero bytes that can be mapped and handed to other processes."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    else:
+        fd, path = tempfile.mkstemp(prefix=f"{name}-")
+        os.unlink(path)
+    os.ftruncate(fd, size)
+    return fd
+
+
+__all__ = ["ALL_KEYS", "Board", "Slots"]

@@ -30,7 +30,7 @@ from typing import NoReturn
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.worker import frames
 from celeriac.worker.kinship import die_with
-from celeriac.worker.slots import Slots
+from celeriac.worker.slots import Board, Slots
 from celeriac.worker.spec import AppFacts, WorkerSpec, decode_spec, encode_facts
 
 TYPE_CHECKING = False
@@ -62,7 +62,10 @@ def main(spec: WorkerSpec, sock: socket.socket, slots: Slots) -> NoReturn:
 
 def end_process(status: int) -> NoReturn:
     """End this process here, without the clean-up of the one it was forked from."""
+    from celeriac.logs import restore
+
     try:
+        restore()
         sys.stdout.flush()
         sys.stderr.flush()
     except (OSError, ValueError):
@@ -106,17 +109,11 @@ def load(spec: WorkerSpec) -> Celeriac:
 
 def set_up_logs(spec: WorkerSpec, settings: Settings) -> None:
     """Log as the command line and the settings say."""
-    from celeriac import logs
+    from celeriac.logs.worker import begin
 
-    color = spec.color if spec.color is not None else settings.worker_log_color
-    logs.setup(
-        spec.loglevel,
-        color=color,
-        line=settings.worker_log_format,
-        task_line=settings.worker_task_log_format,
-    )
-    if settings.worker_hijack_root_logger:
-        logs.hijack_root()
+    begin(settings, spec.loglevel, spec.color, spec.hostname)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # or every process forked from here would write it once more
 
 
 def describe(app: Celeriac) -> AppFacts:
@@ -178,10 +175,11 @@ def _fork_twice(
 def _become_executor(
     app: Celeriac, spec: WorkerSpec, slots: Slots, request: frames.Fork, fds: list[int]
 ) -> NoReturn:
-    from celeriac.worker.executor import Executor, run_forked
+    from celeriac.worker.executor import Station, make_executor, run_forked
 
-    executor = Executor(app, spec, socket.socket(fileno=fds[0]), slots, request.slot)
-    run_forked(executor, request.role, request.title, fds[1])
+    board = Board(fds[2], request.places) if request.places else None
+    station = Station(spec, socket.socket(fileno=fds[0]), slots, request.slot, board)
+    run_forked(make_executor(request.role, app, station), request.title, fds[1])
 
 
 def receive_with_fds(sock: socket.socket) -> tuple[frames.Frame | None, list[int]]:

@@ -18,7 +18,7 @@ from typing import IO, Final
 
 from celeriac.worker import frames
 from celeriac.worker.kinship import LINUX
-from celeriac.worker.slots import Slots
+from celeriac.worker.slots import Board, Slots
 from celeriac.worker.spec import AppFacts, WorkerSpec, decode_facts, encode_spec
 from celeriac.worker.zygote import main as zygote_main
 from celeriac.worker.zygote import send_with_fds
@@ -27,6 +27,9 @@ logger = logging.getLogger("celeriac.worker")
 
 EXECUTOR: Final = "executor"
 HOOKS: Final = "hooks"
+#: Roles of executors that run several tasks at once; the pools' names.
+THREADS: Final = "threads"
+ASYNCIO: Final = "asyncio"
 
 
 class ApplicationBroken(Exception):
@@ -46,6 +49,8 @@ class Process:
     pidfd: int = -1
     inbox: frames.Inbox = field(default_factory=frames.Inbox)
     out: bytearray = field(default_factory=bytearray)
+    #: Of a shared executor.
+    board: Board | None = None
 
     def stack(self) -> str:
         """The last Python stack faulthandler wrote, "" if none."""
@@ -58,6 +63,8 @@ class Process:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+        if self.board is not None:
+            self.board.close()
 
 
 class Nursery:
@@ -167,17 +174,20 @@ class Nursery:
         self.pid = 0
 
     # --- executors ----------------------------------------------------------------------------
-    def make(self, role: str, title: str) -> Process:
-        """Ask for a process. It says :class:`~..frames.Ready` on its socket once it is up."""
+    def make(self, role: str, title: str, places: int = 0) -> Process:
+        """Ask for a process. It says :class:`~..frames.Ready` on its socket once it is up. One
+        with *places* gets a board."""
+        board = Board.create(places) if places else None
         ours, theirs = socket.socketpair()
         index = self._free.pop(0)
         self.slots.clear(index)
-        process = Process(index, role, ours, _crash_file(), time.monotonic())
+        process = Process(index, role, ours, _crash_file(), time.monotonic(), board=board)
         try:
             if self.forks_safely:
                 assert self.sock is not None
-                request = frames.Fork(role, index, title)
-                send_with_fds(self.sock, request, [theirs.fileno(), process.crash_file.fileno()])
+                request = frames.Fork(role, index, title, places)
+                fds = [theirs.fileno(), process.crash_file.fileno()]
+                send_with_fds(self.sock, request, fds + ([board.fd] if board else []))
             else:
                 process.pid = self._spawn(process, title, theirs)
         except BaseException:
@@ -193,10 +203,14 @@ class Nursery:
         spec = encode_spec(self.spec).decode()
         crash, slots = process.crash_file.fileno(), self.slots.fd
         numbers = [sock.fileno(), crash, slots, self.slots.count, process.index]
+        fds = [sock.fileno(), crash, slots]
+        if process.board is not None:
+            numbers += [process.board.fd, process.board.places]
+            fds.append(process.board.fd)
         child = subprocess.Popen(
             [sys.executable, "-m", "celeriac.worker.executor", spec, process.role, title]
             + [str(number) for number in numbers],
-            pass_fds=(sock.fileno(), crash, slots),
+            pass_fds=fds,
         )
         child.returncode = 0  # waited for by pid, with its resource usage
         return child.pid
@@ -216,4 +230,12 @@ def _crash_file() -> IO[bytes]:
     return tempfile.TemporaryFile(buffering=0)
 
 
-__all__ = ["EXECUTOR", "HOOKS", "ApplicationBroken", "Nursery", "Process"]
+__all__ = [
+    "ASYNCIO",
+    "EXECUTOR",
+    "HOOKS",
+    "THREADS",
+    "ApplicationBroken",
+    "Nursery",
+    "Process",
+]
