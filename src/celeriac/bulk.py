@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from celeriac.canvas.signature import Signature
-from celeriac.client import NO_DEFAULTS, check_options, origin
+from celeriac.client import check_options, origin
 from celeriac.context import running
+from celeriac.directions import NO_DEFAULTS
 from celeriac.exceptions import EncodeError, PayloadTooLarge
 from celeriac.ids import new_calls
 from celeriac.message import Header, Message, compose
@@ -80,7 +81,11 @@ class Batch:
     def _common_of(self, task: Task[..., Any]) -> _Common | None:
         """Return what calls of *task* share; None if each must be looked at by itself."""
         app, conf = self._app, self._app.conf
-        defaults = task.defaults
+        directions = app.client.directions
+        known = directions.by_name(task.name, task.defaults)
+        if known is None or known[1] or directions.checks:
+            return None
+        defaults = known[0]
         serializer = defaults.serializer or conf.task_serializer
         if (
             task.name not in app.tasks

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from celeriac.exceptions import EncodeError
 from celeriac.ids import valid_id
 
-__all__ = ["checked_headers", "checked_id", "checked_queue"]
+__all__ = ["HIGHEST_PRIORITY", "checked_headers", "checked_id", "checked_priority", "checked_queue"]
+
+HIGHEST_PRIORITY: Final = 9
 
 
 def checked_id(value: Any) -> str:
@@ -33,6 +35,17 @@ def checked_queue(value: Any) -> str:
             "beginning with a letter or digit"
         )
     return value
+
+
+def checked_priority(value: Any) -> int:
+    """Return a priority, or raise ``ValueError``."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 0 <= value <= HIGHEST_PRIORITY:
+        raise ValueError(
+            f"priority is {value!r}; it is a whole number from 0 to {HIGHEST_PRIORITY}, 9 the most "
+            "urgent"
+        )
+    return int(value)
 
 
 def checked_headers(value: Any) -> dict[str, object]:

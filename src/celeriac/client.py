@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from celeriac.checks import checked_headers, checked_id, checked_queue
+from celeriac.checks import checked_headers, checked_id, checked_priority, checked_queue
 from celeriac.clock import SYSTEM, Clock
 from celeriac.context import running
 from celeriac.crashpoints import crashpoint
+from celeriac.directions import NO_DEFAULTS, Defaults, Directions
 from celeriac.exceptions import (
     EncodeError,
     ImproperlyConfigured,
@@ -30,6 +31,7 @@ from celeriac.exceptions import (
 )
 from celeriac.ids import new_call
 from celeriac.message import Header, Message, compose
+from celeriac.moments import moment
 from celeriac.policies.retries import seconds
 from celeriac.serialization import content_type, encode_call
 
@@ -64,6 +66,8 @@ SEND_OPTIONS: Final = frozenset(
         "time_limit",
         "soft_time_limit",
         "queue",
+        "exchange",
+        "routing_key",
         "priority",
         "serializer",
         "headers",
@@ -73,12 +77,12 @@ SEND_OPTIONS: Final = frozenset(
 
 _monotonic: Final = SYSTEM.monotonic
 
-_ROUTES: Final = "Name the queue: queue=…."
+_ROUTES: Final = "Name the queue: queue=…, or set task_routes."
 _FLOWS: Final = "Until workflows are, let the first task call the next one's delay()."
 _BROKER: Final = "The app keeps its own connections."
 #: Options of Celery's ``apply_async`` that this version does not have, and what to do instead.
 _LATER: Final[dict[str, str]] = {
-    **dict.fromkeys(("exchange", "routing_key", "router", "route_name"), _ROUTES),
+    **dict.fromkeys(("router", "route_name"), _ROUTES),
     **dict.fromkeys(
         [
             "link",
@@ -115,24 +119,6 @@ _LATER: Final[dict[str, str]] = {
 
 _RETRY_POLICY: Final = frozenset({"max_retries", "interval_start", "interval_step", "interval_max"})
 _NO_OPTIONS: Final[dict[str, Any]] = {}
-_HIGHEST: Final = 9
-#: The moments that a datetime in UTC can show, in whole seconds.
-_FIRST: Final = datetime.min.replace(tzinfo=UTC).timestamp()
-_LAST: Final = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
-
-
-class Defaults(msgspec.Struct, frozen=True):
-    """What a task says of how it is sent; None and "" mean as the settings say."""
-
-    queue: str = ""
-    priority: int | None = None
-    expires: float | datetime | None = None
-    time_limit: float | None = None
-    soft_time_limit: float | None = None
-    serializer: str = ""
-
-
-NO_DEFAULTS: Final = Defaults()
 
 
 class Client:
@@ -144,6 +130,15 @@ class Client:
     def __init__(self, app: Celeriac, clock: Clock = SYSTEM) -> None:
         self._app = app
         self.wall = clock.wall
+        self._directions: Directions | None = None
+
+    @property
+    def directions(self) -> Directions:
+        """Where calls go, as the settings say now."""
+        made = self._directions
+        if made is None or made.settled is not self._app.conf.settled:
+            made = self._directions = Directions(self._app)
+        return made
 
     # -- making --------------------------------------------------------------------------------
 
@@ -159,9 +154,13 @@ class Client:
 
         Raises ``TypeError`` for an unknown option and for arguments that are no list and
         dictionary, ``ValueError`` for option values, ``NotInThisVersion``, ``EncodeError`` with
-        the path of a value that cannot be serialised, and ``PayloadTooLarge``.
+        the path of a value that cannot be serialised, ``PayloadTooLarge``, and ``QueueNotFound``
+        for a queue that has to be declared and is not.
         """
         conf = self._app.conf
+        directions = self.directions
+        if directions.routes:
+            defaults, options = directions.routed(name, args, kwargs, defaults, options)
         now = self.wall()
         serializer = options.get("serializer") if options else None
         serializer = serializer or defaults.serializer or conf.task_serializer
@@ -184,6 +183,9 @@ class Client:
         )
         if options:
             header = self._with_options(header, options, defaults, now)
+        if directions.checks:
+            named = priority is not None or options.get("priority") is not None
+            header = directions.checked(header, run, named)
         if conf.security_key is None:
             return compose(header, payload)
         return self.signed(header, payload)
@@ -205,6 +207,8 @@ class Client:
         renewed = msgspec.structs.replace(header, serializer=serializer, eta=None)
         if options:
             renewed = self._with_options(renewed, options, defaults, self.wall())
+            if self.directions.checks:
+                renewed = self.directions.checked(renewed, None, prioritised=True)
         return self.signed(renewed, payload).encode()
 
     def payload(
@@ -258,8 +262,10 @@ class Client:
                 changes["headers"] = checked_headers(value)
             elif name == "ignore_result":
                 changes["ignore_result"] = bool(value)
+        if options.get("exchange") is not None or options.get("routing_key") is not None:
+            changes["queue"] = self._queue_named(options)
         if options.get("countdown") is not None:
-            changes["eta"] = max(now, now + seconds(options["countdown"], "countdown"))
+            changes["eta"] = now + checked_countdown(options["countdown"])
         elif options.get("eta") is not None:
             changes["eta"] = moment(options["eta"], "eta", self._app.conf.timezone)
         if options.get("expires") is not None:
@@ -267,6 +273,12 @@ class Client:
         header = msgspec.structs.replace(header, **changes)
         self._check_together(header, options, defaults)
         return header
+
+    def _queue_named(self, options: Mapping[str, Any]) -> str:
+        """Return the queue that the options ``exchange`` and ``routing_key`` name."""
+        exchange, key = (options.get(each) for each in ("exchange", "routing_key"))
+        exchange = getattr(exchange, "name", exchange)
+        return self.directions.queue_of(options.get("queue"), exchange, key, "apply_async()")
 
     def _check_together(
         self, header: Header, options: Mapping[str, Any], defaults: Defaults
@@ -371,36 +383,6 @@ def refuse(name: str, what: str, known: Iterable[str], later: Mapping[str, str])
     raise TypeError(f"{what} has no option {name!r}{hint}")
 
 
-def moment(value: Any, name: str, timezone: str) -> float:
-    """Return a datetime, or ISO 8601 text, as seconds since the epoch.
-
-    One without a zone is in *timezone*.
-    """
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"{name} is {value!r}, which is no ISO 8601 time") from None
-    if not isinstance(value, datetime):
-        raise TypeError(
-            f"{name} is {value!r}, a {type(value).__name__}; it must be a datetime"
-            + ("" if name == "expires" else "; for seconds from now use countdown")
-        )
-    at = (value if value.tzinfo else value.replace(tzinfo=_zone(timezone))).timestamp()
-    if not _FIRST <= at <= _LAST:  # nobody could show it
-        raise ValueError(f"{name} is {value}; in UTC it must lie within the years 1 to 9999")
-    return at
-
-
-@cache
-def _zone(name: str) -> Any:
-    if name == "UTC":
-        return UTC
-    from zoneinfo import ZoneInfo
-
-    return ZoneInfo(name)
-
-
 def check_limits(soft: float | None, hard: float | None, whose: str) -> None:
     """Raise ``ValueError`` if the soft time limit is above the hard one."""
     if soft is not None and hard is not None and soft > hard:
@@ -418,12 +400,15 @@ def checked_limit(value: Any, name: str) -> float:
     return limit
 
 
-def checked_priority(value: Any) -> int:
-    """Return a priority, or raise."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _HIGHEST:
-        raise ValueError(f"priority is {value!r}; it is a whole number from 0 to {_HIGHEST}, "
-                         "9 the most urgent")  # fmt: skip
-    return value
+def checked_countdown(value: Any) -> float:
+    """Return the seconds from now on that a countdown asks for, or raise."""
+    wait = seconds(value, "countdown")
+    if wait < 0:
+        raise ValueError(
+            f"countdown is {value}; it is 0 seconds (at once) or more. Where it is computed, write "
+            "countdown=max(0, …)"
+        )
+    return wait
 
 
 def checked_call(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -21,8 +21,12 @@ Kind = Literal[
     "log format",
     "module names",
     "name",
+    "queues",
+    "rate",
     "retry policy",
+    "routes",
     "seconds",
+    "text",
     "timezone",
     "url",
 ]
@@ -41,6 +45,7 @@ class Setting(Struct, frozen=True, kw_only=True):
     `unit` is empty where a value has none. `least` and `most` are inclusive. `choices` are the
     words allowed; `later` are words that Celery knows and this version refuses by name. `none`
     says what None means, and None is refused where it is empty. `secret` values are never shown.
+    `local` ones may hold code, so they stay in the process that imports the application.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Setting(Struct, frozen=True, kw_only=True):
     none: str = ""
     where: Where = "everywhere"
     secret: bool = False
+    local: bool = False
 
     @property
     def environment(self) -> str:

@@ -16,10 +16,13 @@ from typing import Any, TypeGuard
 
 from msgspec import DecodeError, json
 
-from celeriac.exceptions import ImproperlyConfigured
+from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion
 from celeriac.ids import valid_id
 
+from .queues import Queue, read_queues
+from .rates import per_second
 from .record import Kind, Setting
+from .routes import kept, read_routes
 
 __all__ = ["judge", "near", "parse", "retry_waits", "shown"]
 
@@ -164,12 +167,20 @@ def _timezone(setting: Setting, value: object) -> str:
 def _log_format(setting: Setting, value: object) -> str:
     if not isinstance(value, str):
         raise _UnexpectedError(setting)
+    if value == "json":
+        return value
     from logging import PercentStyle
 
     try:
         PercentStyle(value).validate()
     except ValueError:
         raise _UnexpectedError(setting) from None
+    return value
+
+
+def _text(setting: Setting, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise _UnexpectedError(setting)
     return value
 
 
@@ -204,6 +215,25 @@ def _retry_policy(setting: Setting, value: object) -> Mapping[str, float | None]
         else:
             kept[key] = float(each)
     return MappingProxyType(kept)
+
+
+def _queues(_setting: Setting, value: object) -> tuple[Queue, ...]:
+    try:
+        return read_queues(value)
+    except NotInThisVersion as error:
+        raise ValueError(str(error)) from None
+
+
+def _routes(_setting: Setting, value: object) -> Any:
+    try:
+        read_routes(value)
+    except NotInThisVersion as error:
+        raise ValueError(str(error)) from None
+    return kept(value)
+
+
+def _rate(_setting: Setting, value: Any) -> str | float | None:
+    return value if per_second(value) is not None else None
 
 
 def retry_waits(policy: Mapping[str, Any], enough: float) -> float:
@@ -252,8 +282,12 @@ _JUDGES: dict[Kind, Callable[[Setting, object], Any]] = {
     "log format": _log_format,
     "module names": _module_names,
     "name": _name,
+    "queues": _queues,
+    "rate": _rate,
     "retry policy": _retry_policy,
+    "routes": _routes,
     "seconds": _seconds,
+    "text": _text,
     "timezone": _timezone,
     "url": _url,
 }
@@ -288,6 +322,10 @@ def _read(setting: Setting, text: str) -> object:
                 return [part.strip() for part in text.split(",") if part.strip()]
             case "retry policy":
                 return json.decode(text)
+            case "queues" | "routes" if text.startswith(("{", "[")):
+                return json.decode(text)
+            case "queues":
+                return [part.strip() for part in text.split(",") if part.strip()]
             case "key" if text.startswith("{"):
                 return json.decode(text)
             case _:
@@ -328,10 +366,14 @@ def _expected(setting: Setting) -> str:
 
 _WANTED: dict[Kind, str] = {
     "key": "a secret as text, or a mapping of key ids to secrets",
-    "log format": "a format for logging, with fields such as '%(message)s'",
+    "log format": "a format for logging, with fields such as '%(message)s', or 'json'",
     "module names": "a list of module names such as ['shop.tasks']",
     "name": "1 to 128 letters, digits or _ . : @ / - with a letter or digit first",
+    "queues": "a list of names of queues, or a mapping by name (as JSON)",
+    "rate": "a rate limit such as '10/s', '100/m' or '5/h'",
+    "routes": "a mapping from names of tasks to queues (as JSON), or the name of a router",
     "retry policy": "a mapping with max_retries, interval_start, interval_step or interval_max",
+    "text": "text",
     "timezone": "the name of a time zone such as 'Europe/Berlin'",
     "url": "the URL of a store, as text",
 }
