@@ -13,7 +13,8 @@ from typing import Any
 
 from celeriac.message import Header
 from celeriac.records import Delivery, Fence
-from celeriac.sensitive import Hider, Hiding
+from celeriac.sensitive import Hider, Hiding, shown_args, shown_kwargs
+from celeriac.serialization import content_type
 
 __all__ = [
     "Context",
@@ -78,6 +79,15 @@ class Context:
     children: Sequence[Any] = ()
     reply_to: str | None = None
     utc: bool = True
+    #: More of Celery's fields, for which there is nothing to say here.
+    taskset: str | None = None
+    logfile: str | None = None
+    loglevel: int | None = None
+    shadow: str | None = None
+    stamps: Mapping[str, Any] | None = None
+    stamped_headers: Sequence[str] | None = None
+    replaced_task_nesting: int = 0
+    lang: str = "py"
 
     # Private to the layer: how to write under this run's lease, what retry() has prepared, and
     # the run outside this one.
@@ -102,7 +112,9 @@ class Context:
     #: The runner is calling a ``__call__`` of the application's own.
     entering: bool = False
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, *mappings: Mapping[str, Any], **fields: Any) -> None:
+        for each in mappings:
+            self.__dict__.update(each)
         self.__dict__.update(fields)
 
     @property
@@ -145,9 +157,45 @@ class Context:
             **({"is_eager": True} if self.is_eager else {}),
         }
 
+    @property
+    def argsrepr(self) -> str:
+        """The positional arguments as text, without what the task hides."""
+        mask = _mask(self.owner)
+        return shown_args(self.args) if mask is None else mask.shown_args(self.args)
+
+    @property
+    def kwargsrepr(self) -> str:
+        """The keyword arguments as text, without what the task hides."""
+        mask = _mask(self.owner)
+        return shown_kwargs(self.kwargs) if mask is None else mask.shown_kwargs(self.kwargs)
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """The message's properties, in Celery's words."""
+        return {
+            "correlation_id": self.id,
+            "reply_to": self.reply_to,
+            "priority": self.priority,
+            "delivery_mode": 2,
+            "content_type": None if self.header is None else content_type(self.header.serializer),
+        }
+
     def get(self, name: str, default: Any = None) -> Any:
-        """Return the field *name*, or *default* if there is none."""
+        """Return the field or header *name*, or *default* if there is none."""
         return getattr(self, name, default)
+
+    def update(self, *mappings: Mapping[str, Any], **fields: Any) -> None:
+        """Set fields, as a dictionary's ``update`` does; they are gone with the run."""
+        for each in mappings:
+            self.__dict__.update(each)
+        self.__dict__.update(fields)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the caller's header *name*: Celery's messages carry them beside the fields."""
+        headers = self.__dict__.get("headers")
+        if headers is not None and name in headers:
+            return headers[name]
+        raise AttributeError(f"self.request has no field and no header {name!r}", name=name)
 
     def __repr__(self) -> str:
         return f"<Context: {self.task}[{self.id}] retries={self.retries}>"
@@ -242,3 +290,8 @@ class allow_join_result:  # noqa: N801 - the name Celery users know
 
 def _iso(moment: float | None) -> str | None:
     return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()
+
+
+def _mask(owner: object) -> Any:
+    """What the task hides of its arguments, None if nothing."""
+    return getattr(owner, "mask", None)

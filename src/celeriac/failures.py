@@ -74,12 +74,29 @@ class RemoteTraceback(Exception):
 
 
 class ExceptionInfo:
-    """What handlers get as ``einfo``: the exception, its class and the traceback as text."""
+    """What handlers and receivers get as ``einfo``: an exception and its traceback.
+
+    Attributes: ``exception``, ``type`` (its class), ``traceback`` (text), ``tb`` (the traceback
+    itself, None where the exception was raised in another process), ``exc_info`` (class, exception
+    and ``tb``) and ``internal`` (always False).
+    """
+
+    internal = False
 
     def __init__(self, exception: BaseException, text: str) -> None:
         self.exception = exception
         self.type = type(exception)
         self.traceback = text
+
+    @property
+    def tb(self) -> TracebackType | None:
+        """The traceback as an object."""
+        return self.exception.__traceback__
+
+    @property
+    def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+        """What ``sys.exc_info()`` returned where it was raised."""
+        return self.type, self.exception, self.tb
 
     def __str__(self) -> str:
         return self.traceback

@@ -8,11 +8,11 @@ runner returns.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
-from celeriac import policies, states
+from celeriac import policies, signals, states
 from celeriac.bodies import seal, unseal
 from celeriac.clock import SYSTEM
 from celeriac.context import Context, Update, enter, from_delivery, leave
@@ -21,11 +21,12 @@ from celeriac.exceptions import (
     EncodeError,
     Ignore,
     InvalidTaskError,
+    NotRegistered,
     Reject,
     ResultTooLarge,
-    Retry,
 )
 from celeriac.failures import ExceptionInfo, capture, describe, from_reason, shown
+from celeriac.hearers import Hearers
 from celeriac.logs import TASK
 from celeriac.message import Header, Message, decode
 from celeriac.outcome import Failure, Outcome, ResultBody
@@ -61,7 +62,10 @@ REPEATED: Final = frozenset({states.SCHEDULED, states.QUEUED, states.WAITING})
 class Prepared:
     """What running a task needs to know, worked out once per task."""
 
-    __slots__ = ("call", "custom", "handlers", "ignored", "is_async", "serializer", "soft", "task")
+    __slots__ = (
+        "before", "call", "custom", "hearers", "ignored", "is_async", "keep_errors", "repr_max",
+        "serializer", "soft", "task",
+    )  # fmt: skip
 
     def __init__(self, task: Task[..., Any]) -> None:
         import inspect
@@ -73,12 +77,14 @@ class Prepared:
         self.custom = type(task).__call__ is not Base.__call__ and not _inherits_call(task)
         self.call: Callable[..., Any] = task if self.custom else task.run
         self.is_async = inspect.iscoroutinefunction(task.run)
-        self.handlers = frozenset(
-            name
-            for name in ("before_start", "on_success", "on_failure", "on_retry", "after_return")
-            if task.overrides(name)
-        )
+        self.hearers = Hearers(task)
+        self.before = task.overrides("before_start")
         self.ignored = not task.keeps_result()
+        asked = task.store_errors_even_if_ignored
+        self.keep_errors = task.app.keeps_results and (
+            conf.task_store_errors_even_if_ignored if asked is None else asked
+        )
+        self.repr_max = task.resultrepr_maxsize
         self.serializer = conf.result_serializer
         soft = task.soft_time_limit
         self.soft = conf.task_soft_time_limit if soft is None else soft
@@ -124,6 +130,8 @@ class Runner:
             return begun
         prepared, context = begun
         token = enter(context, prepared.task)
+        if prepared.hearers.prerun:
+            prepared.hearers.begins(context)
         started = _monotonic()
         try:
             try:
@@ -138,11 +146,15 @@ class Runner:
         """Run *delivery* as a coroutine; a synchronous task in a thread."""
         import asyncio
 
+        from celeriac.softlimit import was_cancelled
+
         begun = self._begin(delivery)
         if isinstance(begun, Outcome):
             return begun
         prepared, context = begun
         token = enter(context, prepared.task)
+        if prepared.hearers.prerun:
+            prepared.hearers.begins(context)
         started = _monotonic()
         try:
             try:
@@ -150,7 +162,9 @@ class Runner:
                     value = await self._await(prepared, context)
                 else:
                     value = await asyncio.to_thread(self._call, prepared, context)
-            except BaseException as error:  # noqa: BLE001 - a task may raise anything
+            except BaseException as error:
+                if was_cancelled(error):
+                    raise
                 return self._failed(prepared, context, error)
             return self._succeeded(prepared, context, value, started)
         finally:
@@ -173,12 +187,10 @@ class Runner:
         error = from_reason(reason, "WorkerLostError")
         token = enter(context, prepared.task)
         try:
-            info = ExceptionInfo(error, reason)
             if outcome.charge == "retry" and outcome.state in REPEATED:
-                self._handle(prepared, context, "on_retry", error, info)
+                prepared.hearers.retried(context, error, outcome.delay, lost=True)
             elif outcome.state in {states.FAILED, states.DEAD}:
-                self._handle(prepared, context, "on_failure", error, info)
-                self._after(prepared, context, states.FAILURE, error, info)
+                prepared.hearers.failed(context, error, ExceptionInfo(error, reason), lost=True)
         finally:
             leave(token)
 
@@ -199,15 +211,20 @@ class Runner:
         try:
             message = decode(delivery.wire)
             header = message.header
-            prepared = self._prepared.get(header.task) or self._prepare(header.task)
+            prepared = self._prepared.get(header.task)
+            if prepared is None or prepared.hearers.version != signals.version():
+                prepared = self._prepare(header.task)
         except CeleryError as error:
+            self._tell_unfit(delivery, error)
             return self._refused(delivery, error)
         try:
             args, kwargs = self._arguments(prepared, delivery, message)
         except Exception as error:  # noqa: BLE001 - a class that arguments become may raise anything
-            return self._refused(delivery, error, prepared)
+            outcome = self._refused(delivery, error, prepared)
+            self._tell_refused(prepared, delivery, header, error)
+            return outcome
         context = from_delivery(delivery, header, self._hostname, args, kwargs)
-        context.update = self._update
+        context.write = self._update
         context.ignore_result = self._ignored(prepared, header)
         now = self._app.client.wall()
         for policy in _STARTS:
@@ -296,7 +313,7 @@ class Runner:
 
     def _call(self, prepared: Prepared, context: Context) -> Any:
         """Run the task's body and return what it returned."""
-        if "before_start" in prepared.handlers:
+        if prepared.before:
             prepared.task.before_start(context.id or "", context.args, context.kwargs)
         soft = context.soft_time_limit or prepared.soft
         if prepared.is_async:
@@ -315,7 +332,7 @@ class Runner:
         return self._loop.run_until_complete(self._coroutine(prepared, context))
 
     async def _await(self, prepared: Prepared, context: Context) -> Any:
-        if "before_start" in prepared.handlers:
+        if prepared.before:
             prepared.task.before_start(context.id or "", context.args, context.kwargs)
         return await self._coroutine(prepared, context)
 
@@ -352,10 +369,10 @@ class Runner:
             except (EncodeError, ResultTooLarge) as error:
                 return self._failed(prepared, context, error)
             outcome = Outcome(states.SUCCEEDED, body)
-        if prepared.handlers:
-            self._handle_success(prepared, context, value)
+        if prepared.hearers.at_success:
+            prepared.hearers.succeeded(context, value, runtime)
         if log.isEnabledFor(logging.INFO):
-            text = _shown(value)
+            text = _shown(value, prepared.repr_max)
             log.info("Task %s[%s] succeeded in %.6gs: %s", context.task, id, runtime, text)
         return outcome
 
@@ -367,12 +384,11 @@ class Runner:
                 self._repeated(prepared, context, error, outcome)
                 return outcome
         failure = capture(error, skip=our_frames(error))
-        keep = not context.ignore_result
+        keep = prepared.keep_errors or not context.ignore_result
         id = context.id or ""
         self._log_failure(prepared, context, error, failure.traceback)
-        info = ExceptionInfo(error, failure.traceback)
-        self._handle(prepared, context, "on_failure", error, info)
-        self._after(prepared, context, states.FAILURE, error, info)
+        if prepared.hearers.at_failure:
+            prepared.hearers.failed(context, error, ExceptionInfo(error, failure.traceback))
         return Outcome(
             states.FAILED,
             body=self._failure_body(failure, id) if keep else None,
@@ -385,8 +401,10 @@ class Runner:
     ) -> None:
         """Log, and call handlers, for an end that is not a failure."""
         name, id = context.task, context.id
+        hearers = prepared.hearers
         if isinstance(error, Ignore):
             log.info("Task %s[%s] ignored", name, id)
+            hearers.ended(context, states.IGNORED, error)
         elif isinstance(error, Reject):
             if outcome.state == states.SCHEDULED:
                 log.warning(
@@ -394,11 +412,11 @@ class Runner:
                 )
             else:
                 log.info("Task %s[%s] rejected", name, id)
+            hearers.ended(context, states.REJECTED, error)
         else:
             log.info("Task %s[%s] retry: %s", name, id, outcome.reason)
-            reason = error.exc or error if isinstance(error, Retry) else error
-            text = capture(reason).traceback if "on_retry" in prepared.handlers else ""
-            self._handle(prepared, context, "on_retry", reason, ExceptionInfo(reason, text))
+            if hearers.at_retry:
+                hearers.retried(context, error, outcome.delay)
 
     def _log_failure(
         self, prepared: Prepared, context: Context, error: BaseException, text: str
@@ -411,52 +429,44 @@ class Runner:
                 "Task %s[%s] raised unexpected: %s\n%s", name, id, shown(error), text.rstrip()
             )
 
-    # -- handlers ------------------------------------------------------------------------------
+    # -- those who hear of what cannot be run -----------------------------------------------------
 
-    def _handle_success(self, prepared: Prepared, context: Context, value: Any) -> None:
-        if "on_success" in prepared.handlers:
-            call = prepared.task.on_success
-            self._guarded(context, call, value, context.id, context.args, context.kwargs)
-        self._after(prepared, context, states.SUCCESS, value, None)
+    def _tell_unfit(self, delivery: Delivery, error: CeleryError) -> None:
+        """What came is no message, or of a name that is not known here."""
+        if isinstance(error, NotRegistered):
+            message = decode(delivery.wire)
+            name = message.header.task
+            signals.task_unknown.send(self, message=message, exc=error, name=name, id=delivery.id)
+        else:
+            signals.task_rejected.send(self, message=delivery.wire, exc=error)
 
-    def _handle(
-        self,
-        prepared: Prepared,
-        context: Context,
-        handler: str,
-        error: BaseException,
-        info: ExceptionInfo,
+    def _tell_refused(
+        self, prepared: Prepared, delivery: Delivery, header: Header, error: BaseException
     ) -> None:
-        if handler in prepared.handlers:
-            call = getattr(prepared.task, handler)
-            self._guarded(context, call, error, context.id, context.args, context.kwargs, info)
-
-    def _after(
-        self,
-        prepared: Prepared,
-        context: Context,
-        status: str,
-        value: Any,
-        info: ExceptionInfo | None,
-    ) -> None:
-        if "after_return" in prepared.handlers:
-            self._guarded(
-                context,
-                prepared.task.after_return,
-                status, value, context.id, context.args, context.kwargs, info,
-            )  # fmt: skip
-
-    def _guarded(self, context: Context, call: Callable[..., Any], *args: Any) -> None:
-        """Call a handler. What it raises is logged and changes nothing."""
+        """The task is known, and cannot be called with what came: a run that fails at once."""
+        if isinstance(error, InvalidTaskError):
+            signals.task_rejected.send(self, message=decode(delivery.wire), exc=error)
+        hearers = prepared.hearers
+        if not (hearers.at_failure or hearers.prerun):
+            return
+        context = from_delivery(delivery, header, self._hostname, *self._as_sent(delivery))
+        token = enter(context, prepared.task)
         try:
-            call(*args)
-        except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-            text = capture(error, skip=1).traceback
-            name = getattr(call, "__name__", "a handler")
-            log.error(
-                "Task %s[%s]: %s raised %s; the task's state stands\n%s",
-                context.task, context.id, name, shown(error), text.rstrip(),
-            )  # fmt: skip
+            hearers.begins(context)
+            hearers.failed(context, error, ExceptionInfo(error, capture(error).traceback))
+        finally:
+            leave(token)
+
+    def _as_sent(self, delivery: Delivery) -> tuple[Sequence[Any], dict[str, Any]]:
+        """The arguments of a call as they can be read, unchecked; none if they cannot."""
+        try:
+            message = decode(delivery.wire)
+            accept = self._app.conf.accept_content
+            args, kwargs = decode_value(message.header.serializer, message.payload, accept)
+            return tuple(args), dict(kwargs)
+        except Exception as error:  # noqa: BLE001 - the payload may be anything
+            log.debug("Task %s: its arguments cannot be read: %s", delivery.id, describe(error))
+            return (), {}
 
 
 async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
@@ -480,9 +490,9 @@ def our_frames(error: BaseException) -> int:
     return 0
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, most: int = _REPR_MAX) -> str:
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - a repr may raise anything
         return f"<unprintable {type(value).__qualname__}>"
-    return text if len(text) <= _REPR_MAX else f"{text[:_REPR_MAX]}…"
+    return text if len(text) <= most else f"{text[:most]}…"

@@ -19,6 +19,8 @@ from celeriac.exceptions import (
     Retry,
     TaskRevokedError,
 )
+from celeriac.outcome import Outcome
+from celeriac.records import Commit, Manifest, Want
 from celeriac.result import AsyncResult, EagerResult
 
 
@@ -609,11 +611,66 @@ def test_update_state_refuses_metadata_that_cannot_be_serialised(app):
         result.get(timeout=5)
 
 
-def test_update_state_of_another_task_is_not_in_this_version(app, add):
-    with pytest.raises(NotInThisVersion, match="another task"):
+def test_update_state_without_a_worker_is_lost_and_says_so(app, add):
+    with pytest.warns(CeleryWarning, match="No worker runs other: update_state"):
         add.update_state("other", "X")
+    waiting = add.delay(1, 2)
+    with pytest.warns(CeleryWarning, match=f"No worker runs {waiting.id}"):
+        add.update_state(waiting.id, "X")
+    assert waiting.state == "PENDING"
     with pytest.warns(CeleryWarning, match="lost"):
         add.update_state(state="X", meta=1)  # outside a worker there is nowhere to write
+
+
+def test_update_state_of_the_run_we_are_in_by_its_id_from_another_task(app):
+    seen = []
+
+    @app.task(name="helper")
+    def helper():
+        pass
+
+    @app.task(name="outer", bind=True)
+    def outer(self):
+        helper.update_state(self.request.id, "PROGRESS", {"done": 1})
+        seen.append((self.AsyncResult(self.request.id).state, self.request.id))
+
+    sent = outer.delay()
+    drain(app)
+    assert seen == [("PROGRESS", sent.id)]
+
+
+def test_update_state_of_a_task_that_another_worker_runs(app):
+    @app.task(name="long")
+    def long():
+        pass
+
+    queue = app.store.queue
+    queue.register("other", Manifest(tasks=app.facts()))
+    sent = long.delay()
+    (delivery,) = queue.exchange("other", 1, 1, [], (), ["celery"], Want(free=1)).deliveries
+    long.update_state(sent.id, "PROGRESS", {"done": 1})
+    assert (sent.state, sent.info) == ("PROGRESS", {"done": 1})
+    commit = Commit(delivery.fence, Outcome(states.SUCCEEDED))
+    queue.exchange("other", 1, 2, [commit], (), ["celery"], Want())
+    with pytest.warns(CeleryWarning, match="No worker runs"):
+        long.update_state(sent.id, "PROGRESS", {"done": 2})
+
+
+def test_push_request_is_what_tests_of_a_body_use(app):
+    @app.task(name="asks", bind=True)
+    def asks(self):
+        return self.request.id, self.request.called_directly
+
+    asks.push_request(id="pushed", called_directly=False)
+    assert asks.run() == ("pushed", False)
+    asks.push_request({"id": "inner"})
+    assert asks.request.id == "inner"
+    asks.pop_request()
+    assert asks.request.id == "pushed"
+    asks.pop_request()
+    assert asks.request.id is None
+    with pytest.raises(IndexError, match="without push_request"):
+        asks.pop_request()
 
 
 # -- base classes and handlers -------------------------------------------------------------------

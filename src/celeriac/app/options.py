@@ -40,6 +40,8 @@ class TaskOptions(TypedDict, total=False):
     time_limit: float | None
     soft_time_limit: float | None
     ignore_result: bool | None
+    store_errors_even_if_ignored: bool | None
+    resultrepr_maxsize: int
     store_eager_result: bool | None
     track_started: bool | None
     expires: float | timedelta | datetime | None
@@ -64,14 +66,12 @@ _LATER: Final[dict[str, str]] = {
     "acks_on_timeout": "A task that times out has ended.",
     "retry_on_worker_lost": "A task whose executor died runs again, up to max_crashes times.",
     "compression": "",
-    "store_errors_even_if_ignored": "The state and its reason are kept in any case.",
     "trail": "",
     "send_events": "",
     "shadow_name": "",
     "exchange": "Name the queue: queue=….",
     "routing_key": "Name the queue: queue=….",
     "delivery_mode": "What was sent is always durable.",
-    "resultrepr_maxsize": "",
     "shared": "Use shared_task for tasks that every app has.",
     "filter": "",
     "lazy": "",
@@ -161,6 +161,8 @@ def _judged(option: str, value: Any) -> Any:
         return None
     if option in {"time_limit", "soft_time_limit"}:
         return checked_limit(value, option)
+    if option == "resultrepr_maxsize":
+        return int(_at_least(0, seconds(value, option), option))
     if option == "priority":
         return checked_priority(value)
     if option == "max_retries":

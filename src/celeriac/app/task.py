@@ -6,32 +6,27 @@ base class keeps on ``self`` is kept once per process.
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, ParamSpec, TypeVar
 
-from celeriac import states
+from celeriac import signals
+from celeriac.app.inside import Inside
 from celeriac.app.options import LATER_MEMBERS, check_task
 from celeriac.arguments import Arguments
-from celeriac.bodies import seal
 from celeriac.canvas.signature import Signature
-from celeriac.client import Defaults, check_options, checked_call, moment
-from celeriac.context import Context, current, enter, leave, running
-from celeriac.exceptions import CeleryWarning, MaxRetriesExceededError, NotInThisVersion, Retry
+from celeriac.client import Defaults, checked_call
+from celeriac.context import Context, enter, leave, running
+from celeriac.exceptions import MaxRetriesExceededError
 from celeriac.later import missing
-from celeriac.outcome import ResultBody
 from celeriac.policies.results import keeps
-from celeriac.policies.retries import exhausted, too_often, wait_of, waits_on_time_limit
+from celeriac.policies.retries import waits_on_time_limit
 from celeriac.records import TaskFacts
 from celeriac.result import AsyncResult
-from celeriac.serialization import encode
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
-    from celeriac.failures import ExceptionInfo
     from celeriac.result import EagerResult
 
 __all__ = ["AsyncTask", "Context", "Task"]
@@ -42,7 +37,7 @@ R = TypeVar("R")
 _NONE: Final[dict[str, Any]] = {}
 
 
-class Task(Generic[P, R]):
+class Task(Inside, Generic[P, R]):
     """A task. ``delay()`` and ``apply_async()`` send it, calling it runs it here and now.
 
     The attributes are its options; None means as the settings say. A base class of your own
@@ -86,6 +81,10 @@ class Task(Generic[P, R]):
     queue: str | None = None
     #: ``json`` or ``msgpack``.
     serializer: str | None = None
+    #: Keep failures of a task whose results are not kept.
+    store_errors_even_if_ignored: bool | None = None
+    #: Characters of a result that its log line shows.
+    resultrepr_maxsize: int = 1024
     #: Keep results of eager runs in the store, too.
     store_eager_result: bool | None = None
     #: Exceptions that are expected: logged in one line, without a traceback.
@@ -252,147 +251,9 @@ class Task(Generic[P, R]):
 
     subtask = signature
 
-    # -- inside a run --------------------------------------------------------------------------
-
-    @property
-    def request(self) -> Context:
-        """What is known of the present run of this task; see ``Context``."""
-        run = current()
-        while run is not None and run.owner is not self:
-            run = run.outer
-        return Context() if run is None else run
-
-    def retry(
-        self,
-        args: Sequence[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        exc: BaseException | None = None,
-        throw: bool = True,
-        eta: datetime | None = None,
-        countdown: float | timedelta | None = None,
-        max_retries: int | None = None,
-        **options: Any,
-    ) -> Retry:
-        """Ask that this run be repeated, under the same id: ``raise self.retry(exc=error)``.
-
-        Args:
-            args: other positional arguments for the repeat.
-            kwargs: other keyword arguments.
-            exc: the reason; raised itself once there are no repeats left.
-            throw: False returns the ``Retry`` instead of raising it. The repeat takes place all
-                the same, and what the task returns afterwards is dropped.
-            eta: when to repeat it.
-            countdown: seconds until then; goes over *eta*. Default ``default_retry_delay``.
-            max_retries: in place of the task's own.
-            options: ``queue``, ``priority``, ``expires``, ``time_limit``, ``soft_time_limit``,
-                ``ignore_result``, ``headers`` or ``serializer`` for the repeat.
-
-        Raises:
-            Retry: what a worker understands; let it pass.
-            MaxRetriesExceededError: no repeats are left, and no *exc* was given.
-        """
-        run = self.request
-        if run.called_directly:
-            _reraise(exc or Retry("The task can be repeated only by a worker or apply()"))
-        limit = self.max_retries if max_retries is None else max_retries
-        if exhausted(run.retries, limit):
-            _reraise(exc or too_often(self, run))
-        when: float | datetime
-        if countdown is not None:
-            when = wait_of(countdown)
-        elif eta is not None:
-            due = moment(eta, "eta", self.app.conf.timezone)
-            when = datetime.fromtimestamp(due, tz=UTC)
-        else:
-            when = wait_of(self.default_retry_delay)
-        retry = Retry(exc=exc, when=when, is_eager=run.is_eager)
-        if args is not None or kwargs is not None or options:
-            self._replace_call(run, retry, args, kwargs, options)
-        run.asked = retry
-        if throw:
-            raise retry
-        return retry
-
-    def _replace_call(
-        self,
-        run: Context,
-        retry: Retry,
-        args: Sequence[Any] | None,
-        kwargs: Mapping[str, Any] | None,
-        options: dict[str, Any],
-    ) -> None:
-        """Put the message of the repeat on *run*; in an eager run the signature on *retry*."""
-        for name in ("task_id", "eta", "countdown", "retry", "retry_policy"):
-            if name in options:
-                raise TypeError(f"retry() has no option {name!r}")
-        new_args, new_kwargs = checked_call(
-            run.args if args is None else args, run.kwargs if kwargs is None else kwargs
-        )
-        if run.header is None:
-            check_options(options, "retry()")
-            retry.sig = self.signature(new_args, new_kwargs, **options)
-            return
-        run.replacement = self.app.client.reissue(run.header, new_args, new_kwargs, options)
-
-    def update_state(
-        self, task_id: str | None = None, state: str | None = None, meta: Any = None
-    ) -> None:
-        """Show *state* and *meta* (anything that can be serialised) while this run goes on.
-
-        It is read as ``result.state`` and ``result.info``, and gone once the task has ended.
-        Without a worker nothing happens; a direct call warns. States that mean an end are refused:
-        raise the exception that ends the task so.
-        """
-        run = self.request
-        if task_id is not None and task_id != run.id:
-            raise NotInThisVersion("update_state() of another task", "Each run sets its own state.")
-        if state is None:
-            state = states.STARTED
-        if state in states.READY_STATES:
-            raise ValueError(
-                f"update_state(state={state!r}): this state means that the task has ended. Raise "
-                "the exception that it shall end with, or return"
-            )
-        if run.called_directly:
-            warnings.warn("No worker runs it: update_state() is lost", CeleryWarning, stacklevel=2)
-        if run.update is None or run.fence is None:
-            return
-        serializer = self.app.conf.result_serializer
-        body = ResultBody(serializer, encode(serializer, meta, "meta"))
-        run.update(run.fence, state, seal(body, run.fence.id, self.app.signer))
-
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name
         """Return the result object of a call that was sent."""
         return AsyncResult(task_id, self.app)
-
-    # -- handlers ------------------------------------------------------------------------------
-
-    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Called in the executor before the body; what it raises is raised by the task."""
-
-    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
-        """Called in the executor when the body has returned."""
-
-    def on_failure(
-        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: ExceptionInfo
-    ) -> None:
-        """Called when the task has failed."""
-
-    def on_retry(
-        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: ExceptionInfo
-    ) -> None:
-        """Called when the task is to be repeated."""
-
-    def after_return(
-        self,
-        status: str,
-        retval: Any,
-        task_id: str,
-        args: Any,
-        kwargs: Any,
-        einfo: ExceptionInfo | None,
-    ) -> None:
-        """Called last, after success and after failure."""
 
     # -- what others ask of it -----------------------------------------------------------------
 
@@ -458,7 +319,9 @@ class Task(Generic[P, R]):
             soft_time_limit=soft,
             ignore_result=not self.keeps_result(),
             retry_on_time_limit=waits_on_time_limit(self),
-            hooks=any(map(self.overrides, ("on_failure", "on_retry", "after_return"))),
+            hooks=any(map(self.overrides, ("on_failure", "on_retry", "after_return")))
+            or signals.task_failure.has_listeners(self)
+            or signals.task_retry.has_listeners(self),
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -489,11 +352,3 @@ class AsyncTask(Task[P, R]):
         ) -> Coroutine[Any, Any, R]:
             """Return the coroutine, like the function it was made of."""
             ...
-
-
-def _reraise(error: BaseException) -> NoReturn:
-    """Raise *error*, caused by the exception that is being handled, if it is another one."""
-    handled = sys.exc_info()[1]
-    if handled is None or handled is error:
-        raise error
-    raise error from handled

@@ -50,4 +50,9 @@ FAMILY = (
         default=False,
         help="Keep no result of a task that does not ask for one.",
     ),
+    flag(
+        "task_store_errors_even_if_ignored",
+        default=False,
+        help="Keep the failure of a task whose results are not kept, so that `get()` raises it.",
+    ),
 )

@@ -1,0 +1,228 @@
+"""Inside a run: what a task may ask and do while it runs, and the handlers it may define.
+
+Layer 4. The part of :class:`~celeriac.app.task.Task` that needs a run to mean anything.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from celeriac import states
+from celeriac.bodies import seal
+from celeriac.client import check_options, checked_call, moment
+from celeriac.context import Context, current, enter, leave
+from celeriac.exceptions import CeleryWarning, Retry
+from celeriac.outcome import ResultBody
+from celeriac.policies.retries import exhausted, too_often, wait_of
+from celeriac.records import Fence, Verdict
+from celeriac.serialization import encode
+
+if TYPE_CHECKING:
+    from celeriac.app.base import Celeriac
+    from celeriac.failures import ExceptionInfo
+
+__all__ = ["Inside"]
+
+
+class Inside:
+    """See the module's docstring. What it needs of a task is declared here."""
+
+    app: Celeriac
+    name: str
+    max_retries: int | None
+    default_retry_delay: float
+
+    if TYPE_CHECKING:
+
+        def signature(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+            """See ``Task``."""
+
+    # -- inside a run --------------------------------------------------------------------------
+
+    @property
+    def request(self) -> Context:
+        """What is known of the present run of this task; see ``Context``."""
+        run = current()
+        while run is not None and run.owner is not self:
+            run = run.outer
+        return Context() if run is None else run
+
+    def retry(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | timedelta | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Ask that this run be repeated, under the same id: ``raise self.retry(exc=error)``.
+
+        Args:
+            args: other positional arguments for the repeat.
+            kwargs: other keyword arguments.
+            exc: the reason; raised itself once there are no repeats left.
+            throw: False returns the ``Retry`` instead of raising it. The repeat takes place all
+                the same, and what the task returns afterwards is dropped.
+            eta: when to repeat it.
+            countdown: seconds until then; goes over *eta*. Default ``default_retry_delay``.
+            max_retries: in place of the task's own.
+            options: ``queue``, ``priority``, ``expires``, ``time_limit``, ``soft_time_limit``,
+                ``ignore_result``, ``headers`` or ``serializer`` for the repeat.
+
+        Raises:
+            Retry: what a worker understands; let it pass.
+            MaxRetriesExceededError: no repeats are left, and no *exc* was given.
+        """
+        run = self.request
+        if run.called_directly:
+            _reraise(exc or Retry("The task can be repeated only by a worker or apply()"))
+        limit = self.max_retries if max_retries is None else max_retries
+        if exhausted(run.retries, limit):
+            _reraise(exc or too_often(self, run))
+        when: float | datetime
+        if countdown is not None:
+            when = wait_of(countdown)
+        elif eta is not None:
+            due = moment(eta, "eta", self.app.conf.timezone)
+            when = datetime.fromtimestamp(due, tz=UTC)
+        else:
+            when = wait_of(self.default_retry_delay)
+        retry = Retry(exc=exc, when=when, is_eager=run.is_eager)
+        if args is not None or kwargs is not None or options:
+            self._replace_call(run, retry, args, kwargs, options)
+        run.asked = retry
+        if throw:
+            raise retry
+        return retry
+
+    def _replace_call(
+        self,
+        run: Context,
+        retry: Retry,
+        args: Sequence[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+        options: dict[str, Any],
+    ) -> None:
+        """Put the message of the repeat on *run*; in an eager run the signature on *retry*."""
+        for name in ("task_id", "eta", "countdown", "retry", "retry_policy"):
+            if name in options:
+                raise TypeError(f"retry() has no option {name!r}")
+        new_args, new_kwargs = checked_call(
+            run.args if args is None else args, run.kwargs if kwargs is None else kwargs
+        )
+        if run.header is None:
+            check_options(options, "retry()")
+            retry.sig = self.signature(new_args, new_kwargs, **options)
+            return
+        run.replacement = self.app.client.reissue(run.header, new_args, new_kwargs, options)
+
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None
+    ) -> None:
+        """Show *state* and *meta* (anything that can be serialised) while a run goes on.
+
+        It is read as ``result.state`` and ``result.info``, and gone once the task has ended.
+        Without a worker nothing happens, and a warning says so. States that mean an end are
+        refused: raise the exception that ends the task so.
+
+        Args:
+            task_id: whose; by default that of this run. Another task's is shown if a worker runs
+                it just now.
+            state: by default ``STARTED``.
+            meta: what ``result.info`` is.
+        """
+        run = self.request if task_id is None else _run_of(task_id)
+        if state is None:
+            state = states.STARTED
+        if state in states.READY_STATES:
+            raise ValueError(
+                f"update_state(state={state!r}): this state means that the task has ended. Raise "
+                "the exception that it shall end with, or return"
+            )
+        if run is not None and run.called_directly:
+            warnings.warn("No worker runs it: update_state() is lost", CeleryWarning, stacklevel=2)
+        serializer = self.app.conf.result_serializer
+        if run is None:
+            meant = task_id or ""
+            body = ResultBody(serializer, encode(serializer, meta, "meta"))
+            if not self._show_other(meant, state, seal(body, meant, self.app.signer)):
+                warnings.warn(
+                    f"No worker runs {meant}: update_state() is lost", CeleryWarning, stacklevel=2
+                )
+        elif run.write is not None and run.fence is not None:
+            body = ResultBody(serializer, encode(serializer, meta, "meta"))
+            run.write(run.fence, state, seal(body, run.fence.id, self.app.signer))
+
+    def _show_other(self, id: str, state: str, body: bytes) -> bool:
+        """Write under the lease that another run has now; False if there is none."""
+        store = self.app.store
+        record = store.inspection.get([id])[0]
+        if record is None or record.state not in {states.LEASED, states.RUNNING}:
+            return False
+        fence = Fence(id, record.attempt, record.nonce or "")
+        return store.queue.update(fence, state, body) is not Verdict.FENCED
+
+    def push_request(self, *args: Any, **kwargs: Any) -> None:
+        """Let ``self.request`` be one with these fields, until :meth:`pop_request`: for tests that
+        call the body directly."""
+        context = Context(*args, **kwargs)
+        context.token = enter(context, self)
+
+    def pop_request(self) -> None:
+        """End what :meth:`push_request` began."""
+        run = current()
+        if run is None or run.owner is not self or run.token is None:
+            raise IndexError("pop_request() without push_request()")
+        leave(run.token)
+
+    # -- handlers ------------------------------------------------------------------------------
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called in the executor before the body; what it raises is raised by the task."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called in the executor when the body has returned."""
+
+    def on_failure(
+        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: ExceptionInfo
+    ) -> None:
+        """Called when the task has failed."""
+
+    def on_retry(
+        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: ExceptionInfo
+    ) -> None:
+        """Called when the task is to be repeated."""
+
+    def after_return(
+        self,
+        status: str,
+        retval: Any,
+        task_id: str,
+        args: Any,
+        kwargs: Any,
+        einfo: ExceptionInfo | None,
+    ) -> None:
+        """Called last, after success and after failure."""
+
+
+def _run_of(id: str) -> Context | None:
+    """The run of the task *id* that we are in, or None."""
+    run = current()
+    while run is not None and run.id != id:
+        run = run.outer
+    return run
+
+
+def _reraise(error: BaseException) -> NoReturn:
+    """Raise *error*, caused by the exception that is being handled, if it is another one."""
+    handled = sys.exc_info()[1]
+    if handled is None or handled is error:
+        raise error
+    raise error from handled
