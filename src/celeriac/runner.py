@@ -220,9 +220,9 @@ class Runner:
         try:
             args, kwargs = self._arguments(prepared, delivery, message)
         except Exception as error:  # noqa: BLE001 - a class that arguments become may raise anything
-            outcome = self._refused(delivery, error, prepared)
+            refused = self._refused(delivery, error, prepared)
             self._tell_refused(prepared, delivery, header, error)
-            return outcome
+            return refused
         context = from_delivery(delivery, header, self._hostname, args, kwargs)
         context.write = self._update
         context.ignore_result = self._ignored(prepared, header)

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from celeriac import states
 from celeriac.bodies import seal
@@ -24,6 +24,7 @@ from celeriac.serialization import encode
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.failures import ExceptionInfo
+    from celeriac.policies.base import Rules
 
 __all__ = ["Inside"]
 
@@ -85,7 +86,7 @@ class Inside:
             _reraise(exc or Retry("The task can be repeated only by a worker or apply()"))
         limit = self.max_retries if max_retries is None else max_retries
         if exhausted(run.retries, limit):
-            _reraise(exc or too_often(self, run))
+            _reraise(exc or too_often(cast("Rules", self), run))
         when: float | datetime
         if countdown is not None:
             when = wait_of(countdown)
