@@ -162,6 +162,8 @@ class Reaped(msgspec.Struct, frozen=True):
     expired: int = 0
     swept: int = 0  # ended records removed by retention
     joins: int = 0  # joins failed because they were never sealed
+    #: Who the owners were, in their order, for people: ``worker NAME (pid N)``.
+    workers: tuple[str, ...] = ()
 
 
 class StoredResult(msgspec.Struct, frozen=True):

@@ -110,6 +110,15 @@ def test_executors_end_with_their_supervisor(place: Site) -> None:
     assert time.monotonic() - began < 5
 
 
+def test_a_dead_worker_is_named_in_the_log_of_its_host_mate(place: Site) -> None:
+    victim = place.worker("-n", "victim@here").ready()
+    mate = place.worker("-n", "mate@here").ready()
+    victim.kill()
+    mate.wait_for(
+        f"Worker victim@here (pid {victim.pid}) died: 0 task(s) requeued, 0 failed, 0 put aside"
+    )
+
+
 def test_a_dead_workers_task_starts_on_a_host_mate_within_two_seconds(place: Site) -> None:
     first = place.worker("-c", "1").ready()
     (task_id,) = place.send("tasks.nap", 3)

@@ -50,6 +50,7 @@ def reap(core: Core, dead: Collection[str] = ()) -> Reaped:
         expired=expired + ended.get(states.EXPIRED, 0),
         swept=swept,
         joins=joins,
+        workers=tuple(map(str, lost)),
     )
 
 

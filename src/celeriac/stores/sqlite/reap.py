@@ -74,6 +74,7 @@ class Reaper:
         with self.database.write() as step:
             grace = self._begin(step)
             gone = _give_up(step, dead)
+            workers = tuple(name_of(step, number) for number, _ in gone)
         ended: Counter[str] = Counter()
         for number, _ in gone:
             while self._lose_some(number, ended):
@@ -93,6 +94,7 @@ class Reaper:
             expired=expired + ended[states.EXPIRED],
             swept=swept,
             joins=joins,
+            workers=workers,
         )
 
     # -- owners

@@ -55,6 +55,17 @@ class DeathSuite(Suite):
         assert [each.owner for each in kit.store.inspection.workers()] == ["w2"]
         assert kit.reap(["w1"]).requeued == 0
 
+    def test_a_lost_owner_is_told_by_the_name_of_its_worker(self, kit: Kit) -> None:
+        kit.worker("w1", hostname="first@host", pid=11)
+        kit.worker("w2", hostname="second@host", pid=22)
+        kit.worker("w3")
+        assert kit.reap(["w1", "w2"]).workers == (
+            "worker first@host (pid 11)",
+            "worker second@host (pid 22)",
+        )
+        assert kit.reap(["w3"]).workers == ("worker w3 (pid 0)",)
+        assert kit.reap().workers == ()
+
     def test_a_beat_reaps_others_once_per_interval(self, kit: Kit) -> None:
         kit.send("a")
         kit.worker("w1").take()

@@ -44,6 +44,9 @@ class Heart:
         self._failed = failed
         self._started = started
         self._stopping = threading.Event()
+        #: Set to have it look now.
+        self._look = threading.Event()
+        self._hurried = False
         self._outage = False
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
@@ -52,7 +55,23 @@ class Heart:
 
     def stop(self, timeout: float) -> None:
         self._stopping.set()
+        self._look.set()
         self._thread.join(timeout)
+
+    def hurry(self) -> None:
+        """Beat now: there may be a revoke to hear of. From any thread."""
+        self._hurried = True
+        self._look.set()
+
+    def declare(self, manifest: Manifest) -> None:
+        """Tell the store what this incarnation says of itself from now on. From any thread.
+
+        Right after a beat, so that the lease certainly lives: an owner that the store has given
+        up must not be registered again under the same id. Raises ``OperationalError``.
+        """
+        if not (self._beat() and self._incarnation.trusted):
+            raise OperationalError("the store does not answer, or has given this worker up")
+        self._store.queue.register(self._incarnation.owner, manifest)
 
     def register(self, manifest: Manifest) -> None:
         """Register this incarnation, or a new one if it was lost. Lock file first, so that nobody
@@ -67,9 +86,14 @@ class Heart:
     def _run(self) -> None:
         try:
             due = time.monotonic() + jittered(self._interval, 0.1)
-            while not self._stopping.wait(min(PROBE_SECONDS, max(0.0, due - time.monotonic()))):
+            while not self._stopping.is_set():
+                self._look.wait(min(PROBE_SECONDS, max(0.0, due - time.monotonic())))
+                self._look.clear()
+                if self._stopping.is_set():
+                    return
                 self._probe()
-                if time.monotonic() >= due:
+                hurried, self._hurried = self._hurried, False
+                if hurried or time.monotonic() >= due:
                     alive = self._beat()
                     # While the store is out, try every second: the lease may still be saved.
                     pause = self._interval if alive else min(1.0, self._interval)
@@ -112,13 +136,17 @@ class Heart:
 
 
 def report(reaped: Reaped | None) -> None:
-    """Log what a reap pass changed."""
-    if reaped is None or not (reaped.owners or reaped.dead or reaped.joins):
+    """Log what a reap pass changed, naming the workers that died."""
+    if reaped is None:
         return
-    logger.warning(
-        "Worker(s) %s died: %d task(s) requeued, %d failed, %d put aside as dead",
-        ", ".join(reaped.owners) or "-", reaped.requeued, reaped.failed, reaped.dead,
-    )  # fmt: skip
+    if reaped.owners:
+        who = ", ".join(reaped.workers or [f"worker {each}" for each in reaped.owners])
+        logger.warning(
+            "%s died: %d task(s) requeued, %d failed, %d put aside as dead",
+            who[0].upper() + who[1:], reaped.requeued, reaped.failed, reaped.dead,
+        )  # fmt: skip
+    if reaped.joins:
+        logger.warning("%d group(s) failed: their sender stopped half-way", reaped.joins)
 
 
 __all__ = ["Heart", "report"]
