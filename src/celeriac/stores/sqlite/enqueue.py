@@ -21,18 +21,19 @@ _INSERT: Final = """
 INSERT INTO @record (seq, state, special, id, task, queue, priority, place, send_nonce,
     enqueued_at, due, expires, wire) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING"""
-#: One plain message in one statement, which is a transaction by itself: nothing is stored where
-#: the general way has more to look at (the id was seen before, was revoked before it came, or a
-#: record refers to it).
+#: One plain message in one statement, which is a transaction by itself. Nothing is stored (there is
+#: no place, which must not be NULL) where the general way has more to look at: the id was seen
+#: before, was revoked before it came, or a record refers to it. The number is worked out twice, as
+#: INSERT … SELECT would put the row into a temporary table first.
 _INSERT_PLAIN: Final = f"""
-INSERT INTO @record (seq, state, special, id, task, queue, priority, place, send_nonce,
+INSERT OR IGNORE INTO @record (seq, state, special, id, task, queue, priority, place, send_nonce,
     enqueued_at, expires, wire)
-SELECT seq, {codes.QUEUED}, ?1, ?2, ?3, ?4, ?5, seq, ?6, ?7, ?8, ?9 FROM (
-    SELECT max(last, (SELECT coalesce(max(seq), 0) FROM @record)) + 1 AS seq
-    FROM @counter WHERE one = 1)
-WHERE NOT EXISTS (SELECT 1 FROM @refers WHERE target = ?2)
-    AND NOT EXISTS (SELECT 1 FROM @tombstone WHERE id = ?2)
-ON CONFLICT (id) DO NOTHING"""
+VALUES ((SELECT max(last, (SELECT coalesce(max(seq), 0) FROM @record)) + 1 FROM @counter),
+    {codes.QUEUED}, ?1, ?2, ?3, ?4, ?5,
+    (SELECT max(last, (SELECT coalesce(max(seq), 0) FROM @record)) + 1 FROM @counter
+        WHERE NOT EXISTS (SELECT 1 FROM @refers WHERE target = ?2)
+            AND NOT EXISTS (SELECT 1 FROM @tombstone WHERE id = ?2)),
+    ?6, ?7, ?8, ?9)"""
 #: Where the message stands in a row of ``_INSERT``; None there: it is long.
 _WIRE: Final = 12
 _MESSAGE: Final = "INSERT INTO @message VALUES (?, ?)"
