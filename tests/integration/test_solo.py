@@ -1,5 +1,8 @@
 """The solo pool: in a test's own process and as a worker process."""
 
+import logging
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,43 @@ def test_start_worker_runs_tasks_for_real(tmp_path: Path, broker: str) -> None:
         with pytest.raises(KeyError, match="gone"):
             fails.delay().get(timeout=20)
     assert app.store.inspection.workers() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_solo_worker_tells_that_it_stops(tmp_path: Path, number: signal.Signals) -> None:
+    with site(tmp_path) as place:
+        worker = place.worker("-P", "solo").ready()
+        (nap,) = place.send("tasks.nap", 1)
+        place.wait_ledger("start", nap)
+        worker.send(number)
+        worker.wait_for(
+            f"{number.name}: stopping; the running task ends first, the solo pool cannot cut it"
+        )
+        worker.send(number)  # once more changes nothing
+        assert worker.process.wait(60) == 0
+        assert place.record(nap).state == "succeeded"
+        assert worker.text().count("stopping") == 1
+        # Told at once, not when the task has ended.
+        assert worker.text().index("stopping") < worker.text().index("succeeded in")
+        assert worker.text().rstrip().endswith("Stopped.")
+
+
+def test_an_idle_solo_worker_tells_that_it_stops(tmp_path: Path) -> None:
+    with site(tmp_path) as place:
+        worker = place.worker("-P", "solo").ready()
+        assert worker.stop() == 0
+        lines = [line for line in worker.text().splitlines() if "stopping" in line]
+        assert len(lines) == 1
+        assert lines[0].endswith("SIGTERM: stopping")
+
+
+def test_start_worker_stops_without_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    app = Celeriac("solo-quiet", broker="memory://quiet", set_as_current=False)
+    with caplog.at_level(logging.INFO, "celeriac"), start_worker(app):
+        pass
+    assert "Stopped." in caplog.text
+    assert "stopping" not in caplog.text
+    assert "stop line" not in {each.name for each in threading.enumerate() if each.is_alive()}
 
 
 def test_a_solo_worker_process_runs_and_stops(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def _run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
         store, runner, plan.manifest, make_signer(settings), timing=timing(settings), lock=lock
     )
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: solo.stop())
+        signal.signal(number, lambda n, _frame: solo.stop(signal.Signals(n).name))
     solo.run()
     logs.restore()
     return 0

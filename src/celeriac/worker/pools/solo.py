@@ -70,6 +70,7 @@ class Solo:
         self._running: list[tuple[Fence, float]] = []
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
+        self._stopped_by = ""
         self._heart = Heart(
             store,
             self._incarnation,
@@ -80,8 +81,12 @@ class Solo:
             self._started,
         )
 
-    def stop(self) -> None:
-        """Finish the task at hand, then end; from any thread or signal handler."""
+    def stop(self, by: str = "") -> None:
+        """Finish the task at hand, then end; from any thread or signal handler.
+
+        *by* names the signal, to be told in the log.
+        """
+        self._stopped_by = self._stopped_by or by
         self._stopping.set()
         self._store.queue.wake()
 
@@ -89,11 +94,15 @@ class Solo:
         """Work until stopped. Everything is handed back and unregistered afterwards."""
         self._heart.register(self._manifest)
         self._heart.start()
+        teller = threading.Thread(target=self._tell_stop, name="stop line", daemon=True)
+        teller.start()
         self.ready.set()
         logger.info("%s ready.", self._manifest.hostname)
         try:
             self._work()
         finally:
+            self._stopping.set()  # after an error, too, so that its thread ends
+            teller.join(timeout=5.0)
             self._heart.stop(timeout=5.0)
             self._store.queue.close_owner(self._incarnation.owner)
             if self._lock is not None:
@@ -163,6 +172,18 @@ class Solo:
         logger.error("This worker's lease was lost; its tasks run elsewhere. It starts afresh.")
         self._incarnation.lose(self._incarnation.owner)
         self._heart.register(self._manifest)
+
+    # --- from a thread of its own ----------------------------------------------------------------
+    def _tell_stop(self) -> None:
+        """A signal handler must not log: it may have interrupted the writing of a log line."""
+        self._stopping.wait()
+        if self._stopped_by and self._running:
+            logger.warning(
+                "%s: stopping; the running task ends first, the solo pool cannot cut it short",
+                self._stopped_by,
+            )
+        elif self._stopped_by:
+            logger.warning("%s: stopping", self._stopped_by)
 
     # --- from the heart's thread --------------------------------------------------------------
     def _started(self) -> list[Fence]:
