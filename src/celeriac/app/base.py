@@ -146,6 +146,7 @@ class Celeriac:
         self._exceptions: dict[str, type[BaseException]] = {}
         self._held: tuple[int, str | None, Store] | None = None
         self._abandoned: list[Store] = []
+        self._lent: Store | None = None
         self._checked: tuple[str | None, str | None] | None = None
         self._signing: tuple[Any, str, Signer] | None = None
         if broker is not None:
@@ -353,6 +354,8 @@ class Celeriac:
         What a parent process opened is left alone in a child: closing it there would drop the
         parent's locks.
         """
+        if self._lent is not None:
+            return self._lent
         held, url = self._held, self.conf.broker_url
         if held is not None and held[0] == os.getpid() and held[1] == url:
             return held[2]
@@ -362,6 +365,16 @@ class Celeriac:
         store = stores.connect(url or self.broker_url, Options.from_settings(self.conf))
         self._held = (os.getpid(), url, store)
         return store
+
+    def lend(self, store: Store | None, client: Client) -> tuple[Store | None, Client]:
+        """Use *store* and *client*, for tests, in place of what the settings ask for.
+
+        None as store ends that. Returns what was in use, to be given back afterwards. The settings
+        stay as they are, so an application is tested as it is configured.
+        """
+        before = self._lent, self.client
+        self._lent, self.client = store, client
+        return before
 
     def _check_stores(self, values: Mapping[str, Any]) -> None:
         """Raise for a URL in *values*, which are settings, that this version has no store for."""
