@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from celeriac import states
 from celeriac.client import verify
@@ -33,6 +35,9 @@ from celeriac.records import (
 from celeriac.signing import Signer
 from celeriac.worker.hands import Company, Hand, Held, Seats
 from celeriac.worker.incarnation import Incarnation
+
+if TYPE_CHECKING:
+    from celeriac.worker.duties.events import Events
 
 logger = logging.getLogger("celeriac.worker")
 received_logger = logging.getLogger("celeriac.worker.strategy")
@@ -96,11 +101,17 @@ class Dispatch:
         #: takes them.
         self.outworn: list[Hand] = []
         self._fresh_coming = False
+        #: How many more the pool would make room for if there were work for them.
+        self.spare = 0
         #: Executors run several tasks at once: one that has to run alone waits here for a cell,
         #: which the pool makes. Suspects have begun before and take no room from others.
         self.crowded = False
         self.apart: deque[Held] = deque()
         self._suspects = 0
+        #: What happens is told here while somebody listens; None costs nothing.
+        self.events: Events | None = None
+        #: How many of each task were taken since the worker started.
+        self.totals: Counter[str] = Counter()
         self._tasks = tasks
         self._signer = signer
         self.wake = wake
@@ -140,6 +151,10 @@ class Dispatch:
                     "Task %s: another attempt owns it now; outcome %r of attempt %d was refused",
                     commit.fence.id, commit.outcome.state, commit.fence.attempt,
                 )  # fmt: skip
+        events = self.events
+        if events is not None:
+            events.settled(batch.commits, reply.verdicts)
+            events.received(arrived)
         with self.changed:
             self._flight_free -= batch.want.free
             self._flight_ahead -= batch.want.ahead
@@ -147,6 +162,7 @@ class Dispatch:
             if batch.owner != self.incarnation.owner or self.incarnation.lost:
                 arrived = []  # leased by an incarnation that is gone; the reaper has them
             self.backlog.extend(arrived)
+            self.totals.update([held.name for held in arrived])
             wanted = batch.want.free + batch.want.ahead
             got = len(reply.deliveries)
             self.look = reply.more or bool(wanted and got >= wanted)
@@ -195,7 +211,7 @@ class Dispatch:
         if self.closing or not self.incarnation.trusted:
             return Want()
         depth = self._depth()
-        idle = room = 0
+        idle = room = self.spare
         for hand in self.hands.values():
             if hand.company is not Company.CELL:
                 room += hand.room(depth)
@@ -314,6 +330,7 @@ class Dispatch:
     def done(self, hand: Hand, results: Iterable[tuple[int, Outcome, float]]) -> None:
         """Executors reported outcomes: queue the commits, learn durations, refill."""
         crashpoint("outcome.received")
+        events = self.events
         with self.changed:
             for key, outcome, runtime in results:
                 held = hand.held.pop(key, None)
@@ -322,6 +339,8 @@ class Dispatch:
                 hand.ran += 1
                 if hand.left is not None:
                     hand.left -= 1
+                if events is not None:
+                    events.ran(held, runtime)
                 self._commits.append(Commit(held.delivery.fence, outcome))
                 self._measure(held.name, runtime)
             if not hand.held:
@@ -358,20 +377,49 @@ class Dispatch:
             self._updates[fence.id] = (fence, state, meta)
             self.changed.notify_all()
 
-    def began(self, hand: Hand, key: int) -> None:
-        """A run has lasted long enough to tell the store that it began."""
+    def began(self, hand: Hand, *keys: int) -> None:
+        """Runs have lasted long enough to tell the store that they began."""
+        events = self.events
         with self.changed:
-            held = hand.held.get(key)
-            if held is not None and not held.reported:
-                held.reported = True
-                self._started.append(held.delivery.fence)
-                self.changed.notify_all()
+            for key in keys:
+                held = hand.held.get(key)
+                if held is not None and not held.reported:
+                    held.reported = True
+                    if events is not None:
+                        events.began(held)
+                    self._started.append(held.delivery.fence)
+                    self.changed.notify_all()
 
     def take_back(self, hand: Hand, above: int) -> list[Held]:
         """Remove and return what *hand* holds behind key *above*; it must be held back there."""
         with self.changed:
             keys = [key for key in hand.held if key > above]
             return [hand.held.pop(key) for key in keys]
+
+    def take_all_but(self, hand: Hand, begun: Iterable[int]) -> list[Held]:
+        """Remove and return what *hand* holds and is not *begun*; it must be held back there."""
+        with self.changed:
+            keys = hand.held.keys() - set(begun)
+            return [hand.held.pop(key) for key in sorted(keys)]
+
+    def pick(self, hand: Hand, key: int) -> Held | None:
+        """Remove and return one delivery, None if its outcome has come."""
+        with self.changed:
+            return hand.held.pop(key, None)
+
+    def widen(self, hand: Hand, width: int) -> None:
+        """Let *hand* run *width* at once from now on."""
+        with self.changed:
+            hand.width = width
+            self._place()
+            self._stir()
+
+    def pressure(self) -> tuple[int, bool]:
+        """How many deliveries wait for an executor, and whether all are busy while the store has
+        more: for autoscaling."""
+        with self.changed:
+            full = not any(hand.idle for hand in self.hands.values())
+            return len(self.backlog), full and self.look
 
     def requeue(self, items: Iterable[Held]) -> None:
         """Put deliveries that are still ours first in line again; those of an earlier incarnation
@@ -418,6 +466,13 @@ class Dispatch:
             hand.ready = False
             held, hand.held = hand.held, {}
             return held
+
+    def limit(self, task: str, soft: float | None, hard: float | None) -> None:
+        """Set the time limits of a task for deliveries that arrive from now on."""
+        with self.changed:
+            facts = self._tasks.get(task, _UNKNOWN)
+            limits = {"soft_time_limit": soft, "time_limit": hard}
+            self._tasks[task] = msgspec.structs.replace(facts, **limits)
 
     def close(self) -> None:
         """Lease nothing more."""

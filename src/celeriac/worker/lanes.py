@@ -50,6 +50,8 @@ class Lanes:
         self._deadline = float("inf")
         self._stopping = threading.Event()
         self._outage = False
+        #: The queues that the bell listens to just now, or did last.
+        self._listened = self._queues
         self._threads = [
             threading.Thread(target=self._guard, args=(self._lane, number), name=f"lane-{number}")
             for number in range(1, count + 1)
@@ -62,6 +64,17 @@ class Lanes:
         for thread in self._threads:
             thread.daemon = True
             thread.start()
+
+    def read(self, queues: Sequence[str]) -> None:
+        """Lease from *queues* from now on; :meth:`settle` has the bell listen to them."""
+        self._queues = tuple(queues)
+        self.settle()
+
+    def settle(self) -> None:
+        """Call the bell away from queues that are not read any more. To be called again now and
+        then: it may have been about to listen."""
+        if self._listened is not self._queues:
+            self._store.queue.wake()
 
     def stop(self, timeout: float) -> bool:
         """Let the threads finish what they have; False if one did not end in time."""
@@ -114,8 +127,9 @@ class Lanes:
             self._exchange(number, sequence, batch)
 
     def _listen(self) -> bool:
+        queues = self._listened = self._queues
         try:
-            return self._store.queue.wait(self._queues, WAIT_SECONDS)
+            return self._store.queue.wait(queues, WAIT_SECONDS)
         except OperationalError as error:
             self._outage_begins(error)
             self._stopping.wait(reconnect(1))

@@ -1,0 +1,167 @@
+"""Asking workers: publish a command, collect the answers of those that live.
+
+Layer 4, through the seam only. The store knows which workers are registered, so the collecting
+ends when the last living one has answered and not after a fixed time; one that is stuck is waited
+for until the timeout and then named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from celeriac.clock import SYSTEM
+from celeriac.control.wire import (
+    COMMANDS,
+    Command,
+    Reply,
+    matches,
+    open_reply,
+    reply_channel,
+    seal_command,
+    seal_reply,
+)
+from celeriac.exceptions import DecodeError, SecurityError
+from celeriac.ids import new_nonce
+
+if TYPE_CHECKING:
+    from celeriac.records import WorkerView
+    from celeriac.signing import Signer
+    from celeriac.stores.base import Store
+
+__all__ = ["Answers", "Callback", "Mailbox", "Scope", "seal_reply"]
+
+#: Called with each answer as it comes: {worker: answer}.
+Callback = Callable[[dict[str, Any]], object]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which workers are meant: those named, or those whose name matches; else all."""
+
+    destination: tuple[str, ...] | None = None
+    pattern: str = ""
+    matcher: str = "glob"
+
+    @classmethod
+    def of(
+        cls,
+        destination: str | Iterable[str] | None = None,
+        pattern: str | None = None,
+        matcher: str | None = None,
+    ) -> Scope:
+        """As people give it: one name, names separated by commas, or a list of names.
+
+        Raises ``ValueError`` for a matcher that nobody knows.
+        """
+        if isinstance(destination, str):
+            destination = [each.strip() for each in destination.split(",") if each.strip()]
+        names = None if destination is None else tuple(str(each) for each in destination)
+        matches("", matcher or "glob", "")
+        return cls(names, pattern or "", matcher or "glob")
+
+    def covers(self, hostname: str) -> bool:
+        """Is the worker *hostname* meant?"""
+        return Command("", "", 0.0, {}, self.destination, self.pattern, self.matcher).concerns(
+            hostname
+        )
+
+
+@dataclass
+class Answers:
+    """What came back: in the order in which it came, and who said nothing."""
+
+    replies: list[Reply] = field(default_factory=list)
+    #: Names of living workers that had not answered in time.
+    silent: list[str] = field(default_factory=list)
+    #: How many living workers were meant.
+    asked: int = 0
+
+    def by_worker(self) -> dict[str, Any]:
+        """{worker: answer}."""
+        return {reply.hostname: reply.answer for reply in self.replies}
+
+
+class Mailbox:
+    """Publishes commands on one store."""
+
+    def __init__(self, store: Store, signer: Signer | None) -> None:
+        self._store = store
+        self._signer = signer
+
+    def living(self, scope: Scope) -> list[WorkerView]:
+        """The workers meant whose lease has not run out, by name."""
+        views = [each for each in self._store.inspection.workers() if each.alive]
+        meant = [each for each in views if scope.covers(each.manifest.hostname)]
+        return sorted(meant, key=lambda each: each.manifest.hostname)
+
+    def tell(
+        self, method: str, arguments: Mapping[str, Any] | None = None, scope: Scope = Scope()
+    ) -> None:
+        """Publish a command and do not wait."""
+        self._publish(_command(method, arguments, scope, reply=False))
+
+    def ask(
+        self,
+        method: str,
+        arguments: Mapping[str, Any] | None = None,
+        scope: Scope = Scope(),
+        *,
+        timeout: float = 1.0,
+        limit: int | None = None,
+        callback: Callback | None = None,
+    ) -> Answers:
+        """Publish a command and collect what the living workers answer, for at most *timeout*
+        seconds, or until *limit* answers are in."""
+        if not (math.isfinite(timeout) and timeout >= 0):
+            raise ValueError(f"timeout is {timeout!r}; it must be seconds from 0 on")
+        expected = {each.owner: each.manifest.hostname for each in self.living(scope)}
+        answers = Answers(asked=len(expected))
+        if not expected:
+            return answers
+        command = _command(method, arguments, scope, reply=True)
+        ears = self._store.bus.listen(reply_channel(command.ticket))
+        try:
+            until = SYSTEM.monotonic() + timeout
+            self._publish(command)
+            while expected and (limit is None or len(answers.replies) < limit):
+                data = ears.get(max(0.0, until - SYSTEM.monotonic()))
+                if data is None:
+                    break
+                reply = self._read(command.ticket, data)
+                if reply is None or expected.pop(reply.owner, None) is None:
+                    continue
+                answers.replies.append(reply)
+                if callback is not None:
+                    callback({reply.hostname: reply.answer})
+        finally:
+            ears.close()
+        if limit is None or len(answers.replies) < limit:
+            answers.silent = sorted(expected.values())
+        return answers
+
+    def _publish(self, command: Command) -> None:
+        self._store.bus.publish(COMMANDS, seal_command(self._signer, command))
+
+    def _read(self, ticket: str, data: bytes) -> Reply | None:
+        try:
+            return open_reply(self._signer, ticket, data)
+        except (DecodeError, SecurityError):
+            return None  # not from a worker of ours: whoever sent it did not answer
+
+
+def _command(
+    method: str, arguments: Mapping[str, Any] | None, scope: Scope, *, reply: bool
+) -> Command:
+    return Command(
+        ticket=new_nonce(),
+        method=method,
+        sent=SYSTEM.wall(),
+        arguments=dict(arguments or {}),
+        destination=scope.destination,
+        pattern=scope.pattern,
+        matcher=scope.matcher,
+        reply=reply,
+    )

@@ -1,0 +1,155 @@
+"""The fields of events: what happened to a task or a worker, as Celery names it. Pure.
+
+Layer 4. Used by the worker's events duty and by what sends; ``control/events.py`` reads them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Final
+
+from celeriac import states
+from celeriac.bodies import unseal
+from celeriac.control.phrases import printable
+from celeriac.exceptions import CeleryError, DecodeError
+from celeriac.message import Header, Message
+from celeriac.outcome import Failure, Outcome
+from celeriac.serialization import decode
+
+__all__ = ["ARGUMENTS_HIDDEN", "LONGEST", "base", "end_of", "received", "sent"]
+
+#: Characters that a value shown in an event has at most.
+LONGEST: Final = 1024
+_TRACEBACK: Final = 16 * 1024
+#: Larger values are not read to be shown.
+_READ_MOST: Final = 64 * 1024
+ARGUMENTS_HIDDEN: Final = "(hidden)"
+_REPEATED: Final = frozenset({states.SCHEDULED, states.QUEUED, states.WAITING})
+
+
+def base(kind: str, hostname: str, clock: int, at: float) -> dict[str, Any]:
+    """The fields that every event has. *at* is seconds since the epoch."""
+    offset = time.timezone if not time.localtime(at).tm_isdst else time.altzone
+    return {
+        "type": kind,
+        "timestamp": at,
+        "utcoffset": offset // 3600,
+        "pid": os.getpid(),
+        "clock": clock,
+        "hostname": hostname,
+    }
+
+
+def sent(message: Message, *, hidden: bool = False) -> dict[str, Any]:
+    """``task-sent``."""
+    header = message.header
+    return {
+        **_call(message, hidden=hidden),
+        "queue": header.queue,
+        "exchange": "",
+        "routing_key": header.queue,
+    }
+
+
+def received(message: Message, retries: int, *, hidden: bool = False) -> dict[str, Any]:
+    """``task-received``."""
+    return {**_call(message, hidden=hidden), "retries": retries}
+
+
+def _call(message: Message, *, hidden: bool) -> dict[str, Any]:
+    header = message.header
+    args, kwargs = (ARGUMENTS_HIDDEN, ARGUMENTS_HIDDEN) if hidden else _arguments(message)
+    return {
+        "uuid": header.id,
+        "name": header.task,
+        "args": args,
+        "kwargs": kwargs,
+        "root_id": header.root or header.id,
+        "parent_id": header.parent or None,
+        "retries": 0,
+        "eta": _iso(header.eta),
+        "expires": _iso(header.expires),
+    }
+
+
+def _arguments(message: Message) -> tuple[str, str]:
+    header: Header = message.header
+    if len(message.payload) > _READ_MOST:
+        text = f"(of {len(message.payload)} bytes)"
+        return text, text
+    try:
+        args, kwargs = decode(header.serializer, message.payload)
+    except (CeleryError, ValueError, TypeError):
+        return "(cannot be read here)", "(cannot be read here)"
+    return _clipped(repr(tuple(args))), _clipped(repr(kwargs))
+
+
+def end_of(
+    id: str, outcome: Outcome, runtime: float | None, signum: int | None
+) -> dict[str, Any] | None:
+    """What to say of the run of *id* that ended so; its ``type`` is in it. None: nothing."""
+    state = outcome.state
+    if state == states.SUCCEEDED:
+        result = _result(id, outcome)
+        return {"type": "task-succeeded", "result": result, "runtime": runtime or 0.0}
+    if state in {states.FAILED, states.DEAD}:
+        return {"type": "task-failed", **_failure(id, outcome)}
+    if state in {states.CANCELLED, states.EXPIRED}:
+        terminated = "terminated" in outcome.reason
+        return {
+            "type": "task-revoked",
+            "terminated": terminated,
+            "signum": signum if terminated else None,
+            "expired": state == states.EXPIRED,
+        }
+    if state == states.REFUSED:
+        return {"type": "task-rejected", "requeue": False}
+    if state in _REPEATED and outcome.charge == "retry":
+        return {"type": "task-retried", **_failure(id, outcome)}
+    if state in {states.SCHEDULED, states.QUEUED}:
+        return {"type": "task-rejected", "requeue": True}
+    return None
+
+
+def _result(id: str, outcome: Outcome) -> str:
+    if outcome.body is None:
+        return "None"
+    try:
+        body = unseal(outcome.body, id, None)  # from our own executor, which has signed it
+        if body.value is None:
+            return "None"
+        if len(body.value) > _READ_MOST:
+            return f"(of {len(body.value)} bytes)"
+        return _clipped(repr(decode(body.serializer, body.value)))
+    except (CeleryError, ValueError, TypeError):
+        return "(cannot be read here)"
+
+
+def _failure(id: str, outcome: Outcome) -> dict[str, str]:
+    failure: Failure | None = None
+    if outcome.body is not None:
+        try:
+            failure = unseal(outcome.body, id, None).failure
+        except DecodeError:
+            failure = None  # the reason says the same in one line
+    if failure is None:
+        head, _, rest = outcome.reason.partition("\n")
+        return {"exception": _clipped(head), "traceback": printable(rest[:_TRACEBACK])}
+    name = failure.type.rpartition(".")[2]
+    return {
+        "exception": _clipped(f"{name}({failure.message!r})" if failure.message else f"{name}()"),
+        "traceback": printable(failure.traceback[-_TRACEBACK:]),
+    }
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def _iso(at: float | None) -> str | None:
+    if at is None:
+        return None
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(at, UTC).isoformat()
