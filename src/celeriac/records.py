@@ -57,6 +57,8 @@ class TaskFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     #: True if ``on_failure`` or ``on_retry`` is overridden: the hooks process runs it for a task
     #: whose executor died.
     hooks: bool = False
+    #: How many of it one worker may begin, such as ``10/s``; "" for no limit.
+    rate_limit: str = ""
 
     @property
     def stamp(self) -> Stamp:

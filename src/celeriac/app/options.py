@@ -11,12 +11,21 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict
 
 from celeriac.client import check_limits, checked_limit, checked_priority, refuse
+from celeriac.conf import Settings
+from celeriac.conf.rates import per_second, written
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.ids import valid_id
 from celeriac.policies.retries import check_retry_kwargs, seconds
 from celeriac.serialization import content_type
 
-__all__ = ["LATER_MEMBERS", "TASK_OPTIONS", "TaskOptions", "check_task", "check_task_options"]
+__all__ = [
+    "LATER_MEMBERS",
+    "TASK_OPTIONS",
+    "TaskOptions",
+    "check_task",
+    "check_task_options",
+    "rate_of",
+]
 
 Errors = type[BaseException] | tuple[type[BaseException], ...] | list[type[BaseException]]
 
@@ -47,6 +56,7 @@ class TaskOptions(TypedDict, total=False):
     expires: float | timedelta | datetime | None
     priority: int | None
     queue: str | None
+    rate_limit: str | float | None
     serializer: str | None
     throws: Errors
     typing: bool | None
@@ -56,7 +66,6 @@ class TaskOptions(TypedDict, total=False):
 TASK_OPTIONS: Final = frozenset(TaskOptions.__annotations__) | {"bind"}
 
 _LATER: Final[dict[str, str]] = {
-    "rate_limit": "",
     "pydantic": "Annotated parameters are converted and checked without it.",
     "pydantic_strict": "",
     "pydantic_context": "",
@@ -148,6 +157,19 @@ def check_task(name: str, soft: float | None, hard: float | None) -> None:
     check_limits(soft, hard, f"the task {name!r}")
 
 
+def rate_of(name: str, limit: str | float | None, conf: Settings) -> str:
+    """Return the rate limit of the task *name*, which says *limit*, as text; "" if it has none.
+
+    Raises ``ValueError`` for a limit that is none.
+    """
+    if conf.worker_disable_rate_limits:
+        return ""
+    try:
+        return written(conf.task_default_rate_limit if limit is None else limit)
+    except ValueError as error:
+        raise ValueError(f"the task {name!r}: {error}") from None
+
+
 def _judged(option: str, value: Any) -> Any:
     if option in {"autoretry_for", "retry_for", "dont_autoretry_for", "throws"}:
         return _errors(option, value)
@@ -165,6 +187,8 @@ def _judged(option: str, value: Any) -> Any:
         return int(_at_least(0, seconds(value, option), option))
     if option == "priority":
         return checked_priority(value)
+    if option == "rate_limit":
+        per_second(value)  # raises for what is none
     if option == "max_retries":
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ValueError(f"max_retries is {value!r}; it is a whole number, or None for ever")

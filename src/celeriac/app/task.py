@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, ParamSpec, Type
 
 from celeriac import signals
 from celeriac.app.inside import Inside
-from celeriac.app.options import LATER_MEMBERS, check_task
+from celeriac.app.options import LATER_MEMBERS, check_task, rate_of
 from celeriac.arguments import Arguments
 from celeriac.canvas.signature import Signature
 from celeriac.client import Defaults, checked_call
@@ -77,6 +77,9 @@ class Task(Inside, Generic[P, R]):
     expires: float | timedelta | datetime | None = None
     #: 0 to 9, 9 the most urgent.
     priority: int | None = None
+    #: How many of it one worker may begin: ``'10/s'``, ``'100/m'``, ``'5/h'`` or a number a second;
+    #: 0 for no limit.
+    rate_limit: str | float | None = None
     #: The queue it is sent to.
     queue: str | None = None
     #: ``json`` or ``msgpack``.
@@ -322,6 +325,7 @@ class Task(Inside, Generic[P, R]):
             hooks=any(map(self.overrides, ("on_failure", "on_retry", "after_return")))
             or signals.task_failure.has_listeners(self)
             or signals.task_retry.has_listeners(self),
+            rate_limit=rate_of(self.name, self.rate_limit, conf),
         )
 
     def __setattr__(self, name: str, value: Any) -> None:

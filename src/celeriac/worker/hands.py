@@ -35,6 +35,8 @@ class Held:
     reported: bool = False
     #: It ran in a shared executor that died: it may have been the one, and may not.
     suspect: bool = False
+    #: It waits for a token of its rate limit.
+    limited: bool = False
 
     @property
     def alone(self) -> bool:
