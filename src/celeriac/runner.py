@@ -8,12 +8,13 @@ runner returns.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from celeriac import policies, signals, states
-from celeriac.bodies import seal, unseal
+from celeriac.bodies import seal
+from celeriac.calls import Calls
 from celeriac.clock import SYSTEM
 from celeriac.context import Context, Update, enter, from_delivery, leave
 from celeriac.exceptions import (
@@ -28,11 +29,10 @@ from celeriac.exceptions import (
 from celeriac.failures import ExceptionInfo, capture, describe, from_reason, shown
 from celeriac.hearers import Hearers
 from celeriac.logs import TASK
-from celeriac.message import Header, Message, decode
+from celeriac.message import Header, decode
 from celeriac.outcome import Failure, Outcome, ResultBody
 from celeriac.policies.base import Policy
 from celeriac.records import Delivery
-from celeriac.serialization import decode as decode_value
 from celeriac.serialization import encode as encode_value
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ class Runner:
         limiter: Limiter | None = None,
     ) -> None:
         self._app = app
+        self._calls = Calls(app)
         self._hostname = hostname
         self._update = update
         self._limiter = limiter
@@ -170,17 +171,28 @@ class Runner:
         finally:
             leave(token)
 
+    def read(self, delivery: Delivery) -> tuple[Task[..., Any], Context]:
+        """Return whose call *delivery* is, and the context that a run of it would have.
+
+        Raises ``CeleryError`` for what is no message, or of a name that is not known here.
+        """
+        message = decode(delivery.wire)
+        header = message.header
+        task = self._app.tasks[header.task]
+        context = from_delivery(delivery, header, self._hostname, *self._calls.as_sent(delivery))
+        context.owner = task
+        return task, context
+
     def run_hook(self, delivery: Delivery, outcome: Outcome) -> None:
         """Call the handlers of a task whose executor died, for what the supervisor decided."""
         try:
-            message = decode(delivery.wire)
-            header = message.header
-            prepared = self._prepare(header.task)
-            args, kwargs = self._arguments(prepared, delivery, message)
+            task, context = self.read(delivery)
+            args, kwargs = self._calls.arguments(task, delivery, decode(delivery.wire))
         except Exception as problem:  # noqa: BLE001 - a message or module may be anything
             log.error("No handler was called for task %s: %s", delivery.id, describe(problem))
             return
-        context = from_delivery(delivery, header, self._hostname, args, kwargs)
+        context.args, context.kwargs = args, kwargs
+        prepared = self._current(task.name)
         reason = outcome.reason
         if reason.startswith("Retry "):
             reason = reason.partition(": ")[2]
@@ -211,14 +223,12 @@ class Runner:
         try:
             message = decode(delivery.wire)
             header = message.header
-            prepared = self._prepared.get(header.task)
-            if prepared is None or prepared.hearers.version != signals.version():
-                prepared = self._prepare(header.task)
+            prepared = self._current(header.task)
         except CeleryError as error:
             self._tell_unfit(delivery, error)
             return self._refused(delivery, error)
         try:
-            args, kwargs = self._arguments(prepared, delivery, message)
+            args, kwargs = self._calls.arguments(prepared.task, delivery, message)
         except Exception as error:  # noqa: BLE001 - a class that arguments become may raise anything
             refused = self._refused(delivery, error, prepared)
             self._tell_refused(prepared, delivery, header, error)
@@ -234,59 +244,12 @@ class Runner:
                 return outcome
         return prepared, context
 
-    def _prepare(self, name: str) -> Prepared:
-        task = self._app.tasks[name]
-        prepared = self._prepared[name] = Prepared(task)
+    def _current(self, name: str) -> Prepared:
+        """What is known of the task *name*, worked out anew if receivers came or went."""
+        prepared = self._prepared.get(name)
+        if prepared is None or prepared.hearers.version != signals.version():
+            prepared = self._prepared[name] = Prepared(self._app.tasks[name])
         return prepared
-
-    def _arguments(
-        self, prepared: Prepared, delivery: Delivery, message: Message
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Read what the task is called with, checked and converted."""
-        header = message.header
-        accept = self._app.conf.accept_content
-        call = decode_value(header.serializer, message.payload, accept)
-        if not (
-            isinstance(call, list)
-            and len(call) == 2
-            and isinstance(call[0], list)
-            and isinstance(call[1], dict)
-        ):
-            raise InvalidTaskError(
-                "the payload of this message is not [arguments, keyword arguments]: whoever sent "
-                "it does not speak this protocol"
-            )
-        args, kwargs = call
-        if header.edges is not None:
-            args = [*self._inputs(delivery, header), *args]
-        arguments = prepared.task.arguments
-        arguments.check(args, kwargs)
-        converted, named = arguments.convert(tuple(args), kwargs)
-        return tuple(converted), named
-
-    def _inputs(self, delivery: Delivery, header: Header) -> list[Any]:
-        """The results that this call takes as its first argument, by reference."""
-        edges = header.edges
-        if edges is None:
-            return []
-        if edges.takes is not None:
-            body = delivery.inputs
-            if body is None:
-                found = self._app.store.results.get_many([edges.takes])[0]
-                body = None if found is None else found.body
-            return [self._input(body, edges.takes)]
-        if edges.gathers is not None:
-            members = self._app.store.results.join_results(edges.gathers)
-            return [[None if each is None else self._input(each.body, each.id) for each in members]]
-        return []
-
-    def _input(self, data: bytes | None, id: str) -> Any:
-        body = None if data is None else unseal(data, id, self._app.signer)
-        if body is None or body.value is None:
-            return None
-        conf = self._app.conf
-        accept = conf.result_accept_content or conf.accept_content
-        return decode_value(body.serializer, body.value, accept)
 
     def _refused(
         self, delivery: Delivery, error: BaseException, prepared: Prepared | None = None
@@ -449,24 +412,13 @@ class Runner:
         hearers = prepared.hearers
         if not (hearers.at_failure or hearers.prerun):
             return
-        context = from_delivery(delivery, header, self._hostname, *self._as_sent(delivery))
+        context = from_delivery(delivery, header, self._hostname, *self._calls.as_sent(delivery))
         token = enter(context, prepared.task)
         try:
             hearers.begins(context)
             hearers.failed(context, error, ExceptionInfo(error, capture(error).traceback))
         finally:
             leave(token)
-
-    def _as_sent(self, delivery: Delivery) -> tuple[Sequence[Any], dict[str, Any]]:
-        """The arguments of a call as they can be read, unchecked; none if they cannot."""
-        try:
-            message = decode(delivery.wire)
-            accept = self._app.conf.accept_content
-            args, kwargs = decode_value(message.header.serializer, message.payload, accept)
-            return tuple(args), dict(kwargs)
-        except Exception as error:  # noqa: BLE001 - the payload may be anything
-            log.debug("Task %s: its arguments cannot be read: %s", delivery.id, describe(error))
-            return (), {}
 
 
 async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

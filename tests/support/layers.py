@@ -15,7 +15,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     2: ("stores",),
     3: ("canvas", "workflow", "policies", "routing", "signals"),
     4: ("app", "client", "result", "context", "control", "runner", "eager", "softlimit",
-        "interrupt", "logs", "bulk", "hearers", "directions"),
+        "interrupt", "logs", "bulk", "hearers", "calls", "directions"),
     5: ("worker", "beat"),
     6: ("cli", "web", "testing", "__main__"),
     7: ("contrib", "utils"),
