@@ -4,9 +4,11 @@ A test holds that the page is what this prints. Layer L1; nothing imports it.
 """
 
 import sys
-from textwrap import dedent
+from textwrap import dedent, fill
 
-from celeriac.conf import GROUPS, Setting
+from celeriac.conf import GROUPS, SETTINGS, Setting
+from celeriac.conf.moot import MOOT
+from celeriac.conf.names import CELERY
 
 _INTRODUCTION = dedent("""\
     # Settings
@@ -19,8 +21,30 @@ _INTRODUCTION = dedent("""\
     environment: the variable `CELERIAC_LEASE=30`, and so for every setting; lists are separated
     by commas, mappings are JSON. Where a number of seconds stands, code may give a `timedelta`.
 
+    A module, a class, a dictionary or another object of settings is read with
+    `app.config_from_object(...)`, for which `celeriac settings` shows where each value was written.
+
     A name that is not on this page is refused, with the nearest one that is. **bold** names are
-    not Celery's but ours.
+    not Celery's but ours. Old upper-case names of Celery's (`CELERYD_CONCURRENCY`) are read as what
+    they are called now. The end of the page lists Celery's settings that change nothing here, and
+    those that are not in this version.
+    """)
+
+_MOOT = dedent("""\
+    ## Settings of Celery's that change nothing
+
+    They are accepted, whatever they say, and one warning names them with the reason: what they
+    mend does not occur.
+
+    | name | why |
+    | --- | --- |
+    """)
+
+_REFUSED = dedent("""\
+    ## Settings of Celery's that are not in this version
+
+    They are refused, unless they say what is done anyway.
+
     """)
 
 _SIZES = {1024 * 1024: "MiB", 1024: "KiB"}
@@ -34,6 +58,9 @@ def reference() -> str:
         rows = "\n".join(map(_row, settings))
         head = "| name | default | unit | acts on | meaning |\n| --- | --- | --- | --- | --- |"
         parts.append(f"## {title}\n\n{head}\n{rows}\n")
+    moot = "".join(f"| `{name}` | {reason} |\n" for name, reason in sorted(MOOT.items()))
+    refused = ", ".join(f"`{name}`" for name in sorted(CELERY - set(SETTINGS) - set(MOOT)))
+    parts += [_MOOT + moot, f"{_REFUSED}{fill(refused, 98, break_on_hyphens=False)}\n"]
     return "\n".join(parts)
 
 

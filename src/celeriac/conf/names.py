@@ -107,35 +107,31 @@ CELERY: frozenset[str] = frozenset(
 )
 """Every setting of Celery 5.7, under its lower-case name."""
 
-_PREFETCH = "has no meaning here: how much is fetched ahead follows measured duration"
-_RECONNECT = "has no meaning here: a worker tries to reach its store for as long as it runs"
-_LEASE = "has no meaning here: a task belongs to its worker for as long as the lease lives"
-
 INSTEAD: dict[str, str] = {
-    "worker_prefetch_multiplier": f"{_PREFETCH}; remove it",
-    "worker_disable_prefetch": f"{_PREFETCH}; remove it",
-    "worker_enable_prefetch_count_reduction": f"{_PREFETCH}; remove it",
-    "broker_connection_retry": f"{_RECONNECT}; remove it",
-    "broker_connection_retry_on_startup": f"{_RECONNECT}; remove it",
-    "broker_connection_max_retries": f"{_RECONNECT}; remove it",
-    "broker_heartbeat": f"{_LEASE}; remove it, or set heartbeat and lease (seconds)",
-    "broker_heartbeat_checkrate": f"{_LEASE}; remove it, or set heartbeat and lease (seconds)",
-    "worker_cancel_long_running_tasks_on_connection_loss": f"{_LEASE}; remove it",
-    "worker_deduplicate_successful_tasks": (
-        "has no meaning here: one attempt alone can complete a task; remove it"
-    ),
-    "worker_lost_wait": (
-        "has no meaning here: the death of an executor is known at once; remove it"
-    ),
-    "worker_state_db": "has no meaning here: the store keeps what was revoked; remove it",
     **{
         f"worker_{each}": f"is said on the command line: celeriac worker --{each}"
         for each in ("pidfile", "uid", "gid", "umask")
     },
     "worker_soft_shutdown_timeout": "is called grace here (seconds)",
-    "result_extended": "has no meaning here: every record keeps name and arguments; remove it",
+    "result_failure_expires": "is called dead_expires here (seconds)",
+    **dict.fromkeys(
+        (
+            "broker_read_url",
+            "broker_write_url",
+            "broker_transport",
+            "broker_host",
+            "broker_port",
+            "broker_user",
+            "broker_password",
+            "broker_vhost",
+        ),
+        "is not in this version: write one URL, broker_url",
+    ),
+    "beat_schedule": (
+        "is not in this version: let cron or a systemd timer run `celeriac -A APP call NAME`"
+    ),
 }
-"""Settings of Celery that will not come, each with the reason and what to do."""
+"""Settings of Celery that are not there, each with what to do where that is known."""
 
 OURS_LATER: dict[str, str] = {
     "pool_drain_grace": (

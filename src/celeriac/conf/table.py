@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from .families import (
     content,
+    control,
     death,
     keeping,
     logging,
@@ -38,6 +39,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = MappingProxyType(
         "Death": death.FAMILY,
         "Worker": worker.FAMILY,
         "Logging": logging.FAMILY,
+        "Remote control and events": control.FAMILY,
     }
 )
 """The settings under the headings of the reference, in its order."""
