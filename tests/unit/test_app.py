@@ -19,6 +19,7 @@ from celeriac.app import app_or_default
 from celeriac.app.current import forget_app, get_current_app
 from celeriac.app.place import default_broker
 from celeriac.client import verify
+from celeriac.conf import SETTINGS, shown
 from celeriac.exceptions import (
     AlwaysEagerIgnored,
     CeleryWarning,
@@ -249,6 +250,40 @@ def test_another_full_store_for_results_is_not_in_this_version():
         make_app(backend="memory://other")
 
 
+def test_a_new_broker_with_the_old_one_as_backend_says_what_to_set_together(tmp_path):
+    old, new = f"sqlite:///{tmp_path}/old.db", f"sqlite:///{tmp_path}/new.db"
+    app = make_app(broker=old, backend=old)
+    for change in ({"broker_url": new}, {"result_backend": new}):
+        with pytest.raises(NotInThisVersion) as caught:
+            app.conf.update(change)
+        text = str(caught.value)
+        both = {"broker_url": old, "result_backend": old} | change
+        assert all(f"{name} is {shown(SETTINGS[name], both[name])}" in text for name in both)
+        assert "in one step: app.conf.update(broker_url=…, result_backend=…)" in text
+        assert "CELERIAC_BROKER_URL and CELERIAC_RESULT_BACKEND" in text
+        assert app.broker_url == old
+    app.conf.update(broker_url=new, result_backend=new)
+    with make_app(broker=new) as reader:
+        assert reader.AsyncResult(app.send_task("any").id).exists()
+    app.close()
+
+
+def test_a_new_broker_in_the_environment_needs_its_backend_there_too(tmp_path, monkeypatch):
+    old, new = f"sqlite:///{tmp_path}/old.db", f"sqlite:///{tmp_path}/new.db"
+    monkeypatch.setenv("CELERIAC_BROKER_URL", new)
+    with pytest.raises(NotInThisVersion, match="CELERIAC_BROKER_URL and CELERIAC_RESULT_BACKEND"):
+        make_app(broker=old, backend=old)
+    monkeypatch.setenv("CELERIAC_RESULT_BACKEND", new)
+    assert make_app(broker=old, backend=old).broker_url == new
+
+
+def test_a_password_is_not_told_where_two_stores_are_refused():
+    with pytest.raises(NotInThisVersion) as caught:
+        make_app(broker="memory://one", backend="memory://me:secret@two")
+    assert "memory://me:***@two" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 def test_the_brokers_url_as_backend_is_the_same_store():
     app = make_app(broker="memory://same", backend="memory://same")
     assert app.keeps_results
@@ -412,11 +447,11 @@ def test_all_that_is_wrong_with_a_task_is_told_at_once(app):
     with pytest.raises(ImproperlyConfigured) as caught:
         app.task(
             name="x", bind=True, max_retries="3", retry_backoff="x", queue="a b", priority=44,
-            rate_limit="1/s", zebra=1, retry_kwargs=3, throws=5,
+            link=1, zebra=1, retry_kwargs=3, throws=5,
         )(lambda: None)  # fmt: skip
     words = (
         "bind=True, and its function takes no arguments", "max_retries is '3'",
-        "retry_backoff is 'x'", "queue is 'a b'", "priority is 44", "rate_limit",
+        "retry_backoff is 'x'", "queue is 'a b'", "priority is 44", "The option link",
         "no option 'zebra'", "retry_kwargs is 3; it is a dictionary", "throws is 5",
     )  # fmt: skip
     problems = caught.value.problems

@@ -26,7 +26,7 @@ from celeriac import stores
 from celeriac.app import current
 from celeriac.app.making import BoundDecorator, Decorator, build, check_definition, place, same
 from celeriac.app.options import TaskOptions
-from celeriac.app.place import calling_module, default_broker, module_name
+from celeriac.app.place import another_store, calling_module, default_broker, module_name
 from celeriac.app.registry import TaskRegistry
 from celeriac.app.task import AsyncTask, Task
 from celeriac.canvas.signature import Signature
@@ -384,7 +384,8 @@ class Celeriac:
         if broker is not None:
             stores.check_url(broker)
         kept = backend in {None, "disabled://", SAME_AS_BROKER}
-        if kept or backend == (broker or default_broker(self._home)):
+        own = broker or default_broker(self._home)
+        if kept or backend == own:
             self._checked = (broker, backend)
             return
         if backend == "rpc://":
@@ -397,10 +398,7 @@ class Celeriac:
             self._checked = (broker, backend)
             return
         stores.check_url(backend)
-        raise NotInThisVersion(
-            f"A store of results other than the broker's ({backend})",
-            "Leave the backend unset: results are kept beside the tasks.",
-        )
+        raise another_store(own, backend)
 
     @property
     def signer(self) -> Signer | None:

@@ -1,4 +1,4 @@
-"""Where an app's database is when nobody says: beside the code that makes the app.
+"""Where an app's store is: if nobody says, in a database beside the code that makes the app.
 
 Layer 4. So a web server and a worker that import the same module find the same file, whatever
 their working directories.
@@ -13,7 +13,10 @@ from types import FrameType
 from typing import Any, Final
 from urllib.parse import quote
 
-__all__ = ["calling_module", "default_broker", "module_name"]
+from celeriac.conf import SETTINGS, shown
+from celeriac.exceptions import NotInThisVersion
+
+__all__ = ["another_store", "calling_module", "default_broker", "module_name"]
 
 FILE: Final = "celeriac.db"
 _OURS: Final = __name__.partition(".")[0]
@@ -28,6 +31,20 @@ def default_broker(namespace: dict[str, Any]) -> str:
     folder = _folder(namespace) or Path.cwd()
     path = os.path.abspath(folder / FILE)  # noqa: PTH100 - resolve() would follow a symlink
     return f"sqlite:///{quote(path)}"
+
+
+def another_store(broker: str, backend: str) -> NotInThisVersion:
+    """Return the error for a *backend* that is not the store of the *broker*."""
+    urls = {"broker_url": broker, "result_backend": backend}
+    texts = {name: f"{name} is {shown(SETTINGS[name], url)}" for name, url in urls.items()}
+    return NotInThisVersion(
+        f"A store of results other than the broker's ({texts['broker_url']}, "
+        f"{texts['result_backend']})",
+        "To change the store, set both to the same URL in one step: "
+        "app.conf.update(broker_url=…, result_backend=…), or in the environment "
+        "CELERIAC_BROKER_URL and CELERIAC_RESULT_BACKEND. Or leave result_backend unset "
+        "everywhere: results are kept beside the tasks, whatever broker_url is.",
+    )
 
 
 def calling_module() -> dict[str, Any]:
