@@ -106,7 +106,8 @@ class AsyncResult(Generic[R_co]):
             disable_sync_subtasks: refuse to wait inside a task.
 
         Raises:
-            ResultNotFound: no such task is known; it never was, or its record has expired.
+            ResultNotFound: no such task is known; it never was, or its record has expired. Or
+                ``forget()`` has dropped its result.
             TimeoutError: it had not ended in time; the text says what it is doing. Also a
                 built-in ``TimeoutError``.
             TaskFailed: the task failed. Also an instance of the class it raised, where that is a
@@ -329,6 +330,8 @@ class AsyncResult(Generic[R_co]):
         return unseal(found.body, self.id, self.app.signer)
 
     def _value(self, ended: StoredResult, propagate: bool) -> R_co:
+        if ended.forgotten:
+            raise ResultNotFound(self.id, forgotten=True)
         value = self._result(ended)
         if propagate and ended.state in _FALLBACKS:
             raise value
