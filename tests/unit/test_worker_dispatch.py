@@ -13,8 +13,9 @@ from celeriac.message import Header, compose
 from celeriac.outcome import Outcome
 from celeriac.records import Delivery, Exchanged, TaskFacts, Verdict, Want
 from celeriac.signing import Signer
-from celeriac.worker.dispatch import AHEAD_MAX, AHEAD_SECONDS, BATCH, Dispatch, Hand
+from celeriac.worker.dispatch import BATCH, Dispatch, Hand
 from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.paces import AHEAD_MAX, AHEAD_SECONDS
 
 SUCCESS = Outcome(states.SUCCEEDED)
 TASKS = {"quick": TaskFacts(), "slow": TaskFacts(), "once": TaskFacts(late=False)}
@@ -597,7 +598,7 @@ class AnyOrder(RuleBasedStateMachine):
         for key, item in enumerate(items, first):
             held = hand.held[key]
             assert held.delivery == item
-            if held.careful or held.name not in self.dispatch._brief:
+            if held.careful or held.name not in self.dispatch.paces.brief:
                 assert key == min(hand.held), "something careful was sent ahead"
             if held.alone:
                 assert hand.ran == 0

@@ -35,20 +35,16 @@ from celeriac.records import (
 from celeriac.signing import Signer
 from celeriac.worker.hands import Company, Hand, Held, Seats
 from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.paces import Paces
+from celeriac.worker.ratelimits import RateLimits
 
 if TYPE_CHECKING:
     from celeriac.worker.duties.events import Events
+    from celeriac.worker.duties.notices import Notices
 
 logger = logging.getLogger("celeriac.worker")
 received_logger = logging.getLogger("celeriac.worker.strategy")
 
-#: An executor is sent ahead at most this much measured work, and this many deliveries.
-AHEAD_SECONDS: Final = 0.008
-AHEAD_MAX: Final = 256
-#: A task whose measured mean is above this never goes ahead.
-BRIEF_SECONDS: Final = 0.002
-#: Weight of the newest run in a task's measured mean.
-_WEIGHT: Final = 0.1
 BATCH: Final = 256
 #: Deliveries behind those an executor runs that make a millisecond's delay harmless.
 _DEEP: Final = 48
@@ -110,6 +106,8 @@ class Dispatch:
         self._suspects = 0
         #: What happens is told here while somebody listens; None costs nothing.
         self.events: Events | None = None
+        #: The same for receivers of signals.
+        self.notices: Notices | None = None
         #: How many of each task were taken since the worker started.
         self.totals: Counter[str] = Counter()
         self._tasks = tasks
@@ -118,9 +116,8 @@ class Dispatch:
         self._updates: dict[str, Update] = {}
         self._commits: list[Commit] = []
         self._started: list[Fence] = []
-        self._means: dict[str, float] = {}
-        self._brief: frozenset[str] = frozenset()
-        self._pace = BRIEF_SECONDS
+        self.paces = Paces(tasks)
+        self.rates = RateLimits(tasks, self.changed, wake)
         #: The work left in the store is none that goes ahead: asking for it again at once would
         #: be asking without end.
         self._unfit = False
@@ -155,13 +152,17 @@ class Dispatch:
         if events is not None:
             events.settled(batch.commits, reply.verdicts)
             events.received(arrived)
+        notices = self.notices
+        if notices is not None:
+            for held in arrived:
+                notices.tell("task_received", held.delivery)
         with self.changed:
             self._flight_free -= batch.want.free
             self._flight_ahead -= batch.want.ahead
             self._flights -= 1
             if batch.owner != self.incarnation.owner or self.incarnation.lost:
                 arrived = []  # leased by an incarnation that is gone; the reaper has them
-            self.backlog.extend(arrived)
+            self.backlog.extend(self.rates.admit(arrived) if self.rates.active else arrived)
             self.totals.update([held.name for held in arrived])
             wanted = batch.want.free + batch.want.ahead
             got = len(reply.deliveries)
@@ -210,7 +211,7 @@ class Dispatch:
         """How much may be leased now. The caller holds ``changed``."""
         if self.closing or not self.incarnation.trusted:
             return Want()
-        depth = self._depth()
+        depth = self.paces.depth
         idle = room = self.spare
         for hand in self.hands.values():
             if hand.company is not Company.CELL:
@@ -219,12 +220,9 @@ class Dispatch:
         waiting = len(self.backlog) + len(self.apart) - self._suspects
         free = max(0, idle - waiting - self._flight_free)
         ahead = room - waiting - self._flight_free - self._flight_ahead - free
-        return Want(min(free, _FREE_MOST), min(max(0, ahead), BATCH), self._brief)
-
-    def _depth(self) -> int:
-        if not self._brief:
-            return 1
-        return max(1, min(AHEAD_MAX, int(AHEAD_SECONDS / max(self._pace, 1e-6))))
+        return self.rates.want(
+            Want(min(free, _FREE_MOST), min(max(0, ahead), BATCH), self.paces.brief)
+        )
 
     def _admit(self, delivery: Delivery) -> Held | None:
         """Read the header and verify it; what cannot be trusted is ended here, never run."""
@@ -235,6 +233,8 @@ class Dispatch:
             reason = f"{type(error).__name__}: {error}"
             logger.error("Task %s refused, it will not run: %s", delivery.id, reason)
             self.commit(delivery.fence, Outcome(states.FAILED, reason=reason))
+            if self.notices is not None:
+                self.notices.tell("task_rejected", delivery, reason=reason)
             return None
         header = message.header
         facts = self._tasks.get(header.task, _UNKNOWN)
@@ -246,29 +246,36 @@ class Dispatch:
         """Give waiting deliveries to executors that have room. To be called now and then: the
         lease may be trusted again, which no other call tells."""
         with self.changed:
-            if self.backlog or self.apart:
+            if self.backlog or self.apart or self.rates.waiting:
                 self._place()
                 self._stir()
 
     def _place(self) -> None:
-        if not (self.backlog or self.apart) or self.closing or not self.incarnation.trusted:
+        limited = self.rates.ready()
+        waits = self.backlog or self.apart or limited
+        if not waits or self.closing or not self.incarnation.trusted:
             return
-        seats = Seats(self.hands.values(), self._depth())
+        seats = Seats(self.hands.values(), self.paces.depth)
         given: dict[int, list[Held]] = {}
         kept: deque[Held] = deque()
         # Isolated ones choose first: any other would take the unused executor made for them.
-        for held in sorted(self.backlog, key=_alone_first):
+        for held in (*sorted(self.backlog, key=_alone_first), *limited):
             if self.crowded and held.alone:
+                if held.limited:
+                    self.rates.begun(held)
                 self._put_apart(held)
                 continue
-            if held.name in self._brief and not held.careful:
+            if held.name in self.paces.brief and not held.careful:
                 hand = seats.next()
             else:
                 hand = self._choose_idle(held)
                 seats.taken(hand)
             if hand is None:
-                kept.append(held)
+                if not held.limited:
+                    kept.append(held)
                 continue
+            if held.limited:
+                self.rates.begun(held)
             self._give(hand, held, given)
         self.backlog = kept
         if self.apart:
@@ -330,7 +337,7 @@ class Dispatch:
     def done(self, hand: Hand, results: Iterable[tuple[int, Outcome, float]]) -> None:
         """Executors reported outcomes: queue the commits, learn durations, refill."""
         crashpoint("outcome.received")
-        events = self.events
+        events, notices = self.events, self.notices
         with self.changed:
             for key, outcome, runtime in results:
                 held = hand.held.pop(key, None)
@@ -341,22 +348,14 @@ class Dispatch:
                     hand.left -= 1
                 if events is not None:
                     events.ran(held, runtime)
+                if notices is not None:
+                    notices.ended(held.delivery, outcome)
                 self._commits.append(Commit(held.delivery.fence, outcome))
-                self._measure(held.name, runtime)
+                self.paces.measure(held.name, runtime)
             if not hand.held:
                 hand.isolated = False
             self._place()
             self.changed.notify()
-
-    def _measure(self, name: str, runtime: float) -> None:
-        mean = self._means.get(name)
-        mean = runtime if mean is None else mean + _WEIGHT * (runtime - mean)
-        self._means[name] = mean
-        brief = mean <= BRIEF_SECONDS and self._tasks.get(name, _UNKNOWN).late
-        if brief:
-            self._pace += _WEIGHT * (runtime - self._pace)
-        if brief != (name in self._brief):
-            self._brief = self._brief | {name} if brief else self._brief - {name}
 
     def commit(self, fence: Fence, outcome: Outcome) -> None:
         """Queue an outcome the supervisor itself decided."""
@@ -445,18 +444,19 @@ class Dispatch:
                         line.remove(held)
                         self._suspects -= held.suspect and line is self.apart
                         return True
-        return False
+            return self.rates.withdraw(fence)
 
     def drain_backlog(self) -> list[Held]:
         """Remove and return everything that waits for an executor."""
         with self.changed:
-            items = [*self.backlog, *self.apart]
+            items = [*self.backlog, *self.apart, *self.rates.drain()]
             self._clear_lines()
             return items
 
     def _clear_lines(self) -> None:
         self.backlog.clear()
         self.apart.clear()
+        self.rates.drain()
         self._suspects = 0
 
     def remove(self, hand: Hand) -> dict[int, Held]:

@@ -19,7 +19,7 @@ from typing import Final
 
 from celeriac.backoff import reconnect
 from celeriac.exceptions import OperationalError, StoreError
-from celeriac.records import Exchanged
+from celeriac.records import Exchanged, Fence
 from celeriac.stores.base import Store
 from celeriac.worker.dispatch import Batch, Dispatch
 
@@ -167,6 +167,22 @@ class Lanes:
                 break
         self._outage_ends()
         self._dispatch.settle(batch, reply)
+        for delay, fences in self._dispatch.rates.take_returns():
+            self._hand_back(batch.owner, fences, delay)
+
+    def _hand_back(self, owner: str, fences: Sequence[Fence], delay: float) -> None:
+        """Return what a rate limit turned away to its queue, to be due again after *delay*."""
+        attempt = 0
+        while True:
+            try:
+                self._store.queue.release(owner, fences, delay=delay)
+                return
+            except OperationalError as error:
+                self._outage_begins(error)
+                attempt += 1
+                time.sleep(reconnect(attempt))
+                if time.monotonic() > self._deadline:
+                    return  # shutting down without the store: the lease runs out by itself
 
     def _outage_begins(self, error: OperationalError) -> None:
         if not self._outage:
