@@ -201,13 +201,13 @@ def test_files_that_are_named_exist(page):
 
 
 def test_the_numbers_of_the_worker_are_the_constants():
-    from celeriac.worker import dispatch
+    from celeriac.worker import paces
     from celeriac.worker.duties import heart, limits
     from celeriac.worker.pools import prefork
 
     text = " ".join(doc_blocks.text_of("docs/internals/worker.md").split())
-    assert f"mean of at most {dispatch.BRIEF_SECONDS * 1000:g} ms" in text
-    assert f"at most {dispatch.AHEAD_SECONDS * 1000:g} ms of work, {dispatch.AHEAD_MAX} del" in text
+    assert f"mean of at most {paces.BRIEF_SECONDS * 1000:g} ms" in text
+    assert f"at most {paces.AHEAD_SECONDS * 1000:g} ms of work, {paces.AHEAD_MAX} del" in text
     assert f"longer than {prefork.LONG_SECONDS * 1000:g} ms is reported" in text
     assert f"lock files every {heart.PROBE_SECONDS:g} s" in text
     assert f"`/proc`, every {limits.MEMORY_SECONDS:g} s" in text
