@@ -426,10 +426,12 @@ class Celeriac:
     def configure_worker(
         self, settings: Mapping[str, Any] | None = None, include: Iterable[str] = ()
     ) -> None:
-        """Finish the set-up in a worker: the command line's *settings*, then all modules."""
+        """Finish the set-up in a worker: the command line's *settings*, then all modules. A router
+        that cannot be loaded is told now."""
         self.conf.load_command_line(settings or {})
         self.conf.validate()
         self.import_modules(include)
+        self.client.directions.check_routes()
 
     def import_modules(self, more: Iterable[str] = ()) -> None:
         """Import the modules that ``imports`` and ``include`` name, and *more*."""
