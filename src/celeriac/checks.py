@@ -1,20 +1,96 @@
-"""Checks of what a call is sent with: its id, its queue, its headers.
+"""Checks of what a call is sent with: its id, its queue, its headers, durations, retry policy.
 
-Layer 1: standard library and layer 0. No IO. For the client.
+Layer 1: standard library and layer 0. No IO. For the client, for options of tasks and for settings,
+so that what is wrong is the same, and is told in the same words, wherever it is written.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 
-from celeriac.exceptions import EncodeError
+from celeriac.exceptions import EncodeError, NotInThisVersion
 from celeriac.ids import valid_id
 
-__all__ = ["HIGHEST_PRIORITY", "checked_headers", "checked_id", "checked_priority", "checked_queue"]
+__all__ = [
+    "HIGHEST_PRIORITY",
+    "LONGEST",
+    "checked_headers",
+    "checked_id",
+    "checked_priority",
+    "checked_queue",
+    "checked_retry_policy",
+    "seconds",
+]
 
 HIGHEST_PRIORITY: Final = 9
+_YEAR: Final = 365.25 * 24 * 3600
+#: The longest duration, seconds: what is due then must be a moment that calendars can show.
+LONGEST: Final = 50e9
+_POLICY: Final = ("max_retries", "interval_start", "interval_step", "interval_max")
+
+
+def seconds(value: Any, name: str) -> float:
+    """Return a duration in seconds, or raise ``TypeError``/``ValueError`` with its *name*."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(
+            f"{name} is {value!r}, a {type(value).__name__}; it must be seconds or a timedelta"
+        )
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {number}; it must be a finite number of seconds")
+    if abs(number) > LONGEST:
+        raise ValueError(
+            f"{name} is {number:g} seconds, which is over {LONGEST / _YEAR:,.0f} years; give at "
+            f"most {LONGEST:,.0f}"
+        )
+    return number
+
+
+def checked_retry_policy(value: Any, name: str) -> dict[str, float | None]:
+    """Return how often and with what waits to send again, or raise; keys may be left out.
+
+    ``max_retries`` is a whole number or None, the intervals are durations. *name* is that of the
+    option or setting.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"{name} is a {type(value).__name__}; it must be a dictionary with any of "
+            f"{', '.join(_POLICY)}"
+        )
+    kept: dict[str, float | None] = {}
+    for key, each in value.items():
+        if key not in _POLICY:
+            raise _no_key(name, key)
+        what = f"{name}[{key!r}]"
+        if key == "max_retries":
+            if each is not None and (type(each) is not int or each < 0):
+                raise ValueError(f"{what} is {each!r}; it is a whole number of 0 or more, or None")
+            kept[key] = each
+            continue
+        kept[key] = number = seconds(each, what)
+        if number < 0:
+            raise ValueError(f"{what} is {each}; it must be 0 or more")
+    return kept
+
+
+def _no_key(name: str, key: object) -> Exception:
+    if key == "retry_errors":
+        return NotInThisVersion(
+            f"The key retry_errors of {name}", "Only a store that is away is tried again."
+        )
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(key), _POLICY, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"it may have {', '.join(_POLICY)}"
+    return TypeError(f"{name} has no key {key!r}; {hint}")
 
 
 def checked_id(value: Any) -> str:

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from celeriac.checks import checked_headers, checked_id, checked_priority, checked_queue
+from celeriac.checks import (
+    checked_headers,
+    checked_id,
+    checked_priority,
+    checked_queue,
+    checked_retry_policy,
+    seconds,
+)
 from celeriac.clock import SYSTEM, Clock
 from celeriac.context import running
 from celeriac.crashpoints import crashpoint
@@ -32,7 +39,6 @@ from celeriac.exceptions import (
 from celeriac.ids import new_call
 from celeriac.message import Header, Message, compose
 from celeriac.moments import moment
-from celeriac.policies.retries import seconds
 from celeriac.serialization import content_type, encode_call
 
 if TYPE_CHECKING:
@@ -117,7 +123,6 @@ _LATER: Final[dict[str, str]] = {
     ),
 }
 
-_RETRY_POLICY: Final = frozenset({"max_retries", "interval_start", "interval_step", "interval_max"})
 _NO_OPTIONS: Final[dict[str, Any]] = {}
 
 
@@ -294,7 +299,7 @@ class Client:
         soft = header.soft_time_limit or defaults.soft_time_limit or conf.task_soft_time_limit
         check_limits(soft, hard, f"the call of task {header.task!r}")
         if options.get("retry_policy") is not None:
-            _checked_policy(options["retry_policy"])
+            checked_retry_policy(options["retry_policy"], "retry_policy")
 
     def expiry(self, value: Any, now: float) -> float:
         """Return the moment from which a call sent at *now* is not begun any more."""
@@ -329,7 +334,10 @@ class Client:
             except OperationalError as error:
                 tries += 1
                 again = conf.task_publish_retry if retry is None else retry
-                rules = {**conf.task_publish_retry_policy, **(policy or {})}
+                rules = {
+                    **conf.task_publish_retry_policy,
+                    **checked_retry_policy(policy or {}, "retry_policy"),
+                }
                 wait = _wait(rules, tries)
                 limit = rules["max_retries"]
                 spent = _monotonic() - started
@@ -424,18 +432,6 @@ def checked_call(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any
     if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
         raise TypeError("kwargs must be a dictionary from names of parameters to values")
     return tuple(args), dict(kwargs)
-
-
-def _checked_policy(value: Any) -> None:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"retry_policy is a {type(value).__name__}; it must be a dictionary")
-    for name, each in value.items():
-        if name not in _RETRY_POLICY:
-            refuse(name, "retry_policy", _RETRY_POLICY, {"retry_errors": ""})
-        if name != "max_retries" or each is not None:
-            number = seconds(each, f"retry_policy[{name!r}]")
-            if number < 0:
-                raise ValueError(f"retry_policy[{name!r}] is {each}; it must be 0 or more")
 
 
 @cache

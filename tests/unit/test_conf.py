@@ -11,8 +11,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from inline import make_app
 
 import celeriac
+from celeriac.checks import LONGEST
 from celeriac.conf import SAME_AS_BROKER, SETTINGS, Settings, describe
 from celeriac.conf.__main__ import reference
 from celeriac.conf.moot import MOOT
@@ -241,8 +243,9 @@ def test_values_cannot_be_changed_behind_the_settings():
         ("worker_log_format", None, "expected a format for logging"),
         ("memory_limit_fraction", 90, "a fraction, above 0 and at most 1"),
         ("task_publish_retry_policy", {"max_retry": 3}, "did you mean max_retries?"),
-        ("task_publish_retry_policy", {"max_retries": -1}, "a whole number of at least 0, or None"),
-        ("task_publish_retry_policy", {"interval_max": "1"}, "interval_max must be a number"),
+        ("task_publish_retry_policy", {"max_retries": -1}, "a whole number of 0 or more, or None"),
+        ("task_publish_retry_policy", {"interval_max": "1"}, "it must be seconds or a timedelta"),
+        ("task_publish_retry_policy", {"retry_errors": ()}, "retry_errors of task_publish_retry"),
         ("task_publish_retry_policy", 3, "expected a mapping"),
     ],
 )
@@ -250,6 +253,39 @@ def test_refused(name, value, words):
     text = problem(Settings, **{name: value})
     assert text.startswith(f"{name} = ")
     assert words in text
+
+
+@pytest.mark.parametrize("value", [60e9, 1e300, 10**400, timedelta.max, {"interval_max": 60e9}])
+def test_durations_have_one_longest_and_one_message_everywhere(value):
+    """In settings, in options of a task and of a call."""
+    app = make_app()
+    task = app.task(name="t")(lambda: None)
+    if isinstance(value, dict):
+        tries = [
+            lambda: Settings(task_publish_retry_policy=value),
+            lambda: task.apply_async(retry_policy=value),
+        ]
+    else:
+        tries = [
+            lambda: Settings(lease=value),
+            lambda: app.task(name="u", default_retry_delay=value)(lambda: None),
+            lambda: task.apply_async(countdown=value),
+            lambda: Settings(task_publish_retry_policy={"interval_start": value}),
+            lambda: task.apply_async(retry_policy={"interval_start": value}),
+        ]
+    for each in tries:
+        with pytest.raises((ValueError, ImproperlyConfigured)) as caught:
+            each()
+        words = "finite number of seconds" if value == 10**400 else (
+            "seconds, which is over 1,584 years; give at most 50,000,000,000"
+        )  # fmt: skip
+        assert words in str(caught.value)
+
+
+def test_intervals_of_a_policy_may_be_timedeltas():
+    conf = Settings(task_publish_retry_policy={"interval_max": timedelta(minutes=1)})
+    assert conf.task_publish_retry_policy["interval_max"] == 60.0
+    assert Settings(lease=LONGEST).lease == LONGEST
 
 
 @pytest.mark.parametrize(
@@ -407,7 +443,7 @@ def test_every_setting_can_be_read_from_the_environment(setting):
     [
         ("CELERIAC_LEASE", "soon", "CELERIAC_LEASE = 'soon': expected a number of seconds"),
         ("CELERIAC_LEASE", "", "it is empty; expected a number of seconds"),
-        ("CELERIAC_LEASE", "nan", "expected a number of seconds"),
+        ("CELERIAC_LEASE", "nan", "it must be a finite number of seconds"),
         ("CELERIAC_MAX_CRASHES", "3.5", "expected a whole number of crashes"),
         ("CELERIAC_TASK_ACKS_LATE", "maybe", "expected True or False"),
         ("CELERIAC_TASK_PUBLISH_RETRY_POLICY", "{", "expected a mapping"),

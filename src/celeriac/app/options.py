@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict
 
+from celeriac.checks import seconds
 from celeriac.client import check_limits, checked_limit, checked_priority, refuse
 from celeriac.conf import Settings
 from celeriac.conf.rates import per_second, written
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.ids import valid_id
-from celeriac.policies.retries import check_retry_kwargs, seconds
+from celeriac.policies.retries import check_retry_kwargs
 from celeriac.serialization import content_type
 
 __all__ = [

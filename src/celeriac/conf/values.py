@@ -9,13 +9,13 @@ Layer L1. Read it through `celeriac.conf`.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
 from msgspec import DecodeError, json
 
+from celeriac.checks import checked_retry_policy, seconds
 from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion
 from celeriac.ids import valid_id
 
@@ -99,12 +99,14 @@ def _fraction(setting: Setting, value: object) -> float:
 
 
 def _seconds(setting: Setting, value: object) -> float | None:
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if not _is_number(value) or not _in_range(setting, value):
+    try:
+        number = seconds(value, setting.name)
+    except TypeError:
+        raise _UnexpectedError(setting) from None
+    if not _in_range(setting, number):
         raise _UnexpectedError(setting)
     # Only result_expires has both a None and a zero, and Celery takes one for the other.
-    return float(value) if value or not setting.none else None
+    return number if number or not setting.none else None
 
 
 def _name(setting: Setting, value: object) -> str:
@@ -200,21 +202,11 @@ def _key(setting: Setting, value: object) -> str | Mapping[str, str]:
 def _retry_policy(setting: Setting, value: object) -> Mapping[str, float | None]:
     if not isinstance(value, Mapping):
         raise _UnexpectedError(setting)
-    known: Mapping[str, float | None] = setting.default
-    kept = dict(known)
-    for key, each in value.items():
-        if key not in known:
-            hint = near(str(key), [*known])
-            raise _UnexpectedError(setting, f"; there is no key {key!r}{hint}")
-        if key == "max_retries":
-            if each is not None and (type(each) is not int or each < 0):
-                raise ValueError("max_retries must be a whole number of at least 0, or None")
-            kept[key] = each
-        elif not _is_number(each) or each < 0:
-            raise ValueError(f"{key} must be a number of seconds of at least 0")
-        else:
-            kept[key] = float(each)
-    return MappingProxyType(kept)
+    try:
+        given = checked_retry_policy(value, setting.name)
+    except (TypeError, NotInThisVersion) as error:
+        raise ValueError(str(error)) from None
+    return MappingProxyType({**setting.default, **given})
 
 
 def _queues(_setting: Setting, value: object) -> tuple[Queue, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random, SystemRandom
 from typing import Any, Final
 
 from celeriac import backoff, states
+from celeriac.checks import seconds
 from celeriac.exceptions import (
     Ignore,
     MaxRetriesExceededError,
@@ -22,9 +22,6 @@ from celeriac.policies.base import Policy, Rules, Run
 #: How many waits the manifest lists for a task that retries for ever.
 _LISTED: Final = 100
 #: What ``retry_kwargs`` may hold: arguments of ``Task.retry`` that a policy can decide by.
-_YEAR: Final = 365.25 * 24 * 3600
-#: The longest duration, seconds: what is due then must be a moment that calendars can show.
-LONGEST: Final = 50e9
 RETRY_KWARGS: Final = frozenset({"max_retries", "countdown", "eta", "exc"})
 
 
@@ -110,24 +107,6 @@ def waits_on_time_limit(task: Rules) -> tuple[float, ...] | None:
         return tuple(backoff.exponential(each, **_curve(task)) for each in range(count))
     wait = seconds(task.retry_kwargs.get("countdown", task.default_retry_delay), "countdown")
     return (wait,) * count
-
-
-def seconds(value: float | timedelta, name: str) -> float:
-    """Return a duration in seconds, or raise ``TypeError``/``ValueError`` naming the option."""
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(
-            f"{name} is {value!r}, a {type(value).__name__}; it must be seconds or a timedelta"
-        )
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; it must be a finite number of seconds")
-    if abs(value) > LONGEST:
-        raise ValueError(
-            f"{name} is {value:g} seconds, which is over {LONGEST / _YEAR:,.0f} years; give at "
-            f"most {LONGEST:,.0f}"
-        )
-    return float(value)
 
 
 def wait_of(countdown: float | timedelta) -> float:
