@@ -77,22 +77,14 @@ WORKER: Final[tuple[tuple[tuple[str, ...], bool, str], ...]] = (
     (("-B", "--beat"), True, COMMANDS["beat"]),
     (("-s", "--schedule-filename", "--schedule"), False, COMMANDS["beat"]),
     (("--scheduler",), False, COMMANDS["beat"]),
-    (("--autoscale",), False, "Set a fixed number with -c/--concurrency; executors are small."),
     (("-E", "--task-events"), True, "Nothing listens; `celeriac status` and `why` read the store."),
     (("-O", "--optimization"), False, _PREFETCH),
     (("--prefetch-multiplier",), False, _PREFETCH),
     (("--disable-prefetch",), True, _PREFETCH),
-    (("-X", "--exclude-queues"), False, "Name the queues to read with -Q/--queues."),
     (("-S", "--statedb"), False, "It has no meaning here: the store keeps what was revoked."),
     (("--purge", "--discard"), True, "Run `celeriac purge` before the worker."),
     (("--pool-start-method",), False, "Executors are forked from a process made for it."),
     (("--heartbeat-interval",), False, "Set `heartbeat` and `lease` (seconds) in the settings."),
-    (("-D", "--detach"), True, _SERVICE),
-    (("-f", "--logfile"), False, f"Logs go to standard error. {_SERVICE}"),
-    (("--pidfile",), False, _SERVICE),
-    (("--uid",), False, _SERVICE),
-    (("--gid",), False, _SERVICE),
-    (("--umask",), False, _SERVICE),
     (("--executable",), False, _SERVICE),
 )
 
@@ -104,6 +96,3 @@ CALL: Final[tuple[tuple[tuple[str, ...], bool, str], ...]] = (
 PURGE: Final[tuple[tuple[tuple[str, ...], bool, str], ...]] = (
     (("-X", "--exclude-queues"), False, "Name the queues to empty with -Q/--queues."),
 )
-
-#: Pools that Celery knows or that come later.
-POOLS: Final = ("threads", "thread", "gevent", "eventlet", "asyncio", "processes", "custom")

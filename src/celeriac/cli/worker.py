@@ -6,15 +6,19 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from celeriac.cli import pools
 from celeriac.cli.command import AppCommand
 from celeriac.cli.options import names_option, queues_option
 from celeriac.cli.output import note
-from celeriac.cli.refused import POOLS, WORKER, refuse
+from celeriac.cli.refused import WORKER, refuse
 from celeriac.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from celeriac.worker.spec import WorkerOptions
 
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
@@ -23,28 +27,9 @@ celeriac -A tasks worker --loglevel=info
 celeriac -A shop worker -Q mail,reports -c 4 -n mail@%h
 celeriac -A shop worker -P solo -l debug          # one process, for a debugger
 celeriac -A shop worker --max-tasks-per-child 1000 --time-limit 300
+celeriac -A shop worker --burst                   # until the queues are empty
+celeriac -A shop worker -D -f /var/log/%n.log --pidfile /run/%n.pid -n shop@%h
 """
-
-
-def _concurrency(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    if value is None:
-        return None
-    if value.lower() == "auto":
-        from celeriac.worker.resources import cpu_budget
-
-        return cpu_budget()
-    if not value.isdigit() or int(value) < 1:
-        raise click.BadParameter("a number from 1 on, or auto for the cores it may use", ctx, param)
-    return int(value)
-
-
-def _pool(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value is None or value in ("prefork", "solo"):
-        return value
-    if value in POOLS:
-        text = f"the pool {value!r} is not in this version of Celeriac. Use prefork or solo"
-        raise click.BadParameter(f"{text}; async def tasks run in both.", ctx, param)
-    raise click.BadParameter(f"there is no pool {value!r}. Use prefork or solo.", ctx, param)
 
 
 def _hostname(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -79,6 +64,12 @@ def expand_hostname(pattern: str, hostname: str) -> str:
     return text
 
 
+def _umask(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    from celeriac.cli.detach import read_umask  # late: few workers need it
+
+    return read_umask(ctx, param, value)
+
+
 def _settings(given: dict[str, Any]) -> dict[str, object]:
     """Options that are settings, by the setting's name; what was not given is left out."""
     names = {
@@ -88,6 +79,8 @@ def _settings(given: dict[str, Any]) -> dict[str, object]:
         "max_memory_per_child": "worker_max_memory_per_child",
         "time_limit": "task_time_limit",
         "soft_time_limit": "task_soft_time_limit",
+        "logfile": "worker_logfile",
+        "log_format": "worker_log_format",
     }
     return {name: given[option] for option, name in names.items() if given[option] is not None}
 
@@ -105,22 +98,36 @@ def _settings(given: dict[str, Any]) -> dict[str, object]:
     "-c",
     "--concurrency",
     metavar="N|auto",
-    callback=_concurrency,
-    help="How many tasks run at once. Unset: the setting, else the cores it may use.",
+    callback=pools.concurrency,
+    help="How many tasks run at once. Unset: the setting, else as many as fit the pool.",
+)
+@click.option(
+    "--autoscale",
+    metavar="MAX,MIN",
+    callback=pools.autoscale,
+    help="Instead of -c: at most MAX tasks at once while there is work, MIN otherwise.",
 )
 @click.option(
     "-P",
     "--pool",
     metavar="POOL",
-    callback=_pool,
-    help="prefork: a process for each running task. solo: in one process, for debugging.",
+    callback=pools.pool,
+    help="prefork: a process for each running task. threads, asyncio: several tasks in one "
+    "process. solo: in the worker's own process, for debugging.",
 )
 @click.option(
     "-Q",
     "--queues",
     metavar="NAME,NAME",
     callback=queues_option,
-    help="The queues to read. Unset: the default queue.",
+    help="The queues to read. Unset: those of task_queues, else the default queue.",
+)
+@click.option(
+    "-X",
+    "--exclude-queues",
+    metavar="NAME,NAME",
+    callback=queues_option,
+    help="Queues not to read.",
 )
 @click.option(
     "-n",
@@ -161,6 +168,39 @@ def _settings(given: dict[str, Any]) -> dict[str, object]:
     metavar="SECONDS",
     help="Raise SoftTimeLimitExceeded in a task that runs longer.",
 )
+@click.option(
+    "--burst",
+    is_flag=True,
+    help="Work until nothing is due and nothing runs, then exit. Tasks that are due later stay.",
+)
+@click.option(
+    "--reload",
+    is_flag=True,
+    help="Load the application anew when its code changes; what runs ends first. For development.",
+)
+@click.option(
+    "-f",
+    "--logfile",
+    metavar="FILE",
+    help="Log to this file. %n, %h, %d: the worker's name before the @, its host, the host's "
+    "domain; %i, %I: the executor's number.",
+)
+@click.option(
+    "--log-format",
+    metavar="FORMAT|json",
+    help="The form of log lines, as Python's logging writes it; json: a JSON object a line.",
+)
+@click.option("-D", "--detach", is_flag=True, help="Run in the background, away from the terminal.")
+@click.option(
+    "--pidfile",
+    metavar="FILE",
+    help="Keep the process id in this file; refuse to start if a living process holds it.",
+)
+@click.option("--uid", metavar="USER", help="Run as this user: a name or a number.")
+@click.option("--gid", metavar="GROUP", help="Run as this group: a name or a number.")
+@click.option(
+    "--umask", metavar="OCTAL", callback=_umask, help="Make files with this umask, such as 022."
+)
 @click.option("--without-gossip", is_flag=True, hidden=True)
 @click.option("--without-mingle", is_flag=True, hidden=True)
 @click.option("--without-heartbeat", is_flag=True, hidden=True)
@@ -173,30 +213,107 @@ def worker(session: Session, /, **given: Any) -> int:
 
     Settings given here win over the environment and the code.
     """
+    options = worker_options(session, given)
+    _tell_ignored(given, session)
+    if given["reload"]:
+        check_reload(options)
+    if (
+        any(given[each] is not None for each in ("pidfile", "uid", "gid", "umask"))
+        or (given["detach"])
+    ):
+        return _as_service(session, given, options)
+    return _run(options)
+
+
+def worker_options(session: Session, given: dict[str, Any]) -> WorkerOptions:
+    """What the command line asks of a worker."""
     from celeriac import __version__
     from celeriac.worker.spec import WorkerOptions, WorkerSpec
 
+    pools.check(given["pool"], given["concurrency"], given["autoscale"])
     spec = WorkerSpec(
         app=session.spec(),
         workdir=_workdir(session),
         settings=_settings(given),
         include=given["include"] or (),
-        hostname=given["hostname"],
+        hostname=given["hostname"] or f"celeriac@{socket.gethostname()}",
         version=__version__,
         loglevel=_level(given["loglevel"]),
         color=False if click.get_current_context().color is False else None,
     )
-    options = WorkerOptions(
+    return WorkerOptions(
         spec=spec,
         queues=given["queues"],
+        exclude=given["exclude_queues"],
         pool=given["pool"],
         concurrency=given["concurrency"],
+        autoscale=given["autoscale"],
         banner=not session.quiet,
+        burst=given["burst"],
+        reload=given["reload"],
     )
-    _tell_ignored(given, session)
+
+
+def check_reload(options: WorkerOptions) -> None:
+    """Refuse what cannot be watched, and say what to install if nothing can."""
+    if options.pool == "solo":
+        raise click.UsageError(
+            "--reload and the pool solo do not go together: the code that it would replace runs in "
+            "the worker itself. Use -P prefork -c 1."
+        )
+    if options.burst:
+        raise click.UsageError("--reload waits for changes and --burst ends: choose one.")
+    from importlib.util import find_spec
+
+    if find_spec("watchfiles") is None:
+        raise click.UsageError(
+            'Reloading needs the package watchfiles: pip install "celeriac[reload]"'
+        )
+
+
+def _run(options: WorkerOptions) -> int:
     from celeriac.worker.main import run
 
     return run(options)
+
+
+def _as_service(session: Session, given: dict[str, Any], options: WorkerOptions) -> int:
+    """With ``--detach``, ``--pidfile``, ``--uid``, ``--gid`` or ``--umask``."""
+    import msgspec
+
+    from celeriac.cli import detach
+    from celeriac.logs import node_path
+
+    node = options.spec.hostname
+    who = detach.find_identity(given["uid"], given["gid"], given["umask"])
+    pidfile = given["pidfile"] and detach.PidFile(node_path(given["pidfile"], node))
+
+    def work(options: WorkerOptions) -> int:
+        who.take()
+        if pidfile:
+            pidfile.take()
+        try:
+            return _run(options)
+        finally:
+            if pidfile:
+                pidfile.drop()
+
+    if not given["detach"]:
+        return work(options)
+    pattern = given["logfile"] or "%n.log"
+    log = Path(node_path(pattern, node)).absolute()
+    settings = {**options.spec.settings, "worker_logfile": str(Path(pattern).absolute())}
+
+    def work_apart(ready_fd: int) -> int:
+        detach.to_log(log, who)
+        spec = msgspec.structs.replace(options.spec, settings=settings)
+        return work(msgspec.structs.replace(options, spec=spec, ready_fd=ready_fd))
+
+    status = detach.detach(log, work_apart)
+    if status == 0 and not session.quiet:
+        where = f", pidfile {pidfile.path}" if pidfile else ""
+        note(f"{node} works in the background; log {log}{where}")
+    return status
 
 
 def _workdir(session: Session) -> str:

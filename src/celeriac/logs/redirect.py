@@ -59,7 +59,7 @@ class LoggingProxy(io.TextIOBase):
         if rest:
             self._begun[key] = rest
             if run is not None:
-                run.printed = lambda: self._finish(key)
+                run.printed = lambda: _finish(key)
         for line in lines:
             self._log(line)
         return len(text)
@@ -69,8 +69,8 @@ class LoggingProxy(io.TextIOBase):
         for line in lines:
             self.write(line)
 
-    def _finish(self, key: tuple[int, int]) -> None:
-        """The run has ended: log the line it began."""
+    def finish(self, key: tuple[int, int]) -> None:
+        """The run with *key* has ended: log the line it began."""
         self._log(self._begun.pop(key, ""))
 
     def _log(self, line: str) -> None:
@@ -119,6 +119,12 @@ class LoggingProxy(io.TextIOBase):
         if self.original is None:
             raise io.UnsupportedOperation("fileno")
         return self.original.fileno()
+
+
+def _finish(key: tuple[int, int]) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, LoggingProxy):
+            stream.finish(key)
 
 
 def redirect(level: str | int = "WARNING") -> None:

@@ -5,7 +5,10 @@ Layer 5.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+from celeriac.worker.pools.choice import SHARED
 
 if TYPE_CHECKING:
     from celeriac.stores.base import Store
@@ -13,6 +16,14 @@ if TYPE_CHECKING:
     from celeriac.worker.supervisor import Plan
 
 _TASKS_SHOWN = 50
+
+
+def _size(plan: Plan) -> str:
+    """How many tasks run at once, and where."""
+    number = f"{plan.concurrency}" if plan.least is None else f"{plan.least} to {plan.concurrency}"
+    if plan.manifest.pool in SHARED:
+        return f"{number} task(s) at once in one executor"
+    return f"{number} executor(s)"
 
 
 def banner(facts: AppFacts, store: Store, plan: Plan) -> str:
@@ -26,7 +37,7 @@ def banner(facts: AppFacts, store: Store, plan: Plan) -> str:
         f" - store:       {store.url}",
         f" - durability:  {store.capabilities.durability}",
         f" - queues:      {', '.join(plan.queues)}",
-        f" - pool:        {manifest.pool}, {plan.concurrency} executor(s)",
+        f" - pool:        {manifest.pool}, {_size(plan)}",
     ]
     if manifest.pool == "solo":
         lines.append(
@@ -42,4 +53,11 @@ def banner(facts: AppFacts, store: Store, plan: Plan) -> str:
     return "\n".join([*lines, ""])
 
 
-__all__ = ["banner"]
+def tell_ready(fd: int) -> None:
+    """Write a byte to *fd*, where the command that detached this worker waits; -1: nobody does."""
+    if fd >= 0:
+        os.write(fd, b"R")
+        os.close(fd)
+
+
+__all__ = ["banner", "tell_ready"]

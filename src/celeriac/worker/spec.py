@@ -21,6 +21,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     hostname: str = ""
     loglevel: str = "WARNING"
     color: bool | None = None
+    #: Say where the application's code is, so that it can be watched.
+    reload: bool = False
     #: Of this library, for banner and manifest.
     version: str = ""
     #: Process the executors must end with: PDEATHSIG is armed against this pid.
@@ -32,10 +34,20 @@ class WorkerOptions(msgspec.Struct, frozen=True):
 
     spec: WorkerSpec
     queues: tuple[str, ...] | None = None
+    #: Queues that are not read, though they are declared.
+    exclude: tuple[str, ...] | None = None
     pool: str | None = None
     concurrency: int | None = None
+    #: (most, least) tasks at once, ``--autoscale``; None: the number is fixed.
+    autoscale: tuple[int, int] | None = None
     #: False: no banner (``--quiet``).
     banner: bool = True
+    #: End once nothing is due and nothing runs.
+    burst: bool = False
+    #: Load the application anew when its code changes.
+    reload: bool = False
+    #: Where a byte is written once the worker is ready; -1: nowhere.
+    ready_fd: int = -1
 
 
 class AppFacts(msgspec.Struct, frozen=True):
@@ -47,6 +59,10 @@ class AppFacts(msgspec.Struct, frozen=True):
     tasks: dict[str, TaskFacts]
     #: True if some task or signal has handlers that may have to run outside an executor.
     hooks: bool = False
+    #: Signals of the hooks process that somebody is connected to.
+    signals: tuple[str, ...] = ()
+    #: Folders of the application's code, if the worker watches them.
+    code: tuple[str, ...] = ()
 
 
 encode_spec = msgspec.json.Encoder().encode
