@@ -5,6 +5,7 @@ Layer 4. Names in messages resolve here and nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from celeriac.exceptions import NotRegistered
@@ -17,6 +18,16 @@ __all__ = ["TaskRegistry"]
 
 class TaskRegistry(dict[str, "Task[..., Any]"]):
     """Tasks by name. An unknown name raises ``NotRegistered``, which says what is near."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Called after each task that is added: a worker in this process wants to know of it.
+        self.watchers: list[Callable[[], None]] = []
+
+    def __setitem__(self, name: str, task: Task[..., Any]) -> None:
+        super().__setitem__(name, task)
+        for each in self.watchers:
+            each()
 
     def __missing__(self, name: str) -> NoReturn:
         raise NotRegistered(name, list(self))

@@ -90,6 +90,11 @@ class Solo:
         self._stopping.set()
         self._store.queue.wake()
 
+    def declare(self, manifest: Manifest) -> None:
+        """Say anew what this worker knows, while it runs; from any thread."""
+        self._manifest = manifest
+        self._heart.declare(manifest)
+
     def run(self) -> None:
         """Work until stopped. Everything is handed back and unregistered afterwards."""
         self._heart.register(self._manifest)
