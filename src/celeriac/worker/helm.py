@@ -49,7 +49,8 @@ class Helm:
     # --- seeing -------------------------------------------------------------------------------
     def hands(self) -> list[Seen]:
         """What the executors and the line before them hold."""
-        seen = [_seen(held) for held in list(self._dispatch.backlog)]
+        waiting = [*list(self._dispatch.backlog), *self._dispatch.rates.held()]
+        seen = [_seen(held) for held in waiting]
         lag = SYSTEM.wall() - time.monotonic()
         for executor in self._pool.executors.values():
             running = dict(self._running(executor))
@@ -121,8 +122,8 @@ class Helm:
         self._dispatch.limit(task, soft, hard)
 
     def rate(self, task: str, limit: str | float | None) -> None:
-        """Set a task's rate limit."""
-        raise NotInThisVersion("rate_limit", "")
+        """Set a task's rate limit; see `RateLimits.set`."""
+        self._dispatch.rates.set(task, limit)
 
     def autoscale(self, most: int, least: int) -> tuple[int, int]:
         """Set the bounds of scaling."""

@@ -217,6 +217,8 @@ class RateLimits:
 
     def pause(self) -> float | None:
         """Seconds until the next token that something waits for; None if nothing does."""
+        if not self.waiting:
+            return None
         now = self._clock()
         pauses = [
             each.next - now
@@ -226,14 +228,14 @@ class RateLimits:
         return min(pauses, default=None)
 
     # --- what is taken back -------------------------------------------------------------------
-    def withdraw(self, fence: Fence) -> bool:
-        """Take one out of the line; False if it does not stand there."""
+    def withdraw(self, fence: Fence) -> Held | None:
+        """Take one out of the line; None if it does not stand there."""
         for bucket in self._buckets.values():
             for held in bucket.waiting:
                 if held.delivery.fence == fence:
                     self._remove(bucket, held)
-                    return True
-        return False
+                    return held
+        return None
 
     def drain(self) -> list[Held]:
         """Remove and return everything that waits, or is to be handed back."""
