@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch"]
 
 
-class _Common(msgspec.Struct, frozen=True):
+class _Common(msgspec.Struct, frozen=True, gc=False):
     """What all calls of a task without options have in common."""
 
     task: Task[..., Any]

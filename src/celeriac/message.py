@@ -9,6 +9,9 @@ wire, version 1 is the MessagePack array ``[1, block, payload]`` or, signed,
 signature covers exactly these bytes, so there is no second, "canonical" form to get wrong.
 ``docs/internals/protocol.md`` is the specification; ``tests/unit/golden`` holds files that must
 decode for ever.
+
+The garbage collector need not look at these (``gc=False``): plain data refers to nothing that
+refers back, and it would otherwise walk all of a large batch again and again.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from celeriac.exceptions import DecodeError
 VERSION: Final = 1
 
 
-class Edges(msgspec.Struct, frozen=True, omit_defaults=True):
+class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A record's place in its workflow, fixed before it is stored (protocol section 1).
 
     ``finish`` in the stores follows these and nothing else. A record without edges is a single
@@ -46,7 +49,7 @@ class Edges(msgspec.Struct, frozen=True, omit_defaults=True):
     gathers: str | None = None
 
 
-class Header(msgspec.Struct, frozen=True, omit_defaults=True):
+class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The signed block. Times are seconds since the epoch (UTC); limits are seconds.
 
     The record's own counters (state, attempt, retries, crashes …) are not in here: they change,
@@ -75,7 +78,7 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     edges: Edges | None = None
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A header with its encoded block, the payload and, if signed, key id and signature."""
 
     header: Header

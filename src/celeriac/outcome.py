@@ -15,7 +15,7 @@ from celeriac import states
 Charge = Literal["", "retry", "crash"]
 
 
-class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """Where a record goes from a worker's hands, and what the store writes with it.
 
     *state* is the target: any terminal state; ``queued`` (again, now); ``scheduled`` (again,

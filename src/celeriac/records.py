@@ -14,7 +14,7 @@ import msgspec
 from celeriac.outcome import Outcome
 
 
-class Fence(msgspec.Struct, frozen=True, array_like=True):
+class Fence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Proof that a write comes from the delivery that holds the lease.
 
     The attempt grows at each lease; the nonce (``owner.lane.seq`` of the exchange that leased it)
@@ -94,7 +94,7 @@ class Want(msgspec.Struct, frozen=True):
     brief: frozenset[str] = frozenset()
 
 
-class Delivery(msgspec.Struct, frozen=True, array_like=True):
+class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A message in a worker's hands, under a lease."""
 
     id: str
@@ -115,7 +115,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
         return Fence(self.id, self.attempt, self.nonce)
 
 
-class Commit(msgspec.Struct, frozen=True):
+class Commit(msgspec.Struct, frozen=True, gc=False):
     """One run's outcome, fenced."""
 
     fence: Fence

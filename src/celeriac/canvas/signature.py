@@ -91,14 +91,17 @@ class Signature(dict[str, Any], Generic[R]):
     ) -> Self:
         """Make the signature of a call as *task* was just given it, without a look or a copy."""
         made = cls.__new__(cls)
-        made.__dict__ = {"_app": task.app, "_task": task}
+        made._app = task.app
+        made._task = task
         made.update(
-            task=task.name,
-            args=args,
-            kwargs=kwargs,
-            options={},
-            subtask_type=None,
-            immutable=immutable,
+            {
+                "task": task.name,
+                "args": args,
+                "kwargs": kwargs,
+                "options": {},
+                "subtask_type": None,
+                "immutable": immutable,
+            }
         )
         return made
 

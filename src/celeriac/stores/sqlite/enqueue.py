@@ -91,7 +91,7 @@ def insert(step: Transaction, messages: Sequence[Message], waits: bool = False) 
     new = list(messages)
     if step.connection.total_changes() - changes != len(rows):
         new, rows = _with_known_ids(step, messages, rows)
-    if any(row[_WIRE] is None for row in rows):
+    if any([row[_WIRE] is None for row in rows]):
         step.executemany(
             _MESSAGE,
             [
@@ -100,8 +100,9 @@ def insert(step: Transaction, messages: Sequence[Message], waits: bool = False) 
                 if row[_WIRE] is None
             ],
         )
-    step.rung.update(row[5] for row in rows if row[1] != codes.WAITING)
-    _refer(step, new, rows, bool(referring))
+    step.rung.update({row[5] for row in rows if row[1] != codes.WAITING})
+    if referring or any([row[2] & codes.LINKED for row in rows]):
+        _refer(step, new, rows, bool(referring))
     if tombstones and new:
         _meet_tombstones(step, new)
     return new
@@ -112,30 +113,28 @@ def _rows(
 ) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
     now = step.now
-    number = step.number
+    names = {each.header.task for each in messages} | {each.header.queue for each in messages}
+    numbers = {name: step.number(name) for name in names}
     for seq, message in enumerate(messages, first):
         header = message.header
-        eta = header.eta
+        eta, edges = header.eta, header.edges
         wire = message.encode()
-        special = 0
-        if header.edges is not None:
-            special = codes.LINKED
+        special = 0 if edges is None else codes.LINKED
         if header.nonce == header.id:
             special |= codes.UNIQUE
-        if waits or (header.edges is not None and header.edges.waits):
-            state, due = codes.WAITING, None
+        state, due = codes.QUEUED, None
+        if waits or (edges is not None and edges.waits):
+            state = codes.WAITING
         elif eta is not None and eta > now:
             state, due = codes.SCHEDULED, eta
-        else:
-            state, due = codes.QUEUED, None
         rows.append(
             (
                 seq,
                 state,
                 special,
                 header.id,
-                number(header.task),
-                number(header.queue),
+                numbers[header.task],
+                numbers[header.queue],
                 header.priority,
                 seq,
                 header.nonce,
