@@ -94,11 +94,13 @@ class SqliteQueue:
         self._database.serves_worker = True
         with self._database.write() as step:
             owners.register(step, owner, manifest)
+            # Within the step: a lane that leases right after it must not go by the old names and
+            # park again what is unparked here.
+            self._owners.forget(owner)
             more = unpark(step, tuple(manifest.tasks), BATCH)
         while more:
             with self._database.write() as step:
                 more = unpark(step, tuple(manifest.tasks), BATCH)
-        self._owners.forget(owner)
 
     def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
         with self._database.write() as step:
