@@ -83,6 +83,7 @@ class Watcher:
     def _run(self) -> None:
         from watchfiles import watch
 
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of each change
         code = Code(self.folders)
         try:
             for changes in watch(
