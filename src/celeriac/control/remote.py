@@ -1,13 +1,19 @@
-"""Commands: what is done to tasks from outside the worker.
+"""Commands: what is done to tasks and workers from outside the worker, ``app.control``.
 
-Layer 4. Each is one call of the store, durable where it says so; no worker has to listen.
+Layer 4. What concerns tasks (revoke, purge) is done in the store: durable where it says so, and no
+worker has to listen. What concerns workers travels on the store's bus, once, to those that live.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from celeriac.control.connection import check_connection
+from celeriac.control.inspector import Inspect, warn_of_silent
+from celeriac.control.mailbox import Callback, Mailbox, Scope
+from celeriac.exceptions import NotInThisVersion
 from celeriac.later import missing
 from celeriac.records import RevokeEffect
 
@@ -16,49 +22,76 @@ if TYPE_CHECKING:
 
 __all__ = ["Control"]
 
+Destination = str | Iterable[str] | None
+Replies = list[dict[str, Any]] | None
+
 _SIGNAL: Final = "SIGTERM"
 
-_SEE: Final = "Ask the store: `celeriac -A APP status`."
-_OWN: Final = "Stop or start workers by their processes: SIGTERM ends one warmly."
 #: What Celery's control has besides, and what to do instead.
 _LATER: Final = {
-    **dict.fromkeys(("inspect", "ping", "heartbeat"), _SEE),
-    **dict.fromkeys(("shutdown", "pool_restart", "pool_grow", "pool_shrink", "autoscale"), _OWN),
-    **dict.fromkeys(("add_consumer", "cancel_consumer"), "Start a worker with -Q QUEUES."),
-    "time_limit": "Set time_limit on the task.",
     "revoke_by_stamped_headers": "Revoke by id: app.control.revoke([…]).",
-    **dict.fromkeys(("broadcast", "rate_limit", "enable_events", "disable_events"), ""),
-    **dict.fromkeys(("election", "mailbox"), ""),
+    "election": "Workers elect nobody; the store decides who does what.",
+    "mailbox": "Use app.control.broadcast(…).",
 }
+#: Names of arguments that Celery's commands take besides their own.
+_HOW: Final = frozenset({"reply", "timeout", "limit", "callback", "pattern", "matcher"})
 
 
 class Control:
-    """The commands of an app: ``app.control``."""
+    """The commands of an app: ``app.control``.
+
+    Commands to workers take, as in Celery: *destination* (names of workers; default: all),
+    *pattern* and *matcher* (``glob`` or ``pcre``), *reply* (wait for answers and return them as a
+    list of ``{worker: answer}``; default: do not wait, return None), *timeout* (seconds a stuck
+    worker is waited for; one that lives answers in milliseconds), *limit*, *callback*.
+    """
 
     def __init__(self, app: Celeriac) -> None:
         self._app = app
 
+    # -- tasks ---------------------------------------------------------------------------------
+
     def revoke(
         self,
         task_id: str | Iterable[str],
+        destination: Destination = None,
         terminate: bool = False,
         signal: str | None = None,
-    ) -> dict[str, RevokeEffect]:
+        reply: bool = False,
+        timeout: float = 1.0,
+    ) -> Any:
         """See that tasks do not run, or not again; return what each id met.
 
         It is kept in the store, so it holds for tasks that are not there yet, for workers that
         are not running, and across restarts. A task that runs is left to end unless *terminate*
-        says to end it with *signal* (default ``SIGTERM``).
+        says to end it with *signal* (default ``SIGTERM``). Workers that hold one of the tasks are
+        told at once; with *reply* they are waited for, and their answers are returned instead.
         """
+        if destination is not None:
+            raise NotInThisVersion(
+                "The argument destination of revoke()",
+                "A revoke stands in the store and holds for every worker; leave it out.",
+            )
         ids = [task_id] if isinstance(task_id, str) else [str(each) for each in task_id]
-        how = (signal or _SIGNAL) if terminate else None
-        return self._app.store.queue.revoke(ids, how)
+        how = (signal_name(signal) if signal else _SIGNAL) if terminate else None
+        met = self._app.store.queue.revoke(ids, how)
+        held = [id for id, effect in met.items() if effect is RevokeEffect.PENDING]
+        if reply:
+            return self._send("revoke", {"task_id": ids}, reply=True, timeout=timeout)
+        if held:
+            self._send("revoke", {"task_id": held})
+        return met
 
     def terminate(
-        self, task_id: str | Iterable[str], signal: str | None = None
-    ) -> dict[str, RevokeEffect]:
+        self,
+        task_id: str | Iterable[str],
+        destination: Destination = None,
+        signal: str | None = None,
+        reply: bool = False,
+        timeout: float = 1.0,
+    ) -> Any:
         """Revoke tasks and end those that run: ``revoke(task_id, terminate=True)``."""
-        return self.revoke(task_id, terminate=True, signal=signal)
+        return self.revoke(task_id, destination, True, signal, reply, timeout)
 
     def purge(self, queues: Iterable[str] | None = None) -> int:
         """End all tasks that wait in *queues* (default: the default queue); return how many."""
@@ -67,7 +100,182 @@ class Control:
 
     discard_all = purge
 
+    # -- questions -----------------------------------------------------------------------------
+
+    @property
+    def inspect(self) -> Any:
+        """Ask workers: ``app.control.inspect(destination=None, timeout=1.0).active()``."""
+        return partial(_inspect, self._app)
+
+    def ping(self, destination: Destination = None, timeout: float = 1.0, **how: Any) -> Any:
+        """Return ``[{worker: {"ok": "pong"}}]``: who lives and listens; empty if nobody does."""
+        how = {"reply": True, **how}
+        return self._send("ping", {}, destination, timeout=timeout, **how)
+
+    # -- workers -------------------------------------------------------------------------------
+
+    def shutdown(self, destination: Destination = None, **how: Any) -> Replies:
+        """Have workers stop as SIGTERM does: running tasks may end, the rest goes back."""
+        return self._send("shutdown", {}, destination, **how)
+
+    def pool_grow(self, n: int = 1, destination: Destination = None, **how: Any) -> Replies:
+        """Have workers run *n* more tasks at once."""
+        return self._send("pool_grow", {"n": n}, destination, **how)
+
+    def pool_shrink(self, n: int = 1, destination: Destination = None, **how: Any) -> Replies:
+        """Have workers run *n* fewer tasks at once; those that run are not ended."""
+        return self._send("pool_shrink", {"n": n}, destination, **how)
+
+    def autoscale(self, max: int, min: int, destination: Destination = None, **how: Any) -> Replies:
+        """Set the bounds between which workers with ``--autoscale`` scale themselves."""
+        return self._send("autoscale", {"max": max, "min": min}, destination, **how)
+
+    def pool_restart(
+        self,
+        modules: Iterable[str] | None = None,
+        reload: bool = False,
+        reloader: object = None,
+        destination: Destination = None,
+        **how: Any,
+    ) -> Replies:
+        """Have workers replace their executors, each once it is idle."""
+        if modules or reload or reloader:
+            raise NotInThisVersion(
+                "pool_restart(modules=, reload=)", "Start the worker with --reload, or anew."
+            )
+        return self._send("pool_restart", {}, destination, **how)
+
+    def add_consumer(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        exchange_type: str = "direct",
+        routing_key: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        destination: Destination = None,
+        **how: Any,
+    ) -> Replies:
+        """Have workers take tasks from *queue*, too."""
+        same = {None, "", queue}
+        if exchange not in same or routing_key not in same or exchange_type != "direct" or options:
+            raise NotInThisVersion(
+                "An exchange or routing key of add_consumer()",
+                "There are no exchanges: name the queue.",
+            )
+        return self._send("add_consumer", {"queue": queue}, destination, **how)
+
+    def cancel_consumer(self, queue: str, destination: Destination = None, **how: Any) -> Replies:
+        """Have workers take no more tasks from *queue*."""
+        return self._send("cancel_consumer", {"queue": queue}, destination, **how)
+
+    def rate_limit(
+        self,
+        task_name: str,
+        rate_limit: str | float | None,
+        destination: Destination = None,
+        **how: Any,
+    ) -> Replies:
+        """Set how often each worker begins *task_name*: ``"10/s"``, ``"100/m"``, None or 0."""
+        arguments = {"task_name": task_name, "rate_limit": rate_limit}
+        return self._send("rate_limit", arguments, destination, **how)
+
+    def time_limit(
+        self,
+        task_name: str,
+        soft: float | None = None,
+        hard: float | None = None,
+        destination: Destination = None,
+        **how: Any,
+    ) -> Replies:
+        """Set the limits (seconds, None for none) of runs of *task_name* that are yet to come."""
+        arguments = {"task_name": task_name, "soft": soft, "hard": hard}
+        return self._send("time_limit", arguments, destination, **how)
+
+    def enable_events(self, destination: Destination = None, **how: Any) -> Replies:
+        """Have workers publish events of tasks whether or not somebody listens."""
+        return self._send("enable_events", {}, destination, **how)
+
+    def disable_events(self, destination: Destination = None, **how: Any) -> Replies:
+        """Have workers publish events of tasks only while somebody listens."""
+        return self._send("disable_events", {}, destination, **how)
+
+    def heartbeat(self, destination: Destination = None, **how: Any) -> Replies:
+        """Have workers publish ``worker-heartbeat`` now."""
+        return self._send("heartbeat", {}, destination, **how)
+
+    # -- all of them ---------------------------------------------------------------------------
+
+    def broadcast(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        destination: Destination = None,
+        connection: object = None,
+        reply: bool = False,
+        timeout: float = 1.0,
+        limit: int | None = None,
+        callback: Callback | None = None,
+        channel: object = None,
+        pattern: str | None = None,
+        matcher: str | None = None,
+        **extra_kwargs: Any,
+    ) -> Replies:
+        """Send *command* by its name, with *arguments* and *extra_kwargs*; see the class.
+
+        It is heard by the workers that live now, at most once.
+        """
+        check_connection(connection if channel is None else channel, "broadcast()")
+        scope = Scope.of(destination, pattern, matcher)
+        mailbox = Mailbox(self._app.store, self._app.signer)
+        merged = {**(arguments or {}), **extra_kwargs}
+        if not (reply or callback):
+            mailbox.tell(command, merged, scope)
+            return None
+        answers = mailbox.ask(
+            command, merged, scope, timeout=timeout, limit=limit, callback=callback
+        )
+        warn_of_silent(answers, command, timeout)
+        return [{each.hostname: each.answer} for each in answers.replies]
+
+    def _send(
+        self, command: str, arguments: dict[str, Any], destination: Destination = None, **how: Any
+    ) -> Replies:
+        for name in how:
+            if name not in _HOW:
+                raise TypeError(
+                    f"{command}() has no argument {name!r}; besides its own it takes destination, "
+                    f"{', '.join(sorted(_HOW))}"
+                )
+        return self.broadcast(command, arguments, destination, **how)
+
     if not TYPE_CHECKING:  # type checkers shall find names that are not there
 
         def __getattr__(self, name: str) -> Any:
             raise missing("app.control", name, _LATER)
+
+
+def signal_name(signal: str | int) -> str:
+    """``SIGTERM`` for ``TERM``, ``sigterm`` or 15. Raises ``ValueError`` for no signal."""
+    import signal as known
+
+    if isinstance(signal, int):
+        return known.Signals(signal).name
+    name = signal.upper()
+    name = name if name.startswith("SIG") else f"SIG{name}"
+    if name not in known.Signals.__members__:
+        raise ValueError(f"there is no signal {signal!r}; use SIGTERM or SIGKILL")
+    return name
+
+
+def _inspect(
+    app: Celeriac,
+    destination: Destination = None,
+    timeout: float = 1.0,
+    callback: Callback | None = None,
+    connection: object = None,
+    limit: int | None = None,
+    pattern: str | None = None,
+    matcher: str | None = None,
+) -> Inspect:
+    check_connection(connection, "inspect()")
+    return Inspect(app, destination, timeout, callback, limit, pattern, matcher)

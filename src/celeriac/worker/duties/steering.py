@@ -24,6 +24,7 @@ import msgspec
 
 from celeriac.conf import Settings, describe
 from celeriac.conf.values import shown
+from celeriac.control.report import of_process
 from celeriac.control.wire import LIFETIME, Command
 from celeriac.exceptions import CeleryError, NotInThisVersion
 from celeriac.ids import valid_id
@@ -143,6 +144,7 @@ class Steering:
             "query_task": self._query_task,
             "stats": self._stats,
             "conf": self._conf,
+            "report": self._report,
             "shutdown": self._shutdown,
             "revoke": self._revoke,
             "pool_grow": lambda n=1: self._resize(int(n), "pool will grow"),
@@ -235,6 +237,9 @@ class Steering:
 
     def _conf(self, with_defaults: bool = False) -> dict[str, Any]:
         return _settings(self._settings, with_defaults)
+
+    def _report(self) -> dict[str, str]:
+        return _ok(of_process(self._settings, self._url, self._worker.manifest.app))
 
     # --- commands -----------------------------------------------------------------------------
     def _shutdown(self) -> dict[str, str]:
