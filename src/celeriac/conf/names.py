@@ -133,11 +133,7 @@ INSTEAD: dict[str, str] = {
 }
 """Settings of Celery that are not there, each with what to do where that is known."""
 
-OURS_LATER: dict[str, str] = {
-    "pool_drain_grace": (
-        "is not in this version, in which a process runs one task at a time; remove it"
-    ),
-}
+OURS_LATER: dict[str, str] = {}
 """Settings of our own that are not built, each with the reason and what to do."""
 
 _OLD_PREFIXES = {"celerybeat_": "beat_", "celeryd_": "worker_", "celery_": ""}

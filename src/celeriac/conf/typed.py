@@ -48,6 +48,7 @@ class Typed:
     task_publish_retry_policy: Mapping[str, Any]
     publish_timeout: float
     join_seal_timeout: float
+    task_annotations: Any
     task_acks_late: bool
     task_reject_on_worker_lost: bool
     task_time_limit: float | None
@@ -69,7 +70,9 @@ class Typed:
     max_losses: int
     loss_delay: float
     worker_concurrency: int | None
-    worker_pool: Literal["prefork", "solo"]
+    worker_pool: Literal["prefork", "threads", "asyncio", "solo"]
+    pool_drain_grace: float
+    autoscale_keepalive: float
     worker_max_tasks_per_child: int | None
     worker_max_memory_per_child: int | None
     memory_limit_fraction: float

@@ -170,6 +170,8 @@ class Dispatch:
             self._unfit = reply.more and got < wanted
             self._place()
             self._stir()
+            if self.backlog and self.spare:
+                self.wake()  # the pool makes room
         if reply.lost and self.incarnation.lose(batch.owner):
             self.wake()
 
@@ -435,15 +437,15 @@ class Dispatch:
             return False
         return held.delivery.nonce.startswith(self.incarnation.owner + ".")
 
-    def withdraw(self, fence: Fence) -> bool:
-        """Take one delivery out of the line; False if it does not stand there."""
+    def withdraw(self, fence: Fence) -> Held | None:
+        """Take one delivery out of the line; None if it does not stand there."""
         with self.changed:
             for line in (self.backlog, self.apart):
                 for held in line:
                     if held.delivery.fence == fence:
                         line.remove(held)
                         self._suspects -= held.suspect and line is self.apart
-                        return True
+                        return held
             return self.rates.withdraw(fence)
 
     def drain_backlog(self) -> list[Held]:

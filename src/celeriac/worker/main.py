@@ -28,8 +28,11 @@ from celeriac.worker.duties.hostlock import HostLock, lock_folder
 from celeriac.worker.duties.limits import memory_limits
 from celeriac.worker.executor import soft_limit
 from celeriac.worker.kinship import become_subreaper
+from celeriac.worker.pools.choice import SHARED
 from celeriac.worker.pools.nursery import ApplicationBroken, Nursery
 from celeriac.worker.pools.solo import Solo, Timing
+from celeriac.worker.queues import chosen_queues
+from celeriac.worker.sizing import SLOTS, resolve
 from celeriac.worker.slots import Slots
 from celeriac.worker.spec import AppFacts, WorkerOptions, WorkerSpec
 from celeriac.worker.supervisor import Plan, Supervisor
@@ -47,10 +50,6 @@ EXIT_FAILURE = 1
 EXIT_APP = 2
 EXIT_STORE = 3
 EXIT_INTERRUPTED = 130
-#: Processes one worker may have had at a time: executors, their replacements, hooks.
-_SLOTS = 1024
-#: The rest of the slots is for replacements that start while their predecessors end.
-MOST_EXECUTORS = _SLOTS // 2
 #: The smallest sensible ``worker_max_memory_per_child``.
 LEAST_MEMORY_KIB = 32 * 1024
 
@@ -61,14 +60,14 @@ def run(options: WorkerOptions) -> int:
     Returns the exit status: 0 after a graceful stop, 1 after a failure, 2 if the application
     cannot be imported or configured, 3 if the store cannot be reached.
     """
-    spec = _complete(options.spec)
+    spec = _complete(options)
     set_title(f"celeriac: worker {spec.hostname}")
     body = _run_solo if options.pool == "solo" else _run_prefork
     try:
         return body(options, spec)
     except ApplicationBroken as error:
-        print(error, file=sys.stderr)
-        return EXIT_APP
+        print(error, file=sys.stderr, flush=True)
+        return start_over(spec) if options.reload else EXIT_APP
     except ImproperlyConfigured as error:
         print(f"Error: {error}", file=sys.stderr)
         return EXIT_APP
@@ -77,9 +76,24 @@ def run(options: WorkerOptions) -> int:
         return EXIT_STORE
 
 
+def start_over(spec: WorkerSpec) -> int:  # noqa: RET503 - exec does not return
+    """Wait until code has changed, then run this command once more: with ``--reload``, an
+    application that cannot be imported is one that is being written."""
+    from celeriac.worker.duties.reload import wait_for_change
+
+    print("The worker starts once this is mended and saved.", file=sys.stderr, flush=True)
+    try:
+        wait_for_change(spec.workdir or os.getcwd())
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    if spec.workdir:  # it may be named from where the command was given
+        os.chdir(os.environ.get("PWD", "."))
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is needed
+
+
 def _run_prefork(options: WorkerOptions, spec: WorkerSpec) -> int:
     become_subreaper()
-    nursery = Nursery(spec, Slots.create(_SLOTS))
+    nursery = Nursery(spec, Slots.create(SLOTS))
     nursery.fork_zygote()
     logs.setup(spec.loglevel, color=spec.color)
     try:
@@ -88,13 +102,19 @@ def _run_prefork(options: WorkerOptions, spec: WorkerSpec) -> int:
         os.kill(nursery.pid, signal.SIGKILL)
         return EXIT_INTERRUPTED
     settings = Settings.from_dict(facts.settings)
-    if options.pool is None and settings.worker_pool == "solo":
+    pool = options.pool or settings.worker_pool
+    if pool == "solo":
         nursery.end_zygote()
+        if options.reload:
+            raise ImproperlyConfigured(
+                "worker_pool = 'solo' and --reload do not go together: the code that it would "
+                "replace runs in the worker itself. Use -P prefork -c 1."
+            )
         return _run_solo(options, spec)
     set_up_logs(spec, settings)
     refuse_memory(facts.broker_url)
     store = connect(facts.broker_url, Options.from_settings(settings))
-    plan = make_plan(options, spec, facts, settings)
+    plan = make_plan(options, spec, facts, settings, pool)
     if options.banner:
         print(banner(facts, store, plan), flush=True)
     tell_namesakes(store, spec.hostname)
@@ -119,8 +139,9 @@ def _run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
     tell_namesakes(store, spec.hostname)
     lock = HostLock(lock_folder(store.url, settings.namespace))
     solo = Solo(
-        store, runner, plan.manifest, make_signer(settings), timing=timing(settings), lock=lock
-    )
+        store, runner, plan.manifest, make_signer(settings), timing=timing(settings), lock=lock,
+        burst=options.burst, ready_fd=options.ready_fd,
+    )  # fmt: skip
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda n, _frame: solo.stop(signal.Signals(n).name))
     solo.run()
@@ -153,11 +174,14 @@ def timing(settings: Settings) -> Timing:
     return Timing(settings.heartbeat, settings.lease, settings.lease_margin)
 
 
-def _complete(spec: WorkerSpec) -> WorkerSpec:
+def _complete(options: WorkerOptions) -> WorkerSpec:
+    spec = options.spec
     import msgspec
 
     hostname = spec.hostname or f"celeriac@{socket.gethostname()}"
-    return msgspec.structs.replace(spec, hostname=hostname, supervisor=os.getpid())
+    return msgspec.structs.replace(
+        spec, hostname=hostname, supervisor=os.getpid(), reload=options.reload
+    )
 
 
 def make_plan(
@@ -168,16 +192,8 @@ def make_plan(
     pool: str = "prefork",
 ) -> Plan:
     """Resolve settings and command line into what the supervisor needs."""
-    concurrency = (
-        1
-        if pool == "solo"
-        else options.concurrency or settings.worker_concurrency or resources.cpu_budget()
-    )
-    if concurrency > MOST_EXECUTORS:
-        raise ImproperlyConfigured(
-            f"a concurrency of {concurrency} is more than one worker can hold ({MOST_EXECUTORS}): "
-            "start several workers, each with a share of it"
-        )
+    size = resolve(options, settings, pool, resources.cpu_budget())
+    concurrency = size.most
     per_child = settings.worker_max_memory_per_child
     if per_child is not None and per_child < LEAST_MEMORY_KIB:
         raise ImproperlyConfigured(
@@ -185,7 +201,7 @@ def make_plan(
             f"nothing needs about 25 MiB: give at least {LEAST_MEMORY_KIB} KiB, or each one is "
             "replaced as soon as it starts"
         )
-    queues = options.queues or (settings.task_default_queue,)
+    queues = chosen_queues(settings, options.queues, options.exclude)
     manifest = Manifest(
         tasks=facts.tasks,
         hostname=spec.hostname,
@@ -208,11 +224,17 @@ def make_plan(
         max_tasks=settings.worker_max_tasks_per_child,
         memory=memory_limits(
             settings.worker_max_memory_per_child,
-            concurrency,
+            1 if pool in SHARED else concurrency,
             settings.memory_limit_fraction,
             settings.memory_kill_fraction,
         ),
         manifest=manifest,
+        least=size.least,
+        autoscale_keepalive=settings.autoscale_keepalive,
+        pool_drain_grace=settings.pool_drain_grace,
+        burst=options.burst,
+        reload=options.reload,
+        ready_fd=options.ready_fd,
     )
 
 
@@ -229,7 +251,6 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "EXIT_STORE",
     "LEAST_MEMORY_KIB",
-    "MOST_EXECUTORS",
     "make_plan",
     "make_signer",
     "refuse_memory",

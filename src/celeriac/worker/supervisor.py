@@ -11,6 +11,7 @@ import logging
 import os
 import selectors
 import signal
+import socket
 import sys
 import time
 from collections import deque
@@ -18,7 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from celeriac import states
+from celeriac.conf import Settings
 from celeriac.exceptions import OperationalError
 from celeriac.outcome import Outcome
 from celeriac.policies.crashes import on_death
@@ -26,15 +30,23 @@ from celeriac.policies.time_limits import on_hard_limit
 from celeriac.records import Beat, Manifest, RevokeOrder
 from celeriac.signing import Signer
 from celeriac.stores.base import Store
+from celeriac.worker.banner import tell_ready
 from celeriac.worker.deaths import Death
 from celeriac.worker.dispatch import Dispatch, Held
+from celeriac.worker.duties.burst import Burst
+from celeriac.worker.duties.events import Events
 from celeriac.worker.duties.heart import Heart, report
 from celeriac.worker.duties.hostlock import HostLock
-from celeriac.worker.duties.limits import Limits, MemoryLimits
+from celeriac.worker.duties.limits import MemoryLimits, make_limits
+from celeriac.worker.duties.reload import Reload
+from celeriac.worker.helm import Helm
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.lanes import Lanes
+from celeriac.worker.pools.choice import make_pool
 from celeriac.worker.pools.nursery import Nursery
-from celeriac.worker.pools.prefork import Executor, Prefork
+from celeriac.worker.pools.prefork import Executor
+from celeriac.worker.pools.shared import DRAINED
+from celeriac.worker.remote import Remote
 from celeriac.worker.spec import AppFacts
 
 logger = logging.getLogger("celeriac.worker")
@@ -43,7 +55,7 @@ logger = logging.getLogger("celeriac.worker")
 _TICK_BUSY: Final = 0.05
 _TICK_IDLE: Final = 0.5
 #: Executors and hooks process have this long to end by themselves once nothing runs.
-_END_SECONDS: Final = 2.0
+_END_SECONDS: Final = 5.0
 #: Pause before reading while every executor has plenty to do: a read, a lock and a wake-up for
 #: each outcome would cost more than the outcome itself.
 _GATHER: Final = 0.001
@@ -66,6 +78,16 @@ class Plan:
     max_tasks: int | None
     memory: MemoryLimits
     manifest: Manifest
+    #: Autoscaling: the fewest; ``concurrency`` is the most. None: the number is fixed.
+    least: int | None = None
+    autoscale_keepalive: float = 30.0
+    pool_drain_grace: float = 10.0
+    #: End once nothing is due and nothing runs.
+    burst: bool = False
+    #: Load the application anew when its code changes.
+    reload: bool = False
+    #: Where a byte is written once the worker is ready; -1: nowhere.
+    ready_fd: int = -1
 
 
 class Supervisor:
@@ -85,16 +107,27 @@ class Supervisor:
         os.set_blocking(self._wake_write, False)
         self._incarnation = Incarnation(plan.lease, plan.margin)
         self._dispatch = Dispatch(self._incarnation, facts.tasks, signer, self._wake)
-        self._pool = Prefork(
-            nursery, self._dispatch, self._selector, plan.concurrency, self._on_death,
-            plan.max_tasks,
-        )  # fmt: skip
-        self._limits = Limits(self._pool, self._dispatch, nursery.slots, plan.memory, plan.lease)
+        self._dispatch.rates.disabled = bool(facts.settings.get("worker_disable_rate_limits"))
+        self._pool = make_pool(plan, nursery, self._dispatch, self._selector, self._on_death)
+        self._notices = self._pool.notices
+        self._notices.wanted = frozenset(facts.signals)
+        self._dispatch.notices = self._notices if facts.signals else None
+        self._limits = make_limits(
+            self._pool, self._dispatch, nursery.slots, plan.memory, plan.lease
+        )
         lanes = store.capabilities.lanes
         self._lanes = Lanes(store, self._dispatch, plan.queues, lanes, self._on_bug)
         self._heart = Heart(
             store, self._incarnation, lock, plan.heartbeat, self._on_beat, self._on_bug
         )
+        self._helm = helm = Helm(
+            plan.manifest, self._pool, self._dispatch, self._lanes, self._heart, nursery.slots,
+            self.stop, plan.max_tasks,
+        )  # fmt: skip
+        self._remote = Remote(
+            helm, store, self._incarnation, Settings.from_dict(facts.settings), signer,
+            self._heed, self._on_bug, self._wake,
+        )  # fmt: skip
         self._lock = lock
         self._signals: deque[int] = deque()
         self._orders: deque[RevokeOrder] = deque()
@@ -105,6 +138,8 @@ class Supervisor:
         self._strays_due = 0.0
         self._registered = True
         self._register_due = 0.0
+        #: What is done at each turn besides, until the worker stops.
+        self._duties: list[Burst | Reload] = []
 
     # --- life ---------------------------------------------------------------------------------
     def run(self) -> int:
@@ -112,11 +147,15 @@ class Supervisor:
         sys.setswitchinterval(_SWITCH_INTERVAL)
         self._listen_to_signals()
         self._watch_zygote()
-        self._heart.register(self._plan.manifest)
+        self._heart.register(self._remote.manifest)
         self._pool.fill()
         self._heart.start()
         self._lanes.start()
+        self._remote.start()
         logger.info("%s ready.", self._plan.manifest.hostname)
+        self._notices.tell("worker_ready")
+        self._duties = self._take_up_duties()
+        tell_ready(self._plan.ready_fd)
         try:
             while not self._finished():
                 self._turn()
@@ -131,7 +170,7 @@ class Supervisor:
         stopping = self._stopping_since is not None
         if self._dispatch.deep:
             time.sleep(_GATHER)
-        for key, mask in self._selector.select(_TICK_BUSY if busy or stopping else _TICK_IDLE):
+        for key, mask in self._selector.select(self._tick(busy or stopping)):
             key.data(mask)
         while self._signals:
             self._on_signal(self._signals.popleft())
@@ -142,6 +181,8 @@ class Supervisor:
         if not (self._registered or stopping) and time.monotonic() >= self._register_due:
             self._register()
         self._dispatch.place()
+        self._remote.turn()
+        self._lanes.settle()
         for _ in range(len(self._orders)):
             self._obey(self._orders.popleft())
         self._pool.flush()
@@ -153,7 +194,55 @@ class Supervisor:
             self._pool.reap_strays()
         if self._stopping_since is None:
             self._pool.fill()
+            for duty in self._duties:
+                duty.turn(now)
         self._mind_zygote()
+
+    def _tick(self, busy: bool) -> float:
+        """How long to wait for something to happen, in seconds."""
+        tick = _TICK_BUSY if busy else _TICK_IDLE
+        pause = self._dispatch.rates.pause()
+        return tick if pause is None else min(tick, pause)
+
+    def _take_up_duties(self) -> list[Burst | Reload]:
+        plan, duties = self._plan, list[Burst | Reload]()
+        if plan.burst:
+            duties.append(Burst(self._store, plan.queues, self._resting, self.stop))
+        if plan.reload:
+            new = Reload(self._nursery, self._selector, self._facts.code, self._renew, self._wake)
+            duties.append(new)
+        return duties
+
+    def _resting(self) -> bool:
+        """Whether the worker holds nothing and has asked the store in vain."""
+        desk = self._dispatch
+        held = any(executor.hand.held for executor in self._pool.executors.values())
+        return desk.flushed and not (held or desk.backlog or desk.apart or desk.look)
+
+    def _renew(self, facts: AppFacts, pid: int, sock: socket.socket, threads: int) -> None:
+        """Work with the application as the zygote *pid* has imported it: executors are replaced,
+        each after what it runs."""
+        assert self._nursery.sock is not None
+        self._selector.unregister(self._nursery.sock)
+        self._nursery.replace_zygote(pid, sock, threads)
+        self._watch_zygote()
+        self._pool.zygote_died()  # what the old one had not forked by now, the new one does
+        known = self._facts.tasks
+        for name in known.keys() - facts.tasks.keys():
+            del known[name]
+        known.update(facts.tasks)
+        manifest = msgspec.structs.replace(self._helm.manifest, tasks=dict(known))
+        try:
+            self._helm.declare(manifest)
+        except OperationalError as error:
+            logger.error("The store has not heard of the new tasks: %s. Save once more", error)
+        self._notices.wanted = frozenset(facts.signals)
+        self._dispatch.notices = self._notices if facts.signals else None
+        self._pool.end_hooks()
+        for executor in list(self._pool.executors.values()):
+            self._pool.retire(executor)
+        if facts.broker_url != self._facts.broker_url:
+            logger.warning("broker_url is another one now: restart the worker to go there")
 
     def _wake(self, _mask: int = 0) -> None:
         """Make the main thread look up; from any thread."""
@@ -186,6 +275,8 @@ class Supervisor:
                 "%s: stopping; running tasks have %g s to finish (once more: stop now)",
                 name, self._grace,
             )  # fmt: skip
+        how = "Cold" if self._grace == 0.0 else "Warm"
+        self._notices.tell("worker_shutting_down", sig=name, how=how, exitcode=0)
         self.stop()
 
     def stop(self) -> None:
@@ -197,9 +288,7 @@ class Supervisor:
         self._dispatch.close()
         self._store.queue.wake()
         for executor in self._pool.executors.values():
-            key, _ = self._nursery.slots.running(executor.process.index)
-            if executor.hold_above is None:
-                self._pool.close_behind(executor, key)
+            self._pool.hold_back(executor)
 
     def _finished(self) -> bool:
         if self._stopping_since is None:
@@ -209,7 +298,9 @@ class Supervisor:
             return False  # one tick, so that a hold written now has been seen
         for executor in self._pool.executors.values():
             self._hand_back(self._pool.collect_held_back(executor), started=False)
-        self._hand_back(self._dispatch.drain_backlog(), started=False)
+        waiting = self._dispatch.drain_backlog()
+        self._hand_back([held for held in waiting if not held.suspect], started=False)
+        self._hand_back([held for held in waiting if held.suspect], started=True)
         running = any(executor.hand.held for executor in self._pool.executors.values())
         if running and elapsed > self._grace:
             self._kill_all("the worker stopped")
@@ -218,7 +309,10 @@ class Supervisor:
 
     def _leave(self) -> int:
         """Everything is handed back or running nowhere: flush, unregister, end the processes."""
+        for duty in self._duties:
+            duty.stop()
         self._lanes.stop(timeout=self._plan.lease)
+        self._remote.stop()
         self._heart.stop(timeout=self._plan.heartbeat)
         clean = self._dispatch.flushed and not self._lanes.abandoned
         if clean:
@@ -236,6 +330,7 @@ class Supervisor:
     def _end_processes(self) -> None:
         for executor in list(self._pool.executors.values()):
             self._pool.retire(executor)
+        self._notices.tell("worker_shutdown")
         self._pool.end_hooks()
         deadline = time.monotonic() + _END_SECONDS
         if not self._until_gone(deadline):
@@ -284,7 +379,7 @@ class Supervisor:
     def _register(self) -> None:
         """Make a new incarnation known; until that worked it claims and begins nothing."""
         try:
-            self._heart.register(self._plan.manifest)
+            self._heart.register(self._remote.manifest)
             self._registered = True
         except OperationalError as error:
             logger.error("The store does not take this worker's registration: %s", error)
@@ -293,9 +388,14 @@ class Supervisor:
     def _on_beat(self, beat: Beat) -> None:
         """From the heart's thread."""
         report(beat.reaped)
+        self._notices.tell("heartbeat_sent")
         self._orders.extend(beat.revoked)
         if beat.revoked or beat.lost:
             self._wake()
+
+    def _heed(self, events: Events | None) -> None:
+        """Somebody listens to events, or (None) nobody does any more."""
+        self._dispatch.events = events
 
     def _on_bug(self, error: BaseException) -> None:
         """A store thread died: the worker must not go on looking alive."""
@@ -306,47 +406,59 @@ class Supervisor:
         """A revoke for something in our hands."""
         revoked = Outcome(states.CANCELLED, reason="TaskRevokedError: revoked")
         for executor in list(self._pool.executors.values()):
-            running, _ = self._nursery.slots.running(executor.process.index)
             for key, held in list(executor.hand.held.items()):
                 if held.delivery.fence != order.fence:
                     continue
-                if key != running:
+                if key not in self._pool.begun(executor):
                     return  # checked again at its next requeue; it ends as it ends
                 if order.terminate is not None:
                     self._terminate(executor, key, order.terminate)
                 return
-        if self._dispatch.withdraw(order.fence):
+        withdrawn = self._dispatch.withdraw(order.fence)
+        if withdrawn is not None:
             self._dispatch.commit(order.fence, revoked)
+            self._notices.ended(withdrawn.delivery, revoked)
 
     def _terminate(self, executor: Executor, key: int, name: str) -> None:
         number = signal.Signals.__members__.get(name, signal.SIGTERM)
-        if executor.hold_above != key:
-            # Nothing else may begin in that process before the signal arrives: hold now, signal
-            # at the next turn.
-            self._pool.close_behind(executor, key)
-            self._orders.append(RevokeOrder(executor.hand.held[key].delivery.fence, name))
-            return
-        self._pool.kill(executor, f"revoked, {name}", number)
+        fence = executor.hand.held[key].delivery.fence
+        if self._pool.terminate(executor, key, number):
+            self._remote.events.ended_by(fence.id, number)
+            self._notices.ended_by(fence.id, number)
+        else:
+            self._orders.append(RevokeOrder(fence, name))
 
     # --- deaths -------------------------------------------------------------------------------
-    def _on_death(self, death: Death, convict: Held | None) -> None:
-        """An executor is dead; *convict* is what it ran, if anything."""
-        if convict is None:
-            if not death.clean and self._stopping_since is None:
+    def _on_death(self, death: Death, ran: list[Held]) -> None:
+        """An executor is dead; *ran* is what it ran. If that was one task it is convicted; of
+        several each is a suspect."""
+        if not ran:
+            expected = death.clean or death.ordered.startswith(DRAINED)
+            if not expected and self._stopping_since is None:
                 logger.error("%s; it was running nothing", death.describe())
             return
         if death.ordered == "lease lost":
             return
-        if death.ordered == "the worker stopped":
-            self._hand_back([convict], started=True)
-            return
-        outcome = self._judge(death, convict)
-        name = f"{convict.name}[{convict.delivery.id}]"
-        stack = f"\nThe last Python stack was:\n{death.stack}" if death.stack else ""
-        logger.error("Task %s: %s; %s%s", name, death.describe(), _what_follows(outcome), stack)
-        self._dispatch.commit(convict.delivery.fence, outcome)
-        if convict.facts.hooks and (outcome.terminal or outcome.charge == "retry"):
-            self._pool.run_hook(convict, outcome)
+        if death.ordered == "the worker stopped" or death.ordered.startswith(DRAINED):
+            self._hand_back(ran, started=True)
+        elif len(ran) == 1:
+            outcome = self._judge(death, ran[0])
+            self._pool.end_run(ran[0], outcome, death.describe(), death.stack)
+        else:
+            self._suspect(death, ran)
+
+    def _suspect(self, death: Death, ran: list[Held]) -> None:
+        """Several tasks ran in a process that died: each runs again, alone; only what dies there
+        is charged. What must not run twice has failed."""
+        logger.error("%s; it ran %d tasks, which run again one by one", death.describe(), len(ran))
+        if death.stack:
+            logger.error("The last Python stacks were:\n%s", death.stack)
+        for held in ran:
+            if held.facts.late and held.facts.requeue_lost:
+                held.suspect = True
+            else:
+                self._pool.end_run(held, self._judge(death, held), death.describe())
+        self._dispatch.requeue([held for held in ran if held.suspect])
 
     def _judge(self, death: Death, convict: Held) -> Outcome:
         if death.ordered.startswith("revoked"):
@@ -393,17 +505,6 @@ class Supervisor:
             self._zygote_due = now + 5.0
             self._nursery.exec_zygote()
             self._watch_zygote()
-
-
-def _what_follows(outcome: Outcome) -> str:
-    """What becomes of a task whose executor died, for the log."""
-    if outcome.state == states.QUEUED:
-        return "it runs again at once"
-    if outcome.state == states.SCHEDULED:
-        return f"it runs again in {outcome.delay:.1f} s"
-    if outcome.state == states.DEAD:
-        return "it is put aside as dead"
-    return f"it has {'been revoked' if outcome.state == states.CANCELLED else 'failed'}"
 
 
 __all__ = ["Plan", "Supervisor"]

@@ -11,9 +11,10 @@ FAMILY = (
     count(
         "worker_concurrency",
         default=None,
-        unit="executors",
+        unit="tasks",
         least=1,
-        none="the cores this machine or container may use",
+        none="as the pool has it: `prefork` one for each core it may use, `threads` four more "
+        "than cores, at most 32, `asyncio` 100",
         where="worker",
         help="How many tasks run at once.",
     ),
@@ -21,11 +22,25 @@ FAMILY = (
         name="worker_pool",
         kind="choice",
         default="prefork",
-        choices=("prefork", "solo"),
-        later=("threads", "asyncio", "gevent", "eventlet", "processes", "custom"),
+        choices=("prefork", "threads", "asyncio", "solo"),
+        later=("gevent", "eventlet", "processes", "custom"),
         where="worker",
-        help="`prefork`: one process for each task at work. `solo`: in the worker itself, one at "
-        "a time, for debugging.",
+        help="`prefork`: one process for each task at work. `threads`, `asyncio`: threads, or "
+        "coroutines of one event loop, in one process beside the worker. `solo`: in the worker "
+        "itself, one at a time, for debugging.",
+    ),
+    seconds(
+        "pool_drain_grace",
+        default=10.0,
+        where="worker",
+        help="Pools `threads` and `asyncio`: how long the neighbours of a task that can only be "
+        "ended with its process may take to finish; then they go back to their queues.",
+    ),
+    seconds(
+        "autoscale_keepalive",
+        default=30.0,
+        where="worker",
+        help="With `--autoscale`: capacity that was not needed for so long is given up.",
     ),
     count(
         "worker_max_tasks_per_child",

@@ -6,17 +6,22 @@ Layer 5. Called from the supervisor's main thread at every tick while something 
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import Final
 
 from celeriac.worker import resources
 from celeriac.worker.dispatch import Dispatch, Held
 from celeriac.worker.pools.prefork import LONG_SECONDS, Executor, Prefork
+from celeriac.worker.pools.shared import Crowd, Shared
 from celeriac.worker.slots import Slots
 
 logger = logging.getLogger("celeriac.worker.limits")
 
 MEMORY_SECONDS: Final = 0.5
+#: A board is read this often, and never for more than one part in so many of the time.
+_LOOK_SECONDS: Final = 0.05
+_LOOK_RATIO: Final = 20.0
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,6 @@ class Limits:
             )
 
     def _grown(self, executor: Executor, size: int) -> None:
-        executor.over_memory = True
-        executor.hand.closed = True  # else it would never be idle while there is work
         logger.warning(
             "Executor %d has grown to %s (limit %s) while running %s; it is replaced when idle",
             executor.process.pid,
@@ -115,13 +118,14 @@ class Limits:
             resources.megabytes(self._memory.per_executor),
             self._present_task(executor) or "nothing",
         )
-        if not executor.hand.held:
-            self._pool.retire(executor)
+        self._pool.outgrown(executor)
 
     def _present_task(self, executor: Executor) -> str:
-        key, _ = self._slots.running(executor.process.index)
-        held: Held | None = executor.hand.held.get(key)
-        return f"{held.name}[{held.delivery.id}]" if held else ""
+        found = [executor.hand.held.get(key) for key in self._pool.begun(executor)]
+        runs: list[Held] = [held for held in found if held is not None]
+        if len(runs) > 1:
+            return f"{len(runs)} tasks"
+        return "".join(f"{held.name}[{held.delivery.id}]" for held in runs)
 
     def _look_for_stop(self, executor: Executor, now: float) -> None:
         """An executor stopped by a signal holds its task for ever, while our heart beats on."""
@@ -133,4 +137,52 @@ class Limits:
             self._pool.kill(executor, "it was stopped by a signal for longer than the lease")
 
 
-__all__ = ["Limits", "MemoryLimits", "memory_limits"]
+class SharedLimits(Limits):
+    """Of executors that run several tasks: their boards are read instead of their slots."""
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        pool = self._pool
+        assert isinstance(pool, Shared)
+        pool.tick(now)
+
+    def _look_at(self, executor: Executor, now: float) -> None:
+        assert isinstance(executor, Crowd)
+        if now < executor.look_due:
+            return
+        began = time.perf_counter()
+        self._look_at_board(executor, now)
+        cost = time.perf_counter() - began
+        # Reading a board of thousands takes milliseconds: never more than a small part of a core.
+        executor.look_due = now + max(_LOOK_SECONDS, cost * _LOOK_RATIO)
+
+    def _look_at_board(self, executor: Crowd, now: float) -> None:
+        pool, hand = self._pool, executor.hand
+        assert isinstance(pool, Shared)
+        assert executor.process.board is not None
+        runs = executor.process.board.runs()
+        began: list[int] = []
+        for key, since in runs:
+            held = hand.held.get(key)
+            if held is None or now - since < LONG_SECONDS:
+                continue
+            if not held.reported:
+                began.append(key)
+            if held.hard is not None and now - since >= held.hard:
+                pool.overrun(executor, key, held.hard)
+        if began:
+            self._dispatch.began(hand, *began)
+        newest = max((since for _, since in runs), default=now)
+        if len(runs) >= hand.places and now - newest > LONG_SECONDS:
+            pool.relieve(executor)
+
+
+def make_limits(
+    pool: Prefork, dispatch: Dispatch, slots: Slots, memory: MemoryLimits, lease: float
+) -> Limits:
+    """The limits that fit *pool*."""
+    kind = SharedLimits if isinstance(pool, Shared) else Limits
+    return kind(pool, dispatch, slots, memory, lease)
+
+
+__all__ = ["Limits", "MemoryLimits", "SharedLimits", "make_limits", "memory_limits"]

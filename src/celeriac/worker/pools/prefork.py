@@ -17,13 +17,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from celeriac import states
 from celeriac.exceptions import DecodeError
 from celeriac.outcome import Outcome
 from celeriac.records import Delivery
 from celeriac.worker import frames, resources
 from celeriac.worker.deaths import Death, judge
 from celeriac.worker.dispatch import Dispatch, Hand, Held
+from celeriac.worker.duties.notices import Notices
+from celeriac.worker.pools.autoscale import Autoscale
 from celeriac.worker.pools.nursery import EXECUTOR, HOOKS, Nursery, Process
+
+#: What the supervisor is told of a death: how, and what had begun and not ended.
+OnDeath = Callable[[Death, list[Held]], None]
 
 logger = logging.getLogger("celeriac.worker.pool")
 
@@ -32,8 +38,8 @@ LONG_SECONDS: Final = 0.05
 #: Executors that die younger than this without having run anything slow their own replacement.
 _YOUNG_SECONDS: Final = 2.0
 _RESPAWN_MAX: Final = 10.0
-#: Not yet sent bytes at which the hooks process is considered stuck and further hooks are dropped.
-_HOOKS_BACKLOG: Final = 8 << 20
+#: Not yet sent bytes at which the hooks process is given nothing more for the moment.
+_HOOKS_BACKLOG: Final = 1 << 20
 _STRAYS_KEPT: Final = 64
 
 
@@ -70,12 +76,14 @@ class Prefork:
         dispatch: Dispatch,
         selector: selectors.BaseSelector,
         size: int,
-        on_death: Callable[[Death, Held | None], None],
+        on_death: OnDeath,
         max_tasks: int | None = None,
     ) -> None:
         self.executors: dict[int, Executor] = {}
         self.size = size
         self.closing = False
+        #: How many are wanted follows the work there is; None where the number is fixed.
+        self.scale: Autoscale | None = None
         self._nursery = nursery
         self._dispatch = dispatch
         self._selector = selector
@@ -87,6 +95,11 @@ class Prefork:
         self._oom_kills = resources.oom_kills()
         self._send_lock = threading.Lock()
         self._hooks: Process | None = None
+        #: When the next hooks process may be made, and the pause after one that died young.
+        self._hooks_at = 0.0
+        self._hooks_delay = 0.0
+        #: What receivers and handlers outside the executors are to hear of.
+        self.notices = Notices(self._feed_hooks, dispatch.wake)
         self._unsent: set[int] = set()
         #: Wait status and peak memory (KiB) of children reaped before anybody knew their pid.
         self._strays: dict[int, tuple[int, int]] = {}
@@ -96,22 +109,43 @@ class Prefork:
         """Make executors until there are enough, unless they die as fast as they are made."""
         if self.closing or time.monotonic() < self._respawn_at or self._nursery.sock is None:
             return
-        alive = sum(1 for item in self.executors.values() if not item.retiring)
+        if self.scale is not None:
+            self._rescale(self.scale)
         try:
-            while alive < self.size:
-                self._make_executor()
-                alive += 1
+            self._make_missing()
         except (BlockingIOError, ConnectionError) as error:
             # The zygote is dead, which its own event is about to tell, or behind: at a later turn.
             logger.debug("The zygote does not take requests: %s", error)
 
+    def _make_missing(self) -> None:
+        alive = sum(1 for item in self.executors.values() if not item.retiring)
+        while alive < self.size:
+            self._make_executor()
+            alive += 1
+
+    def _rescale(self, scale: Autoscale) -> None:
+        """Have as many as the work there is asks for; idle ones that are too many end."""
+        busy = sum(1 for item in self.executors.values() if item.hand.held)
+        self.size = scale.decide(time.monotonic(), busy, *self._dispatch.pressure())
+        self._dispatch.spare = scale.spare
+        alive = [item for item in self.executors.values() if not item.retiring]
+        idle = [item for item in alive if item.hand.ready and not item.hand.held]
+        for executor in idle[: max(0, len(alive) - self.size)]:
+            self.retire(executor)
+
     def _make_executor(self) -> None:
-        self._born += 1
-        title = f"celeriac: executor {self._born} {self._nursery.spec.hostname}"
-        process = self._nursery.make(EXECUTOR, title)
+        process = self._nursery.make(EXECUTOR, self._next_title())
         hand = Hand(process.index, lambda first, items: self._send(process, first, items))
         hand.left = self._max_tasks
-        executor = Executor(process, hand)
+        self._admit(Executor(process, hand))
+
+    def _next_title(self) -> str:
+        self._born += 1
+        return f"celeriac: executor {self._born} {self._nursery.spec.hostname}"
+
+    def _admit(self, executor: Executor) -> None:
+        """Take a new executor in, and watch it."""
+        process = executor.process
         self.executors[process.index] = executor
         self._selector.register(
             process.sock, selectors.EVENT_READ, lambda mask: self._on_socket(executor, mask)
@@ -177,6 +211,7 @@ class Prefork:
 
     def flush(self) -> None:
         """Register sockets that could not take everything for writing."""
+        self.notices.tick()
         with self._send_lock:
             indexes, self._unsent = self._unsent, set()
         if self._hooks is not None and self._hooks.out:
@@ -303,15 +338,24 @@ class Prefork:
             logger.debug("Socket of executor %d was closed before", process.pid)
         death = self._post_mortem(executor)
         held = self._dispatch.remove(hand)
-        key, _ = self._nursery.slots.running(process.index)
-        convict = held.pop(key, None)
+        begun = [held.pop(key) for key in self.begun(executor) if key in held]
         del self.executors[process.index]
         self._nursery.give_back(process)
         if not (executor.retiring or executor.doomed):
-            self._slow_down(executor, bool(hand.ran or convict))
-        self._on_death(death, convict)
+            self._slow_down(executor, bool(hand.ran or begun))
+        self._on_death(death, begun)
         self._dispatch.requeue(held.values())
         self.fill()
+
+    def end_run(self, held: Held, outcome: Outcome, how: str, stack: str = "") -> None:
+        """Settle a run that we ended, or that died with its executor: tell, commit, handlers."""
+        name = f"{held.name}[{held.delivery.id}]"
+        last = f"\nThe last Python stack was:\n{stack}" if stack else ""
+        logger.error("Task %s: %s; %s%s", name, how, what_follows(outcome), last)
+        self._dispatch.commit(held.delivery.fence, outcome)
+        self.notices.ended(held.delivery, outcome)
+        if held.facts.hooks and (outcome.terminal or outcome.charge == "retry"):
+            self.notices.hook(held.delivery, outcome)
 
     def _post_mortem(self, executor: Executor) -> Death:
         process = executor.process
@@ -368,6 +412,32 @@ class Prefork:
         )
 
     # --- holds --------------------------------------------------------------------------------
+    def begun(self, executor: Executor) -> list[int]:
+        """Keys of what has begun last; only an outcome tells whether it still runs."""
+        return [self._nursery.slots.running(executor.process.index)[0]]
+
+    def hold_back(self, executor: Executor) -> None:
+        """Keep everything from beginning that has not begun; to be collected one tick later."""
+        if executor.hold_above is None:
+            self.close_behind(executor, self.begun(executor)[0])
+
+    def terminate(self, executor: Executor, key: int, number: int) -> bool:
+        """End a run that is revoked; False: to be asked again at the next turn."""
+        if executor.hold_above != key:
+            # Nothing else may begin in that process before the signal arrives: hold now, signal
+            # at the next turn.
+            self.close_behind(executor, key)
+            return False
+        self.kill(executor, f"revoked, {signal.Signals(number).name}", number)
+        return True
+
+    def outgrown(self, executor: Executor) -> None:
+        """It uses more memory than it may: it ends once nothing runs in it."""
+        executor.over_memory = True
+        executor.hand.closed = True  # else it would never be idle while there is work
+        if not executor.hand.held:
+            self.retire(executor)
+
     def close_behind(self, executor: Executor, key: int) -> None:
         """Keep everything behind *key* from beginning; collect it one tick later."""
         executor.hold_above = key
@@ -381,17 +451,14 @@ class Prefork:
         return self._dispatch.take_back(executor.hand, above)
 
     # --- hooks --------------------------------------------------------------------------------
-    def run_hook(self, held: Held, outcome: Outcome) -> None:
-        """Run a task's handlers for an end that happened outside its executor."""
-        if self._hooks is None:
+    def _feed_hooks(self, data: bytes) -> bool:
+        """Give the hooks process a frame, and make it if there is none; False: not now."""
+        if self._hooks is None and time.monotonic() >= self._hooks_at:
             self._hooks = self._make_hooks()
-        name = f"{held.name}[{held.delivery.id}]"
-        if self._hooks is None:
-            logger.error("No process can be made to run the handlers of %s; dropped", name)
-        elif len(self._hooks.out) > _HOOKS_BACKLOG:
-            logger.error("The hooks process does not keep up; handlers of %s dropped", name)
-        else:
-            self._write(self._hooks, frames.encode(frames.Hook(held.delivery, outcome)))
+        if self._hooks is None or len(self._hooks.out) > _HOOKS_BACKLOG:
+            return False
+        self._write(self._hooks, data)
+        return True
 
     def _make_hooks(self) -> Process | None:
         if self._nursery.sock is None:
@@ -419,13 +486,23 @@ class Prefork:
             status, peak = self._wait(process.pid)
             death = judge(process.pid, status, peak, stack=process.stack())
             if not (self.closing or death.clean):
-                logger.error("The hooks process ended: %s", death.describe())
+                text = "What calls handlers and receivers ended, and with it what it was to call"
+                logger.error("%s: %s", text, death.describe("hooks process"))
+            self._slow_hooks(process.born)
         self._nursery.give_back(process)
+
+    def _slow_hooks(self, born: float) -> None:
+        """Hooks processes that die at once must not be made a hundred times a second."""
+        now = time.monotonic()
+        young = now - born < _YOUNG_SECONDS
+        self._hooks_delay = min(_RESPAWN_MAX, max(0.1, self._hooks_delay * 2)) if young else 0.0
+        self._hooks_at = now + self._hooks_delay
 
     def end_hooks(self) -> None:
         """Let the hooks process run what it has been given, and end."""
-        if self._hooks is not None:
-            self._write(self._hooks, frames.encode(frames.Stop()))
+        if self._hooks is not None or self.notices.waiting:
+            self.notices.stop()
+            self.notices.tick()
 
     def kill_hooks(self) -> None:
         """End the hooks process now."""
@@ -437,4 +514,15 @@ class Prefork:
         return self._hooks
 
 
-__all__ = ["LONG_SECONDS", "Executor", "Prefork"]
+def what_follows(outcome: Outcome) -> str:
+    """What becomes of a task whose run ended so, for the log."""
+    if outcome.state == states.QUEUED:
+        return "it runs again at once"
+    if outcome.state == states.SCHEDULED:
+        return f"it runs again in {outcome.delay:.1f} s"
+    if outcome.state == states.DEAD:
+        return "it is put aside as dead"
+    return f"it has {'been revoked' if outcome.state == states.CANCELLED else 'failed'}"
+
+
+__all__ = ["LONG_SECONDS", "Executor", "OnDeath", "Prefork", "what_follows"]

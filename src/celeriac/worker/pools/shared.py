@@ -1,0 +1,300 @@
+"""The pools ``threads`` and ``asyncio``: one executor process that runs several tasks at once.
+
+Layer 5. What prefork does with processes holds here too, with four differences. What runs is read
+from a board instead of one slot. An executor that is to end runs on beside its successor until
+what it runs has ended. A run that cannot be stopped alone (a thread; a coroutine that does not
+heed its cancellation) costs the whole process, and then its neighbours get time to finish. And
+who ran in a process that died is a suspect: each runs again alone, in a *cell*.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from celeriac import states
+from celeriac.outcome import Outcome
+from celeriac.policies.time_limits import on_hard_limit
+from celeriac.worker import frames
+from celeriac.worker.dispatch import Dispatch, Hand, Held
+from celeriac.worker.hands import Company
+from celeriac.worker.pools.autoscale import Autoscale
+from celeriac.worker.pools.nursery import ASYNCIO, Nursery
+from celeriac.worker.pools.prefork import Executor, OnDeath, Prefork
+
+logger = logging.getLogger("celeriac.worker.pool")
+
+#: A coroutine past its hard limit has this long to end by its cancellation.
+CANCEL_SECONDS: Final = 1.0
+#: An executor that is to be ended is asked for a sign of life this often, and has that long for it.
+PING_SECONDS: Final = 1.0
+#: Most processes for tasks that have to run alone, at a time.
+CELLS_MOST: Final = 16
+#: How the reason begins for which an executor was ended while its neighbours were innocent.
+DRAINED: Final = "drained"
+
+_TERMINATED: Final = Outcome(states.CANCELLED, reason="TaskRevokedError: terminated")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a shared pool is to be: threads or asyncio, how many tasks at once (at most, if it
+    scales), and how long neighbours of a run that cannot be stopped may take to end (seconds)."""
+
+    role: str
+    width: int
+    drain_grace: float
+
+
+@dataclass(slots=True)
+class Told:
+    """A coroutine that was told to end."""
+
+    deadline: float
+    why: str
+    #: What to commit if it has not ended by then; None if that has been done.
+    outcome: Outcome | None
+
+
+@dataclass(slots=True)
+class Crowd(Executor):
+    """An executor of several tasks, or a cell."""
+
+    told: dict[int, Told] = field(default_factory=dict)
+    #: When its board is to be read next.
+    look_due: float = 0.0
+    #: Nothing begins there that has not begun, until a place is empty.
+    relieved: bool = False
+    #: Why it is ended once its neighbours are through, "" while it is not; and until when.
+    draining: str = ""
+    drained_until: float = 0.0
+    #: The sign of life asked for last, when, and the last that came.
+    asked: int = 0
+    asked_at: float = 0.0
+    answered: int = 0
+
+    @property
+    def is_cell(self) -> bool:
+        return self.hand.company is Company.CELL
+
+
+class Shared(Prefork):
+    """See the module's docstring. All methods run in the main thread."""
+
+    def __init__(
+        self,
+        nursery: Nursery,
+        dispatch: Dispatch,
+        selector: selectors.BaseSelector,
+        shape: Shape,
+        on_death: OnDeath,
+        max_tasks: int | None = None,
+    ) -> None:
+        super().__init__(nursery, dispatch, selector, 1, on_death, max_tasks)
+        dispatch.crowded = True
+        self.width = shape.width
+        self._shape = shape
+
+    # --- making -------------------------------------------------------------------------------
+    def _make_missing(self) -> None:
+        crowds = [item for item in self._crowd() if not item.is_cell and not item.retiring]
+        for _ in range(self.size - len(crowds)):
+            self._make_crowd(self._shape.width, Company.CROWD, self._max_tasks)
+        cells = [item for item in self._crowd() if item.is_cell]
+        unused = [item for item in cells if not (item.hand.held or item.hand.ran or item.retiring)]
+        waiting = len(self._dispatch.apart)
+        for _ in range(min(waiting - len(unused), CELLS_MOST - len(cells))):
+            self._make_crowd(1, Company.CELL, 1)
+        if not waiting:
+            for cell in unused:
+                self.retire(cell)  # what it was made for is not there any more
+
+    def _make_crowd(self, places: int, company: Company, left: int | None) -> None:
+        process = self._nursery.make(self._shape.role, self._next_title(), places)
+        hand = Hand(process.index, lambda first, items: self._send(process, first, items))
+        hand.left, hand.company = left, company
+        hand.places = hand.width = places
+        self._admit(Crowd(process, hand))
+
+    def fill(self) -> None:
+        super().fill()
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """Executors that are ending and their successors together run no more than was asked."""
+        crowds = [item for item in self._crowd() if not item.is_cell]
+        ending = sum(len(item.hand.held) for item in crowds if item.retiring)
+        for executor in crowds:
+            width = min(executor.hand.places, max(0, self.width - ending))
+            if not executor.retiring and executor.hand.width != width:
+                self._dispatch.widen(executor.hand, width)
+
+    def _rescale(self, scale: Autoscale) -> None:
+        busy = sum(len(item.hand.held) for item in self._crowd() if not item.is_cell)
+        self.width = scale.decide(time.monotonic(), busy, *self._dispatch.pressure())
+        self._dispatch.spare = scale.spare
+
+    def _crowd(self) -> list[Crowd]:
+        return [item for item in self.executors.values() if isinstance(item, Crowd)]
+
+    # --- talking ------------------------------------------------------------------------------
+    def _hear(self, executor: Executor, frame: frames.Frame) -> None:
+        assert isinstance(executor, Crowd)
+        if isinstance(frame, frames.Pong):
+            executor.answered = frame.number
+        elif isinstance(frame, frames.Stays):
+            told = executor.told.pop(frame.key, None)
+            if told is not None:
+                self._give_up(executor, frame.key, told)
+        else:
+            super()._hear(executor, frame)
+
+    def _finish(self, executor: Executor, results: list[tuple[int, Outcome, float]]) -> None:
+        assert isinstance(executor, Crowd)
+        hand = executor.hand
+        if executor.told:
+            for key, _, _ in results:
+                executor.told.pop(key, None)
+        if executor.relieved:
+            executor.relieved = False
+            # What was taken back stays held; keys given out from now on may begin.
+            self._nursery.slots.hold(executor.process.index, 0, hand.next_key)
+        hand.closed = executor.spent or self._overdue(executor)
+        self._respawn_delay = 0.0
+        self._dispatch.done(hand, results)
+
+    @staticmethod
+    def _overdue(executor: Crowd) -> bool:
+        """Does it still run something that has reached its hard limit?"""
+        return any(told.outcome is None for told in executor.told.values())
+
+    def _end_if_spent(self, executor: Executor) -> None:
+        assert isinstance(executor, Crowd)
+        hand = executor.hand
+        if executor.draining:
+            if not hand.held:
+                self.kill(executor, executor.draining)
+        elif hand.left is not None and hand.left <= len(hand.held):
+            self.retire(executor)  # it has been given all it may run
+
+    # --- what runs ----------------------------------------------------------------------------
+    def begun(self, executor: Executor) -> list[int]:
+        assert executor.process.board is not None
+        return executor.process.board.keys()
+
+    def hold_back(self, executor: Executor) -> None:
+        executor.hand.closed = True
+        self._nursery.slots.hold(executor.process.index, 0)
+
+    def collect_held_back(self, executor: Executor) -> list[Held]:
+        return self._dispatch.take_all_but(executor.hand, self.begun(executor))
+
+    def relieve(self, executor: Crowd) -> None:
+        """All its places are taken for long: what waits behind them goes to others. To be called
+        twice, a tick apart: the first keeps it from beginning."""
+        if executor.relieved:
+            waiting = self.collect_held_back(executor)
+            if waiting:
+                self._dispatch.requeue(waiting)
+        elif not (executor.spent or executor.draining) and executor.hand.held.keys() - set(
+            self.begun(executor)
+        ):
+            executor.relieved = True
+            self.hold_back(executor)
+
+    def outgrown(self, executor: Executor) -> None:
+        executor.over_memory = True
+        self.retire(executor)
+
+    # --- ending runs --------------------------------------------------------------------------
+    def terminate(self, executor: Executor, key: int, number: int) -> bool:
+        assert isinstance(executor, Crowd)
+        why = f"revoked, {signal.Signals(number).name}"
+        if executor.is_cell:
+            self.kill(executor, why, number)
+        else:
+            self._stop_run(executor, key, Told(self._shape.drain_grace, why, _TERMINATED))
+        return True
+
+    def overrun(self, executor: Crowd, key: int, limit: float) -> None:
+        """A run has reached its hard limit."""
+        why = f"hard time limit of {limit:g} s"
+        if executor.is_cell:
+            self.kill(executor, why)
+            return
+        held = self._dispatch.pick(executor.hand, key)
+        if held is None:
+            return  # its outcome came first
+        outcome = on_hard_limit(held.facts, held.delivery, limit)
+        self.end_run(held, outcome, f"it reached its {why}")
+        executor.hand.closed = True
+        self._stop_run(executor, key, Told(CANCEL_SECONDS, why, None))
+
+    def _stop_run(self, executor: Crowd, key: int, told: Told) -> None:
+        """Have a run end: a coroutine by its cancellation, a thread with its process."""
+        if key in executor.told:
+            return
+        if self._shape.role != ASYNCIO:
+            self._give_up(executor, key, told)
+            return
+        told.deadline += time.monotonic()
+        executor.told[key] = told
+        self._ask(executor)
+        self._write(executor.process, frames.encode(frames.Cancel(key)))
+
+    def _give_up(self, executor: Crowd, key: int, told: Told) -> None:
+        """A run does not end by itself: settle it, and end its process."""
+        held = self._dispatch.pick(executor.hand, key) if told.outcome is not None else None
+        if held is not None and told.outcome is not None:
+            self.end_run(held, told.outcome, f"it was {told.why}")
+        self._drain(executor, told.why)
+
+    def _drain(self, executor: Crowd, why: str) -> None:
+        """End an executor once its neighbours are through, or their time is up; make another."""
+        if executor.draining:
+            return
+        running = len(executor.hand.held)
+        logger.warning(
+            "Executor %d is replaced (%s); %d task(s) beside have %g s to finish",
+            executor.process.pid, why, running, self._shape.drain_grace,
+        )  # fmt: skip
+        executor.draining = f"{DRAINED}: {why}"
+        executor.drained_until = time.monotonic() + self._shape.drain_grace
+        executor.retiring = True
+        self.hold_back(executor)
+        if executor.asked == executor.answered:
+            self._ask(executor)
+        self.fill()
+
+    def _ask(self, executor: Crowd) -> None:
+        executor.asked += 1
+        executor.asked_at = time.monotonic()
+        self._write(executor.process, frames.encode(frames.Ping(executor.asked)))
+
+    def tick(self, now: float) -> None:
+        """End what has had its time."""
+        for executor in self._crowd():
+            for key, told in list(executor.told.items()):
+                if now >= told.deadline:
+                    del executor.told[key]
+                    self._give_up(executor, key, told)
+            if executor.draining and not executor.doomed:
+                self._end_drained(executor, now)
+            self._end_if_spent(executor)
+
+    def _end_drained(self, executor: Crowd, now: float) -> None:
+        waiting = self.collect_held_back(executor)
+        if waiting:
+            self._dispatch.requeue(waiting)
+        silent = executor.asked != executor.answered and now - executor.asked_at > PING_SECONDS
+        if silent or not executor.hand.held or now >= executor.drained_until:
+            self.kill(executor, executor.draining)
+        elif executor.asked == executor.answered and now - executor.asked_at > PING_SECONDS:
+            self._ask(executor)
+
+
+__all__ = ["DRAINED", "Crowd", "Shape", "Shared"]
