@@ -36,7 +36,7 @@ class Death:
     def clean(self) -> bool:
         return self.code == 0 and not self.ordered
 
-    def describe(self) -> str:
+    def describe(self, what: str = "executor") -> str:
         """One line: cause, exit status, peak memory."""
         if self.ordered:
             how = f"was ended by its worker ({self.ordered})"
@@ -45,7 +45,7 @@ class Death:
         else:
             how = f"exited with status {self.code}"
         oom = ", probably out of memory" if self.oom else ""
-        return f"executor {self.pid} {how}{oom}; its peak memory was {megabytes(self.peak)}"
+        return f"{what} {self.pid} {how}{oom}; its peak memory was {megabytes(self.peak)}"
 
 
 def _signal_name(number: int) -> str:

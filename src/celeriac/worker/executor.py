@@ -85,8 +85,6 @@ class Executor:
                 if isinstance(frame, frames.Run):
                     for offset, delivery in enumerate(frame.deliveries):
                         self._run(frame.first + offset, delivery)
-                elif isinstance(frame, frames.Hook):
-                    self._runner.run_hook(frame.delivery, frame.outcome)
                 elif isinstance(frame, frames.Stop):
                     return
 
@@ -166,6 +164,10 @@ def soft_limit(seconds: float) -> Iterator[None]:
 
 def make_executor(role: str, app: Celeriac, station: Station) -> Serves:
     """Make the executor (or hooks process) that *role* names."""
+    if role == "hooks":
+        from celeriac.worker.hooks import HooksProcess
+
+        return HooksProcess(app, station)
     if role == "threads":
         from celeriac.worker.threaded import ThreadedExecutor
 
@@ -200,13 +202,21 @@ def _settle(executor: Serves, title: str, crash_fd: int) -> None:
 
 def run_forked(executor: Serves, title: str, crash_fd: int) -> NoReturn:
     """Be an executor (or the hooks process) in a freshly forked process."""
+    from celeriac.worker.announce import process_begins, process_ends
+    from celeriac.worker.hooks import HooksProcess
     from celeriac.worker.zygote import end_process
+
+    runs_tasks = not isinstance(executor, HooksProcess)
 
     status = 1
     try:
         _settle(executor, title, crash_fd)
+        if runs_tasks:
+            process_begins(executor.station.spec.hostname)
         executor.serve()
         status = 0
+        if runs_tasks:
+            process_ends(status)
     except (BrokenPipeError, ConnectionResetError):
         status = 0  # the supervisor is gone or has closed our socket
     except BaseException:  # noqa: BLE001 - whatever ends this process is told

@@ -41,6 +41,14 @@ class Hook(msgspec.Struct, frozen=True, array_like=True, tag=3):
     outcome: Outcome
 
 
+class Notice(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """Supervisor → hooks process: send the signal *name*; *details* are arguments of its."""
+
+    name: str
+    delivery: Delivery | None
+    details: dict[str, object]
+
+
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """Executor → supervisor: initialised, feed me."""
 
@@ -125,7 +133,7 @@ class Broken(msgspec.Struct, frozen=True, array_like=True, tag=10):
 
 
 Frame = (
-    Run | Stop | Hook | Ready | Done | Update | Skipped | Cancel | Stays | Ping | Pong
+    Run | Stop | Hook | Notice | Ready | Done | Update | Skipped | Cancel | Stays | Ping | Pong
     | Fork | Forked | Loaded | Broken
 )  # fmt: skip
 
@@ -219,6 +227,7 @@ __all__ = [
     "Hook",
     "Inbox",
     "Loaded",
+    "Notice",
     "Ping",
     "Pong",
     "Ready",

@@ -27,6 +27,8 @@ import threading
 import traceback
 from typing import NoReturn
 
+import msgspec
+
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.worker import frames
 from celeriac.worker.kinship import die_with
@@ -75,9 +77,13 @@ def end_process(status: int) -> NoReturn:
 
 
 def _serve(spec: WorkerSpec, sock: socket.socket, slots: Slots) -> int:
+    from celeriac.worker.announce import fork_is_near
+
     try:
         app = load(spec)
         facts = describe(app)
+        if spec.reload:
+            facts = msgspec.structs.replace(facts, code=own_folders())
     except BaseException as error:  # noqa: BLE001 - SystemExit at import, too
         sock.sendall(frames.encode(frames.Broken(explain_import(spec, error))))
         return 2
@@ -89,6 +95,7 @@ def _serve(spec: WorkerSpec, sock: socket.socket, slots: Slots) -> int:
         if request is None:
             return 0
         if isinstance(request, frames.Fork):
+            fork_is_near(app, spec)
             pid = _fork_twice(app, spec, slots, request, fds, sock)
             for fd in fds:
                 os.close(fd)
@@ -98,12 +105,15 @@ def _serve(spec: WorkerSpec, sock: socket.socket, slots: Slots) -> int:
 def load(spec: WorkerSpec) -> Celeriac:
     """Import the application as the command line named it, and finish its set-up."""
     from celeriac.app.loading import find_app
+    from celeriac.worker.announce import set_up_begins, set_up_ends
 
     if spec.workdir:
         os.chdir(spec.workdir)
     app = find_app(spec.app)
     app.configure_worker(spec.settings, spec.include)
+    set_up_begins(app, spec)
     set_up_logs(spec, app.conf)
+    set_up_ends(app, spec)
     return app
 
 
@@ -118,6 +128,8 @@ def set_up_logs(spec: WorkerSpec, settings: Settings) -> None:
 
 def describe(app: Celeriac) -> AppFacts:
     """Collect what the supervisor must know."""
+    from celeriac.worker.hooks import told
+
     tasks = app.facts()
     return AppFacts(
         name=app.main or "",
@@ -125,7 +137,36 @@ def describe(app: Celeriac) -> AppFacts:
         settings=app.conf.as_dict(),
         tasks=tasks,
         hooks=any(fact.hooks for fact in tasks.values()),
+        signals=told(),
     )
+
+
+def own_folders() -> tuple[str, ...]:
+    """The folders that hold the application's code: the working directory, and those of modules
+    that are neither Python's nor installed nor this library's. None lies within another."""
+    import sysconfig
+
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    outside = {os.path.realpath(sysconfig.get_path(kind)) for kind in kinds}
+    outside.add(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+    found = {os.path.realpath(os.getcwd())}
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and file.endswith(".py"):
+            found.add(os.path.dirname(os.path.realpath(file)))
+    kept: list[str] = []
+    for folder in sorted(found):
+        parts = folder.split(os.sep)
+        installed = "site-packages" in parts or "dist-packages" in parts
+        above = any(_within(folder, each) for each in kept)
+        inner = folder == os.sep or any(_within(folder, each) for each in outside)
+        if not (installed or above or inner):
+            kept.append(folder)
+    return tuple(kept)
+
+
+def _within(folder: str, other: str) -> bool:
+    return folder == other or folder.startswith(other.rstrip(os.sep) + os.sep)
 
 
 def explain_import(spec: WorkerSpec, error: BaseException) -> str:
