@@ -45,7 +45,7 @@ def test_a_signature_can_be_sent_called_and_applied(app, add):
     sig = add.s(1, 2)
     assert sig() == [1, 2, 0]
     assert sig.apply().get() == [1, 2, 0]
-    results = [sig.delay(), sig.apply_async(), sig.apply_async(countdown=-1)]
+    results = [sig.delay(), sig.apply_async(), sig.apply_async(countdown=0)]
     drain(app)
     assert [each.get(timeout=5) for each in results] == [[1, 2, 0]] * 3
 
