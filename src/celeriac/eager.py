@@ -8,7 +8,6 @@ waiting, the store, and the hard time limit, which only another process can enfo
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -18,7 +17,7 @@ import msgspec
 from celeriac import states
 from celeriac.bodies import unseal
 from celeriac.client import check_options
-from celeriac.context import Context, current
+from celeriac.context import Context, Update, current
 from celeriac.exceptions import TaskRevokedError
 from celeriac.failures import capture
 from celeriac.interrupt import soft_limit
@@ -33,7 +32,16 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.app.task import Task
 
-__all__ = ["Eager", "EagerResult", "EagerRun", "apply_here", "asend_here", "send_here"]
+__all__ = [
+    "Eager",
+    "EagerResult",
+    "EagerRun",
+    "Here",
+    "apply_here",
+    "asend_here",
+    "send_here",
+    "value_of",
+]
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -63,7 +71,7 @@ def apply_here(
     """
     check_options(options, "apply()")
     trial = _Trial(task, _message(task, args, kwargs, options), retries, fields, sent=False)
-    trial.run_apart()
+    trial.run()
     return trial.result(throw)
 
 
@@ -72,7 +80,7 @@ def send_here(
 ) -> EagerResult[Any]:
     """Run what was to be sent (``task_always_eager``); its arguments are checked already."""
     trial = _Trial(task, _message(task, args, kwargs, options))
-    trial.run_apart()
+    trial.run()
     return trial.result()
 
 
@@ -93,19 +101,6 @@ def _message(
     return task.app.client.message(task.name, args, kwargs, task.defaults, options)
 
 
-def _loop_is_running() -> bool:
-    """Whether this thread is inside an event loop. One that never imported asyncio is not."""
-    if "asyncio" not in sys.modules:
-        return False
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
 class _Trial:
     """One call, through all its runs."""
 
@@ -118,8 +113,6 @@ class _Trial:
         *,
         sent: bool = True,
     ) -> None:
-        from inspect import iscoroutinefunction
-
         self._task = task
         self._sent = sent
         self._header = message.header
@@ -129,16 +122,8 @@ class _Trial:
         self._waits: list[float] = []
         self._outcome: Outcome | None = None
         self._runner = Eager(task.app, fields or {})
-        self.is_async: bool = iscoroutinefunction(task.run)
 
-    def run_apart(self) -> None:
-        """Run it, apart from an event loop of the caller's."""
-        if self.is_async and _loop_is_running():
-            self._in_thread()
-        else:
-            self._run()
-
-    def _run(self) -> None:
+    def run(self) -> None:
         """Run until there is nothing to repeat."""
         try:
             while self._again(self._runner.run(self._delivery)):
@@ -150,14 +135,6 @@ class _Trial:
         """Run until there is nothing to repeat, in the caller's loop."""
         while self._again(await self._runner.arun(self._delivery)):
             pass
-
-    def _in_thread(self) -> None:
-        """Run in a thread with a loop of its own, since this one's is in use; wait for it."""
-        from concurrent.futures import ThreadPoolExecutor
-        from contextvars import copy_context
-
-        with ThreadPoolExecutor(1, "celeriac-eager") as threads:
-            threads.submit(copy_context().run, self._run).result()
 
     def _again(self, outcome: Outcome) -> bool:
         """Keep *outcome*; prepare the repeat if it asks for one."""
@@ -193,7 +170,7 @@ class _Trial:
         asked = task.store_eager_result
         if app.conf.task_store_eager_result if asked is None else asked:
             _store(app, self._header.id, outcome, run.retries)
-        value = _value(app, self._header.id, outcome, runner.error)
+        value = value_of(app, self._header.id, outcome, runner.error)
         text = None
         if isinstance(value, BaseException) and outcome.state == states.FAILED:
             text = capture(value, skip=our_frames(value)).traceback
@@ -210,8 +187,8 @@ class _Trial:
         return made
 
 
-def _value(app: Celeriac, id: str, outcome: Outcome, error: BaseException | None) -> Any:
-    """What ``get()`` returns or raises: the exception itself, the value as it could be read."""
+def value_of(app: Celeriac, id: str, outcome: Outcome, error: BaseException | None) -> Any:
+    """Return what ``get()`` returns or raises: a value as it could be read, *error* itself."""
     if outcome.state == states.EXPIRED:
         return TaskRevokedError("expired")
     if outcome.state == states.SKIPPED:
@@ -235,27 +212,25 @@ def _store(app: Celeriac, id: str, outcome: Outcome, retries: int) -> None:
     app.store.results.put_many([stored])
 
 
-class Eager(Runner):
-    """The runner of ``apply()``. What it ran in and what was raised last is kept on it.
+class Here(Runner):
+    """A runner in a process that is the caller's; the last exception is kept on it.
 
     ``KeyboardInterrupt``, ``SystemExit`` and a test's own signals to its runner pass through:
-    this is the caller's process, and they are meant for it.
+    they are meant for the process. An ``async def`` task runs here even where this thread is in
+    an event loop already: that one waits meanwhile, and the task runs on another, in a thread.
     """
 
-    def __init__(self, app: Celeriac, fields: Mapping[str, Any]) -> None:
-        super().__init__(app, _HOSTNAME, limiter=soft_limit)
-        self._fields = fields
-        self.context: Context | None = None
+    def __init__(self, app: Celeriac, hostname: str, *, update: Update | None = None) -> None:
+        super().__init__(app, hostname, update=update, limiter=soft_limit)
         self.error: BaseException | None = None
-        #: Results of what the task ran eagerly itself.
-        self.children: list[EagerResult[Any]] = []
 
-    def _begin(self, delivery: Delivery) -> Outcome | tuple[Prepared, Context]:
-        begun = super()._begin(delivery)
-        if not isinstance(begun, Outcome):
-            self.context = begun[1]
-            self.context.__dict__.update(self._fields, is_eager=True, trail=self.children)
-        return begun
+    def close(self) -> None:
+        """End the event loop, if one was needed, and what tasks have left running on it."""
+        if self._loop is not None:
+            _apart(super().close)
+
+    def _on_loop(self, prepared: Prepared, context: Context) -> Any:
+        return _apart(super()._on_loop, prepared, context)
 
     def _refused(
         self, delivery: Delivery, error: BaseException, prepared: Prepared | None = None
@@ -276,6 +251,39 @@ class Eager(Runner):
         import asyncio
 
         return isinstance(error, asyncio.CancelledError)
+
+
+def _apart(call: Callable[..., Any], *args: Any) -> Any:
+    """Call it, in a thread of its own if this one is inside an event loop; wait for it."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call(*args)
+    from concurrent.futures import ThreadPoolExecutor
+    from contextvars import copy_context
+
+    with ThreadPoolExecutor(1, "celeriac-eager") as threads:
+        return threads.submit(copy_context().run, call, *args).result()
+
+
+class Eager(Here):
+    """The runner of ``apply()``. What it ran in is kept on it, too."""
+
+    def __init__(self, app: Celeriac, fields: Mapping[str, Any]) -> None:
+        super().__init__(app, _HOSTNAME)
+        self._fields = fields
+        self.context: Context | None = None
+        #: Results of what the task ran eagerly itself.
+        self.children: list[EagerResult[Any]] = []
+
+    def _begin(self, delivery: Delivery) -> Outcome | tuple[Prepared, Context]:
+        begun = super()._begin(delivery)
+        if not isinstance(begun, Outcome):
+            self.context = begun[1]
+            self.context.__dict__.update(self._fields, is_eager=True, trail=self.children)
+        return begun
 
 
 class EagerRun(msgspec.Struct, frozen=True):
