@@ -105,6 +105,7 @@ def siblings(tree: SourceTree) -> list[str]:
         for importer in family
         for target in family
         if importer != target and within(each.importer, importer) and within(each.target, target)
+        and not excepted(each)
     ]
 
 

@@ -39,7 +39,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "cronsim": ("schedules",),
     "hypothesis": ("testing",),
     "psutil": ("worker",),
-    "pytest": ("testing",),
+    "pytest": ("testing", "contrib.pytest"),
     "setproctitle": ("worker", "beat"),
 }
 
@@ -51,6 +51,7 @@ EVERYWHERE_ABOVE_0 = ("msgspec",)
 # (importer, imported) -> reason. Both may be packages.
 IMPORT_EXCEPTIONS: dict[tuple[str, str], str] = {
     ("testing.harness", "stores.memory"): "tests run on a store that no URL leads to",
+    ("contrib.pytest", "contrib.testing"): "Celery's fixtures are made of its tools for tests",
 }
 
 # Doors that DESIGN grants before the module behind or in front of them is written; moved to

@@ -384,6 +384,8 @@ class Celeriac:
         if broker is not None:
             stores.check_url(broker)
         kept = backend in {None, "disabled://", SAME_AS_BROKER}
+        # Celery's name for results in memory, which beside a broker in memory is what they are.
+        kept |= backend == "cache+memory://" and (broker or "").startswith("memory:")
         own = broker or default_broker(self._home)
         if kept or backend == own:
             self._checked = (broker, backend)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from celeriac import states
 from celeriac.client import Client, verify
+from celeriac.clock import Clock
 from celeriac.eager import Here, value_of
 from celeriac.exceptions import CeleryError, ImproperlyConfigured
 from celeriac.ids import new_owner_id
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from celeriac.app import Celeriac
     from celeriac.testing.worker import ThreadWorker
 
-__all__ = ["Harness", "Ran", "using"]
+__all__ = ["Harness", "Ran", "own_store", "using"]
 
 HOSTNAME: Final = "celeriac@test"
 _EVERYTHING: Final = 10_000_000
@@ -53,15 +54,20 @@ def using(app: Celeriac) -> Iterator[Harness]:
             "of these tests: run_pending() runs what was sent"
         )
     clock = VirtualClock(lambda: _look_again(store))
-    options = dataclasses.replace(Options.from_settings(app.conf), clock=clock)
-    store = make_store("memory://", options)
-    store = dataclasses.replace(store, results=cast(Results, _Patient(store)))
+    store = own_store(app, clock)
     recorder = _Recorder(app, clock)
     before = app.lend(store, recorder)
     try:
         yield Harness(app, clock, store, recorder)
     finally:
         app.lend(*before)
+
+
+def own_store(app: Celeriac, clock: Clock) -> Store:
+    """Return a new store in memory for *app*: no other app has it, and it goes with its users."""
+    options = dataclasses.replace(Options.from_settings(app.conf), clock=clock)
+    store = make_store("memory://", options)
+    return dataclasses.replace(store, results=cast(Results, _Patient(store)))
 
 
 def _look_again(store: Store) -> None:
