@@ -274,3 +274,56 @@ def test_the_classic_prometheus_snippet(place: Site) -> None:
         'task_failures_total{exception="ZeroDivisionError",name="tasks.divide"} 2.0',
     ):
         assert line in lines
+
+
+# -- the solo pool -------------------------------------------------------------------------------
+
+
+def test_the_solo_pool_sends_them_too(place: Site) -> None:
+    names = (
+        "worker_init worker_process_init worker_process_shutdown worker_ready worker_shutting_down"
+        " worker_shutdown heartbeat_sent task_received task_postrun task_success"
+    )
+    worker = place.worker("-n", "w@here", "-P", "solo", "-c", "1", HEARD=names).ready()
+    (sent,) = place.send("tasks.model")
+    place.ended([sent])
+    heard(place, "heartbeat_sent", 1)
+    heard(place, "task_success:3")  # what the receiver of worker_ready sent
+    assert worker.stop() == 0
+    found = texts(place.ledger())
+    for each in (
+        "worker_init:w@here:True",
+        "worker_process_init:w@here:42",
+        "worker_ready:w@here",
+        f"task_received:w@here:tasks.model:tasks.model:():{sent}",
+        "task_success:[42,_True]",
+        "worker_shutting_down:w@here:SIGTERM:Warm:0",
+        "worker_shutdown:w@here",
+        "worker_process_shutdown:None:True:0",
+    ):
+        assert each in found
+
+
+def test_a_receiver_that_hangs_does_not_keep_the_solo_pool_from_working(place: Site) -> None:
+    harmful = "heartbeat_sent:hang task_received:hang worker_shutdown:hang"
+    names = " ".join(each.partition(":")[0] for each in harmful.split())
+    worker = place.worker("-P", "solo", "-c", "1", HEARD=names, HARM=harmful).ready()
+    ids = place.send("tasks.add", 1, 2, count=3)
+    assert {record.state for record in place.ended(ids)} == {"succeeded"}
+    assert worker.stop() == 0
+    assert "A receiver of a signal has not returned" in worker.text()
+
+
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+def test_shared_pools_send_them_too(place: Site, pool: str) -> None:
+    names = "worker_process_init worker_process_shutdown task_prerun task_success task_postrun"
+    worker = place.worker("-P", pool, "-c", "4", HEARD=names + " worker_init").ready()
+    ids = place.send("tasks.add", 1, 2, count=8)
+    place.ended(ids)
+    for id in ids:
+        assert texts(place.ledger(None, id)) == [
+            "task_prerun:True", "task_success:3", "task_postrun:SUCCESS",
+        ]  # fmt: skip
+    assert worker.stop() == 0
+    assert len(heard(place, "worker_process_init")) == 1
+    assert len(heard(place, "worker_process_shutdown")) == 1

@@ -6,6 +6,7 @@ real, retries and results included, without starting processes.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ from celeriac.exceptions import ImproperlyConfigured
 from celeriac.interrupt import soft_limit
 from celeriac.records import Manifest
 from celeriac.runner import Runner
+from celeriac.worker.hooks import LocalHooks
 from celeriac.worker.main import make_signer, timing
 from celeriac.worker.pools.solo import Solo
+from celeriac.worker.spec import WorkerSpec
 
 __all__ = ["ThreadWorker", "queues_of", "start_worker"]
 
@@ -81,6 +84,10 @@ class ThreadWorker:
             )
             for _ in range(concurrency)
         ]  # fmt: skip
+        spec = WorkerSpec(app.main or "", hostname=hostname, supervisor=os.getpid())
+        self._hooks = LocalHooks(Runner(app, hostname), app, spec)
+        for loop in self._loops:
+            loop.notices = self._hooks
         self._threads = [
             threading.Thread(
                 target=self._run, args=(loop,), name=f"celeriac-test-worker-{index}", daemon=True
@@ -118,6 +125,7 @@ class ThreadWorker:
         deadline = None if timeout is None else monotonic() + timeout
         for thread in self._threads:
             thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+        self._hooks.close()
         if any(thread.is_alive() for thread in self._threads):
             raise TimeoutError(
                 f"the test worker still runs a task after {timeout:g} s; it was left behind as a "

@@ -18,6 +18,7 @@ from celeriac.exceptions import CeleryError
 from celeriac.failures import describe, from_reason
 from celeriac.worker import frames
 from celeriac.worker.announce import WorkerFace
+from celeriac.worker.duties.notices import tell_end
 from celeriac.worker.executor import Station, soft_limit
 
 if TYPE_CHECKING:
@@ -134,29 +135,32 @@ class LocalHooks:
     """The same in a thread, for a worker that has no processes: ``duties.notices.Notices``."""
 
     def __init__(self, runner: Runner, app: Celeriac, spec: WorkerSpec) -> None:
-        self._runner = runner
-        self._wanted = frozenset(told())
         self._desk = Desk(runner, WorkerFace(app, spec))
+        self._ready = False
         self._calls: queue.SimpleQueue[tuple[str, Delivery | None, dict[str, Any]] | None]
         self._calls = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def tell(self, name: str, delivery: Delivery | None = None, **details: Any) -> None:
         """Have the signal *name* sent, if anybody hears of it. From any thread."""
-        if name in self._wanted:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="hooks", daemon=True)
-                self._thread.start()
-            self._calls.put((name, delivery, details))
+        if name == "worker_ready":  # several threads may be one worker
+            if self._ready:
+                return
+            self._ready = True
+        if not getattr(signals, name).receivers:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="hooks", daemon=True)
+            self._thread.start()
+        self._calls.put((name, delivery, details))
 
     def ended(self, delivery: Delivery, outcome: Outcome) -> None:
-        """See ``Notices.ended``."""
-        from celeriac.worker.duties.notices import tell_end
-
+        """A delivery ended as *outcome* says: a signal, if it was revoked or expired."""
         tell_end(self, delivery, outcome)
 
     def close(self) -> None:
-        """Wait a little for what is still to be sent."""
+        """The worker ends: send ``worker_shutdown``, and wait a little for what is to be sent."""
+        self.tell("worker_shutdown")
         if self._thread is not None:
             self._calls.put(None)
             self._thread.join(_END_SECONDS)

@@ -23,10 +23,12 @@ from celeriac.signing import Signer
 from celeriac.stores import connect
 from celeriac.stores.base import Options, Store
 from celeriac.worker import resources
+from celeriac.worker.announce import process_begins, process_ends
 from celeriac.worker.banner import banner
 from celeriac.worker.duties.hostlock import HostLock, lock_folder
 from celeriac.worker.duties.limits import memory_limits
 from celeriac.worker.executor import soft_limit
+from celeriac.worker.hooks import LocalHooks
 from celeriac.worker.kinship import become_subreaper
 from celeriac.worker.pools.choice import SHARED
 from celeriac.worker.pools.nursery import ApplicationBroken, Nursery
@@ -142,9 +144,13 @@ def _run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
         store, runner, plan.manifest, make_signer(settings), timing=timing(settings), lock=lock,
         burst=options.burst, ready_fd=options.ready_fd,
     )  # fmt: skip
+    solo.notices = hooks = LocalHooks(runner, app, spec)
+    process_begins(spec.hostname)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda n, _frame: solo.stop(signal.Signals(n).name))
     solo.run()
+    hooks.close()
+    process_ends(0)
     logs.restore()
     return 0
 

@@ -24,9 +24,12 @@ from celeriac.records import Beat, Commit, Delivery, Exchanged, Fence, Manifest,
 from celeriac.runner import Runner
 from celeriac.signing import Signer
 from celeriac.stores.base import Store
+from celeriac.worker.banner import tell_ready
 from celeriac.worker.duties.heart import Heart, report
 from celeriac.worker.duties.hostlock import HostLock
+from celeriac.worker.duties.notices import Tells
 from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.ratelimits import Turns
 
 logger = logging.getLogger("celeriac.worker")
 received_logger = logging.getLogger("celeriac.worker.strategy")
@@ -59,11 +62,18 @@ class Solo:
         *,
         timing: Timing = Timing(),
         lock: HostLock | None = None,
+        burst: bool = False,
+        ready_fd: int = -1,
     ) -> None:
+        #: Where receivers of signals are told; None: nobody is.
+        self.notices: Tells | None = None
+        self._burst = burst
+        self._ready_fd = ready_fd
         self.ready = threading.Event()
         self._store = store
         self._runner = runner
         self._manifest = manifest
+        self.rates = Turns(manifest.tasks)
         self._signer = signer
         self._lock = lock
         self._incarnation = Incarnation(timing.lease, timing.margin)
@@ -103,6 +113,8 @@ class Solo:
         teller.start()
         self.ready.set()
         logger.info("%s ready.", self._manifest.hostname)
+        tell_ready(self._ready_fd)
+        self._tell("worker_ready")
         try:
             self._work()
         finally:
@@ -127,10 +139,13 @@ class Solo:
             sequence += 1
             free = 1 if self._incarnation.trusted and not stopping else 0
             reply = self._exchange(sequence, commits, queues, Want(free=free))
-            commits = [self._run(delivery) for delivery in reply.deliveries]
+            ran = map(self._run, reply.deliveries)
+            commits = [commit for commit in ran if commit is not None]
             if reply.lost:
                 self._begin_anew()
             elif not (commits or reply.more or self._stopping.is_set()):
+                if self._burst and free:
+                    return
                 self._wait(queues)
 
     def _exchange(
@@ -158,20 +173,46 @@ class Solo:
             logger.error("The store does not answer: %s", error)
             time.sleep(reconnect(1))
 
-    def _run(self, delivery: Delivery) -> Commit:
+    def _run(self, delivery: Delivery) -> Commit | None:
+        """Run it and return what came of it; None if its rate limit does not let it begin."""
         try:
             message = decode(delivery.wire)
             verify(message, self._signer)
         except CeleryError as error:
             reason = f"{type(error).__name__}: {error}"
             logger.error("Task %s refused, it will not run: %s", delivery.id, reason)
+            self._tell("task_rejected", delivery, reason=reason)
             return Commit(delivery.fence, Outcome(states.FAILED, reason=reason))
+        wait = self.rates.wait(message.header.task)
+        if wait:
+            self._put_back(delivery.fence, wait)
+            return None
         received_logger.info("Task %s[%s] received", message.header.task, delivery.id)
+        self._tell("task_received", delivery)
         self._running = [(delivery.fence, time.monotonic())]
         try:
-            return Commit(delivery.fence, self._runner.run(delivery))
+            outcome = self._runner.run(delivery)
         finally:
             self._running = []
+        if self.notices is not None:
+            self.notices.ended(delivery, outcome)
+        return Commit(delivery.fence, outcome)
+
+    def _tell(self, name: str, delivery: Delivery | None = None, **details: object) -> None:
+        if self.notices is not None:
+            self.notices.tell(name, delivery, **details)
+
+    def _put_back(self, fence: Fence, delay: float) -> None:
+        """Return what a rate limit turned away to its queue, to be due again after *delay*."""
+        attempt = 0
+        while not self._stopping.is_set():  # at the end everything is handed back
+            try:
+                self._store.queue.release(self._incarnation.owner, (fence,), delay=delay)
+                return
+            except OperationalError as error:
+                logger.error("The store does not answer: %s", error)
+                attempt += 1
+                time.sleep(reconnect(attempt))
 
     def _begin_anew(self) -> None:
         logger.error("This worker's lease was lost; its tasks run elsewhere. It starts afresh.")
@@ -182,6 +223,8 @@ class Solo:
     def _tell_stop(self) -> None:
         """A signal handler must not log: it may have interrupted the writing of a log line."""
         self._stopping.wait()
+        if self._stopped_by:
+            self._tell("worker_shutting_down", sig=self._stopped_by, how="Warm", exitcode=0)
         if self._stopped_by and self._running:
             logger.warning(
                 "%s: stopping; the running task ends first, the solo pool cannot cut it short",
@@ -196,6 +239,7 @@ class Solo:
 
     def _on_beat(self, beat: Beat) -> None:
         report(beat.reaped)
+        self._tell("heartbeat_sent")
         for order in beat.revoked:
             if order.terminate is not None:
                 logger.warning(
