@@ -190,9 +190,16 @@ def test_the_message_of_a_plain_call(app, add):
 def test_countdown_goes_over_eta_and_may_be_past(app, add):
     due = header(app, add.apply_async(countdown=5, eta=datetime(2099, 1, 1, tzinfo=UTC)).id)
     assert due.eta - due.sent == pytest.approx(5)
-    past = add.apply_async(countdown=-60)
+    past = add.apply_async(eta=datetime(2001, 1, 1, tzinfo=UTC))
     drain(app)
     assert past.state == "SUCCESS"
+
+
+@pytest.mark.parametrize("countdown", [-60, -0.001, timedelta(seconds=-1)])
+def test_a_negative_countdown_is_refused(app, add, countdown):
+    with pytest.raises(ValueError, match="it is 0 seconds .at once. or more. Where it is computed"):
+        add.apply_async(countdown=countdown)
+    assert app.store.inspection.list() == []
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,13 @@ _AWAY: Final = 256
 
 
 class Bucket:
-    """The tokens of one task: one at a time, a new one every ``interval`` seconds."""
+    """The tokens of one task: one at a time, a new one every ``interval`` seconds.
 
-    def __init__(self, rate: float) -> None:
-        self.interval = 1.0 / rate
+    Without a *rate* whatever waits may begin: the limit has ended.
+    """
+
+    def __init__(self, rate: float | None) -> None:
+        self.interval = 0.0 if rate is None else 1.0 / rate
         #: What waits here for a token, the oldest first.
         self.waiting: deque[Held] = deque()
         #: When the next token is there.
@@ -60,6 +63,8 @@ class Bucket:
 
     def tokens(self, now: float) -> int:
         """How many may begin now."""
+        if not self.interval:
+            return len(self.waiting)
         if self.next > now:
             return 0
         return 1 + int((now - self._base(now)) / self.interval)
@@ -150,9 +155,10 @@ class RateLimits:
         old = self._buckets.pop(task, None)
         self._limits.pop(task, None)
         rate = per_second(text)
-        bucket = Bucket(1e6 if rate is None else rate)  # without a limit, what waits goes at once
+        bucket = Bucket(rate)
         if old is not None:
             bucket.waiting = old.waiting
+        if old is not None and rate is not None:
             bucket.next = min(old.next, self._clock() + bucket.interval)
         if rate is not None:
             self._limits[task] = text
@@ -214,6 +220,8 @@ class RateLimits:
         bucket = self._buckets[held.name]
         bucket.take(self._clock())
         self._remove(bucket, held)
+        if not bucket.interval and not bucket.waiting:
+            del self._buckets[held.name]
 
     def pause(self) -> float | None:
         """Seconds until the next token that something waits for; None if nothing does."""
