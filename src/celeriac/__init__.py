@@ -22,20 +22,24 @@ if TYPE_CHECKING:
     from . import exceptions, states
     from .app import Celeriac, Celery, current_app, current_task, shared_task
     from .app.task import Task
-    from .canvas import Signature, signature
+    from .canvas import Signature, maybe_signature, signature
     from .ids import new_task_id as uuid
+    from .routing import Exchange, Queue
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "Celeriac",
     "Celery",
+    "Exchange",
+    "Queue",
     "Signature",
     "Task",
     "__version__",
     "current_app",
     "current_task",
     "exceptions",
+    "maybe_signature",
     "shared_task",
     "signature",
     "states",
@@ -46,11 +50,14 @@ __all__ = [
 _HOMES: dict[str, tuple[str, str | None]] = {
     "Celeriac": ("celeriac.app", "Celeriac"),
     "Celery": ("celeriac.app", "Celery"),
+    "Exchange": ("celeriac.routing", "Exchange"),
+    "Queue": ("celeriac.routing", "Queue"),
     "Signature": ("celeriac.canvas", "Signature"),
     "Task": ("celeriac.app.task", "Task"),
     "current_app": ("celeriac.app", "current_app"),
     "current_task": ("celeriac.app", "current_task"),
     "exceptions": ("celeriac.exceptions", None),
+    "maybe_signature": ("celeriac.canvas", "maybe_signature"),
     "shared_task": ("celeriac.app", "shared_task"),
     "signature": ("celeriac.canvas", "signature"),
     "states": ("celeriac.states", None),
@@ -60,7 +67,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
 _FLOWS = "Until workflows are, let the first task call the next one's delay()."
 # Names that Celery's package has and this version does not: refused by name.
 _LATER = dict.fromkeys(
-    ("chain", "chord", "chunks", "group", "maybe_signature", "subtask", "xmap", "xstarmap"), _FLOWS
+    ("chain", "chord", "chunks", "group", "subtask", "xmap", "xstarmap"), _FLOWS
 ) | {"bugreport": "Use `celeriac doctor`."}
 
 

@@ -1,5 +1,6 @@
 """`contrib.abortable`: tasks that are told to stop, in workers of their own and in this process."""
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -79,6 +80,20 @@ def test_a_task_that_was_told_to_stop_is_not_repeated() -> None:
     result = retried.delay()
     assert len(drain(app)) == 1
     assert (result.state, result.is_aborted()) == ("REVOKED", True)
+
+
+def test_a_coroutine_can_look_from_another_thread() -> None:
+    app = make_app()
+
+    @app.task(name="t", bind=True, base=AbortableTask)
+    async def export(self):  # type: ignore[no-untyped-def]
+        before = await asyncio.to_thread(self.is_aborted)
+        self.AsyncResult(self.request.id).abort()
+        return [before, await asyncio.to_thread(self.is_aborted)]
+
+    result = export.delay()
+    drain(app)
+    assert result.get(timeout=10) == [False, True]
 
 
 def test_without_a_worker_nobody_was_told_to_stop() -> None:

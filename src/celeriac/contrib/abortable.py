@@ -78,8 +78,8 @@ class AbortableTask(Task[P, R]):
     def is_aborted(self, task_id: str | None = None) -> bool:
         """Whether this run, or the task *task_id*, was told to stop.
 
-        It reads the store: call it often enough to stop soon, and not in the innermost loop.
-        False outside a worker.
+        It reads the store: call it often enough to stop soon, and not in the innermost loop. In a
+        coroutine write ``await asyncio.to_thread(self.is_aborted)``. False outside a worker.
         """
         id = task_id or self.request.id
         return id is not None and self.AsyncResult(id).is_aborted()
