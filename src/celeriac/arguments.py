@@ -15,7 +15,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -23,6 +23,8 @@ from typing import Any, Final, NoReturn
 from uuid import UUID
 
 import msgspec
+
+from celeriac.sensitive import Mask, mask_of
 
 _EMPTY: Final = inspect.Parameter.empty
 
@@ -160,6 +162,10 @@ class Arguments:
                 f"argument{'s' * (by_keyword != 1)})"
             )
         self._fail(f"takes {takes} positional argument{plural} but {given}{extra} {were} given")
+
+    def mask(self, sensitive: bool | Iterable[str]) -> Mask | None:
+        """Return what hides the arguments that *sensitive* names; ``ValueError`` for no name."""
+        return mask_of(sensitive, self._parameters if self._checked else None)
 
     def _fail(self, why: str) -> NoReturn:
         raise TypeError(f"{self.name}() {why}")

@@ -11,7 +11,7 @@ import msgspec
 
 from celeriac.canvas.signature import Signature
 from celeriac.client import check_options, origin
-from celeriac.context import running
+from celeriac.context import note_child, running
 from celeriac.directions import NO_DEFAULTS
 from celeriac.exceptions import EncodeError, PayloadTooLarge
 from celeriac.ids import new_calls
@@ -90,6 +90,7 @@ class Batch:
         if (
             task.name not in app.tasks
             or defaults.expires is not None
+            or defaults.mask is not None
             or serializer not in conf.accept_content
         ):
             return None
@@ -157,4 +158,7 @@ class Batch:
             )
             messages.append(whole(header, second))  # type: ignore[arg-type]  # bytes, then
             results.append(AsyncResult(id, app, first.ignored))
+        if parent:
+            for result in results:
+                note_child(result)
         return messages, results

@@ -39,6 +39,7 @@ from celeriac.exceptions import (
 from celeriac.ids import new_call
 from celeriac.message import Header, Message, compose
 from celeriac.moments import moment
+from celeriac.sensitive import REPR_MAX, Mask
 from celeriac.serialization import content_type, encode_call
 
 if TYPE_CHECKING:
@@ -74,10 +75,13 @@ SEND_OPTIONS: Final = frozenset(
         "queue",
         "exchange",
         "routing_key",
+        "add_to_parent",
         "priority",
         "serializer",
         "headers",
         "ignore_result",
+        "argsrepr",
+        "kwargsrepr",
     ]
 )
 
@@ -99,7 +103,6 @@ _LATER: Final[dict[str, str]] = {
             "group_index",
             "root_id",
             "parent_id",
-            "add_to_parent",
             "replaced_task_nesting",
         ],
         _FLOWS,
@@ -169,7 +172,7 @@ class Client:
         now = self.wall()
         serializer = options.get("serializer") if options else None
         serializer = serializer or defaults.serializer or conf.task_serializer
-        payload = self.payload(name, args, kwargs, serializer)
+        payload = self.payload(name, args, kwargs, serializer, defaults.mask)
         priority = defaults.priority
         run = running.get()
         id, nonce = new_call()
@@ -186,6 +189,8 @@ class Client:
             root="" if run is None else run.root_id or "",
             parent="" if run is None else run.id or "",
         )
+        if defaults.mask is not None:
+            header = _masked(header, defaults.mask, args, kwargs)
         if options:
             header = self._with_options(header, options, defaults, now)
         if directions.checks:
@@ -201,6 +206,7 @@ class Client:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         options: Mapping[str, Any],
+        mask: Mask | None = None,
     ) -> bytes:
         """Return the wire form of a message that takes the place of *header*'s in a retry.
 
@@ -208,8 +214,12 @@ class Client:
         """
         defaults = Defaults(queue=header.queue, priority=header.priority)
         serializer = options.get("serializer") or header.serializer
-        payload = self.payload(header.task, args, kwargs, serializer)
-        renewed = msgspec.structs.replace(header, serializer=serializer, eta=None)
+        payload = self.payload(header.task, args, kwargs, serializer, mask)
+        renewed = msgspec.structs.replace(
+            header, serializer=serializer, eta=None, argsrepr="", kwargsrepr=""
+        )
+        if mask is not None:
+            renewed = _masked(renewed, mask, args, kwargs)
         if options:
             renewed = self._with_options(renewed, options, defaults, self.wall())
             if self.directions.checks:
@@ -217,9 +227,17 @@ class Client:
         return self.signed(renewed, payload).encode()
 
     def payload(
-        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], serializer: str
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        serializer: str,
+        mask: Mask | None = None,
     ) -> bytes:
-        """Return the arguments as bytes, or raise ``EncodeError`` or ``PayloadTooLarge``."""
+        """Return the arguments as bytes, or raise ``EncodeError`` or ``PayloadTooLarge``.
+
+        What *mask* hides does not appear in the error.
+        """
         conf = self._app.conf
         if serializer not in conf.accept_content:
             content_type(serializer)  # a name that nobody knows is told as that
@@ -231,8 +249,14 @@ class Client:
         try:
             data = encode_call(serializer, args, kwargs)
         except EncodeError as error:
-            error.add_note(f"The call of task {name!r} was not sent.")
-            raise
+            note = f"The call of task {name!r} was not sent."
+            if mask is None:
+                error.add_note(note)
+                raise
+            hide = mask.hider(args, kwargs)
+            clear = EncodeError(hide(str(error)), path=hide(error.path))
+            clear.add_note(note)
+            raise clear from None
         most = conf.payload_max
         if len(data) > most:
             raise PayloadTooLarge(len(data), most, name)
@@ -267,6 +291,8 @@ class Client:
                 changes["headers"] = checked_headers(value)
             elif name == "ignore_result":
                 changes["ignore_result"] = bool(value)
+            elif name in {"argsrepr", "kwargsrepr"}:
+                changes[name] = str(value)[:REPR_MAX]
         if options.get("exchange") is not None or options.get("routing_key") is not None:
             changes["queue"] = self._queue_named(options)
         if options.get("countdown") is not None:
@@ -368,6 +394,15 @@ def verify(message: Message, signer: Signer | None) -> None:
     """
     if signer is not None:
         signer.verify("message", message.block, message.payload, message.key_id, message.signature)
+
+
+def _masked(
+    header: Header, mask: Mask, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Header:
+    """*header* with the arguments as text, those hidden that *mask* hides."""
+    return msgspec.structs.replace(
+        header, argsrepr=mask.shown_args(args), kwargsrepr=mask.shown_kwargs(kwargs)
+    )
 
 
 # -- options -----------------------------------------------------------------------------------

@@ -18,9 +18,11 @@ import msgspec
 
 from celeriac.checks import HIGHEST_PRIORITY
 from celeriac.conf.queues import bound
+from celeriac.control.destinations import Destinations
 from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion, QueueNotFound
 from celeriac.message import Header
 from celeriac.routing import ASK, Route, Router
+from celeriac.sensitive import Mask
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -43,6 +45,8 @@ class Defaults(msgspec.Struct, frozen=True):
     time_limit: float | None = None
     soft_time_limit: float | None = None
     serializer: str = ""
+    #: Hides arguments where they are shown.
+    mask: Mask | None = None
 
 
 NO_DEFAULTS: Final = Defaults()
@@ -200,9 +204,13 @@ class Directions:
         for queue, keys in self._router.queues().items():
             self.check_declared(queue, f"task_routes[{keys[0]!r}] leads to nowhere")
 
-    def destinations(self, names: Sequence[str]) -> dict[str, list[str]]:
-        """Return where the tasks *names* of the app go: queue → names. Tasks whose queue depends
-        on the call are left out."""
+    def known(self, names: Sequence[str] = ()) -> Destinations:
+        """Return what can be said of where tasks go; see `Destinations`."""
+        routes = {} if self._router is None else self._router.queues()
+        return Destinations(tuple(self._queues), self._destinations(names), routes)
+
+    def _destinations(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Where the tasks *names* go, by queue; without those whose queue depends on the call."""
         found: dict[str, list[str]] = {}
         for name in names:
             task = self._app.tasks.get(name)
@@ -213,7 +221,8 @@ class Directions:
 
 
 def _said(defaults: Defaults) -> list[tuple[str, Any]]:
-    return [(name, getattr(defaults, name)) for name in defaults.__struct_fields__]
+    names = (name for name in defaults.__struct_fields__ if name != "mask")
+    return [(name, getattr(defaults, name)) for name in names]
 
 
 def load_router(name: str) -> Any:

@@ -16,6 +16,7 @@ import msgspec
 from celeriac import exceptions
 from celeriac.exceptions import Reject, TaskFailed
 from celeriac.outcome import MESSAGE_MAX, TRACEBACK_MAX, Failure
+from celeriac.sensitive import Hiding
 
 __all__ = [
     "SAFE_BUILTINS",
@@ -134,7 +135,7 @@ def describe(error: BaseException) -> str:
 def shown(error: BaseException) -> str:
     """Return ``repr(error)``, cut, or something that stands for it if that raises."""
     try:
-        return _cut(repr(error), _LINE_MAX)
+        return _cut(_clear(repr(error)), _LINE_MAX)
     except BaseException:  # noqa: BLE001 - a repr may raise anything
         return f"<unprintable {name_of(type(error))}>"
 
@@ -147,9 +148,15 @@ def name_of(cls: type) -> str:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
+        return _clear(str(error))
     except BaseException:  # noqa: BLE001 - a __str__ may raise anything
         return f"<unprintable {name_of(type(error))} object>"
+
+
+def _clear(text: str) -> str:
+    """*text* without what the present run hides; before it is cut, or a part would be left."""
+    hider = Hiding.present()
+    return text if hider is None else hider(text)
 
 
 def _cut(text: str, most: int) -> str:
@@ -166,6 +173,9 @@ def _plain_args(error: BaseException) -> tuple[object, ...] | None:
         args = tuple(error.args)
         if not all(map(_is_plain, args)):
             return None
+        hider = Hiding.present()
+        if hider is not None:
+            args = tuple(hider.inside(each) for each in args)
         return args if len(msgspec.msgpack.encode(args)) <= MESSAGE_MAX else None
     except BaseException:  # noqa: BLE001 - args may be a property of the application's class
         return None
@@ -181,7 +191,8 @@ def _notes(error: BaseException) -> tuple[str, ...]:
     notes = getattr(error, "__notes__", ())
     if not isinstance(notes, list):
         return ()
-    return tuple(_cut(each, _LINE_MAX) for each in notes[:_NOTES_MAX] if isinstance(each, str))
+    texts = [_clear(each) for each in notes[:_NOTES_MAX] if isinstance(each, str)]
+    return tuple(_cut(each, _LINE_MAX) for each in texts)
 
 
 def _causes(error: BaseException) -> Iterator[str]:
@@ -207,7 +218,7 @@ def _traceback(error: BaseException, skip: int) -> str:
         lines = traceback.TracebackException(
             type(error), error, frames, limit=-_FRAMES_MAX, compact=True
         ).format()
-        return _cut("".join(lines), TRACEBACK_MAX)
+        return _cut(_clear("".join(lines)), TRACEBACK_MAX)
     except BaseException:  # noqa: BLE001 - source files and classes may be anything
         return f"{describe(error)} (its traceback could not be written)\n"
 

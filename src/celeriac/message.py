@@ -76,6 +76,9 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     #: The caller's own headers; plain data.
     headers: dict[str, object] | None = None
     edges: Edges | None = None
+    #: What is shown in place of the arguments, as text; "" means the arguments themselves.
+    argsrepr: str = ""
+    kwargsrepr: str = ""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -86,6 +89,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     key_id: str = ""
     signature: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<Message: {self.header.task}[{self.header.id}] {len(self.payload)} bytes>"
 
     @property
     def id(self) -> str:

@@ -40,6 +40,10 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     #: Messages of records made by ``replace`` or ``add_to_chord``, stored in the same commit.
     parts: tuple[bytes, ...] = ()
 
+    def __repr__(self) -> str:
+        # Without result and messages: what a task is called with is not for logs.
+        return f"<Outcome: {self.state} {self.reason!r}>"
+
     @property
     def terminal(self) -> bool:
         """Does it end the record?"""
@@ -68,6 +72,8 @@ class ResultBody(msgspec.Struct, frozen=True, omit_defaults=True):
     serializer: str = "json"
     value: bytes | None = None
     failure: Failure | None = None
+    #: Ids of the tasks that the run sent, in that order.
+    children: tuple[str, ...] = ()
 
 
 TRACEBACK_MAX: Final = 64 * 1024

@@ -109,6 +109,10 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: one for ``takes``; for ``gathers`` always None (the executor reads them itself).
     inputs: bytes | None = None
 
+    def __repr__(self) -> str:
+        # Without the message: what a task is called with is not for logs.
+        return f"<Delivery: {self.id} attempt={self.attempt} retries={self.retries}>"
+
     @property
     def fence(self) -> Fence:
         """The proof that goes with every write of this delivery."""
@@ -220,6 +224,9 @@ class Record(msgspec.Struct, frozen=True):
     meta: bytes | None = None
     #: When retention removes the record; None while unfinished.
     drop_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Record: {self.task}[{self.id}] {self.state} attempt={self.attempt}>"
 
 
 class JoinView(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from celeriac import policies, signals, states
 from celeriac.bodies import seal
 from celeriac.calls import Calls
 from celeriac.clock import SYSTEM
-from celeriac.context import Context, Update, enter, from_delivery, leave
+from celeriac.context import Context, Update, children_of, enter, from_delivery, leave
 from celeriac.exceptions import (
     CeleryError,
     EncodeError,
@@ -33,6 +33,7 @@ from celeriac.message import Header, decode
 from celeriac.outcome import Failure, Outcome, ResultBody
 from celeriac.policies.base import Policy
 from celeriac.records import Delivery
+from celeriac.sensitive import Hider
 from celeriac.serialization import encode as encode_value
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ class Prepared:
     """What running a task needs to know, worked out once per task."""
 
     __slots__ = (
-        "before", "call", "custom", "hearers", "ignored", "is_async", "keep_errors", "repr_max",
-        "serializer", "soft", "task",
+        "before", "call", "custom", "hearers", "ignored", "is_async", "keep_errors", "mask",
+        "repr_max", "serializer", "soft", "task",
     )  # fmt: skip
 
     def __init__(self, task: Task[..., Any]) -> None:
@@ -74,6 +75,7 @@ class Prepared:
 
         conf = task.app.conf
         self.task = task
+        self.mask = task.mask
         self.custom = type(task).__call__ is not Base.__call__ and not _inherits_call(task)
         self.call: Callable[..., Any] = task if self.custom else task.run
         self.is_async = inspect.iscoroutinefunction(task.run)
@@ -181,6 +183,8 @@ class Runner:
         task = self._app.tasks[header.task]
         context = from_delivery(delivery, header, self._hostname, *self._calls.as_sent(delivery))
         context.owner = task
+        if task.mask is not None:
+            context.hider = task.mask.hider(context.args, context.kwargs)
         return task, context
 
     def run_hook(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -230,10 +234,17 @@ class Runner:
         try:
             args, kwargs = self._calls.arguments(prepared.task, delivery, message)
         except Exception as error:  # noqa: BLE001 - a class that arguments become may raise anything
-            refused = self._refused(delivery, error, prepared)
-            self._tell_refused(prepared, delivery, header, error)
+            blank = Context(id=header.id, task=header.task, hider=self._hider(prepared, delivery))
+            token = enter(blank, prepared.task)  # so that the error tells nothing that is hidden
+            try:
+                refused = self._refused(delivery, error, prepared)
+                self._tell_refused(prepared, delivery, header, error)
+            finally:
+                leave(token)
             return refused
         context = from_delivery(delivery, header, self._hostname, args, kwargs)
+        if prepared.mask is not None:
+            context.hider = self._hider(prepared, delivery)
         context.write = self._update
         context.ignore_result = self._ignored(prepared, header)
         now = self._app.client.wall()
@@ -243,6 +254,11 @@ class Runner:
                 log.info("Discarding task %s[%s]: %s", header.task, header.id, outcome.reason)
                 return outcome
         return prepared, context
+
+    def _hider(self, prepared: Prepared, delivery: Delivery) -> Hider | None:
+        """What takes the arguments that the task hides out of texts."""
+        mask = prepared.mask
+        return None if mask is None else mask.hider(*self._calls.as_sent(delivery))
 
     def _current(self, name: str) -> Prepared:
         """What is known of the task *name*, worked out anew if receivers came or went."""
@@ -264,9 +280,9 @@ class Runner:
             reason=describe(error),
         )
 
-    def _failure_body(self, failure: Failure, id: str) -> bytes:
+    def _failure_body(self, failure: Failure, id: str, children: tuple[str, ...] = ()) -> bytes:
         """The stored form of *failure*, without its traceback if it would be refused for size."""
-        body = seal(ResultBody(failure=failure), id, self._app.signer)
+        body = seal(ResultBody(failure=failure, children=children), id, self._app.signer)
         if len(body) <= self._app.conf.result_max:
             return body
         short = Failure(failure.type[:200], failure.message[:200])
@@ -325,7 +341,8 @@ class Runner:
         if not context.ignore_result:
             try:
                 data = encode_value(prepared.serializer, value, "result")
-                body = seal(ResultBody(prepared.serializer, data), id, self._app.signer)
+                whole = ResultBody(prepared.serializer, data, None, children_of(context))
+                body = seal(whole, id, self._app.signer)
                 most = self._app.conf.result_max  # of the body, as the store counts
                 if len(body) > most:
                     raise ResultTooLarge(len(body), most, id)
@@ -354,7 +371,7 @@ class Runner:
             prepared.hearers.failed(context, error, ExceptionInfo(error, failure.traceback))
         return Outcome(
             states.FAILED,
-            body=self._failure_body(failure, id) if keep else None,
+            body=self._failure_body(failure, id, children_of(context)) if keep else None,
             keep=keep,
             reason=describe(error),
         )

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["HIDDEN", "REPR_MAX", "Hider", "Hiding", "Mask", "shown_args", "shown_kwargs"]
+if TYPE_CHECKING:
+    import inspect
+
+__all__ = ["HIDDEN", "REPR_MAX", "Hider", "Hiding", "Mask", "mask_of", "shown_args", "shown_kwargs"]
 
 #: What stands in place of a hidden value.
 HIDDEN: Final = "***"
@@ -78,6 +81,30 @@ class Mask:
         hidden = [value for at, value in enumerate(args) if self.hides_place(at)]
         hidden += [value for name, value in kwargs.items() if self.hides(name)]
         return Hider(hidden)
+
+
+def mask_of(
+    sensitive: bool | Iterable[str], parameters: Sequence[inspect.Parameter] | None
+) -> Mask | None:
+    """Return what hides the arguments that *sensitive* names: True for all, False for none.
+
+    *parameters* are those of the function, None if it does not tell. Raises ``ValueError`` for a
+    name that none of them has.
+    """
+    if isinstance(sensitive, bool):
+        return Mask(None) if sensitive else None
+    hidden = frozenset(sensitive)
+    by_kind: dict[Any, list[str]] = {}
+    for each in parameters or ():
+        by_kind.setdefault(each.kind.name, []).append(each.name)
+    known = [each.name for each in parameters or ()]
+    unknown = sorted(hidden.difference(known))
+    if unknown and parameters is not None and "VAR_KEYWORD" not in by_kind:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise ValueError(f"sensitive names {unknown[0]!r}, which is no parameter; {has}")
+    positions = by_kind.get("POSITIONAL_ONLY", []) + by_kind.get("POSITIONAL_OR_KEYWORD", [])
+    rest = by_kind.get("VAR_POSITIONAL", [""])[0]
+    return Mask(hidden, positions, rest) if hidden else None
 
 
 def shown_args(args: Sequence[Any], hides: Callable[[int], bool] | None = None) -> str:

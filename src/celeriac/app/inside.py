@@ -122,7 +122,9 @@ class Inside:
             check_options(options, "retry()")
             retry.sig = self.signature(new_args, new_kwargs, **options)
             return
-        run.replacement = self.app.client.reissue(run.header, new_args, new_kwargs, options)
+        run.replacement = self.app.client.reissue(
+            run.header, new_args, new_kwargs, options, getattr(self, "mask", None)
+        )
 
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None

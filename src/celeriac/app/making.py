@@ -6,16 +6,18 @@ Layer 4. One class and one instance for each function; ``app.task`` and ``shared
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
-from celeriac.app.options import check_task_options
+from celeriac.app.options import TASK_OPTIONS, check_task_options
 from celeriac.app.task import AsyncTask, Task
+from celeriac.arguments import Arguments
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
-__all__ = ["BoundDecorator", "Decorator", "build", "check_definition", "place", "same"]
+__all__ = ["BoundDecorator", "Decorator", "build", "check_definition", "instance", "place", "same"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,7 +70,20 @@ def check_definition(fun: Any, options: Mapping[str, Any]) -> None:
                 "the task, such as self"
             )
         )
+    problems += _unknown_names(fun, options)
     check_task_options(name, options, base, problems)
+
+
+def _unknown_names(fun: Callable[..., Any], options: Mapping[str, Any]) -> list[Exception]:
+    """What is wrong with the names in ``sensitive``, as far as the function tells."""
+    names = options.get("sensitive")
+    if not isinstance(names, list | tuple | set | frozenset):
+        return []
+    try:
+        Arguments(fun, skip_first=bool(options.get("bind"))).mask(names)
+    except ValueError as error:
+        return [error]
+    return []
 
 
 def _takes_the_task(fun: Callable[..., Any]) -> bool:
@@ -116,6 +131,37 @@ def build(
     return task
 
 
+def instance(
+    app: Celeriac, given: Task[..., Any] | type[Task[..., Any]], options: Mapping[str, Any]
+) -> Task[..., Any]:
+    """Return the task of *app* that a class derived from ``Task``, or its instance, becomes.
+
+    Raises:
+        TypeError: it is no such class, or defines no ``run``.
+        ValueError: an option that its class or *options* give has a wrong value.
+    """
+    cls = given if isinstance(given, type) else type(given)
+    if not issubclass(cls, Task):
+        raise TypeError(
+            f"register_task() takes a class derived from Task, or an instance of one, not {given!r}"
+        )
+    if cls.run is Task.run:
+        raise TypeError(f"the task class {cls.__qualname__} defines no run()")
+    task = given() if isinstance(given, type) else given
+    if not task.name:
+        task.name = app.gen_task_name(cls.__name__, cls.__module__)
+    written = {
+        name: value
+        for each in reversed(cls.__mro__[: cls.__mro__.index(Task)])
+        for name, value in vars(each).items()
+        if name in TASK_OPTIONS and name not in {"name", "base", "bind"}
+    }
+    for name, value in check_task_options(task.name, {**written, **options}, cls).items():
+        setattr(task, name, value)
+    task.app = app
+    return task
+
+
 def same(task: Task[..., Any], fun: Callable[..., Any]) -> bool:
     """Whether *task* was made of *fun*, or of the same lines before a reload."""
     made_of = task.__dict__.get("__wrapped__")
@@ -129,7 +175,11 @@ def same(task: Task[..., Any], fun: Callable[..., Any]) -> bool:
 
 
 def place(fun: Any) -> str:
-    """Where *fun* is defined, for people."""
-    code = getattr(fun, "__code__", None)
-    where = f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else ""
-    return f"{getattr(fun, '__qualname__', fun)}{where}"
+    """Where *fun*, a function or a task made of one, is defined, for people."""
+    made_of = getattr(fun, "__wrapped__", fun)
+    name = getattr(made_of, "__qualname__", None) or type(made_of).__qualname__
+    code = getattr(made_of, "__code__", None)
+    if code is not None:
+        return f"{name} ({code.co_filename}:{code.co_firstlineno})"
+    file = getattr(sys.modules.get(type(made_of).__module__), "__file__", None)
+    return f"{name} ({file})" if file else name

@@ -59,7 +59,9 @@ class TaskOptions(TypedDict, total=False):
     queue: str | None
     rate_limit: str | float | None
     serializer: str | None
+    sensitive: bool | Sequence[str]
     throws: Errors
+    trail: bool
     typing: bool | None
 
 
@@ -76,7 +78,6 @@ _LATER: Final[dict[str, str]] = {
     "acks_on_timeout": "A task that times out has ended.",
     "retry_on_worker_lost": "A task whose executor died runs again, up to max_crashes times.",
     "compression": "",
-    "trail": "",
     "send_events": "",
     "shadow_name": "",
     "exchange": "Name the queue: queue=….",
@@ -91,7 +92,6 @@ _LATER: Final[dict[str, str]] = {
     "link_error": "Workflows are not in this version.",
     "chain": "Workflows are not in this version.",
     "chord": "Workflows are not in this version.",
-    "sensitive": "",
     "aliases": "",
 }
 
@@ -171,6 +171,16 @@ def rate_of(name: str, limit: str | float | None, conf: Settings) -> str:
         raise ValueError(f"the task {name!r}: {error}") from None
 
 
+def _sensitive(value: Any) -> bool | tuple[str, ...]:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) or not all(isinstance(each, str) for each in value):
+        raise TypeError(
+            f"sensitive is {value!r}; it is True for all arguments, or a list of their names"
+        )
+    return tuple(value)
+
+
 def _judged(option: str, value: Any) -> Any:
     if option in {"autoretry_for", "retry_for", "dont_autoretry_for", "throws"}:
         return _errors(option, value)
@@ -184,6 +194,8 @@ def _judged(option: str, value: Any) -> Any:
         return None
     if option in {"time_limit", "soft_time_limit"}:
         return checked_limit(value, option)
+    if option == "sensitive":
+        return _sensitive(value)
     if option == "resultrepr_maxsize":
         return int(_at_least(0, seconds(value, option), option))
     if option == "priority":

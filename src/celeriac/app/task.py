@@ -17,13 +17,14 @@ from celeriac.app.options import LATER_MEMBERS, check_task, rate_of
 from celeriac.arguments import Arguments
 from celeriac.canvas.signature import Signature
 from celeriac.client import Defaults, checked_call
-from celeriac.context import Context, enter, leave, running
+from celeriac.context import Context, enter, leave, note_child, running
 from celeriac.exceptions import MaxRetriesExceededError
 from celeriac.later import missing
 from celeriac.policies.results import keeps
 from celeriac.policies.retries import waits_on_time_limit
 from celeriac.records import TaskFacts
 from celeriac.result import AsyncResult
+from celeriac.sensitive import Mask
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -90,6 +91,11 @@ class Task(Inside, Generic[P, R]):
     resultrepr_maxsize: int = 1024
     #: Keep results of eager runs in the store, too.
     store_eager_result: bool | None = None
+    #: Arguments that are never shown: True for all, or their names. Logs, errors, events and
+    #: listings then have ``***`` in their place; the message itself holds them.
+    sensitive: bool | Sequence[str] = False
+    #: Remember what it sends: ``AsyncResult.children``.
+    trail: bool = True
     #: Exceptions that are expected: logged in one line, without a traceback.
     throws: tuple[type[BaseException], ...] = ()
     #: Check arguments against the function's signature when it is sent.
@@ -199,7 +205,12 @@ class Task(Inside, Generic[P, R]):
         else:
             client.send((message,))
         header = message.header
-        return AsyncResult(header.id, app, not self.keeps_result(header.ignore_result))
+        result: AsyncResult[R] = AsyncResult(
+            header.id, app, not self.keeps_result(header.ignore_result)
+        )
+        if header.parent and options.get("add_to_parent", True):
+            note_child(result)
+        return result
 
     async def _asend(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
@@ -285,7 +296,21 @@ class Task(Inside, Generic[P, R]):
             time_limit=self.time_limit,
             soft_time_limit=self.soft_time_limit,
             serializer=self.serializer or "",
+            mask=self.mask,
         )
+
+    @cached_property
+    def mask(self) -> Mask | None:
+        """What hides its ``sensitive`` arguments; None if it has none.
+
+        Raises ``ValueError`` if they name no parameter.
+        """
+        if not self.sensitive:
+            return None
+        try:
+            return self.arguments.mask(self.sensitive)
+        except ValueError as error:
+            raise ValueError(f"the task {self.name!r}: {error}") from None
 
     def _limits(self) -> tuple[float | None, float | None]:
         """Soft and hard time limit in seconds, the settings' where the task has none."""
@@ -330,7 +355,8 @@ class Task(Inside, Generic[P, R]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        self.__dict__.pop("defaults", None)  # worked out anew from the options
+        for kept in ("defaults", "mask"):
+            self.__dict__.pop(kept, None)  # worked out anew from the options
 
     if not TYPE_CHECKING:  # type checkers shall find names that are not there
 

@@ -351,11 +351,21 @@ class Signature(dict[str, Any], Generic[R]):
     # -- looks ---------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        return _call(self.task, self.args, self.kwargs)
+        return _call(self.task, *self._shown(self.args, self.kwargs))
 
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
         """Return the call that it would be with more arguments, as text."""
-        return _call(self.task, (*args, *self.args), {**self.kwargs, **kwargs})
+        return _call(self.task, *self._shown((*args, *self.args), {**self.kwargs, **kwargs}))
+
+    def _shown(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """The arguments as they may be shown: without what the task hides."""
+        task = self._held()
+        if task is None and self._app is not None and self.task in self._app.tasks:
+            task = self._app.tasks[self.task]
+        mask = getattr(task, "mask", None)
+        return (args, kwargs) if mask is None else mask.plain(args, kwargs)
 
     def __json__(self) -> dict[str, Any]:
         return dict(self)

@@ -15,6 +15,8 @@ from celeriac.cli.output import block, confirm, facts, heading, note, say, say_j
 from celeriac.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
+    from celeriac.app import Celeriac
+    from celeriac.message import Message
     from celeriac.records import Record
     from celeriac.stores.base import Store
 
@@ -133,10 +135,11 @@ def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
     from celeriac.control.reading import last_stack
     from celeriac.control.why import Situation, explain
 
-    store = session.load_shared().store
+    app = session.load_shared()
+    store = app.store
     records = store.inspection.get(list(ids))
     if as_json:
-        say_json([None if each is None else _whole(each) for each in records])
+        say_json([None if each is None else _whole(each, app) for each in records])
     else:
         for id, record in zip(ids, records, strict=True):
             if record is None:
@@ -147,7 +150,7 @@ def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
                 Situation(record, time.time(), workers, whole=True, app=session.app)
             )
             heading(f"{record.id}: {explained.reason}")
-            facts((*explained.facts, ("arguments", _arguments(record))))
+            facts((*explained.facts, ("arguments", _arguments(record, app))))
             if text := last_stack(record):
                 say("  last stack")
                 block(text)
@@ -157,18 +160,19 @@ def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
     return exits.NOT_FOUND if None in records else exits.OK
 
 
-def _whole(record: Record) -> dict[str, object]:
+def _whole(record: Record, app: Celeriac) -> dict[str, object]:
     from celeriac.control.reading import last_stack, plain_record
 
     return {
         **plain_record(record),
-        "arguments": _arguments(record, 100_000, spoken=False),
+        "arguments": _arguments(record, app, 100_000, spoken=False),
         "traceback": last_stack(record),
     }
 
 
-def _arguments(record: Record, limit: int = 500, *, spoken: bool = True) -> str:
-    """The arguments as they stand in the message, cut short; nothing is decoded into objects."""
+def _arguments(record: Record, app: Celeriac, limit: int = 500, *, spoken: bool = True) -> str:
+    """The arguments as they stand in the message, cut short, without what the task hides; nothing
+    is decoded into objects."""
     import msgspec
 
     from celeriac.control.phrases import clip
@@ -179,6 +183,9 @@ def _arguments(record: Record, limit: int = 500, *, spoken: bool = True) -> str:
         return "not kept"
     try:
         message = decode(record.wire)
+        hidden = _without_hidden(message, app, spoken=spoken)
+        if hidden is not None:
+            return clip(hidden, limit)
         kind = message.header.serializer
         if kind != "msgpack" and not (spoken and kind == "json"):
             return clip(message.payload.decode("utf-8", "replace"), limit)
@@ -186,6 +193,20 @@ def _arguments(record: Record, limit: int = 500, *, spoken: bool = True) -> str:
         return clip((_call if spoken else repr)(read.decode(message.payload)), limit)
     except (DecodeError, msgspec.MsgspecError) as error:
         return f"cannot be read: {clip(str(error))}"
+
+
+def _without_hidden(message: Message, app: Celeriac, *, spoken: bool) -> str | None:
+    """The arguments of a call of which some are hidden, by its sender or by the task; else None."""
+    import msgspec
+
+    header = message.header
+    mask = app.tasks[header.task].mask if header.task in app.tasks else None
+    if mask is None:
+        shown = f"{header.argsrepr} {header.kwargsrepr}".strip()
+        return shown or None
+    read = msgspec.json if header.serializer == "json" else msgspec.msgpack
+    args, kwargs = mask.plain(*read.decode(message.payload))
+    return _call([args, kwargs]) if spoken else msgspec.json.encode([args, kwargs]).decode()
 
 
 def _call(payload: Any) -> str:

@@ -64,6 +64,10 @@ class Inspect:
         self.limit = limit
         self.pattern = pattern
         self.matcher = matcher
+        #: Living workers that did not answer the last question in time, by name.
+        self.silent: list[str] = []
+        #: Whether a warning says so.
+        self.warns = True
 
     # -- what workers are asked ----------------------------------------------------------------
 
@@ -161,12 +165,14 @@ class Inspect:
         return Mailbox(self.app.store, self.app.signer).living(self._scope)
 
     def ask(self, method: str, arguments: Mapping[str, Any] | None = None) -> Answers:
-        """Ask workers, and warn of those that do not answer; answers as they came."""
+        """Ask workers, and warn of those that do not answer; the answers as they came."""
         answers = Mailbox(self.app.store, self.app.signer).ask(
             method, arguments, self._scope, timeout=self.timeout, limit=self.limit,
             callback=self.callback,
         )  # fmt: skip
-        warn_of_silent(answers, method, self.timeout)
+        self.silent = answers.silent
+        if self.warns:
+            warn_of_silent(answers, method, self.timeout)
         return answers
 
     def _ask(
@@ -263,7 +269,10 @@ class Inspect:
         except (CeleryError, ValueError, TypeError) as error:
             return f"(cannot be read: {error})", {}
         mask = getattr(self.app.tasks.get(record.task), "mask", None)
-        return (args, kwargs) if mask is None else mask.plain(args, kwargs)
+        if mask is not None:
+            return mask.plain(args, kwargs)
+        header = message.header
+        return header.argsrepr or args, header.kwargsrepr or kwargs
 
     def _described(self, name: str, view: WorkerView, items: Sequence[str]) -> str:
         task = self.app.tasks.get(name)

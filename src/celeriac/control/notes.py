@@ -75,6 +75,8 @@ def _call(message: Message, *, hidden: bool) -> dict[str, Any]:
 
 def _arguments(message: Message) -> tuple[str, str]:
     header: Header = message.header
+    if header.argsrepr and header.kwargsrepr:
+        return header.argsrepr, header.kwargsrepr
     if len(message.payload) > _READ_MOST:
         text = f"(of {len(message.payload)} bytes)"
         return text, text
@@ -82,7 +84,8 @@ def _arguments(message: Message) -> tuple[str, str]:
         args, kwargs = decode(header.serializer, message.payload)
     except (CeleryError, ValueError, TypeError):
         return "(cannot be read here)", "(cannot be read here)"
-    return _clipped(repr(tuple(args))), _clipped(repr(kwargs))
+    shown = header.argsrepr or repr(tuple(args)), header.kwargsrepr or repr(kwargs)
+    return _clipped(shown[0]), _clipped(shown[1])
 
 
 def end_of(
@@ -135,6 +138,8 @@ def _failure(id: str, outcome: Outcome) -> dict[str, str]:
             failure = None  # the reason says the same in one line
     if failure is None:
         head, _, rest = outcome.reason.partition("\n")
+        if head.startswith("Retry "):  # "Retry in 3s: ValueError('no')"
+            head = head.partition(": ")[2] or head
         return {"exception": _clipped(head), "traceback": printable(rest[:_TRACEBACK])}
     name = failure.type.rpartition(".")[2]
     return {

@@ -16,8 +16,9 @@ from celeriac.exceptions import DecodeError
 from celeriac.message import Header, decode
 from celeriac.outcome import ResultBody, decode_body
 from celeriac.records import Record
+from celeriac.sensitive import Hider
 
-__all__ = ["header_of", "last_stack", "plain_record", "reason_of", "result_of"]
+__all__ = ["header_of", "hider_of", "last_stack", "plain_record", "reason_of", "result_of"]
 
 _TIMES: Final = ("enqueued_at", "due", "expires", "leased_at", "started_at", "ended_at", "drop_at")
 _KEPT: Final = (
@@ -54,6 +55,22 @@ def header_of(record: Record) -> Header | None:
     try:
         return decode(record.wire).header
     except DecodeError:
+        return None
+
+
+def hider_of(record: Record) -> Hider | None:
+    """What takes the arguments out of texts, if the message says that they are not shown as they
+    are; None if it says nothing."""
+    if record.wire is None:
+        return None
+    try:
+        message = decode(record.wire)
+        header = message.header
+        if not (header.argsrepr or header.kwargsrepr):
+            return None
+        read = msgspec.json if header.serializer == "json" else msgspec.msgpack
+        return Hider([read.decode(message.payload)])
+    except (DecodeError, msgspec.MsgspecError):
         return None
 
 

@@ -13,8 +13,16 @@ from typing import Final
 import msgspec
 
 from celeriac import states
+from celeriac.control.destinations import Destinations, no_worker, rate_limited
 from celeriac.control.phrases import absolute, ago, clip, commands, duration, moment, plural
-from celeriac.control.reading import header_of, last_stack, plain_record, reason_of, result_of
+from celeriac.control.reading import (
+    header_of,
+    hider_of,
+    last_stack,
+    plain_record,
+    reason_of,
+    result_of,
+)
 from celeriac.exceptions import NotRegistered
 from celeriac.records import Counts, JoinView, Record, WorkerView
 
@@ -40,7 +48,7 @@ class Situation:
     *upstream* are the unfinished tasks whose end releases it, *join* the join it gathers.
     *whole* says that the reader shows the record's last stack as well: no advice points to it.
     *app* is what ``-A`` names, for the commands in the advice; *silent* how many seconds without
-    a beat are too many for a worker.
+    a beat are too many for a worker. *known* is where the reader's application sends its tasks.
     """
 
     record: Record
@@ -53,6 +61,7 @@ class Situation:
     whole: bool = False
     app: str = ""
     silent: float = _SILENT
+    known: Destinations = Destinations()
 
 
 @dataclass(frozen=True)
@@ -152,6 +161,13 @@ def _scheduled(s: Situation) -> _Answer:
     if record.retries:
         text = f"Backing off after {error}: retry {record.retries} is due {when}."
         return "backing_off", text, _revoke_advice(record)
+    limited = rate_limited(record, s.workers)
+    if limited is not None:
+        advice = [
+            "Nothing: it starts when its turn comes. For more at once start another worker, or "
+            f"change the limit: celeriac -A APP control rate_limit {record.task} 100/s"
+        ]
+        return "rate_limited", f"{limited} It is due {when}.", advice
     return "scheduled", f"Scheduled: it is due {when}.", _revoke_advice(record)
 
 
@@ -176,7 +192,7 @@ def _queued(s: Situation) -> _Answer:
     if record.parked or (reading and not _knowing(reading, record.task)):
         return _unknown_name(record, alive, reading)
     if not reading:
-        return _no_worker(record, alive)
+        return "waiting_for_worker", *no_worker(record, alive, s.known)
     knowing = _knowing(reading, record.task)
     slots = sum(view.manifest.concurrency for view in knowing)
     held = sum(view.held for view in knowing)
@@ -257,15 +273,6 @@ def _unknown_name(
             "__main__: define tasks in a module that both sides import, or name the app.",
         )
     return "unknown_task", text + hint, advice
-
-
-def _no_worker(record: Record, alive: Sequence[WorkerView]) -> _Answer:
-    others = ""
-    if alive:
-        queues = sorted({queue for view in alive for queue in view.manifest.queues})
-        others = f" ({plural(len(alive), 'worker')} alive, on {', '.join(queues) or 'no queue'})"
-    text = f"Waiting for a worker: none alive reads queue {record.queue!r}{others}."
-    return "waiting_for_worker", text, [f"Start one: celeriac -A APP worker -Q {record.queue}"]
 
 
 def _busy_advice(record: Record, now: float) -> list[str]:
@@ -391,6 +398,11 @@ def _succeeded(s: Situation) -> _Answer:
 
 
 def _summary(record: Record) -> str:
+    hide = hider_of(record)
+    return _result(record) if hide is None else hide(_result(record))
+
+
+def _result(record: Record) -> str:
     body = result_of(record.body)
     if body is None or body.value is None:
         return "not kept"
