@@ -47,18 +47,23 @@ def test_help_is_cheap(args):
     assert not {each for each in loaded if each.startswith(("celeriac.app", "celeriac.worker"))}
 
 
+#: They answer nothing; `events` prints JSON in any case.
+WITHOUT_JSON = {"worker", "events", "shell", "completion"}
+
+
 def commands():
     yield from ([name] for name in COMMANDS)
     yield from (["dead", name] for name in ("list", "show", "retry", "discard"))
+    yield from (["list", name] for name in ("tasks", "queues", "workers"))
 
 
 @pytest.mark.parametrize("path", list(commands()), ids=" ".join)
 def test_every_command_has_examples_and_takes_the_app_on_its_own_side(path):
     done = run(*path, "--help")
     assert done.exit_code == 0
-    assert "Examples:\n  celeriac -A " in done.output
+    assert f"Examples:\n  celeriac {'' if path == ['completion'] else '-A '}" in done.output
     assert "-A, --app APP" in done.output
-    if path[0] != "worker" and path != ["dead"]:
+    if path not in (["dead"], ["list"]) and path[0] not in WITHOUT_JSON:
         assert "--json" in done.output
 
 
@@ -104,13 +109,17 @@ def test_a_slip_is_answered_with_the_near_name():
     assert "Did you mean" not in run("kaputt").stderr
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "dead list"])
+@pytest.mark.parametrize("name", [*COMMANDS, "dead list", "list tasks"])
 def test_without_an_app_it_says_how_to_name_one(name, monkeypatch):
     monkeypatch.delenv("CELERIAC_APP", raising=False)
     monkeypatch.delenv("CELERY_APP", raising=False)
-    if name == "dead":
-        return  # shows its help
-    wanted = {"call": ["x"], "result": ["x"], "why": ["x"], "revoke": ["x"]}.get(name, [])
+    if name in {"dead", "list", "completion"}:
+        return  # shows its help, or needs no application
+    wanted = {
+        **{each: ["x"] for each in ("call", "result", "why", "revoke")},
+        "inspect": ["ping"],
+        "control": ["shutdown"],
+    }.get(name, [])
     done = run(*name.split(), *wanted)
     assert done.exit_code == exits.USAGE
     assert "celeriac -A tasks" in done.stderr

@@ -15,6 +15,7 @@ STORE: Final = 3
 NOT_FOUND: Final = 4
 TASK_FAILED: Final = 5
 TIMED_OUT: Final = 6
+NO_WORKER: Final = 69
 PIDFILE: Final = 73
 INTERRUPTED: Final = 130
 
@@ -27,6 +28,7 @@ MEANINGS: Final[dict[int, str]] = {
     NOT_FOUND: "no such task, or no such task name",
     TASK_FAILED: "the task ended without success (`result`, `call --wait`)",
     TIMED_OUT: "the task had not ended when the wait was over",
+    NO_WORKER: "`inspect`, `control`: no worker answered",
     PIDFILE: "`worker --pidfile`: a living process holds that file",
     INTERRUPTED: "interrupted with Ctrl-C",
 }

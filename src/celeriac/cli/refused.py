@@ -14,17 +14,11 @@ import click
 COMMANDS: Final[dict[str, str]] = {
     "amqp": "There is no broker to talk to; `celeriac status` shows queues.",
     "beat": "For now, let cron or a systemd timer run `celeriac -A APP call NAME`.",
-    "control": "To stop tasks: `celeriac revoke ID --terminate`. To stop a worker: kill -TERM PID.",
-    "events": "`celeriac status` shows workers and queues, `celeriac why ID` one task.",
-    "flower": "`celeriac status` shows workers and queues, `celeriac why ID` one task.",
+    "flower": "`celeriac events` prints what happens, `celeriac status` shows workers and queues.",
     "graph": "`celeriac status` shows workers and queues.",
-    "inspect": "`celeriac status` shows workers and queues, `celeriac why ID` one task.",
-    "list": "`celeriac status` shows queues, `celeriac dead list` what was put aside.",
     "logtool": "`celeriac why ID` says what became of a task.",
     "migrate": "Let the old workers drain their queues, then start the new ones.",
     "multi": "Start each worker as a service of its own: systemd, supervisord, a container.",
-    "report": "`celeriac doctor` prints the set-up and what is wrong with it.",
-    "shell": "Start python and import your application.",
     "upgrade": "Celery's setting names are read as they are; `celeriac doctor` names the others.",
 }
 
@@ -77,7 +71,6 @@ WORKER: Final[tuple[tuple[tuple[str, ...], bool, str], ...]] = (
     (("-B", "--beat"), True, COMMANDS["beat"]),
     (("-s", "--schedule-filename", "--schedule"), False, COMMANDS["beat"]),
     (("--scheduler",), False, COMMANDS["beat"]),
-    (("-E", "--task-events"), True, "Nothing listens; `celeriac status` and `why` read the store."),
     (("-O", "--optimization"), False, _PREFETCH),
     (("--prefetch-multiplier",), False, _PREFETCH),
     (("--disable-prefetch",), True, _PREFETCH),

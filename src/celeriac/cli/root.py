@@ -22,6 +22,13 @@ COMMANDS: Final = {
     "purge": (f"{_HERE}.queues", "purge", "Empty queues."),
     "dead": (f"{_HERE}.dead", "dead", "Look at, retry or discard tasks that were put aside."),
     "doctor": (f"{_HERE}.doctor", "doctor", "Find what is wrong with a set-up."),
+    "inspect": (f"{_HERE}.inspect", "inspect", "Ask the workers that live."),
+    "control": (f"{_HERE}.control", "control", "Steer the workers that live."),
+    "events": (f"{_HERE}.events", "events", "Print what happens while it happens."),
+    "list": (f"{_HERE}.listing", "listing", "List tasks, queues or workers."),
+    "shell": (f"{_HERE}.shell", "shell", "Open a Python prompt with the application at hand."),
+    "report": (f"{_HERE}.report", "report", "Print versions and settings for a bug report."),
+    "completion": (f"{_HERE}.completion", "completion", "Print the completion of a shell."),
 }
 
 root = LazyGroup(

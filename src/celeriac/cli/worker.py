@@ -74,6 +74,7 @@ def _settings(given: dict[str, Any]) -> dict[str, object]:
     """Options that are settings, by the setting's name; what was not given is left out."""
     names = {
         "pool": "worker_pool",
+        "task_events": "worker_send_task_events",
         "concurrency": "worker_concurrency",
         "max_tasks_per_child": "worker_max_tasks_per_child",
         "max_memory_per_child": "worker_max_memory_per_child",
@@ -200,6 +201,13 @@ def _settings(given: dict[str, Any]) -> dict[str, object]:
 @click.option("--gid", metavar="GROUP", help="Run as this group: a name or a number.")
 @click.option(
     "--umask", metavar="OCTAL", callback=_umask, help="Make files with this umask, such as 022."
+)
+@click.option(
+    "-E",
+    "--task-events",
+    is_flag=True,
+    default=None,
+    help="Publish events of tasks even if nobody listens.",
 )
 @click.option("--without-gossip", is_flag=True, hidden=True)
 @click.option("--without-mingle", is_flag=True, hidden=True)

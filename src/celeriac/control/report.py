@@ -15,7 +15,7 @@ from celeriac.conf import Settings
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
-__all__ = ["of_process", "report"]
+__all__ = ["facts", "of_process", "report"]
 
 _PACKAGES: Final = ("msgspec", "apsw", "click", "cronsim", "psutil")
 
@@ -27,20 +27,41 @@ def report(app: Celeriac) -> str:
 
 def of_process(conf: Settings, url: str, app: str) -> str:
     """The report of a process with these settings; passwords and secrets are hidden."""
+    found = facts(conf, url, app)
+    lines = [
+        f"{part.ljust(8)} -> {' '.join(f'{name}:{text}' for name, text in values.items())}"
+        for part, values in found.items()
+        if part != "settings"
+    ]
+    settings = (f"    {name}: {text}" for name, text in found["settings"].items())
+    return "\n".join([*lines, "settings ->", *settings]) + "\n"
+
+
+def facts(conf: Settings, url: str, app: str) -> dict[str, dict[str, str]]:
+    """The report as data: part → name → text."""
     from celeriac.conf import describe
     from celeriac.conf.values import shown
 
-    versions = " ".join(f"{name}:{_version(name)}" for name in _PACKAGES)
-    system = f"system:{platform.system()} machine:{platform.machine()}"
-    kernel = f"kernel version:{platform.release()} imp:{platform.python_implementation()}"
-    lines = [
-        f"software -> celeriac:{__version__} py:{platform.python_version()} {versions}",
-        f"platform -> {system} {kernel}",
-        f"app      -> {app or '(unnamed)'}",
-        f"store    -> {shown(describe('broker_url'), url)}",
-        "settings ->",
-    ]
-    return "\n".join([*lines, *(f"    {line}" for line in conf.humanize().splitlines())]) + "\n"
+    default = Settings()
+    return {
+        "software": {
+            "celeriac": __version__,
+            "py": platform.python_version(),
+            **{name: _version(name) for name in _PACKAGES},
+        },
+        "platform": {
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "kernel": platform.release(),
+            "imp": platform.python_implementation(),
+        },
+        "app": {"name": app or "(unnamed)", "store": shown(describe("broker_url"), url)},
+        "settings": {
+            name: shown(describe(name), value)
+            for name, value in conf.items()
+            if value != default[name]
+        },
+    }
 
 
 def _version(package: str) -> str:
