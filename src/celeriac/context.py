@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from celeriac.message import Header
 from celeriac.records import Delivery, Fence
@@ -20,15 +20,20 @@ __all__ = [
     "Context",
     "Update",
     "allow_join_result",
+    "children_of",
     "current",
     "enter",
     "from_delivery",
     "leave",
+    "note_child",
     "running",
 ]
 
 #: The run in whose body we are, or None. Read by :mod:`celeriac.logs` for every record.
 running: ContextVar[Any] = ContextVar("celeriac_running", default=None)
+
+#: Sent tasks that a run remembers: they are stored with its result.
+TRAIL_MAX: Final = 1000
 
 Update = Callable[[Fence, str, bytes | None], object]
 
@@ -76,7 +81,6 @@ class Context:
     chain: Any = None
     callbacks: Any = None
     errbacks: Any = None
-    children: Sequence[Any] = ()
     reply_to: str | None = None
     utc: bool = True
     #: More of Celery's fields, for which there is nothing to say here.
@@ -107,7 +111,7 @@ class Context:
     #: Takes what the task hides out of texts; and logs a line that was printed in part.
     hider: Hider | None = None
     printed: Callable[[], None] | None = None
-    #: Where results of what this run sends are collected: in eager runs a list.
+    #: Results of what this run has sent, or has run eagerly; None as long as there are none.
     trail: Any = None
     #: The runner is calling a ``__call__`` of the application's own.
     entering: bool = False
@@ -116,6 +120,11 @@ class Context:
         for each in mappings:
             self.__dict__.update(each)
         self.__dict__.update(fields)
+
+    @property
+    def children(self) -> list[Any]:
+        """Results of the tasks that this run has sent, in that order; at most 1000 are kept."""
+        return self.trail or []
 
     @property
     def correlation_id(self) -> str | None:
@@ -199,6 +208,22 @@ class Context:
 
     def __repr__(self) -> str:
         return f"<Context: {self.task}[{self.id}] retries={self.retries}>"
+
+
+def children_of(run: Context) -> tuple[str, ...]:
+    """Ids of what *run* has sent, to be kept with its result."""
+    return tuple([each.id for each in run.trail]) if run.trail else ()
+
+
+def note_child(result: Any) -> None:
+    """Remember that the run we are in has sent a task, unless its task does not want that."""
+    run = running.get()
+    if run is None or run.called_directly or not getattr(run.owner, "trail", True):
+        return
+    if run.trail is None:
+        run.trail = []
+    if len(run.trail) < TRAIL_MAX:
+        run.trail.append(result)
 
 
 def from_delivery(

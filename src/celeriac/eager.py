@@ -275,8 +275,8 @@ class Eager(Here):
         super().__init__(app, _HOSTNAME)
         self._fields = fields
         self.context: Context | None = None
-        #: Results of what the task ran eagerly itself.
-        self.children: list[EagerResult[Any]] = []
+        #: Results of what the task sent, or ran eagerly itself.
+        self.children: list[AsyncResult[Any]] = []
 
     def _begin(self, delivery: Delivery) -> Outcome | tuple[Prepared, Context]:
         begun = super()._begin(delivery)
@@ -385,9 +385,9 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
         return self._run.waits
 
     @property
-    def children(self) -> list[Any] | None:  # type: ignore[override]  # a list, where there is one
-        """Results of the tasks that it ran eagerly itself; None if there are none."""
-        return list(self._run.children) or None
+    def children(self) -> list[AsyncResult[Any]]:
+        """Results of the tasks that it sent, or ran eagerly itself, in that order."""
+        return list(self._run.children)
 
     @property
     def worker(self) -> None:
@@ -409,6 +409,9 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
         interval: float = 0.5,
         follow_parents: bool = True,
         disable_sync_subtasks: bool = True,
+        no_ack: bool = True,
+        callback: Callable[..., Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
     ) -> R_co:
         """Return the value, or raise the exception (with *propagate* False: return it).
 
@@ -419,9 +422,24 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
             self._refuse_inside_task(disable_sync_subtasks)
         if propagate and self._state != states.SUCCESS and isinstance(self._held, BaseException):
             raise self._held
-        return cast(R_co, self._held)
+        value = cast(R_co, self._held)
+        if callback is not None:
+            callback(self.id, value)
+        return value
 
     wait = get
+
+    def then(
+        self,
+        callback: Callable[[AsyncResult[R_co]], Any],
+        on_error: Callable[[AsyncResult[R_co]], Any] | None = None,
+        weak: bool = False,
+    ) -> EagerResult[R_co]:
+        """Call *callback* with this result at once, or *on_error* if the task has not succeeded."""
+        told = callback if self.successful() else on_error
+        if told is not None:
+            told(self)
+        return self
 
     async def aget(
         self,
@@ -441,6 +459,8 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
         if propagate and self._state in states.PROPAGATE_STATES:
             raise self._held
         return self._held
+
+    throw = maybe_throw
 
     def forget(self) -> None:
         """Do nothing: nothing is stored."""

@@ -6,26 +6,24 @@ and keeps what cannot change any more. Its sister ``EagerResult`` is in ``eager`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from weakref import ref
 
 from celeriac import states
-from celeriac.bodies import unseal
-from celeriac.client import verify
 from celeriac.clock import SYSTEM
 from celeriac.context import allow_join_result, current
+from celeriac.ends import RAISES, arguments_of, body_of, meaning_of
 from celeriac.exceptions import (
+    IncompleteStream,
     ResultNotFound,
-    Retry,
     TimeoutError,
 )
-from celeriac.failures import from_reason, revive
 from celeriac.later import absent, missing
-from celeriac.message import decode as decode_message
-from celeriac.outcome import ResultBody
 from celeriac.records import Record, StoredResult
-from celeriac.serialization import decode
+from celeriac.watcher import watch
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -41,18 +39,9 @@ _SLICE: Final = 1.0
 _FLOWS: Final = "Workflows are not in this version."
 #: What Celery's results have besides, and what to do instead.
 _LATER: Final = {
-    **dict.fromkeys(("collect", "get_leaf", "iterdeps", "graph", "build_graph"), _FLOWS),
-    "then": "Let the task send what comes next, or await the result.",
+    **dict.fromkeys(("graph", "build_graph"), _FLOWS),
     "revoke_by_stamped_headers": "Revoke by id: app.control.revoke([…]).",
-    **dict.fromkeys(("backend", "supports_native_join", "throw"), ""),
-}
-
-_FALLBACKS: Final = {
-    states.FAILED: "TaskFailed",
-    states.DEAD: "DeadTaskError",
-    states.CANCELLED: "TaskRevokedError",
-    states.EXPIRED: "TaskRevokedError",
-    states.REFUSED: "Reject",
+    "backend": "Results are read from app.store.",
 }
 
 
@@ -95,15 +84,22 @@ class AsyncResult(Generic[R_co]):
         interval: float = 0.5,
         follow_parents: bool = True,
         disable_sync_subtasks: bool = True,
+        no_ack: bool = True,
+        callback: Callable[..., Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
     ) -> R_co:
         """Wait until the task has ended and return what it returned.
 
         Args:
             timeout: seconds to wait at most; None waits for as long as it takes.
             propagate: raise what the task raised. False returns the exception instead.
-            interval: without meaning here; the store wakes whoever waits.
+            interval: seconds between two calls of *on_interval*; without it of no meaning, since
+                the store wakes whoever waits.
             follow_parents: without meaning for a single task.
             disable_sync_subtasks: refuse to wait inside a task.
+            no_ack: without meaning here.
+            callback: called with id and value before the value is returned.
+            on_interval: called every *interval* seconds while it waits.
 
         Raises:
             ResultNotFound: no such task is known; it never was, or its record has expired. Or
@@ -119,13 +115,41 @@ class AsyncResult(Generic[R_co]):
         self._refuse_inside_task(disable_sync_subtasks)
         ended = self._ended
         if ended is None:
-            found = self.app.store.results.wait([self.id], timeout)
+            found = self._wait(timeout, interval, on_interval)
             if self.id not in found:
                 raise self._timed_out(timeout)
             ended = self._keep(found[self.id])
-        return self._value(ended, propagate)
+        value = self._value(ended, propagate)
+        if callback is not None:
+            callback(self.id, value)
+        return value
 
     wait = get
+
+    def then(
+        self,
+        callback: Callable[[AsyncResult[R_co]], Any],
+        on_error: Callable[[AsyncResult[R_co]], Any] | None = None,
+        weak: bool = False,
+    ) -> AsyncResult[R_co]:
+        """Call *callback* with this result once the task has succeeded, *on_error* if it has not.
+
+        The call comes from another thread, and only as long as this process lives: what must
+        happen belongs into a task. What the callback raises is logged. With *weak* the result is
+        forgotten where nobody else keeps it. Returns this result.
+        """
+        known: Callable[[], AsyncResult[R_co] | None] = ref(self) if weak else lambda: self
+
+        def ended(found: StoredResult | None) -> None:
+            result = known()
+            if result is None:
+                return
+            told = callback if found is not None and result.successful() else on_error
+            if told is not None:
+                told(result)
+
+        watch(self.app, self.id, ended)
+        return self
 
     async def aget(
         self,
@@ -162,6 +186,10 @@ class AsyncResult(Generic[R_co]):
             raise value
         return value
 
+    throw = maybe_throw
+    #: Waiting for many is one read here.
+    supports_native_join = True
+
     # -- reading -------------------------------------------------------------------------------
 
     @property
@@ -187,7 +215,7 @@ class AsyncResult(Generic[R_co]):
     @property
     def traceback(self) -> str | None:
         """The traceback as text if the task failed, from the process that ran it."""
-        body = self._body(self._read())
+        body = body_of(self.app, self._read())
         return body.failure.traceback or None if body is not None and body.failure else None
 
     @property
@@ -219,31 +247,70 @@ class AsyncResult(Generic[R_co]):
     @property
     def args(self) -> Any:
         """The positional arguments it was sent with."""
-        return self._arguments()[0]
+        return arguments_of(self.app, self._record())[0]
 
     @property
     def kwargs(self) -> Any:
         """The keyword arguments it was sent with."""
-        return self._arguments()[1]
+        return arguments_of(self.app, self._record())[1]
 
     @property
     def worker(self) -> str | None:
-        """The name of the worker that holds it, while one does."""
+        """The name of the worker that has it or had it last; None as long as none had."""
         record = self._record()
-        if record is None or record.owner is None:
-            return None
-        views = self.app.store.inspection.workers()
-        return next((each.manifest.hostname for each in views if each.owner == record.owner), None)
+        return None if record is None else record.worker
 
     @property
-    def children(self) -> None:
-        """None: workflows are not in this version."""
-        return None
+    def children(self) -> list[AsyncResult[Any]] | None:
+        """Results of the tasks that it sent, in that order; None as long as it has not ended.
+
+        At most 1000 are kept, and none where its result is not kept, its option ``trail`` is
+        False, or they were sent with ``add_to_parent=False``.
+        """
+        found = self._read()
+        if found is None or found.state not in states.TERMINAL:
+            return None
+        body = body_of(self.app, found)
+        return [AsyncResult(id, self.app) for id in body.children] if body is not None else []
 
     @property
     def parent(self) -> None:
         """None: workflows are not in this version."""
         return None
+
+    def iterdeps(
+        self, intermediate: bool = False
+    ) -> Iterator[tuple[AsyncResult[Any] | None, AsyncResult[Any]]]:
+        """Yield this result and those of all tasks that came of it, each behind its parent.
+
+        Raises ``IncompleteStream`` at one that has not ended, unless *intermediate*: then what it
+        may still send is left out.
+        """
+        waiting: deque[tuple[AsyncResult[Any] | None, AsyncResult[Any]]] = deque([(None, self)])
+        while waiting:
+            parent, node = waiting.popleft()
+            yield parent, node
+            children = node.children
+            if children is None and not intermediate:
+                raise IncompleteStream(f"task {node.id} has not ended, and may still send others")
+            waiting.extend((node, child) for child in children or ())
+
+    def collect(
+        self, intermediate: bool = False, **options: Any
+    ) -> Iterator[tuple[AsyncResult[Any], Any]]:
+        """Yield (result, value) of this task and of all that came of it, waiting for each.
+
+        *options* are those of :meth:`get`.
+        """
+        waiting: deque[AsyncResult[Any]] = deque([self])
+        while waiting:
+            node = waiting.popleft()
+            yield node, node.get(**options)
+            waiting.extend(node.children or ())
+
+    def get_leaf(self) -> Any:
+        """Return the value of the last task that came of this one."""
+        return deque(self.collect(), maxlen=1)[0][1]
 
     def ready(self) -> bool:
         """Whether it has ended, however."""
@@ -257,6 +324,12 @@ class AsyncResult(Generic[R_co]):
         """Whether it has failed."""
         return self.state == states.FAILURE
 
+    async def aready(self) -> bool:
+        """:meth:`ready` without blocking the event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.ready)
+
     def exists(self) -> bool:
         """Whether the store knows the task."""
         return self._read() is not None
@@ -268,13 +341,33 @@ class AsyncResult(Generic[R_co]):
         self._ended = None
         self.app.store.results.forget([self.id])
 
-    def revoke(self, terminate: bool = False, signal: str | None = None) -> None:
+    async def aforget(self) -> None:
+        """:meth:`forget` without blocking the event loop."""
+        import asyncio
+
+        await asyncio.to_thread(self.forget)
+
+    def revoke(
+        self,
+        connection: None = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
         """See that the task does not run, or not again.
 
         If it runs, it is left to end, unless *terminate* says to end it with *signal*, by name
-        (default ``SIGTERM``).
+        (default ``SIGTERM``). *connection*, *wait* and *timeout* are Celery's, and without meaning:
+        the store keeps the revoke, and has it when this returns.
         """
         self.app.control.revoke(self.id, terminate=terminate, signal=signal)
+
+    async def arevoke(self, terminate: bool = False, signal: str | None = None) -> None:
+        """:meth:`revoke` without blocking the event loop."""
+        import asyncio
+
+        await asyncio.to_thread(self.revoke, terminate=terminate, signal=signal)
 
     # -- data ----------------------------------------------------------------------------------
 
@@ -318,64 +411,38 @@ class AsyncResult(Generic[R_co]):
             self._ended = found
         return found
 
+    def _wait(
+        self, timeout: float | None, interval: float, on_interval: Callable[[], Any] | None
+    ) -> dict[str, StoredResult | None]:
+        if on_interval is None:
+            return self.app.store.results.wait([self.id], timeout)
+        until = None if timeout is None else SYSTEM.monotonic() + timeout
+        while True:
+            left = interval if until is None else min(interval, until - SYSTEM.monotonic())
+            found = self.app.store.results.wait([self.id], max(0.0, left))
+            if found or (until is not None and SYSTEM.monotonic() >= until):
+                return found
+            on_interval()
+
     def _keep(self, found: StoredResult | None) -> StoredResult:
         if found is None:
             raise ResultNotFound(self.id)
         self._ended = found
         return found
 
-    def _body(self, found: StoredResult | None) -> ResultBody | None:
-        if found is None or found.body is None:
-            return None
-        return unseal(found.body, self.id, self.app.signer)
-
     def _value(self, ended: StoredResult, propagate: bool) -> R_co:
         if ended.forgotten:
             raise ResultNotFound(self.id, forgotten=True)
         value = self._result(ended)
-        if propagate and ended.state in _FALLBACKS:
+        if propagate and ended.state in RAISES:
             raise value
         return cast(R_co, value)
 
     def _result(self, found: StoredResult | None) -> Any:
-        if found is None:
-            return None
-        if found.state in states.TERMINAL:
-            return self._outcome(found)
-        if found.custom_state is not None and found.meta is not None:
-            return self._loaded(unseal(found.meta, self.id, self.app.signer))
-        if found.retries and found.reason:
-            return Retry(found.reason)
-        return None
-
-    def _outcome(self, ended: StoredResult) -> Any:
-        body = self._body(ended)
-        if body is not None and body.failure is not None and ended.state == states.FAILED:
-            return revive(body.failure, self.app.known_exception)
-        if ended.state in _FALLBACKS:
-            failed = ended.state in {states.FAILED, states.DEAD}
-            return from_reason(ended.reason, _FALLBACKS[ended.state], failed)
-        if body is None or body.value is None or ended.state != states.SUCCEEDED:
-            return None
-        return self._loaded(body)
-
-    def _loaded(self, body: ResultBody) -> Any:
-        conf = self.app.conf
-        accept = conf.result_accept_content or conf.accept_content
-        return None if body.value is None else decode(body.serializer, body.value, accept)
+        return meaning_of(self.app, found)
 
     def _record(self) -> Record | None:
         return self.app.store.inspection.get([self.id])[0]
-
-    def _arguments(self) -> tuple[Any, Any]:
-        record = self._record()
-        if record is None or record.wire is None:
-            return None, None
-        message = decode_message(record.wire)
-        verify(message, self.app.signer)
-        accept = self.app.conf.accept_content
-        args, kwargs = decode(message.header.serializer, message.payload, accept)
-        return args, kwargs
 
     def _timed_out(self, timeout: float | None) -> TimeoutError:
         from celeriac.control.inspect import situation
