@@ -264,15 +264,15 @@ def _words(text: str) -> set[str]:
 
 def test_every_option_that_is_refused_is_named():
     from celeriac import client
-    from celeriac.app import base, options
-    from celeriac.cli import refused
+    from celeriac.app import absent, options
+    from celeriac.cli import pools, refused
 
     page = _words(doc_blocks.text_of(DIFFERENCES))
     long_names = {
         names[-1] if names[-1].startswith("--") else names[0] for names, _, _ in refused.WORKER
     }
-    wanted = {*client._LATER, *options._LATER, *base._LATER, *base._LATER_ARGUMENTS}
-    wanted |= {*refused.COMMANDS, *long_names, *refused.POOLS}
+    wanted = {*client._LATER, *options._LATER, *absent.LATER, *absent.LATER_ARGUMENTS}
+    wanted |= {*refused.COMMANDS, *long_names, *pools.INSTEAD}
     named = page | {"--purge"}
     assert sorted(wanted - named - {"thread", "--discard"}) == []
 

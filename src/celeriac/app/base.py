@@ -6,7 +6,6 @@ it, once per process, so an app may be made before a web server forks.
 
 from __future__ import annotations
 
-import importlib
 import os
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -24,19 +23,32 @@ from typing import (
 
 from celeriac import stores
 from celeriac.app import current
-from celeriac.app.making import BoundDecorator, Decorator, build, check_definition, place, same
+from celeriac.app.absent import LATER, LATER_ARGUMENTS
+from celeriac.app.configuring import Configuring
+from celeriac.app.doors import Doors
+from celeriac.app.making import (
+    BoundDecorator,
+    Decorator,
+    build,
+    check_definition,
+    instance,
+    place,
+    same,
+)
 from celeriac.app.options import TaskOptions
 from celeriac.app.place import another_store, calling_module, default_broker, module_name
 from celeriac.app.registry import TaskRegistry
+from celeriac.app.symbols import find_symbol
 from celeriac.app.task import AsyncTask, Task
 from celeriac.canvas.signature import Signature
 from celeriac.client import Client, checked_call
-from celeriac.conf import SAME_AS_BROKER, Settings
+from celeriac.conf import SAME_AS_BROKER
+from celeriac.context import note_child
+from celeriac.directions import NO_DEFAULTS
 from celeriac.exceptions import (
     AlwaysEagerIgnored,
     CeleryWarning,
     DuplicateTaskNameWarning,
-    ImproperlyConfigured,
     NotInThisVersion,
 )
 from celeriac.failures import name_of
@@ -47,7 +59,6 @@ from celeriac.result import AsyncResult
 from celeriac.stores.base import Options, Store
 
 if TYPE_CHECKING:
-    from celeriac.control.remote import Control
     from celeriac.signing import Signer
 
 __all__ = ["Celeriac"]
@@ -65,48 +76,8 @@ class _Unset:
 
 _UNSET: Final = _Unset()
 
-#: Arguments of Celery's constructor, and attributes of its app, that this version does not have.
-_LATER_ARGUMENTS: Final = frozenset(
-    [
-        "loader",
-        "amqp",
-        "events",
-        "log",
-        "control",
-        "tasks",
-        "changes",
-        "config_source",
-        "fixups",
-        "task_cls",
-        "autofinalize",
-        "config_source_silent",
-    ]
-)
-_LATER: Final = {
-    **dict.fromkeys(
-        ("config_from_object", "config_from_envvar", "add_defaults"),
-        "Set what it would set with app.conf.update(…).",
-    ),
-    "autodiscover_tasks": "Name the modules: Celeriac(…, include=[…]).",
-    **dict.fromkeys(("add_periodic_task", "Beat", "timezone", "now"), ""),
-    **dict.fromkeys(
-        ("start", "worker_main", "Worker", "WorkController"), "Run `celeriac -A … worker`."
-    ),
-    **dict.fromkeys(
-        ["on_configure", "on_after_configure", "on_after_finalize", "on_after_fork", "on_init"], ""
-    ),
-    **dict.fromkeys(("ResultSet", "GroupResult"), "Keep the AsyncResult objects in a list."),
-    **dict.fromkeys(["amqp", "pool", "producer_pool", "connection", "events", "log", "steps"], ""),
-    **dict.fromkeys(["connection_for_read", "connection_for_write", "backend", "loader"], ""),
-    **dict.fromkeys(("finalize", "finalized"), "Tasks are made when they are declared."),
-    "current_task": "Use celeriac.current_task.",
-    **dict.fromkeys(("clock", "user_options", "annotations", "thread_oid"), ""),
-    "bugreport": "Run `celeriac doctor`.",
-    "setup_security": "The setting security_key is the whole switch.",
-}
 
-
-class Celeriac:
+class Celeriac(Configuring, Doors):
     """An application: its tasks, its settings and its store.
 
     Args:
@@ -117,7 +88,10 @@ class Celeriac:
             or ``disabled://`` keeps states and drops results.
         include: modules that a worker imports at its start.
         set_as_current: be what ``current_app`` and shared tasks use.
-        settings: any setting, such as ``task_default_queue="mail"``.
+        settings: any setting, such as ``task_default_queue="mail"``. Besides, of Celery's:
+            ``task_cls`` (a class, or its name, that all tasks derive from), ``config_source``
+            (what ``config_from_object`` takes), ``changes`` (more settings, as a dictionary) and
+            ``autofinalize`` (False: the tasks may not be used before ``finalize()``).
 
     Raises:
         ImproperlyConfigured: settings that are unknown or wrong, all of them at once.
@@ -135,13 +109,13 @@ class Celeriac:
         **settings: Any,
     ) -> None:
         for name in settings:
-            if name in _LATER_ARGUMENTS:
-                raise NotInThisVersion(f"The argument {name} of Celeriac()", "")
+            if name in LATER_ARGUMENTS:
+                raise NotInThisVersion(f"The argument {name} of Celeriac()", LATER_ARGUMENTS[name])
         if main is not None and not isinstance(main, str):
             raise TypeError(f"the first argument of Celeriac() is the app's name, not {main!r}")
         self.main = main
         self._home = calling_module()
-        self._tasks = TaskRegistry()
+        self._tasks: TaskRegistry = TaskRegistry()
         self._adopted = 0
         self._exceptions: dict[str, type[BaseException]] = {}
         self._held: tuple[int, str | None, Store] | None = None
@@ -155,13 +129,24 @@ class Celeriac:
             settings["result_backend"] = backend
         if include:
             settings["include"] = (include,) if isinstance(include, str) else tuple(include)
-        self.conf = Settings(**settings)
-        self.conf.load_environment(os.environ)
+        self.task_cls: Any = settings.pop("task_cls", None) or self.task_cls
+        autofinalize = settings.pop("autofinalize", True)
+        source = settings.pop("config_source", None), settings.pop("config_source_silent", False)
+        changes = settings.pop("changes", None) or {}
+        super().__init__({**changes, **settings}, self._check_stores)
+        self._autofinalize = bool(autofinalize)
+        if source[0] is not None:
+            self.config_from_object(*source)
         self.client = Client(self)
-        self._check_stores(self.conf)
-        self.conf.guard(self._check_stores)
         if set_as_current:
             self.set_current()
+        self.on_init()
+
+    #: The class that all tasks derive from, or its name; None: ``Task``.
+    task_cls: Any = None
+
+    def on_init(self) -> None:
+        """Called at the end of the constructor; for classes derived from this."""
 
     # -- tasks ---------------------------------------------------------------------------------
 
@@ -188,6 +173,7 @@ class Celeriac:
         return lambda fun: self._make(fun, options)
 
     def _make(self, fun: Callable[..., Any], options: Mapping[str, Any]) -> Task[..., Any]:
+        options = self._with_base(options)
         check_definition(fun, options)
         name = self.name_of(fun, options)
         known = self._tasks.get(name)
@@ -202,42 +188,55 @@ class Celeriac:
                 )
             return known
         task = build(self, fun, name, options)
-        self._tasks[name] = task
+        self._adopt(task)
         return task
 
-    def register_task(self, task: Task[..., Any] | type[Task[..., Any]]) -> Task[..., Any]:
-        """Register a task that is a class of its own, or an instance of one."""
-        made = task() if isinstance(task, type) else task
-        cls = type(made)
-        if not made.name:
-            made.name = self.gen_task_name(cls.__name__, cls.__module__)
-        made.app = self
+    def _with_base(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Let the task derive from ``task_cls`` if there is one and it names no other class."""
+        if self.task_cls is None or options.get("base"):
+            return options
+        if isinstance(self.task_cls, str):
+            self.task_cls = find_symbol(self.task_cls, "task_cls")
+        return {**options, "base": self.task_cls}
+
+    def register_task(
+        self, task: Task[..., Any] | type[Task[..., Any]], **options: Any
+    ) -> Task[..., Any]:
+        """Register a task that is a class of its own, or an instance of one.
+
+        *options* are those of ``app.task`` and go over what the class says.
+        """
+        made = instance(self, task, options)
         known = self._tasks.get(made.name)
-        if known is not None and type(known) is not cls:
+        if known is not None and type(known) is not type(made):
             warnings.warn(
-                f"The task name {made.name!r} is taken by another task, which stays",
+                f"The task name {made.name!r} is taken by {place(known)}, which stays; "
+                f"{place(made)} is not registered. Give it another name: name = '…'",
                 DuplicateTaskNameWarning,
                 stacklevel=2,
             )
             return known
-        self._tasks[made.name] = made
+        self._adopt(made)
         return made
 
     @property
     def Task(self) -> type[Task[..., Any]]:  # noqa: N802 - the name Celery users know
         """A base class for tasks of this app."""
-        return type("Task", (Task,), {"app": self, "__module__": Task.__module__})
+        base = self._with_base({}).get("base", Task)
+        return type("Task", (base,), {"app": self, "__module__": base.__module__})
 
     @property
     def tasks(self) -> TaskRegistry:
         """Tasks by name; an unknown name raises ``NotRegistered``, which says what is near."""
+        if not self._finalized:
+            self.finalize(auto=True)
         if self._adopted < len(current.shared):
             waiting = current.shared[self._adopted :]
             self._adopted = len(current.shared)
             for fun, options in waiting:
                 name = self.name_of(fun, options)
                 if name not in self._tasks:  # the app's own task goes first
-                    self._tasks[name] = build(self, fun, name, options)
+                    self._adopt(build(self, fun, name, self._with_base(options)))
         return self._tasks
 
     def name_of(self, fun: Callable[..., Any], options: Mapping[str, Any]) -> str:
@@ -267,8 +266,8 @@ class Celeriac:
     ) -> AsyncResult[Any]:
         """Send a call by the task's name; its code need not be here.
 
-        *options* are those of ``apply_async``. The name is not looked up: a task that no worker
-        knows waits, and ``celeriac why ID`` says so.
+        *options* are those of ``apply_async``. A name that this app does not know is sent as it is:
+        a task that no worker knows waits, and ``celeriac why ID`` says so.
         """
         _check_name(name)
         if self.conf.task_always_eager:
@@ -277,12 +276,17 @@ class Celeriac:
                 AlwaysEagerIgnored,
                 stacklevel=2,
             )
-        message = self.client.message(name, *checked_call(args, kwargs), options=options)
+        task = self._tasks.get(name)
+        defaults = NO_DEFAULTS if task is None else task.defaults
+        message = self.client.message(name, *checked_call(args, kwargs), defaults, options)
         self.client.send((message,), options.get("retry"), options.get("retry_policy"))
         kept = keeps(
             message.header.ignore_result, None, self.conf.task_ignore_result, self.keeps_results
         )
-        return AsyncResult(message.header.id, self, ignored=not kept)
+        result: AsyncResult[Any] = AsyncResult(message.header.id, self, ignored=not kept)
+        if message.header.parent and options.get("add_to_parent", True):
+            note_child(result)
+        return result
 
     def enqueue_many(self, signatures: Iterable[Signature[Any]]) -> list[AsyncResult[Any]]:
         """Send many calls in one step of the store: all of them or none.
@@ -386,6 +390,9 @@ class Celeriac:
         kept = backend in {None, "disabled://", SAME_AS_BROKER}
         # Celery's name for results in memory, which beside a broker in memory is what they are.
         kept |= backend == "cache+memory://" and (broker or "").startswith("memory:")
+        if broker is None and not kept and self.conf.pending:
+            stores.check_url(backend)
+            return  # what is still to be read may name the broker
         own = broker or default_broker(self._home)
         if kept or backend == own:
             self._checked = (broker, backend)
@@ -416,43 +423,39 @@ class Celeriac:
             made = self._signing = (key, namespace, Signer.from_setting(key, namespace))
         return made[2]
 
-    @property
-    def control(self) -> Control:
-        """Commands: ``app.control.revoke(id)``."""
-        from celeriac.control.remote import Control
-
-        return Control(self)
-
     # -- life ----------------------------------------------------------------------------------
 
-    def configure_worker(
-        self, settings: Mapping[str, Any] | None = None, include: Iterable[str] = ()
-    ) -> None:
-        """Finish the set-up in a worker: the command line's *settings*, then all modules. A router
-        that cannot be loaded is told now."""
-        self.conf.load_command_line(settings or {})
-        self.conf.validate()
-        self.import_modules(include)
-        self.client.directions.check_routes()
+    def start(self, argv: Sequence[str] | None = None) -> int:
+        """Run a command of the command line for this app; return its exit code.
 
-    def import_modules(self, more: Iterable[str] = ()) -> None:
-        """Import the modules that ``imports`` and ``include`` name, and *more*."""
-        for name in dict.fromkeys((*self.conf.imports, *self.conf.include, *more)):
-            try:
-                importlib.import_module(name)
-            except ModuleNotFoundError as error:
-                if error.name is None or not (name + ".").startswith(error.name + "."):
-                    raise
-                raise ImproperlyConfigured(
-                    f"The app includes the module {name!r}, which is not there: {error}. Correct "
-                    "the name in include, or run where it can be imported."
-                ) from error
+        *argv* is what follows the program's name; by default that of this process.
+        """
+        from celeriac.app.starting import run_command
+
+        return run_command(self, self._home, argv)
+
+    def worker_main(self, argv: Sequence[str] | None = None) -> int:
+        """Run a worker: ``app.worker_main(["worker", "--loglevel=INFO"])``.
+
+        Its processes import the module of the app anew, so what starts the worker stands under
+        ``if __name__ == "__main__":``. Raises ``ValueError`` if *argv* does not hold ``worker``.
+        """
+        from celeriac.app.starting import run_worker
+
+        return run_worker(self, self._home, argv)
 
     def set_current(self) -> None:
         """Be what ``current_app`` and shared tasks use."""
         current.set_current_app(self)
 
     set_default = set_current
+
+    @property
+    def current_task(self) -> Any:
+        """The task in whose body we are; None outside."""
+        return current.running_task()
+
+    current_worker_task = current_task
 
     def close(self) -> None:
         """Let go of the store, and be current no longer. The app can be used again."""
@@ -468,7 +471,7 @@ class Celeriac:
     if not TYPE_CHECKING:  # type checkers shall find names that are not there
 
         def __getattr__(self, name: str) -> Any:
-            raise missing("app", name, _LATER)
+            raise missing("app", name, LATER)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.main or '(unnamed)'}>"

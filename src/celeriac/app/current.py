@@ -37,6 +37,7 @@ __all__ = [
     "find_task",
     "forget_app",
     "get_current_app",
+    "running_task",
     "set_current_app",
     "shared",
     "shared_task",
@@ -150,14 +151,15 @@ def _behind(value: object) -> object:
     return value._get_current_object() if type(value) is Proxy else value  # noqa: SLF001 - ours
 
 
-def _find_task() -> Any:
+def running_task() -> Any:
+    """Return the task in whose body we are; None outside."""
     run = current()
     return None if run is None else run.owner
 
 
 #: The current app, and the task in whose body we are (None outside).
 current_app = cast("Celeriac", Proxy(get_current_app, "current_app"))
-current_task = cast("Task[..., Any] | None", Proxy(_find_task, "current_task"))
+current_task = cast("Task[..., Any] | None", Proxy(running_task, "current_task"))
 
 
 @overload

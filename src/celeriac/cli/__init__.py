@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -21,3 +21,10 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
     root.main(args=None if args is None else list(args), prog_name="celeriac")
     raise AssertionError("the command line exits by itself")
+
+
+def run(args: Sequence[str]) -> int:
+    """Run the command line within a program; return the exit code."""
+    from celeriac.cli.root import root
+
+    return root.run(list(args))

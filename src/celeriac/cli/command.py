@@ -95,7 +95,7 @@ class LazyGroup(click.Group):
 
             near = get_close_matches(name, self.lazy, n=1, cutoff=0.7)
             # Nobody who looks for `retry` finds it in the list of commands.
-            near = [f"dead {name}"] if name in ("list", "show", "retry", "discard") else near
+            near = [f"dead {name}"] if name in ("show", "retry", "discard") else near
             hint = f" Did you mean `{near[0]}`?" if near else ""
             raise click.UsageError(f"There is no command `{name}`.{hint}", ctx)
         return super().resolve_command(ctx, args)
@@ -116,6 +116,10 @@ class LazyGroup(click.Group):
         """Run, print an error as an error should be printed, and exit with its code."""
         extra.pop("standalone_mode", None)
         sys.exit(self._run(args, prog_name, extra))
+
+    def run(self, args: Sequence[str]) -> int:
+        """Run and print as the command line does; return the exit code instead of exiting."""
+        return self._run(args, "celeriac", {})
 
     def _run(self, args: Sequence[str] | None, prog_name: str | None, extra: dict[str, Any]) -> int:
         try:

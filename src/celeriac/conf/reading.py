@@ -6,8 +6,9 @@ comes back as one `Reading`. Layer L1. Read it through `celeriac.conf`.
 
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from .moot import MOOT, asks_for_nothing, check_moot
 from .names import CELERY, INSTEAD, OURS_LATER, modern_name
@@ -21,15 +22,14 @@ _OLD = ("CELERY_", "CELERYD_", "CELERYBEAT_", "BROKER_")
 _OLD_ALONE = ("ENABLE_UTC", "RESULT_ACCEPT_CONTENT")
 
 
-@dataclass
-class Reading:
+class Reading(Struct):
     """What a source of settings says. `place` names the source, for people."""
 
     place: str
-    values: dict[str, Any] = field(default_factory=dict)
-    moot: dict[str, Any] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
+    values: dict[str, Any] = {}
+    moot: dict[str, Any] = {}
+    problems: list[str] = []
+    doubts: list[str] = []
 
 
 def read_mapping(values: Mapping[str, Any], place: str) -> Reading:

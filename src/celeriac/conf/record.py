@@ -12,6 +12,7 @@ from .names import CELERY
 __all__ = ["SAME_AS_BROKER", "Kind", "Setting", "Where", "count", "flag", "seconds"]
 
 Kind = Literal[
+    "annotations",
     "bool",
     "choice",
     "choices",

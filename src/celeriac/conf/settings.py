@@ -155,6 +155,11 @@ class Settings(Typed, Mapping[str, Any]):
         """Whether the values are settled; asking does not settle them."""
         return "_values" in vars(self)
 
+    @property
+    def pending(self) -> bool:
+        """Whether what was deferred is still to be read."""
+        return self._before is not None
+
     def load(self) -> None:
         """Settle the values now, if they are not settled yet."""
         if self.loaded:

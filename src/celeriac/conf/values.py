@@ -264,7 +264,22 @@ def _texts(setting: Setting, value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _annotations(setting: Setting, value: object) -> object:
+    """What it says of tasks is judged with them; here only that it can say something."""
+    for each in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(each, Mapping):
+            for name, options in each.items():
+                if not isinstance(name, str) or not isinstance(options, Mapping):
+                    raise _UnexpectedError(setting, f"; {name!r} is mapped to {options!r}")
+        elif not isinstance(each, str) and not (
+            hasattr(each, "annotate") or hasattr(each, "annotate_any")
+        ):
+            raise _UnexpectedError(setting)
+    return value
+
+
 _JUDGES: dict[Kind, Callable[[Setting, object], Any]] = {
+    "annotations": _annotations,
     "bool": _bool,
     "choice": _choice,
     "choices": _choices,
@@ -314,7 +329,7 @@ def _read(setting: Setting, text: str) -> object:
                 return [part.strip() for part in text.split(",") if part.strip()]
             case "retry policy":
                 return json.decode(text)
-            case "queues" | "routes" if text.startswith(("{", "[")):
+            case "annotations" | "queues" | "routes" if text.startswith(("{", "[")):
                 return json.decode(text)
             case "queues":
                 return [part.strip() for part in text.split(",") if part.strip()]
@@ -357,6 +372,8 @@ def _expected(setting: Setting) -> str:
 
 
 _WANTED: dict[Kind, str] = {
+    "annotations": "a mapping such as {'shop.mail': {'rate_limit': '10/s'}}, an object with "
+    "annotate(task), or its name",
     "key": "a secret as text, or a mapping of key ids to secrets",
     "log format": "a format for logging, with fields such as '%(message)s', or 'json'",
     "module names": "a list of module names such as ['shop.tasks']",

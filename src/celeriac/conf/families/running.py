@@ -3,11 +3,21 @@
 Layer L1. One record per setting; read them through `celeriac.conf`.
 """
 
-from celeriac.conf.record import flag, seconds
+from celeriac.conf.record import Setting, flag, seconds
 
 __all__ = ["FAMILY"]
 
 FAMILY = (
+    Setting(
+        name="task_annotations",
+        kind="annotations",
+        default=None,
+        none="tasks are as they are declared",
+        local=True,
+        help="Options that go over those of the tasks: a mapping of task name, or `*` for all, to "
+        "a mapping of options; an object with `annotate(task)` or `annotate_any()`, or its name; "
+        "or a list of these, of which the first that answers counts.",
+    ),
     flag(
         "task_acks_late",
         default=True,

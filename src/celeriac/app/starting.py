@@ -1,0 +1,52 @@
+"""``app.start()`` and ``app.worker_main()``: the command line, from a program that holds the app.
+
+Layer 4. The one place of this layer that opens the door to the command line, and only when called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from celeriac.app.place import module_name
+from celeriac.exceptions import ImproperlyConfigured
+
+__all__ = ["run_command", "run_worker"]
+
+
+def run_command(app: object, home: dict[str, Any], argv: Sequence[str] | None) -> int:
+    """Run a command of the command line for *app*, which the module with globals *home* made.
+
+    Return the exit code. *argv* does not hold the program's name; None: that of this process.
+    """
+    from celeriac.cli import run
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not {"-A", "--app"} & set(arguments):
+        arguments = ["--app", _spec(app, home), *arguments]
+    return run(arguments)
+
+
+def run_worker(app: object, home: dict[str, Any], argv: Sequence[str] | None) -> int:
+    """As :func:`run_command`, for a worker, which *argv* must name, as it must in Celery."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "worker" not in arguments:
+        raise ValueError(
+            "worker_main() takes the arguments of the command line, the command included: "
+            "app.worker_main(['worker', '--loglevel=INFO']). Use app.start() for other commands"
+        )
+    return run_command(app, home, arguments)
+
+
+def _spec(app: object, home: dict[str, Any]) -> str:
+    """What ``-A`` would say, for other processes import the application by name."""
+    module = module_name(home)
+    attribute = next((name for name, value in home.items() if value is app), "")
+    if not module or not attribute:
+        raise ImproperlyConfigured(
+            "A worker's processes import the application by name, and this app is no attribute of "
+            f"the module {module or 'that makes it'!r}. Assign it at the top of a module, such as "
+            "app = Celeriac('tasks'), or run `celeriac -A MODULE:NAME …`."
+        )
+    return f"{module}:{attribute}"
