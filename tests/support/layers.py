@@ -43,6 +43,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "psutil": ("worker",),
     "pytest": ("testing", "contrib.pytest"),
     "setproctitle": ("worker", "beat"),
+    "watchfiles": ("worker.duties.reload",),
 }
 
 # Free for everybody above layer 0.

@@ -14,6 +14,7 @@ _HERE: Final = "celeriac.cli"
 #: Name → (module, attribute, the line in `celeriac --help`).
 COMMANDS: Final = {
     "worker": (f"{_HERE}.worker", "worker", "Run tasks until told to stop."),
+    "dev": (f"{_HERE}.dev", "dev", "Run tasks while you write them."),
     "call": (f"{_HERE}.tasks", "call", "Send a task by its name."),
     "result": (f"{_HERE}.tasks", "result", "Wait for a task and print its result."),
     "why": (f"{_HERE}.tasks", "why", "Say why a task is where it is."),

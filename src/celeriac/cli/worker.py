@@ -5,6 +5,7 @@ by the worker's zygote, never in this process, which becomes the supervisor.
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ from celeriac.cli.session import Session, pass_session
 if TYPE_CHECKING:
     from celeriac.worker.spec import WorkerOptions
 
+_NONE: Final[Mapping[str, object]] = {}
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 _EXAMPLES = """
@@ -230,11 +232,13 @@ def worker(session: Session, /, **given: Any) -> int:
         or (given["detach"])
     ):
         return _as_service(session, given, options)
-    return _run(options)
+    return run_worker(options)
 
 
-def worker_options(session: Session, given: dict[str, Any]) -> WorkerOptions:
-    """What the command line asks of a worker."""
+def worker_options(
+    session: Session, given: dict[str, Any], settings: Mapping[str, object] = _NONE
+) -> WorkerOptions:
+    """What the command line asks of a worker; *settings* hold where it says nothing."""
     from celeriac import __version__
     from celeriac.worker.spec import WorkerOptions, WorkerSpec
 
@@ -242,7 +246,7 @@ def worker_options(session: Session, given: dict[str, Any]) -> WorkerOptions:
     spec = WorkerSpec(
         app=session.spec(),
         workdir=_workdir(session),
-        settings=_settings(given),
+        settings={**settings, **_settings(given)},
         include=given["include"] or (),
         hostname=given["hostname"] or f"celeriac@{socket.gethostname()}",
         version=__version__,
@@ -279,7 +283,8 @@ def check_reload(options: WorkerOptions) -> None:
         )
 
 
-def _run(options: WorkerOptions) -> int:
+def run_worker(options: WorkerOptions) -> int:
+    """Be the worker; returns its exit status."""
     from celeriac.worker.main import run
 
     return run(options)
@@ -301,7 +306,7 @@ def _as_service(session: Session, given: dict[str, Any], options: WorkerOptions)
         if pidfile:
             pidfile.take()
         try:
-            return _run(options)
+            return run_worker(options)
         finally:
             if pidfile:
                 pidfile.drop()

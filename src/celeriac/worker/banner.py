@@ -43,6 +43,8 @@ def banner(facts: AppFacts, store: Store, plan: Plan) -> str:
         lines.append(
             " - limits:      no hard time limit, no memory limit: tasks run in this process"
         )
+    if plan.reload:
+        lines.append(f" - reload:      when code changes in {', '.join(facts.code)}")
     lines += ["", " [tasks]"]
     names = sorted(facts.tasks)
     lines += [f"   . {name}" for name in names[:_TASKS_SHOWN]]
