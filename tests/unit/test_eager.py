@@ -435,7 +435,9 @@ def test_a_task_that_sends_another_one(eager):
     assert result.get() == "SUCCESS"
     assert seen == [("o", "o", True), ("o", "o", True)]
     assert [each.get() for each in result.children] == [1, 2]
-    assert result.children[0].children is None
+    assert result.children[0].children == []
+    assert next(node.id for _, node in result.iterdeps()) == "o"
+    assert [value for _, value in result.collect()] == ["SUCCESS", 1, 2]
 
 
 def test_what_was_to_be_sent_may_not_be_waited_for_inside_a_task(eager):
@@ -581,10 +583,14 @@ def test_everything_an_eager_result_says(app):
     assert (result.queue, result.worker, result.retries, result.waits) == ("mail", None, 0, ())
     assert (result.state, result.status, result.result, result.info) == ("SUCCESS",) * 2 + (3,) * 2
     assert (result.ready(), result.successful(), result.failed()) == (True, True, False)
-    assert (result.traceback, result.children, result.parent) == (None, None, None)
+    assert (result.traceback, result.children, result.parent) == (None, [], None)
     assert result.supports_native_join is False
     assert datetime.now(UTC) - result.date_done < timedelta(minutes=1)
     assert (result.get(), result.wait(timeout=1), result.maybe_throw()) == (3, 3, 3)
+    told = []
+    assert result.then(told.append) is result
+    assert result.get(callback=lambda *pair: told.append(pair)) == 3
+    assert told == [result, ("x", 3)]
     result.forget()
     assert result.get() == 3
     for same in (pickle.loads(pickle.dumps(result)), copy.copy(result)):
