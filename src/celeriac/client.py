@@ -39,6 +39,7 @@ from celeriac.exceptions import (
 from celeriac.ids import new_call
 from celeriac.message import Header, Message, compose
 from celeriac.moments import moment
+from celeriac.publishing import Announced, heard
 from celeriac.sensitive import REPR_MAX, Mask
 from celeriac.serialization import content_type, encode_call
 
@@ -346,6 +347,21 @@ class Client:
         Trying ends after ``publish_timeout`` seconds in all, or as the policy says, with
         ``OperationalError``. A repeat is harmless: the store knows a message by id and nonce.
         """
+        announced = self._announce(messages, policy) if heard() else None
+        self._store(messages if announced is None else announced.messages, retry, policy)
+        if announced is not None:
+            announced.sent()
+
+    def _announce(self, messages: Sequence[Message], policy: Mapping[str, Any] | None) -> Announced:
+        rules = {**self._app.conf.task_publish_retry_policy, **(policy or {})}
+        return Announced(self, messages, rules)
+
+    def _store(
+        self,
+        messages: Sequence[Message],
+        retry: bool | None,
+        policy: Mapping[str, Any] | None,
+    ) -> None:
         conf = self._app.conf
         started = _monotonic()
         store = self._app.store
@@ -396,9 +412,7 @@ def verify(message: Message, signer: Signer | None) -> None:
         signer.verify("message", message.block, message.payload, message.key_id, message.signature)
 
 
-def _masked(
-    header: Header, mask: Mask, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Header:
+def _masked(header: Header, mask: Mask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Header:
     """*header* with the arguments as text, those hidden that *mask* hides."""
     return msgspec.structs.replace(
         header, argsrepr=mask.shown_args(args), kwargsrepr=mask.shown_kwargs(kwargs)

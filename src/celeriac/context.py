@@ -169,14 +169,14 @@ class Context:
     @property
     def argsrepr(self) -> str:
         """The positional arguments as text, without what the task hides."""
-        mask = _mask(self.owner)
-        return shown_args(self.args) if mask is None else mask.shown_args(self.args)
+        shown = "" if self.header is None else self.header.argsrepr
+        return shown or shown_args(self.args)
 
     @property
     def kwargsrepr(self) -> str:
         """The keyword arguments as text, without what the task hides."""
-        mask = _mask(self.owner)
-        return shown_kwargs(self.kwargs) if mask is None else mask.shown_kwargs(self.kwargs)
+        shown = "" if self.header is None else self.header.kwargsrepr
+        return shown or shown_kwargs(self.kwargs)
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -315,8 +315,3 @@ class allow_join_result:  # noqa: N801 - the name Celery users know
 
 def _iso(moment: float | None) -> str | None:
     return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()
-
-
-def _mask(owner: object) -> Any:
-    """What the task hides of its arguments, None if nothing."""
-    return getattr(owner, "mask", None)

@@ -51,7 +51,7 @@ def test_the_life_of_a_worker(place: Site) -> None:
     assert order.count("worker_process_init") == order.count("worker_process_shutdown") == 2
     assert order[-1] == "worker_shutdown"
     assert "import_modules:True" in texts(place.ledger())
-    assert "celeryd_init:w@here:w@here:[]" in texts(place.ledger())
+    assert "celeryd_init:w@here:w@here:['worker_concurrency']" in texts(place.ledger())
     assert "worker_init:w@here:True" in texts(place.ledger())
     assert "celeryd_after_setup:w@here:1234.0" in texts(place.ledger())
     assert "worker_shutting_down:w@here:SIGTERM:Warm:0" in texts(place.ledger())
