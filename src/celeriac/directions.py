@@ -18,7 +18,6 @@ import msgspec
 
 from celeriac.checks import HIGHEST_PRIORITY
 from celeriac.conf.queues import bound
-from celeriac.control.destinations import Destinations
 from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion, QueueNotFound
 from celeriac.message import Header
 from celeriac.routing import ASK, Route, Router
@@ -27,6 +26,7 @@ from celeriac.sensitive import Mask
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.context import Context
+    from celeriac.control.destinations import Destinations
 
 __all__ = ["NO_DEFAULTS", "Defaults", "Directions", "load_router"]
 
@@ -205,7 +205,9 @@ class Directions:
             self.check_declared(queue, f"task_routes[{keys[0]!r}] leads to nowhere")
 
     def known(self, names: Sequence[str] = ()) -> Destinations:
-        """Return what can be said of where tasks go; see `Destinations`."""
+        """Return what can be said of where tasks go, those called *names* one by one."""
+        from celeriac.control.destinations import Destinations  # late: senders need none of it
+
         routes = {} if self._router is None else self._router.queues()
         return Destinations(tuple(self._queues), self._destinations(names), routes)
 

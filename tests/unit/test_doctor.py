@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from celeriac.conf import Settings
+from celeriac.control.destinations import Destinations
 from celeriac.control.doctor import Checkup, examine, judge, look_at, settings_findings
 from celeriac.control.inspect import Overview, QueueLine
 from celeriac.message import Header, compose
@@ -141,3 +142,32 @@ def test_an_examination_reads_a_real_store(registered):
         store.queue.register("o1", manifest)
     read = examine(store, tasks=["tasks.add"], version="1", now=store.options.clock.wall())
     assert [each.code for each in judge(read)] == ([] if registered else ["no_worker"])
+
+
+# -- where tasks go ----------------------------------------------------------------------------
+
+
+def test_a_queue_that_tasks_go_to_and_nobody_reads_is_noted():
+    known = Destinations(
+        (), {"mail": ["tasks.send"], "celery": ["tasks.add"]}, {"mail": ["*.send"]}
+    )
+    (one,) = found(workers=[worker()], known=known)
+    assert (one.code, one.where, one.note) == ("nowhere", "queue mail", True)
+    assert one.what == (
+        "tasks.send goes there, and no worker alive reads it (they read celery). "
+        "task_routes['*.send'] leads there."
+    )
+
+
+def test_a_queue_that_nobody_declares_is_found_even_without_a_worker():
+    known = Destinations(("celery",), {"mial": ["a", "b", "c", "d"]})
+    (one,) = found(known=known)
+    assert not one.note
+    assert "a, b, c and 1 more go there" in one.what
+    assert "task_queues does not declare it; it declares celery." in one.what
+
+
+def test_a_queue_is_found_once():
+    known = Destinations((), {"mail": ["tasks.send"]})
+    assert codes(workers=[worker()], queues=[line("mail", due=1)], known=known) == ["no_worker"]
+    assert codes(known=known) == []

@@ -4,6 +4,7 @@ on a real store."""
 import pytest
 
 from celeriac import states
+from celeriac.control.destinations import Destinations
 from celeriac.control.inspect import overview, put_aside, situation
 from celeriac.control.phrases import absolute, ago, clip, commands, duration, iso, printable, size
 from celeriac.control.reading import last_stack
@@ -371,3 +372,53 @@ def test_a_record_with_a_moment_beyond_any_calendar_is_still_shown(then):
     found = why(states.SCHEDULED, due=then, expires=then)
     assert "beyond the year 9999" in found.reason
     assert found.as_dict()["record"]["due"] is None
+
+
+# -- queues that lead nowhere, and rate limits -------------------------------------------------
+
+
+def test_a_route_to_nowhere_is_named():
+    known = Destinations(("celery", "mail"), {}, {"mial": ["tasks.*"]})
+    found = explain(
+        Situation(record(states.QUEUED, queue="mial"), NOW, [worker(queues=("mail",))], known=known)
+    )
+    assert found.code == "waiting_for_worker"
+    assert found.reason == (
+        "Waiting for a worker: none alive reads queue 'mial' (1 worker alive, on mail). "
+        "task_routes['tasks.*'] leads there. task_queues does not declare it; it declares celery, "
+        "mail. Near: 'mail'."
+    )
+    assert found.advice[-1].endswith("celeriac revoke id-1")
+
+
+def limited_worker(limit="10/s", alive=True):
+    facts = {"tasks.add": TaskFacts(rate_limit=limit)}
+    manifest = Manifest(tasks=facts, hostname="box", pid=77, concurrency=2, queues=("celery",))
+    return WorkerView("o1", manifest, NOW - 100, NOW - 1, alive, 0)
+
+
+def test_a_rate_limit_is_named():
+    found = why(states.SCHEDULED, due=NOW + 12, workers=[limited_worker()])
+    assert found.code == "rate_limited"
+    assert found.reason.startswith(
+        "Held back by its rate limit: worker box (pid 77) begins at most 10/s of tasks.add. It is "
+        "due "
+    )
+    assert "control rate_limit tasks.add" in found.advice[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "view"),
+    [
+        ({"retries": 1, "reason": "Retry in 5s: ValueError()"}, limited_worker()),
+        ({"crashes": 1}, limited_worker()),
+        ({}, limited_worker(limit="")),
+        ({}, limited_worker(alive=False)),
+        (
+            {"wire": compose(Header("id-1", "tasks.add", "n", eta=NOW + 12), b"[]").encode()},
+            limited_worker(),
+        ),
+    ],
+)
+def test_what_waits_for_another_reason_is_not_said_to_be_limited(fields, view):
+    assert why(states.SCHEDULED, due=NOW + 12, workers=[view], **fields).code != "rate_limited"

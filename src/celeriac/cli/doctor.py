@@ -14,7 +14,7 @@ from celeriac.cli.command import AppCommand
 from celeriac.cli.options import as_json
 from celeriac.cli.output import facts, heading, say, say_json
 from celeriac.cli.session import Session, pass_session
-from celeriac.exceptions import BackendError, ImproperlyConfigured, OperationalError
+from celeriac.exceptions import BackendError, ImproperlyConfigured, OperationalError, QueueNotFound
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -65,9 +65,17 @@ def _look(app: Celeriac, spec: str) -> tuple[dict[str, object], list[Finding], i
         what = "the store lives inside one process; a worker in another cannot see it"
         advice = "Set broker_url to a sqlite:// URL."
         return about, [*found, Finding("memory", what, str(app.broker_url), advice)], 0
+    names = _own_tasks(app)
+    try:
+        app.client.directions.check_routes()
+        known = app.client.directions.known(names)
+    except (ImproperlyConfigured, QueueNotFound) as error:
+        known = None
+        advice = "Correct task_routes, or declare the queue in task_queues."
+        found.append(Finding("routes", str(error), "task_routes", advice))
     try:
         checkup = examine(
-            app.store, tasks=_own_tasks(app), version=__version__, now=time.time(), app=spec
+            app.store, tasks=names, version=__version__, now=time.time(), app=spec, known=known
         )
     except (OperationalError, BackendError, ImproperlyConfigured) as error:
         where = f"store {app.broker_url}"

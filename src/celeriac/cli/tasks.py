@@ -295,7 +295,7 @@ def why(session: Session, /, id: str, as_json: bool) -> int:
 
     app = session.load_shared()
     store = app.store
-    found = situation(store, id, time.time(), session.app)
+    found = situation(store, id, time.time(), session.app, app.client.directions.known())
     if found is None:
         place = f"{store.url} (namespace {store.options.namespace})"
         explained = missing(id, place, store.options.result_expires, session.app)

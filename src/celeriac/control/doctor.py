@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from celeriac.control.destinations import NOWHERE, Destinations
 from celeriac.control.inspect import Overview, overview
 from celeriac.control.phrases import ago, commands, duration, moment, plural, size
 from celeriac.exceptions import ImproperlyConfigured, NotRegistered
@@ -82,14 +83,16 @@ class Checkup:
     newest: float | None = None
     #: What ``-A`` names, for the commands in the advice.
     app: str = ""
+    known: Destinations = NOWHERE
 
 
 # -- reading -----------------------------------------------------------------------------------
 
 
 def examine(
-    store: Store, *, tasks: Sequence[str], version: str, now: float, app: str = ""
-) -> Checkup:
+    store: Store, *, tasks: Sequence[str], version: str, now: float, app: str = "",
+    known: Destinations | None = None,
+) -> Checkup:  # fmt: skip
     """Read what :func:`judge` needs. Changes nothing."""
     facts = store.inspection.facts()
     newest = store.inspection.list(limit=1)
@@ -104,6 +107,7 @@ def examine(
         tasks=frozenset(tasks),
         newest=newest[0].enqueued_at if newest else None,
         app=app,
+        known=known or NOWHERE,
     )
 
 
@@ -134,6 +138,7 @@ def judge(checkup: Checkup) -> list[Finding]:
     """All that is wrong, what keeps tasks from running first, notes last."""
     found = [
         *_queues(checkup),
+        *_nowhere(checkup),
         *_parked(checkup),
         *_owners(checkup),
         *_aside(checkup),
@@ -175,6 +180,28 @@ def _queues(c: Checkup) -> Iterator[Finding]:
             f"no worker alive reads it ({work}){others}",
             f"queue {line.name}",
             f"Start one: celeriac -A APP worker -Q {line.name}",
+        )
+
+
+def _nowhere(c: Checkup) -> Iterator[Finding]:
+    """Queues that the application's tasks go to and no worker reads, though some are alive."""
+    alive = [each for each in c.overview.workers if each.alive]
+    read = sorted({queue for each in alive for queue in each.manifest.queues})
+    told = {line.name for line in c.overview.queues if line.due + line.scheduled + line.parked}
+    for queue, tasks in sorted(c.known.tasks.items()):
+        undeclared = c.known.undeclared(queue)
+        if queue in told or queue in read or not (read or undeclared):
+            continue
+        more = f" and {len(tasks) - 3} more" if len(tasks) > 3 else ""
+        verb = "goes" if len(tasks) == 1 else "go"
+        what = f"{', '.join(tasks[:3])}{more} {verb} there, and no worker alive reads it"
+        others = f" (they read {', '.join(read)})" if read else ""
+        yield Finding(
+            "nowhere",
+            f"{what}{others}.{c.known.described(queue)}",
+            f"queue {queue}",
+            f"Start one: celeriac -A APP worker -Q {queue}, or correct task_routes.",
+            note=not undeclared,
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from celeriac import states
+from celeriac.control.destinations import NOWHERE, Destinations
 from celeriac.control.phrases import iso
 from celeriac.control.reading import header_of
 from celeriac.control.why import Situation
@@ -24,11 +25,13 @@ SCAN: Final = 1000
 ASIDE: Final = (states.DEAD, states.FAILED)
 
 
-def situation(store: Store, id: str, now: float, app: str = "") -> Situation | None:
+def situation(
+    store: Store, id: str, now: float, app: str = "", known: Destinations = NOWHERE
+) -> Situation | None:
     """Everything that explains where the task *id* is; None without a record.
 
     *now* is the reader's wall clock; the store's own may differ by the clocks' difference. *app*
-    is what ``-A`` names, for the commands in the advice.
+    is what ``-A`` names, for the commands in the advice, *known* where the application sends tasks.
     """
     record = store.inspection.get([id])[0]
     if record is None:
@@ -50,6 +53,7 @@ def situation(store: Store, id: str, now: float, app: str = "") -> Situation | N
         app=app,
         # Of the default lease of 15 s: two heartbeats.
         silent=store.options.lease * 0.4,
+        known=known,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from celeriac import states
-from celeriac.control.destinations import Destinations, no_worker, rate_limited
+from celeriac.control.destinations import NOWHERE, Destinations, no_worker, rate_limited
 from celeriac.control.phrases import absolute, ago, clip, commands, duration, moment, plural
 from celeriac.control.reading import (
     header_of,
@@ -61,7 +61,7 @@ class Situation:
     whole: bool = False
     app: str = ""
     silent: float = _SILENT
-    known: Destinations = Destinations()
+    known: Destinations = NOWHERE
 
 
 @dataclass(frozen=True)
@@ -163,11 +163,11 @@ def _scheduled(s: Situation) -> _Answer:
         return "backing_off", text, _revoke_advice(record)
     limited = rate_limited(record, s.workers)
     if limited is not None:
-        advice = [
+        advice = (
             "Nothing: it starts when its turn comes. For more at once start another worker, or "
             f"change the limit: celeriac -A APP control rate_limit {record.task} 100/s"
-        ]
-        return "rate_limited", f"{limited} It is due {when}.", advice
+        )
+        return "rate_limited", f"{limited} It is due {when}.", [advice]
     return "scheduled", f"Scheduled: it is due {when}.", _revoke_advice(record)
 
 
