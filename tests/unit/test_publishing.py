@@ -6,7 +6,7 @@ import pytest
 from inline import drain, make_app, stored
 
 from celeriac import signals
-from celeriac.exceptions import OperationalError
+from celeriac.exceptions import EncodeError, OperationalError
 from celeriac.message import decode
 
 
@@ -119,7 +119,7 @@ def test_a_header_that_is_no_plain_data_is_refused_before_anything_is_sent(app, 
         headers["what"] = object()
 
     connect(signals.before_task_publish, change)
-    with pytest.raises((TypeError, ValueError), match="what"):
+    with pytest.raises(EncodeError, match="what"):
         add.delay(1, 2)
 
 
@@ -192,4 +192,4 @@ def test_arguments_that_a_task_hides_are_hidden_in_the_headers_too(app, connect)
     connect(signals.after_task_publish, lambda headers, **kwargs: heard.append(headers))
     secret.delay("me", password="hunter2")
     assert "hunter2" not in repr(heard)
-    assert heard[0]["kwargsrepr"] == "{'password': '***'}"
+    assert heard[0]["kwargsrepr"] == "{'password': ***}"
