@@ -6,6 +6,7 @@ Layer 6. ``using(app)`` is what the pytest plugin's fixtures are made of, and wo
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -182,13 +183,15 @@ class Harness:
             most: how much may run before ``RuntimeError`` is raised, because a task that sends
                 itself, or repeats itself at once, never ends.
         """
-        return _Pass(self, queues, throw, most).run()
+        with self.clock.still():
+            return _Pass(self, queues, throw, most).run()
 
     async def arun_pending(
         self, queues: Sequence[str] | None = None, *, throw: bool = True, most: int = _MOST
     ) -> list[Ran]:
         """Do what :meth:`run_pending` does, with ``async def`` tasks in the caller's loop."""
-        return await _Pass(self, queues, throw, most).arun()
+        with self.clock.still():
+            return await _Pass(self, queues, throw, most).arun()
 
     def run_for(
         self, seconds: float | timedelta, *, throw: bool = True, most: int = _MOST
@@ -199,27 +202,29 @@ class Harness:
         minute; ``clock.advance(60)`` and one ``run_pending()`` would repeat it once.
         """
         passed = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
-        end = self.clock.wall() + passed
-        ran = self.run_pending(throw=throw, most=most)
-        while (due := self._next_due()) is not None and due <= end:
-            self.clock.advance_to(due)
-            ran += self.run_pending(throw=throw, most=most - len(ran))
-        self.clock.advance_to(end)
+        with self.clock.still():
+            end = self.clock.wall() + passed
+            ran = self._run_until(end, throw, most)
+            self.clock.advance_to(end)
         return ran
 
     def run_all(self, *, throw: bool = True, most: int = _MOST) -> list[Ran]:
         """Run everything there is, letting as much time pass as it takes."""
-        ran = self.run_pending(throw=throw, most=most)
-        while (due := self._next_due()) is not None:
-            self.clock.advance_to(due)
-            ran += self.run_pending(throw=throw, most=most - len(ran))
-        return ran
+        with self.clock.still():
+            return self._run_until(math.inf, throw, most)
 
     def worker(self, **options: Any) -> AbstractContextManager[ThreadWorker]:
         """Return a worker in a thread, as a context manager; see ``start_worker``."""
         from celeriac.testing.worker import start_worker
 
         return start_worker(self.app, **options)
+
+    def _run_until(self, end: float, throw: bool, most: int) -> list[Ran]:
+        ran = self.run_pending(throw=throw, most=most)
+        while (due := self._next_due()) is not None and due <= end:
+            self.clock.advance_to(due)
+            ran += self.run_pending(throw=throw, most=most - len(ran))
+        return ran
 
     def _next_due(self) -> float | None:
         waiting = self.store.inspection.list(states=(states.SCHEDULED,), limit=_EVERYTHING)
