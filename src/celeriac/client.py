@@ -54,6 +54,7 @@ __all__ = [
     "check_limits",
     "check_options",
     "checked_call",
+    "checked_countdown",
     "checked_limit",
     "checked_priority",
     "moment",
