@@ -15,7 +15,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -37,10 +37,18 @@ class Arguments:
 
     *skip_first* leaves out the first parameter, which a bound task (``bind=True``) fills itself.
     A callable without a signature that can be read accepts everything. A decorator that hides the
-    signature behind ``*args, **kwargs`` is believed: it may add arguments of its own.
+    signature behind ``*args, **kwargs`` is believed: it may add arguments of its own. *leave*
+    names parameters whose values are not converted.
     """
 
-    def __init__(self, function: Callable[..., Any], *, skip_first: bool = False) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        skip_first: bool = False,
+        leave: Collection[str] = (),
+    ) -> None:
+        self._leave = leave
         self.name: str = getattr(function, "__qualname__", type(function).__qualname__)
         self._function = function
         self._converters: tuple[tuple[int, str | None, _Converter], ...] | None = None
@@ -216,7 +224,7 @@ class Arguments:
         names = _globals_of(self._function)
         for at, each in enumerate((*self._positions, *self._keyword_only)):
             converter = _converter(_resolved(each.annotation, names))
-            if converter is not None:
+            if converter is not None and each.name not in self._leave:
                 position = at if at < len(self._positions) else -1
                 # The keyword of that name belongs to **kwargs if the parameter has none.
                 name = each.name if each.name in self._keywords else None

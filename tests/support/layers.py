@@ -41,6 +41,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "django": ("app.discovery",),
     "hypothesis": ("testing",),
     "psutil": ("worker",),
+    "pydantic": ("app.models",),
     "pytest": ("testing", "contrib.pytest"),
     "setproctitle": ("worker", "beat"),
     "watchfiles": ("worker.duties.reload",),

@@ -409,7 +409,6 @@ def test_the_same_function_twice_is_the_same_task(app):
     ("option", "error", "words"),
     [
         ("max_retrys", TypeError, "did you mean max_retries"),
-        ("pydantic", NotInThisVersion, "converted and checked without it"),
         ("acks_on_failure_or_timeout", NotInThisVersion, "acks_on_failure_or_timeout"),
         ("compression", NotInThisVersion, "compression"),
         ("link_error", NotInThisVersion, "link_error"),

@@ -106,6 +106,11 @@ def build(
         attributes.pop(option, None)
     if base is Task and inspect.iscoroutinefunction(fun):
         base = AsyncTask
+    body = fun
+    if attributes.get("pydantic"):
+        from celeriac.app.models import validating
+
+        body = validating(app, fun, name, attributes)
     cls = type(
         getattr(fun, "__name__", "task"),
         (base,),
@@ -113,7 +118,7 @@ def build(
             **attributes,
             "app": app,
             "name": name,
-            "run": fun if bound else staticmethod(fun),
+            "run": body if bound else staticmethod(body),
             "bound": bound,
             "__doc__": fun.__doc__,
             "__module__": fun.__module__,

@@ -51,6 +51,10 @@ class TaskOptions(TypedDict, total=False):
     soft_time_limit: float | None
     ignore_result: bool | None
     store_errors_even_if_ignored: bool | None
+    pydantic: bool
+    pydantic_strict: bool
+    pydantic_context: Mapping[str, Any] | None
+    pydantic_dump_kwargs: Mapping[str, Any] | None
     resultrepr_maxsize: int
     store_eager_result: bool | None
     track_started: bool | None
@@ -69,10 +73,6 @@ class TaskOptions(TypedDict, total=False):
 TASK_OPTIONS: Final = frozenset(TaskOptions.__annotations__) | {"bind"}
 
 _LATER: Final[dict[str, str]] = {
-    "pydantic": "Annotated parameters are converted and checked without it.",
-    "pydantic_strict": "",
-    "pydantic_context": "",
-    "pydantic_dump_kwargs": "",
     "acks_on_failure_or_timeout": "A task that fails or times out has ended.",
     "acks_on_failure": "A task that fails has ended.",
     "acks_on_timeout": "A task that times out has ended.",
@@ -196,6 +196,8 @@ def _judged(option: str, value: Any) -> Any:
         return checked_limit(value, option)
     if option == "sensitive":
         return _sensitive(value)
+    if option in {"pydantic_context", "pydantic_dump_kwargs"} and not isinstance(value, Mapping):
+        raise TypeError(f"{option} is {value!r}; it is a dictionary")
     if option == "resultrepr_maxsize":
         return int(_at_least(0, seconds(value, option), option))
     if option == "priority":

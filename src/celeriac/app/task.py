@@ -6,7 +6,7 @@ base class keeps on ``self`` is kept once per process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, ParamSpec, TypeVar
@@ -87,6 +87,12 @@ class Task(Inside, Generic[P, R]):
     serializer: str | None = None
     #: Keep failures of a task whose results are not kept.
     store_errors_even_if_ignored: bool | None = None
+    #: Validate arguments that are annotated with a pydantic model, and dump a returned one.
+    pydantic: bool = False
+    #: Convert nothing; what ``info.context`` holds besides app and task; of ``model_dump()``.
+    pydantic_strict: bool = False
+    pydantic_context: Mapping[str, Any] | None = None
+    pydantic_dump_kwargs: Mapping[str, Any] | None = None
     #: Characters of a result that its log line shows.
     resultrepr_maxsize: int = 1024
     #: Keep results of eager runs in the store, too.
@@ -277,7 +283,12 @@ class Task(Inside, Generic[P, R]):
         function = self.__dict__.get("__wrapped__")
         if function is None:
             return Arguments(self.run)
-        return Arguments(function, skip_first=self.bound)
+        left: Collection[str] = ()
+        if self.pydantic:
+            from celeriac.app.models import model_parameters
+
+            left = model_parameters(function)
+        return Arguments(function, skip_first=self.bound, leave=left)
 
     @cached_property
     def defaults(self) -> Defaults:
