@@ -50,30 +50,39 @@ def read_source(source: Source) -> Reading | None:
             if source.silent:
                 return None
             raise
-    place = _place(source.obj, found)
+    place, file = _place(source.obj, found)
     try:
-        if isinstance(found, Mapping):
-            if not source.namespace:
-                return read_mapping(found, place)
-            return read_object(found, place, source.namespace, mapping=True)
-        return read_object(found, place, source.namespace)
+        reading = _read(found, place, source.namespace)
     except ImproperlyConfigured:
         raise
     except Exception as error:
         # Reading an attribute runs the user's code, such as Django's settings, which read a file.
         text = f"{type(error).__name__}: {error}"
         raise ImproperlyConfigured(f"{place} cannot be read: {text}") from error
+    reading.file = file
+    return reading
 
 
-def _place(given: Any, found: Any) -> str:
-    if isinstance(found, ModuleType):
-        file = getattr(found, "__file__", None)
-        return f"module {found.__name__}" + (f" ({file})" if file else "")
-    if isinstance(given, str):
-        return f"object {given}"
+def _read(found: Any, place: str, namespace: str) -> Reading:
     if isinstance(found, Mapping):
-        return "dictionary of config_from_object"
+        if not namespace:
+            return read_mapping(found, place)
+        return read_object(found, place, namespace, mapping=True)
+    return read_object(found, place, namespace)
+
+
+def _place(given: Any, found: Any) -> tuple[str, str]:
+    """What is read, in words, and its file, which may be empty."""
+    if isinstance(found, ModuleType):
+        file = getattr(found, "__file__", None) or ""
+        return f"module {found.__name__}" + (f" ({file})" if file else ""), file
+    if isinstance(found, Mapping):
+        named = f"object {given}" if isinstance(given, str) else "dictionary of config_from_object"
+        return named, ""
     cls = found if isinstance(found, type) else type(found)
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
+    if isinstance(given, str):
+        return f"object {given}", file
     kind = "class" if isinstance(found, type) else "object of class"
-    return f"{kind} {cls.__module__}.{cls.__qualname__}" + (f" ({file})" if file else "")
+    place = f"{kind} {cls.__module__}.{cls.__qualname__}"
+    return place + (f" ({file})" if file else ""), file

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "purge": (f"{_HERE}.queues", "purge", "Empty queues."),
     "dead": (f"{_HERE}.dead", "dead", "Look at, retry or discard tasks that were put aside."),
     "doctor": (f"{_HERE}.doctor", "doctor", "Find what is wrong with a set-up."),
+    "settings": (f"{_HERE}.settings", "settings", "Print the settings and where each comes from."),
     "inspect": (f"{_HERE}.inspect", "inspect", "Ask the workers that live."),
     "control": (f"{_HERE}.control", "control", "Steer the workers that live."),
     "events": (f"{_HERE}.events", "events", "Print what happens while it happens."),

@@ -17,7 +17,7 @@ from .reading import Reading, read_mapping, read_object
 from .record import SAME_AS_BROKER, Setting
 from .settings import Layer, Settings, describe
 from .table import GROUPS, SETTINGS
-from .values import shown
+from .values import masked, shown
 
 __all__ = [
     "GROUPS",
@@ -28,6 +28,7 @@ __all__ = [
     "Setting",
     "Settings",
     "describe",
+    "masked",
     "read_mapping",
     "read_object",
     "shown",

@@ -23,9 +23,10 @@ _OLD_ALONE = ("ENABLE_UTC", "RESULT_ACCEPT_CONTENT")
 
 
 class Reading(Struct):
-    """What a source of settings says. `place` names the source, for people."""
+    """What a source of settings says. `place` names the source, for people; `file` is its file."""
 
     place: str
+    file: str = ""
     values: dict[str, Any] = {}
     moot: dict[str, Any] = {}
     problems: list[str] = []

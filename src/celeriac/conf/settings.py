@@ -63,6 +63,7 @@ class Settings(Typed, Mapping[str, Any]):
     _layers: dict[Layer, dict[str, Any]]
     _places: dict[Layer, dict[str, str]]  # where each value was written
     _moot: dict[str, Any]  # Celery's settings that change nothing, as they were set
+    _moot_places: dict[str, str]
     _values: dict[str, Any]  # the layers on top of each other; absent until they are read
     _before: Callable[[], None] | None = None
     _after: Callable[[], None] | None = None
@@ -73,6 +74,7 @@ class Settings(Typed, Mapping[str, Any]):
         self._lock = threading.RLock()
         self._places = {layer: {} for layer in _LAYERS}
         self._moot = {}
+        self._moot_places = {}
         self._settle({layer: {} for layer in _LAYERS})
         self.update(values)
 
@@ -138,6 +140,10 @@ class Settings(Typed, Mapping[str, Any]):
         """Celery's settings that were set and change nothing here: name to reason."""
         self.load()
         return {name: MOOT[name] for name in self._moot}
+
+    def moot_place(self, name: str) -> str:
+        """Return in words where a setting of :attr:`moot` was written."""
+        return self._moot_places[name]
 
     # -- reading at first use ------------------------------------------------------------------
 
@@ -216,7 +222,7 @@ class Settings(Typed, Mapping[str, Any]):
     def load_object(self, reading: Reading) -> None:
         """Set what an object of settings says, in place of any object before."""
         kept = {**self._layers, "object": reading.values}
-        self._keep_moot(reading.moot, reading.place)
+        self._keep_moot(reading.moot, reading.place, reading.file)
         self._places["object"] = dict.fromkeys(reading.values, reading.place)
         self._settle(kept)
 
@@ -293,16 +299,18 @@ class Settings(Typed, Mapping[str, Any]):
                 vars(self).update(kept | kept["_values"])
             raise
 
-    def _keep_moot(self, moot: Mapping[str, Any], place: str) -> None:
+    def _keep_moot(self, moot: Mapping[str, Any], place: str, file: str = "") -> None:
         new = [name for name in moot if name not in self._moot]
         self._moot.update(moot)
-        if new:
-            reasons = "; ".join(f"{name} ({MOOT[name]})" for name in new)
-            warnings.warn(
-                f"{place} sets what changes nothing here: {reasons}",
-                CeleryWarning,
-                stacklevel=_depth(),
-            )
+        self._moot_places.update(dict.fromkeys(moot, place))
+        if not new:
+            return
+        reasons = "; ".join(f"{name} ({MOOT[name]})" for name in new)
+        text = f"{place} sets what changes nothing here: {reasons}"
+        if file:  # whoever reads the first setting has nothing to do with it
+            warnings.warn_explicit(text, CeleryWarning, filename=file, lineno=0)
+        else:
+            warnings.warn(text, CeleryWarning, stacklevel=_depth())
 
     def guard(self, check: Callable[[Mapping[str, Any]], None]) -> None:
         """Have *check* look at all values before each change; what it raises prevents it."""

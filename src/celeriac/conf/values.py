@@ -24,9 +24,10 @@ from .rates import per_second
 from .record import Kind, Setting
 from .routes import kept, read_routes
 
-__all__ = ["judge", "near", "parse", "retry_waits", "shown"]
+__all__ = ["judge", "masked", "near", "parse", "retry_waits", "shown"]
 
 _TEXT_SHOWN = 80
+_HIDDEN = "(hidden)"
 
 _MEDIA_TYPES = {
     "application/json": "json",
@@ -61,13 +62,34 @@ def near(word: str, known: Sequence[str], likeness: float = 0.7) -> str:
 def shown(setting: Setting, value: object) -> str:
     """Return `value` as people may see it: secrets hidden, passwords in URLs masked, cut."""
     if setting.secret and value is not None:
-        return "(hidden)"
+        return _HIDDEN
     text = repr(value if not isinstance(value, MappingProxyType) else dict(value))
     if setting.kind == "url":
-        # Greedy to the last @: a password may hold an unquoted / or @, and must not slip through.
-        text = re.sub(r"(://[^:@/]*):.*@", r"\1:***@", text, flags=re.DOTALL)
-        text = re.sub(r"((?:password|secret|token)=)[^&'\"]*", r"\1***", text, flags=re.IGNORECASE)
+        text = _without_password(text)
     return text if len(text) <= _TEXT_SHOWN else f"{text[:_TEXT_SHOWN]}…"
+
+
+def masked(setting: Setting, value: object) -> Any:
+    """Return `value` as plain data that anybody may see; as text if it is not plain data."""
+    if setting.secret and value is not None:
+        return _HIDDEN
+    if setting.kind == "url" and isinstance(value, str):
+        return _without_password(value)
+    if isinstance(value, MappingProxyType):
+        value = dict(value)
+    if isinstance(value, tuple) and all(isinstance(each, str) for each in value):
+        value = list(value)
+    try:
+        json.encode(value)
+    except (TypeError, ValueError):
+        return repr(value)
+    return value
+
+
+def _without_password(text: str) -> str:
+    # Greedy to the last @: a password may hold an unquoted / or @, and must not slip through.
+    text = re.sub(r"(://[^:@/]*):.*@", r"\1:***@", text, flags=re.DOTALL)
+    return re.sub(r"((?:password|secret|token)=)[^&'\"]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 # -- values ------------------------------------------------------------------------------------
