@@ -238,7 +238,7 @@ class Supervisor:
             logger.error("The store has not heard of the new tasks: %s. Save once more", error)
         self._notices.wanted = frozenset(facts.signals)
         self._dispatch.notices = self._notices if facts.signals else None
-        self._pool.end_hooks()
+        self._pool.hooks.end()
         for executor in list(self._pool.executors.values()):
             self._pool.retire(executor)
         if facts.broker_url != self._facts.broker_url:
@@ -331,19 +331,19 @@ class Supervisor:
         for executor in list(self._pool.executors.values()):
             self._pool.retire(executor)
         self._notices.tell("worker_shutdown")
-        self._pool.end_hooks()
+        self._pool.hooks.end()
         deadline = time.monotonic() + _END_SECONDS
         if not self._until_gone(deadline):
-            if self._pool.hooks is not None:
+            if self._pool.hooks.alive:
                 logger.error("The hooks process has not ended; handlers it still had are lost")
             self._kill_all("the worker stopped")
-            self._pool.kill_hooks()
+            self._pool.hooks.kill()
             self._until_gone(deadline + 5.0)
         self._nursery.bury()
 
     def _until_gone(self, deadline: float) -> bool:
         """Wait for executors and hooks process to end; False if not all did until *deadline*."""
-        while self._pool.executors or self._pool.hooks is not None:
+        while self._pool.executors or self._pool.hooks.alive:
             if time.monotonic() > deadline:
                 return False
             for key, mask in self._selector.select(_TICK_BUSY):

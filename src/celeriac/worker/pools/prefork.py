@@ -24,9 +24,9 @@ from celeriac.records import Delivery
 from celeriac.worker import frames, resources
 from celeriac.worker.deaths import Death, judge
 from celeriac.worker.dispatch import Dispatch, Hand, Held
-from celeriac.worker.duties.notices import Notices
+from celeriac.worker.pools.attendant import Attendant
 from celeriac.worker.pools.autoscale import Autoscale
-from celeriac.worker.pools.nursery import EXECUTOR, HOOKS, Nursery, Process
+from celeriac.worker.pools.nursery import EXECUTOR, Nursery, Process
 
 #: What the supervisor is told of a death: how, and what had begun and not ended.
 OnDeath = Callable[[Death, list[Held]], None]
@@ -38,8 +38,6 @@ LONG_SECONDS: Final = 0.05
 #: Executors that die younger than this without having run anything slow their own replacement.
 _YOUNG_SECONDS: Final = 2.0
 _RESPAWN_MAX: Final = 10.0
-#: Not yet sent bytes at which the hooks process is given nothing more for the moment.
-_HOOKS_BACKLOG: Final = 1 << 20
 _STRAYS_KEPT: Final = 64
 
 
@@ -94,12 +92,13 @@ class Prefork:
         self._born = 0
         self._oom_kills = resources.oom_kills()
         self._send_lock = threading.Lock()
-        self._hooks: Process | None = None
-        #: When the next hooks process may be made, and the pause after one that died young.
-        self._hooks_at = 0.0
-        self._hooks_delay = 0.0
-        #: What receivers and handlers outside the executors are to hear of.
-        self.notices = Notices(self._feed_hooks, dispatch.wake)
+        #: Calls receivers, and handlers outside the executors; ``notices`` is what it is told.
+        self.hooks = Attendant(nursery, selector, self, dispatch.wake)
+        self.notices = self.hooks.notices
+        #: The most tasks that one executor runs at once, where it is several; else None.
+        self.widest: int | None = None
+        #: Frames that each executor gets first, by what they are about.
+        self.greeting: dict[str, bytes] = {}
         self._unsent: set[int] = set()
         #: Wait status and peak memory (KiB) of children reaped before anybody knew their pid.
         self._strays: dict[int, tuple[int, int]] = {}
@@ -156,14 +155,13 @@ class Prefork:
 
     def forked(self, index: int, pid: int) -> None:
         """The process in slot *index* has *pid*."""
-        if self._hooks is not None and self._hooks.index == index:
-            self._know(self._hooks, pid, self._hooks_died)
+        if self.hooks.forked(index, pid):
             return
         executor = self.executors.get(index)
         if executor is not None and not executor.process.pid:
-            self._know(executor.process, pid, lambda: self._bury(executor))
+            self.know(executor.process, pid, lambda: self._bury(executor))
 
-    def _know(self, process: Process, pid: int, died: Callable[[], None]) -> None:
+    def know(self, process: Process, pid: int, died: Callable[[], None]) -> None:
         """Watch *pid*, which is *process*; 0: it could not be forked."""
         if pid == 0:
             logger.error("The zygote could not fork: is there a limit on processes or memory?")
@@ -188,15 +186,21 @@ class Prefork:
                 self._bury(executor)
             else:
                 self._on_socket(executor, selectors.EVENT_READ)
-        if self._hooks is not None and not self._hooks.pid:
-            self._hooks_died()
+        self.hooks.zygote_died()
 
     # --- talking ------------------------------------------------------------------------------
     def _send(self, process: Process, first: int, items: list[Delivery]) -> None:
         """Write a Run frame; called under the dispatch's lock from any thread."""
-        self._write(process, frames.encode(frames.Run(first, items)))
+        self.write(process, frames.encode(frames.Run(first, items)))
 
-    def _write(self, process: Process, data: bytes) -> None:
+    def limit(self, task: str, soft: float | None) -> None:
+        """Set the soft time limit of *task* in all executors, those yet to be made, too."""
+        frame = self.greeting[task] = frames.encode(frames.SoftLimit(task, soft))
+        for executor in self.executors.values():
+            if executor.hand.ready:
+                self.write(executor.process, frame)
+
+    def write(self, process: Process, data: bytes) -> None:
         with self._send_lock:
             process.out += data
             try:
@@ -211,11 +215,9 @@ class Prefork:
 
     def flush(self) -> None:
         """Register sockets that could not take everything for writing."""
-        self.notices.tick()
+        self.hooks.flush()
         with self._send_lock:
             indexes, self._unsent = self._unsent, set()
-        if self._hooks is not None and self._hooks.out:
-            self._write(self._hooks, b"")
         for index in indexes:
             executor = self.executors.get(index)
             if executor is not None and executor.silent_since is None:
@@ -240,7 +242,7 @@ class Prefork:
 
     def _write_more(self, executor: Executor) -> None:
         process = executor.process
-        self._write(process, b"")
+        self.write(process, b"")
         if not process.out:
             self._watch(executor, selectors.EVENT_READ)
 
@@ -274,6 +276,8 @@ class Prefork:
     def _hear(self, executor: Executor, frame: frames.Frame) -> None:
         if isinstance(frame, frames.Ready):
             self.forked(executor.process.index, frame.pid)  # should its zygote have died meanwhile
+            for each in self.greeting.values():
+                self.write(executor.process, each)
             self._dispatch.join(executor.hand)
         elif isinstance(frame, frames.Update):
             held = executor.hand.held.get(frame.key)
@@ -311,7 +315,7 @@ class Prefork:
             return
         executor.retiring = True
         executor.hand.closed = True
-        self._write(executor.process, frames.encode(frames.Stop()))
+        self.write(executor.process, frames.encode(frames.Stop()))
         self.fill()
 
     def kill(self, executor: Executor, why: str, number: int = signal.SIGKILL) -> None:
@@ -362,7 +366,7 @@ class Prefork:
         if not process.pid:
             logger.error("An executor was not made: its zygote could not, or ended before")
             return Death(0, None, 0, 0)
-        status, peak = self._wait(process.pid)
+        status, peak = self.reap(process.pid)
         kills = resources.oom_kills()
         near = peak * 1024 > 0.9 * resources.memory_limit()
         oom = kills > self._oom_kills or near
@@ -371,7 +375,7 @@ class Prefork:
             process.pid, status, peak, ordered=executor.doomed, oom=oom, stack=process.stack()
         )
 
-    def _wait(self, pid: int) -> tuple[int, int]:
+    def reap(self, pid: int) -> tuple[int, int]:
         """Wait status and peak memory in KiB of an ended child."""
         if pid in self._strays:
             return self._strays.pop(pid)
@@ -385,7 +389,7 @@ class Prefork:
         """Reap children that are nobody's: as sub-reaper we inherit what tasks leave behind, and
         they would stay zombies as long as the worker lives."""
         known = {executor.process.pid for executor in self.executors.values()}
-        known |= {self._nursery.pid, self._hooks.pid if self._hooks is not None else 0}
+        known |= {self._nursery.pid, self.hooks.pid}
         while True:
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -449,69 +453,6 @@ class Prefork:
         key, _ = self._nursery.slots.running(executor.process.index)
         above = max(key, executor.hold_above or 0)
         return self._dispatch.take_back(executor.hand, above)
-
-    # --- hooks --------------------------------------------------------------------------------
-    def _feed_hooks(self, data: bytes) -> bool:
-        """Give the hooks process a frame, and make it if there is none; False: not now."""
-        if self._hooks is None and time.monotonic() >= self._hooks_at:
-            self._hooks = self._make_hooks()
-        if self._hooks is None or len(self._hooks.out) > _HOOKS_BACKLOG:
-            return False
-        self._write(self._hooks, data)
-        return True
-
-    def _make_hooks(self) -> Process | None:
-        if self._nursery.sock is None:
-            return None  # between two zygotes
-        try:
-            process = self._nursery.make(HOOKS, f"celeriac: hooks {self._nursery.spec.hostname}")
-        except (BlockingIOError, ConnectionError) as error:
-            logger.debug("The zygote does not take requests: %s", error)
-            return None
-        if process.pid:
-            pid, process.pid = process.pid, 0
-            self._know(process, pid, self._hooks_died)
-        return process
-
-    def _hooks_died(self) -> None:
-        """Handlers change no state, so their process's death is only told."""
-        process, self._hooks = self._hooks, None
-        if process is None:
-            return
-        if process.pidfd >= 0:
-            self._selector.unregister(process.pidfd)
-        if not process.pid:
-            logger.error("The hooks process could not be made; handlers it was to run are dropped")
-        else:
-            status, peak = self._wait(process.pid)
-            death = judge(process.pid, status, peak, stack=process.stack())
-            if not (self.closing or death.clean):
-                text = "What calls handlers and receivers ended, and with it what it was to call"
-                logger.error("%s: %s", text, death.describe("hooks process"))
-            self._slow_hooks(process.born)
-        self._nursery.give_back(process)
-
-    def _slow_hooks(self, born: float) -> None:
-        """Hooks processes that die at once must not be made a hundred times a second."""
-        now = time.monotonic()
-        young = now - born < _YOUNG_SECONDS
-        self._hooks_delay = min(_RESPAWN_MAX, max(0.1, self._hooks_delay * 2)) if young else 0.0
-        self._hooks_at = now + self._hooks_delay
-
-    def end_hooks(self) -> None:
-        """Let the hooks process run what it has been given, and end."""
-        if self._hooks is not None or self.notices.waiting:
-            self.notices.stop()
-            self.notices.tick()
-
-    def kill_hooks(self) -> None:
-        """End the hooks process now."""
-        if self._hooks is not None and self._hooks.pid:
-            os.kill(self._hooks.pid, signal.SIGKILL)
-
-    @property
-    def hooks(self) -> Process | None:
-        return self._hooks
 
 
 def what_follows(outcome: Outcome) -> str:

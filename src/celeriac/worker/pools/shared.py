@@ -96,7 +96,7 @@ class Shared(Prefork):
     ) -> None:
         super().__init__(nursery, dispatch, selector, 1, on_death, max_tasks)
         dispatch.crowded = True
-        self.width = shape.width
+        self.width = self.widest = shape.width
         self._shape = shape
 
     # --- making -------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ class Shared(Prefork):
         told.deadline += time.monotonic()
         executor.told[key] = told
         self._ask(executor)
-        self._write(executor.process, frames.encode(frames.Cancel(key)))
+        self.write(executor.process, frames.encode(frames.Cancel(key)))
 
     def _give_up(self, executor: Crowd, key: int, told: Told) -> None:
         """A run does not end by itself: settle it, and end its process."""
@@ -273,7 +273,7 @@ class Shared(Prefork):
     def _ask(self, executor: Crowd) -> None:
         executor.asked += 1
         executor.asked_at = time.monotonic()
-        self._write(executor.process, frames.encode(frames.Ping(executor.asked)))
+        self.write(executor.process, frames.encode(frames.Ping(executor.asked)))
 
     def tick(self, now: float) -> None:
         """End what has had its time."""
