@@ -65,7 +65,7 @@ class Prepared:
 
     __slots__ = (
         "before", "call", "custom", "hearers", "ignored", "is_async", "keep_errors", "mask",
-        "repr_max", "serializer", "soft", "task",
+        "repr_max", "serializer", "task",
     )  # fmt: skip
 
     def __init__(self, task: Task[..., Any]) -> None:
@@ -88,8 +88,12 @@ class Prepared:
         )
         self.repr_max = task.resultrepr_maxsize
         self.serializer = conf.result_serializer
-        soft = task.soft_time_limit
-        self.soft = conf.task_soft_time_limit if soft is None else soft
+
+    @property
+    def soft(self) -> float | None:
+        """The soft time limit, in seconds; remote control may change it between two runs."""
+        soft = self.task.soft_time_limit
+        return self.task.app.conf.task_soft_time_limit if soft is None else soft
 
 
 def _inherits_call(task: Task[..., Any]) -> bool:

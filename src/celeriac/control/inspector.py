@@ -270,7 +270,8 @@ class Inspect:
             return f"(cannot be read: {error})", {}
         mask = getattr(self.app.tasks.get(record.task), "mask", None)
         if mask is not None:
-            return mask.plain(args, kwargs)
+            args, kwargs = mask.plain(args, kwargs)
+            return args, kwargs
         header = message.header
         return header.argsrepr or args, header.kwargsrepr or kwargs
 

@@ -80,8 +80,15 @@ class Answers:
     asked: int = 0
 
     def by_worker(self) -> dict[str, Any]:
-        """{worker: answer}."""
-        return {reply.hostname: reply.answer for reply in self.replies}
+        """{worker: answer}. What several workers of one name list is listed together."""
+        found: dict[str, Any] = {}
+        for reply in self.replies:
+            before = found.get(reply.hostname)
+            if isinstance(before, list) and isinstance(reply.answer, list):
+                found[reply.hostname] = before + reply.answer
+            else:
+                found[reply.hostname] = reply.answer
+        return found
 
 
 class Mailbox:

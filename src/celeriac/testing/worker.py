@@ -20,6 +20,7 @@ from celeriac.runner import Runner
 from celeriac.worker.hooks import LocalHooks
 from celeriac.worker.main import make_signer, timing
 from celeriac.worker.pools.solo import Solo
+from celeriac.worker.solo_helm import attend
 from celeriac.worker.spec import WorkerSpec
 
 __all__ = ["ThreadWorker", "queues_of", "start_worker"]
@@ -88,6 +89,7 @@ class ThreadWorker:
         self._hooks = LocalHooks(Runner(app, hostname), app, spec)
         for loop in self._loops:
             loop.notices = self._hooks
+            attend(loop, store, app.conf, signer)
         self._threads = [
             threading.Thread(
                 target=self._run, args=(loop,), name=f"celeriac-test-worker-{index}", daemon=True

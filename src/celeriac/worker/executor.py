@@ -68,6 +68,7 @@ class Executor:
         spec = station.spec
         self.station = station
         self.sock = station.sock
+        self._app = app
         self._slots = station.slots
         self._index = station.index
         self._pid = 0
@@ -85,6 +86,8 @@ class Executor:
                 if isinstance(frame, frames.Run):
                     for offset, delivery in enumerate(frame.deliveries):
                         self._run(frame.first + offset, delivery)
+                elif isinstance(frame, frames.SoftLimit):
+                    frame.set_on(self._app.tasks)
                 elif isinstance(frame, frames.Stop):
                     return
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -47,6 +47,19 @@ class Notice(msgspec.Struct, frozen=True, array_like=True, tag=20):
     name: str
     delivery: Delivery | None
     details: dict[str, object]
+
+
+class SoftLimit(msgspec.Struct, frozen=True, array_like=True, tag=21):
+    """Supervisor → executor: the soft time limit of *task*, in seconds, of runs yet to come."""
+
+    task: str
+    soft: float | None
+
+    def set_on(self, tasks: Mapping[str, Any]) -> None:
+        """Set it, in the executor, on the task of that name."""
+        task = tasks.get(self.task)
+        if task is not None:
+            task.soft_time_limit = self.soft
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -134,7 +147,7 @@ class Broken(msgspec.Struct, frozen=True, array_like=True, tag=10):
 
 Frame = (
     Run | Stop | Hook | Notice | Ready | Done | Update | Skipped | Cancel | Stays | Ping | Pong
-    | Fork | Forked | Loaded | Broken
+    | SoftLimit | Fork | Forked | Loaded | Broken
 )  # fmt: skip
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -233,6 +246,7 @@ __all__ = [
     "Ready",
     "Run",
     "Skipped",
+    "SoftLimit",
     "Stays",
     "Stop",
     "Update",

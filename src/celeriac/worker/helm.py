@@ -62,7 +62,11 @@ class Helm:
 
     def _running(self, executor: Executor) -> Iterator[tuple[int, float]]:
         """Keys that an executor runs, and since when (monotonic)."""
-        yield self._slots.running(executor.process.index)
+        board = executor.process.board
+        if board is None:
+            yield self._slots.running(executor.process.index)
+        else:
+            yield from board.runs()
 
     def load(self) -> tuple[int, int]:
         """How many tasks run now and how many were taken so far. From any thread."""
@@ -75,7 +79,7 @@ class Helm:
 
     def pool(self) -> dict[str, Any]:
         """In Celery's words."""
-        executors = self._pool.executors.values()
+        executors, scale = self._pool.executors.values(), self._pool.scale
         return {
             "implementation": f"celeriac.worker.pools.{self.manifest.pool}",
             "max-concurrency": self.manifest.concurrency,
@@ -84,12 +88,15 @@ class Helm:
             "put-guarded-by-semaphore": False,
             "timeouts": [0, 0],
             "writes": "N/A",
+            **({} if scale is None else {"autoscale": [scale.most, scale.least]}),
         }
 
     # --- steering -----------------------------------------------------------------------------
     def resize(self, by: int) -> int:
         """Make more executors, or let some end once they are idle."""
-        if self.manifest.pool != "prefork":
+        if self._pool.scale is not None:
+            raise ValueError("this worker scales itself: change its bounds with autoscale")
+        if self._pool.widest is not None:
             raise NotInThisVersion(
                 f"Growing or shrinking a pool of {self.manifest.pool}",
                 "Start the worker with another --concurrency.",
@@ -120,6 +127,7 @@ class Helm:
     def limit(self, task: str, soft: float | None, hard: float | None) -> None:
         """Set a task's time limits for runs that begin from now on."""
         self._dispatch.limit(task, soft, hard)
+        self._pool.limit(task, soft)
 
     def rate(self, task: str, limit: str | float | None) -> None:
         """Set a task's rate limit; see `RateLimits.set`."""
@@ -127,7 +135,18 @@ class Helm:
 
     def autoscale(self, most: int, least: int) -> tuple[int, int]:
         """Set the bounds of scaling."""
-        raise NotInThisVersion("autoscale", "")
+        scale = self._pool.scale
+        if scale is None:
+            raise ValueError("this worker does not scale itself: start it with --autoscale=MAX,MIN")
+        widest = self._pool.widest
+        if not 1 <= least <= most:
+            raise ValueError(f"{most},{least} are no bounds: first the most, then the fewest")
+        if widest is not None and most > widest:
+            raise ValueError(
+                f"an executor of this pool runs at most {widest} tasks at once, as it was started"
+            )
+        scale.most, scale.least = most, least
+        return most, least
 
     def hurry(self) -> None:
         """Beat now, which tells of revokes."""

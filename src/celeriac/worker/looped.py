@@ -114,6 +114,8 @@ class LoopedExecutor:
                 self._loop.call_soon(task.cancel)
             else:
                 self._out.put(frames.Stays(frame.key))
+        elif isinstance(frame, frames.SoftLimit):
+            frame.set_on(self._app.tasks)
         elif isinstance(frame, frames.Ping):
             self._out.put(frames.Pong(frame.number))
         elif isinstance(frame, frames.Stop):

@@ -36,6 +36,7 @@ from celeriac.worker.pools.solo import Solo, Timing
 from celeriac.worker.queues import chosen_queues
 from celeriac.worker.sizing import SLOTS, resolve
 from celeriac.worker.slots import Slots
+from celeriac.worker.solo_helm import attend
 from celeriac.worker.spec import AppFacts, WorkerOptions, WorkerSpec
 from celeriac.worker.supervisor import Plan, Supervisor
 from celeriac.worker.zygote import (
@@ -144,6 +145,7 @@ def _run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
         store, runner, plan.manifest, make_signer(settings), timing=timing(settings), lock=lock,
         burst=options.burst, ready_fd=options.ready_fd,
     )  # fmt: skip
+    attend(solo, store, settings, make_signer(settings))
     solo.notices = hooks = LocalHooks(runner, app, spec)
     process_begins(spec.hostname)
     for number in (signal.SIGTERM, signal.SIGINT):

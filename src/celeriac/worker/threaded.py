@@ -59,6 +59,8 @@ class ThreadedExecutor:
             for frame in inbox.feed(data):
                 if isinstance(frame, frames.Run):
                     self._take(frame)
+                elif isinstance(frame, frames.SoftLimit):
+                    frame.set_on(self._app.tasks)
                 elif isinstance(frame, frames.Ping):
                     self._send(frames.Pong(frame.number))
                 elif isinstance(frame, frames.Cancel):

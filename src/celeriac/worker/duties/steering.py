@@ -273,7 +273,7 @@ class Steering:
         return _ok("reload started")
 
     def _autoscale(self, max: int | None = None, min: int | None = None) -> dict[str, str]:
-        low, high = self._worker.pool().get("autoscale") or (1, 1)
+        high, low = self._worker.pool().get("autoscale") or (1, 1)
         most, least = self._worker.autoscale(
             int(max if max is not None else high), int(min if min is not None else low)
         )

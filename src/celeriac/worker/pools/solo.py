@@ -11,8 +11,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from celeriac import states
 from celeriac.backoff import reconnect
@@ -30,6 +32,9 @@ from celeriac.worker.duties.hostlock import HostLock
 from celeriac.worker.duties.notices import Tells
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.ratelimits import Turns
+
+if TYPE_CHECKING:
+    from celeriac.worker.duties.events import Events
 
 logger = logging.getLogger("celeriac.worker")
 received_logger = logging.getLogger("celeriac.worker.strategy")
@@ -50,6 +55,25 @@ class Timing:
     margin: float = 3.0
 
 
+@dataclass
+class Present:
+    """The delivery that runs."""
+
+    delivery: Delivery
+    name: str
+    reported: bool = False
+
+
+class Attends(Protocol):
+    """What hears commands for this worker."""
+
+    def start(self) -> None:
+        """Hear them from now on."""
+
+    def stop(self) -> None:
+        """Hear no more."""
+
+
 class Solo:
     """One worker that runs one task at a time, here."""
 
@@ -67,17 +91,23 @@ class Solo:
     ) -> None:
         #: Where receivers of signals are told; None: nobody is.
         self.notices: Tells | None = None
+        #: What hears commands while it runs; and where events go while somebody listens.
+        self.remote: Attends | None = None
+        self.events: Events | None = None
+        #: How many of each task it has taken.
+        self.totals: Counter[str] = Counter()
         self._burst = burst
         self._ready_fd = ready_fd
         self.ready = threading.Event()
         self._store = store
         self._runner = runner
-        self._manifest = manifest
+        self.manifest = manifest
         self.rates = Turns(manifest.tasks)
         self._signer = signer
         self._lock = lock
         self._incarnation = Incarnation(timing.lease, timing.margin)
-        self._running: list[tuple[Fence, float]] = []
+        #: What it runs, and since when (monotonic); empty, or one.
+        self.running: list[tuple[Present, float]] = []
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
         self._stopped_by = ""
@@ -87,7 +117,7 @@ class Solo:
             lock,
             timing.heartbeat,
             self._on_beat,
-            self._on_bug,
+            self.failed,
             self._started,
         )
 
@@ -102,17 +132,33 @@ class Solo:
 
     def declare(self, manifest: Manifest) -> None:
         """Say anew what this worker knows, while it runs; from any thread."""
-        self._manifest = manifest
+        self.manifest = manifest
+        self._store.queue.wake()  # it may listen to queues that it reads no more
         self._heart.declare(manifest)
+
+    def hurry(self) -> None:
+        """Look for revokes now; from any thread."""
+        self._heart.hurry()
+
+    @property
+    def incarnation(self) -> Incarnation:
+        return self._incarnation
+
+    def failed(self, error: BaseException) -> None:
+        """A thread of the worker died: the worker must not go on looking alive."""
+        self._failure = error
+        self.stop()
 
     def run(self) -> None:
         """Work until stopped. Everything is handed back and unregistered afterwards."""
-        self._heart.register(self._manifest)
+        self._heart.register(self.manifest)
         self._heart.start()
+        if self.remote is not None:
+            self.remote.start()
         teller = threading.Thread(target=self._tell_stop, name="stop line", daemon=True)
         teller.start()
         self.ready.set()
-        logger.info("%s ready.", self._manifest.hostname)
+        logger.info("%s ready.", self.manifest.hostname)
         tell_ready(self._ready_fd)
         self._tell("worker_ready")
         try:
@@ -120,6 +166,8 @@ class Solo:
         finally:
             self._stopping.set()  # after an error, too, so that its thread ends
             teller.join(timeout=5.0)
+            if self.remote is not None:
+                self.remote.stop()
             self._heart.stop(timeout=5.0)
             self._store.queue.close_owner(self._incarnation.owner)
             if self._lock is not None:
@@ -129,8 +177,8 @@ class Solo:
     def _work(self) -> None:
         commits: list[Commit] = []
         sequence = 0
-        queues = self._manifest.queues
         while True:
+            queues = self.manifest.queues
             if self._failure is not None:
                 raise self._failure
             stopping = self._stopping.is_set()
@@ -139,6 +187,9 @@ class Solo:
             sequence += 1
             free = 1 if self._incarnation.trusted and not stopping else 0
             reply = self._exchange(sequence, commits, queues, Want(free=free))
+            events = self.events
+            if events is not None:
+                events.settled(commits, reply.verdicts)
             ran = map(self._run, reply.deliveries)
             commits = [commit for commit in ran if commit is not None]
             if reply.lost:
@@ -189,11 +240,18 @@ class Solo:
             return None
         received_logger.info("Task %s[%s] received", message.header.task, delivery.id)
         self._tell("task_received", delivery)
-        self._running = [(delivery.fence, time.monotonic())]
+        self.totals[message.header.task] += 1
+        present, began = Present(delivery, message.header.task), time.monotonic()
+        events = self.events
+        if events is not None:
+            events.received([present])
+        self.running = [(present, began)]
         try:
             outcome = self._runner.run(delivery)
         finally:
-            self._running = []
+            self.running = []
+        if events is not None:
+            events.ran(present, time.monotonic() - began)
         if self.notices is not None:
             self.notices.ended(delivery, outcome)
         return Commit(delivery.fence, outcome)
@@ -217,7 +275,7 @@ class Solo:
     def _begin_anew(self) -> None:
         logger.error("This worker's lease was lost; its tasks run elsewhere. It starts afresh.")
         self._incarnation.lose(self._incarnation.owner)
-        self._heart.register(self._manifest)
+        self._heart.register(self.manifest)
 
     # --- from a thread of its own ----------------------------------------------------------------
     def _tell_stop(self) -> None:
@@ -225,7 +283,7 @@ class Solo:
         self._stopping.wait()
         if self._stopped_by:
             self._tell("worker_shutting_down", sig=self._stopped_by, how="Warm", exitcode=0)
-        if self._stopped_by and self._running:
+        if self._stopped_by and self.running:
             logger.warning(
                 "%s: stopping; the running task ends first, the solo pool cannot cut it short",
                 self._stopped_by,
@@ -235,7 +293,11 @@ class Solo:
 
     # --- from the heart's thread --------------------------------------------------------------
     def _started(self) -> list[Fence]:
-        return [fence for fence, since in self._running if time.monotonic() - since > 0.05]
+        return [
+            present.delivery.fence
+            for present, since in self.running
+            if time.monotonic() - since > 0.05
+        ]
 
     def _on_beat(self, beat: Beat) -> None:
         report(beat.reaped)
@@ -246,10 +308,6 @@ class Solo:
                     "Task %s is revoked with %s, but the solo pool cannot end a running task; it "
                     "will not be repeated", order.fence.id, order.terminate,
                 )  # fmt: skip
-
-    def _on_bug(self, error: BaseException) -> None:
-        self._failure = error
-        self.stop()
 
 
 __all__ = ["Solo", "Timing"]
