@@ -159,7 +159,7 @@ class Configuring:
         if wanted is self._annotated:
             return
         known = sources(wanted)
-        for task in self._tasks.values():
+        for task in self._tasks.values() if known else ():
             annotate(task, known)
         self.annotations, self._annotated = known, wanted
 
