@@ -371,6 +371,8 @@ class Client:
             try:
                 crashpoint("enqueue.before")
                 store.queue.enqueue(messages)
+                if conf.task_send_sent_event:
+                    self._app.events.sent(messages)
                 return
             except StoreFull:
                 raise

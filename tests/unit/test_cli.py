@@ -48,7 +48,7 @@ def test_help_is_cheap(args):
 
 
 #: They answer nothing; `events` prints JSON in any case.
-WITHOUT_JSON = {"worker", "events", "shell", "completion"}
+WITHOUT_JSON = {"worker", "dev", "events", "shell", "completion"}
 
 
 def commands():

@@ -359,8 +359,8 @@ def revoke(
     left to end, and is not repeated; with --terminate it is ended by a signal.
     Exit code 4 if an ID is not known.
     """
-    store = session.load_shared().store
-    met = store.queue.revoke(list(ids), with_signal if terminate else None)
+    app = session.load_shared()
+    met = app.control.revoke(ids, terminate=terminate, signal=with_signal)
     if as_json:
         say_json({id: str(effect) for id, effect in met.items()})
     else:

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from celeriac.clock import SYSTEM
+from celeriac.control import notes
 from celeriac.control.connection import check_connection
 from celeriac.control.eventstate import State
 from celeriac.control.mailbox import Mailbox
-from celeriac.control.notes import base
 from celeriac.control.wire import EVENTS, open_events, seal_events
-from celeriac.exceptions import DecodeError, SecurityError
+from celeriac.exceptions import (
+    DecodeError,
+    OperationalError,
+    PayloadTooLarge,
+    SecurityError,
+)
 from celeriac.later import missing
+from celeriac.message import Message
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -147,7 +153,9 @@ class Dispatcher:
     def send(self, type: str, **fields: Any) -> None:
         """Publish one event to whoever listens now."""
         if self.enabled:
-            publish(self.app, {**base(type, self.hostname, next(_clock), SYSTEM.wall()), **fields})
+            publish(
+                self.app, {**notes.base(type, self.hostname, next(_clock), SYSTEM.wall()), **fields}
+            )
 
     def enable(self) -> None:
         """Send from now on."""
@@ -193,6 +201,22 @@ class Events:
     def default_dispatcher(self, hostname: str | None = None, enabled: bool = True) -> Any:
         """What sends events of this app: a :class:`~celeriac.control.events.Dispatcher`."""
         return self.Dispatcher(None, hostname, enabled)
+
+    def sent(self, messages: Sequence[Message]) -> None:
+        """Tell that calls were stored. They are, so an event that is lost is no error."""
+        for message in messages:
+            self._tell("task-sent", **notes.sent(message))
+
+    def revoked(self, ids: Iterable[str]) -> None:
+        """Tell that tasks were revoked before a worker had them: no worker tells of those."""
+        for id in ids:
+            self._tell("task-revoked", uuid=id, terminated=False, signum=None, expired=False)
+
+    def _tell(self, kind: str, **fields: Any) -> None:
+        try:
+            self.default_dispatcher().send(kind, **fields)
+        except (OperationalError, PayloadTooLarge) as error:
+            logger.debug("An event %s was lost: %s", kind, error)
 
     def __getattr__(self, name: str) -> Any:
         raise missing("app.events", name, _LATER)

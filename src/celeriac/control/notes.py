@@ -15,16 +15,16 @@ from celeriac.control.phrases import printable
 from celeriac.exceptions import CeleryError, DecodeError
 from celeriac.message import Header, Message
 from celeriac.outcome import Failure, Outcome
+from celeriac.sensitive import Hider
 from celeriac.serialization import decode
 
-__all__ = ["ARGUMENTS_HIDDEN", "LONGEST", "base", "end_of", "received", "sent"]
+__all__ = ["LONGEST", "base", "end_of", "hider_of", "received", "sent"]
 
 #: Characters that a value shown in an event has at most.
 LONGEST: Final = 1024
 _TRACEBACK: Final = 16 * 1024
 #: Larger values are not read to be shown.
 _READ_MOST: Final = 64 * 1024
-ARGUMENTS_HIDDEN: Final = "(hidden)"
 _REPEATED: Final = frozenset({states.SCHEDULED, states.QUEUED, states.WAITING})
 
 
@@ -41,25 +41,25 @@ def base(kind: str, hostname: str, clock: int, at: float) -> dict[str, Any]:
     }
 
 
-def sent(message: Message, *, hidden: bool = False) -> dict[str, Any]:
+def sent(message: Message) -> dict[str, Any]:
     """``task-sent``."""
     header = message.header
     return {
-        **_call(message, hidden=hidden),
+        **_call(message),
         "queue": header.queue,
         "exchange": "",
         "routing_key": header.queue,
     }
 
 
-def received(message: Message, retries: int, *, hidden: bool = False) -> dict[str, Any]:
+def received(message: Message, retries: int) -> dict[str, Any]:
     """``task-received``."""
-    return {**_call(message, hidden=hidden), "retries": retries}
+    return {**_call(message), "retries": retries}
 
 
-def _call(message: Message, *, hidden: bool) -> dict[str, Any]:
+def _call(message: Message) -> dict[str, Any]:
     header = message.header
-    args, kwargs = (ARGUMENTS_HIDDEN, ARGUMENTS_HIDDEN) if hidden else _arguments(message)
+    args, kwargs = _arguments(message)
     return {
         "uuid": header.id,
         "name": header.task,
@@ -86,6 +86,17 @@ def _arguments(message: Message) -> tuple[str, str]:
         return "(cannot be read here)", "(cannot be read here)"
     shown = header.argsrepr or repr(tuple(args)), header.kwargsrepr or repr(kwargs)
     return _clipped(shown[0]), _clipped(shown[1])
+
+
+def hider_of(message: Message) -> Hider | None:
+    """What takes the arguments out of texts, if some of them are hidden; else None."""
+    header = message.header
+    if not (header.argsrepr or header.kwargsrepr):
+        return None
+    try:
+        return Hider([decode(header.serializer, message.payload)])
+    except (CeleryError, ValueError, TypeError):
+        return None
 
 
 def end_of(

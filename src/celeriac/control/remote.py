@@ -76,6 +76,7 @@ class Control:
         how = (signal_name(signal) if signal else _SIGNAL) if terminate else None
         met = self._app.store.queue.revoke(ids, how)
         held = [id for id, effect in met.items() if effect is RevokeEffect.PENDING]
+        self._app.events.revoked(id for id in ids if met.get(id) is RevokeEffect.REVOKED)
         if reply:
             return self._send("revoke", {"task_id": ids}, reply=True, timeout=timeout)
         if held:
