@@ -18,10 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from celeriac import states
-from celeriac.client import verify
 from celeriac.crashpoints import crashpoint
-from celeriac.exceptions import CeleryError
-from celeriac.message import Header, decode
 from celeriac.outcome import Outcome
 from celeriac.records import (
     Commit,
@@ -33,6 +30,7 @@ from celeriac.records import (
     Want,
 )
 from celeriac.signing import Signer
+from celeriac.worker.admission import UNKNOWN, admit
 from celeriac.worker.hands import Company, Hand, Held, Seats
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.paces import Paces
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
     from celeriac.worker.duties.notices import Notices
 
 logger = logging.getLogger("celeriac.worker")
-received_logger = logging.getLogger("celeriac.worker.strategy")
 
 BATCH: Final = 256
 #: Deliveries behind those an executor runs that make a millisecond's delay harmless.
@@ -228,20 +225,14 @@ class Dispatch:
 
     def _admit(self, delivery: Delivery) -> Held | None:
         """Read the header and verify it; what cannot be trusted is ended here, never run."""
-        try:
-            message = decode(delivery.wire)
-            verify(message, self._signer)
-        except CeleryError as error:
-            reason = f"{type(error).__name__}: {error}"
-            logger.error("Task %s refused, it will not run: %s", delivery.id, reason)
-            self.commit(delivery.fence, Outcome(states.FAILED, reason=reason))
-            if self.notices is not None:
-                self.notices.tell("task_rejected", delivery, reason=reason)
-            return None
-        header = message.header
-        facts = self._tasks.get(header.task, _UNKNOWN)
-        received_logger.info("Task %s[%s] received", header.task, delivery.id)
-        return Held(delivery, header.task, facts, _hard_limit(header, facts))
+        held = admit(delivery, self._tasks, self._signer)
+        if isinstance(held, Held):
+            return held
+        logger.error("Task %s refused, it will not run: %s", delivery.id, held)
+        self.commit(delivery.fence, Outcome(states.FAILED, reason=held))
+        if self.notices is not None:
+            self.notices.tell("task_rejected", delivery, reason=held)
+        return None
 
     # --- placing ------------------------------------------------------------------------------
     def place(self) -> None:
@@ -472,7 +463,7 @@ class Dispatch:
     def limit(self, task: str, soft: float | None, hard: float | None) -> None:
         """Set the time limits of a task for deliveries that arrive from now on."""
         with self.changed:
-            facts = self._tasks.get(task, _UNKNOWN)
+            facts = self._tasks.get(task, UNKNOWN)
             limits = {"soft_time_limit": soft, "time_limit": hard}
             self._tasks[task] = msgspec.structs.replace(facts, **limits)
 
@@ -496,13 +487,6 @@ class Dispatch:
             self._started.clear()
             self.look = True
             self.changed.notify_all()
-
-
-_UNKNOWN: Final = TaskFacts()
-
-
-def _hard_limit(header: Header, facts: TaskFacts) -> float | None:
-    return header.time_limit if header.time_limit is not None else facts.time_limit
 
 
 __all__ = ["Batch", "Dispatch", "Hand", "Held"]

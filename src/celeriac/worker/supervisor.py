@@ -43,6 +43,7 @@ from celeriac.worker.helm import Helm
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.lanes import Lanes
 from celeriac.worker.pools.choice import make_pool
+from celeriac.worker.pools.ending import end_all
 from celeriac.worker.pools.nursery import Nursery
 from celeriac.worker.pools.prefork import Executor
 from celeriac.worker.pools.shared import DRAINED
@@ -54,8 +55,6 @@ logger = logging.getLogger("celeriac.worker")
 #: How often runs are looked at while something runs, and otherwise.
 _TICK_BUSY: Final = 0.05
 _TICK_IDLE: Final = 0.5
-#: Executors and hooks process have this long to end by themselves once nothing runs.
-_END_SECONDS: Final = 5.0
 #: Pause before reading while every executor has plenty to do: a read, a lock and a wake-up for
 #: each outcome would cost more than the outcome itself.
 _GATHER: Final = 0.001
@@ -161,7 +160,7 @@ class Supervisor:
                 self._turn()
         except BaseException:
             logger.exception("The worker failed; its tasks run elsewhere once its lease has ended")
-            self._kill_all("the worker failed")
+            self._pool.kill_all("the worker failed")
             raise
         return self._leave()
 
@@ -187,6 +186,8 @@ class Supervisor:
             self._obey(self._orders.popleft())
         self._pool.flush()
         self._replace_outworn()
+        if self._pool.returned:
+            self._return()
         now = time.monotonic()
         self._limits.tick(now)
         if now >= self._strays_due:
@@ -217,7 +218,8 @@ class Supervisor:
         """Whether the worker holds nothing and has asked the store in vain."""
         desk = self._dispatch
         held = any(executor.hand.held for executor in self._pool.executors.values())
-        return desk.flushed and not (held or desk.backlog or desk.apart or desk.look)
+        waiting = desk.backlog or desk.apart or desk.rates.pending
+        return desk.flushed and not (held or waiting or desk.look)
 
     def _renew(self, facts: AppFacts, pid: int, sock: socket.socket, threads: int) -> None:
         """Work with the application as the zygote *pid* has imported it: executors are replaced,
@@ -303,7 +305,7 @@ class Supervisor:
         self._hand_back([held for held in waiting if held.suspect], started=True)
         running = any(executor.hand.held for executor in self._pool.executors.values())
         if running and elapsed > self._grace:
-            self._kill_all("the worker stopped")
+            self._pool.kill_all("the worker stopped")
             return False
         return not running
 
@@ -323,37 +325,10 @@ class Supervisor:
                 clean = False
         if self._lock is not None:
             self._lock.drop()
-        self._end_processes()
+        end_all(self._pool, self._selector)
+        self._nursery.bury()
         logger.info("Stopped.")
         return 0 if clean else 1
-
-    def _end_processes(self) -> None:
-        for executor in list(self._pool.executors.values()):
-            self._pool.retire(executor)
-        self._notices.tell("worker_shutdown")
-        self._pool.hooks.end()
-        deadline = time.monotonic() + _END_SECONDS
-        if not self._until_gone(deadline):
-            if self._pool.hooks.alive:
-                logger.error("The hooks process has not ended; handlers it still had are lost")
-            self._kill_all("the worker stopped")
-            self._pool.hooks.kill()
-            self._until_gone(deadline + 5.0)
-        self._nursery.bury()
-
-    def _until_gone(self, deadline: float) -> bool:
-        """Wait for executors and hooks process to end; False if not all did until *deadline*."""
-        while self._pool.executors or self._pool.hooks.alive:
-            if time.monotonic() > deadline:
-                return False
-            for key, mask in self._selector.select(_TICK_BUSY):
-                key.data(mask)
-            self._pool.flush()
-        return True
-
-    def _kill_all(self, why: str) -> None:
-        for executor in list(self._pool.executors.values()):
-            self._pool.kill(executor, why)
 
     # --- leases -------------------------------------------------------------------------------
     def _hand_back(self, items: Sequence[Held], *, started: bool) -> None:
@@ -365,6 +340,16 @@ class Supervisor:
         except OperationalError as error:
             logger.error("%d task(s) could not be handed back: %s", len(fences), error)
 
+    def _return(self) -> None:
+        """Hand back what others can run sooner; if that fails it is still ours to run."""
+        items, self._pool.returned = self._pool.returned, []
+        fences = [held.delivery.fence for held in items if self._dispatch.owns(held)]
+        try:
+            self._store.queue.release(self._incarnation.owner, fences)
+        except OperationalError as error:
+            logger.warning("%d task(s) could not be handed back: %s", len(fences), error)
+            self._dispatch.requeue(items)
+
     def _begin_anew(self) -> None:
         """The store gave our tasks to others: end what runs and take a new incarnation."""
         logger.error(
@@ -372,7 +357,7 @@ class Supervisor:
             "than %g s). Its tasks run elsewhere; what runs here is ended and it starts afresh.",
             self._plan.lease,
         )
-        self._kill_all("lease lost")
+        self._pool.kill_all("lease lost")
         self._dispatch.drop_all()
         self._registered = False
 

@@ -82,6 +82,8 @@ class Prefork:
         self.closing = False
         #: How many are wanted follows the work there is; None where the number is fixed.
         self.scale: Autoscale | None = None
+        #: Deliveries to go back to the store, because others can run them sooner.
+        self.returned: list[Held] = []
         self._nursery = nursery
         self._dispatch = dispatch
         self._selector = selector
@@ -414,6 +416,11 @@ class Prefork:
             "An executor ended before it could run anything; the next one is made in %.1f s",
             self._respawn_delay,
         )
+
+    def kill_all(self, why: str) -> None:
+        """Kill every executor."""
+        for executor in list(self.executors.values()):
+            self.kill(executor, why)
 
     # --- holds --------------------------------------------------------------------------------
     def begun(self, executor: Executor) -> list[int]:

@@ -1,0 +1,39 @@
+"""Admission: a delivery's header is read and verified before anything else is done with it.
+
+Layer 5. Pure.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from celeriac.client import verify
+from celeriac.exceptions import CeleryError
+from celeriac.message import decode
+from celeriac.records import Delivery, TaskFacts
+from celeriac.signing import Signer
+from celeriac.worker.hands import Held
+
+received_logger = logging.getLogger("celeriac.worker.strategy")
+
+#: What is assumed of a task that this worker does not know.
+UNKNOWN: Final = TaskFacts()
+
+
+def admit(delivery: Delivery, tasks: Mapping[str, TaskFacts], signer: Signer | None) -> Held | str:
+    """Return what is held of *delivery*; if it cannot be read or trusted, why."""
+    try:
+        message = decode(delivery.wire)
+        verify(message, signer)
+    except CeleryError as error:
+        return f"{type(error).__name__}: {error}"
+    header = message.header
+    facts = tasks.get(header.task, UNKNOWN)
+    received_logger.info("Task %s[%s] received", header.task, delivery.id)
+    hard = header.time_limit if header.time_limit is not None else facts.time_limit
+    return Held(delivery, header.task, facts, hard)
+
+
+__all__ = ["UNKNOWN", "admit"]
