@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from workers import Site, eventually, site
+from workers import DEADLINE, Site, eventually, site
 
 from celeriac import Celeriac
 from celeriac.testing.worker import start_worker
@@ -79,6 +79,13 @@ def test_at_most_once_tasks_are_limited_and_not_lost(place: Site) -> None:
     began = sorted(line.at for line in place.ledger("once"))
     assert len(began) == 30
     assert began[-1] - began[0] > 2.7
+
+
+def test_a_burst_ends_when_limited_tasks_have_ended(place: Site) -> None:
+    (slow,) = send(place, ("slow", 45))
+    worker = place.worker("--burst")
+    assert worker.process.wait(DEADLINE) == 0
+    assert {place.record(id).state for id in slow} == {"succeeded"}
 
 
 def test_a_default_for_all_tasks_and_a_switch(place: Site) -> None:

@@ -190,10 +190,11 @@ def test_a_high_rate_is_kept_with_coarse_looks(clock):
     assert clock.now - start == pytest.approx(1.5, abs=0.15)
 
 
-def test_what_has_its_turn_later_goes_back_until_then(limits):
+def test_what_has_its_turn_later_goes_back_until_then(limits, clock):
     tasks = [held() for _ in range(100)]
     limits.admit(tasks)
     assert limits.waiting == 21  # two seconds' worth
+    assert limits.pending
     lots = limits.take_returns()
     assert limits.take_returns() == []
     ids = [fence.id for _, fences in lots for fence in fences]
@@ -204,6 +205,10 @@ def test_what_has_its_turn_later_goes_back_until_then(limits):
     assert delays == sorted(delays)
     assert delays[0] == pytest.approx(1.1, abs=0.01)  # one second before its turn
     assert delays[-1] < 9.9
+    limits.drain()
+    assert limits.pending  # some are away
+    clock.now += 10.1
+    assert not limits.pending
 
 
 def test_while_some_are_in_the_way_more_are_asked_for(limits):

@@ -407,6 +407,13 @@ def test_a_rate_limit_is_named():
     assert "control rate_limit tasks.add" in found.advice[0]
 
 
+def test_a_token_is_named():
+    found = why(states.LEASED, owner="o1", leased_at=NOW - 1, workers=[limited_worker("5/m")])
+    assert found.reason.endswith(" It begins when its rate limit of 5/m lets it.")
+    running = why(states.RUNNING, owner="o1", started_at=NOW - 1, workers=[limited_worker("5/m")])
+    assert "rate limit" not in running.reason
+
+
 @pytest.mark.parametrize(
     ("fields", "view"),
     [

@@ -14,7 +14,7 @@ from celeriac.control.phrases import plural
 from celeriac.control.reading import header_of
 from celeriac.records import Record, WorkerView
 
-__all__ = ["NOWHERE", "Destinations", "no_worker", "rate_limited"]
+__all__ = ["NOWHERE", "Destinations", "no_worker", "rate_limited", "token_note"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,14 @@ def no_worker(
             f"{record.id}"
         )
     return text + known.described(record.queue) + hint, advice
+
+
+def token_note(record: Record, view: WorkerView) -> str:
+    """Say that *record*, which *view* has taken, waits for its rate limit, if it may."""
+    facts = view.manifest.tasks.get(record.task)
+    if facts is None or not facts.rate_limit:
+        return ""
+    return f" It begins when its rate limit of {facts.rate_limit} lets it."
 
 
 def rate_limited(record: Record, workers: Sequence[WorkerView]) -> str | None:

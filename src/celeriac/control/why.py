@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from celeriac import states
-from celeriac.control.destinations import NOWHERE, Destinations, no_worker, rate_limited
+from celeriac.control.destinations import NOWHERE, Destinations, no_worker, rate_limited, token_note
 from celeriac.control.phrases import absolute, ago, clip, commands, duration, moment, plural
 from celeriac.control.reading import (
     header_of,
@@ -316,6 +316,8 @@ def _held(s: Situation) -> _Answer:
     when = "" if since is None else f" {_lasting(since, s.now)}"
     doing = "Running" if running else "Taken, about to run"
     text = f"{doing} on {worker_name(view)}{when}, attempt {record.attempt}."
+    if not running:
+        text += token_note(record, view)
     if record.revoked:
         how = f"ended with {record.terminate}" if record.terminate else "left to end, not repeated"
         return "revoke_pending", f"{text} It has been revoked and will be {how}.", []

@@ -57,7 +57,7 @@ class Bucket:
         #: When the next token is there.
         self.next = 0.0
         #: The first turn that none of those handed back has.
-        self._tail = 0.0
+        self.tail = 0.0
         self._since = 0.0
         self._turned = self._turned_before = 0
 
@@ -83,10 +83,10 @@ class Bucket:
     def send_back(self, now: float, early: float) -> float:
         """Return for how many seconds one that arrives now is to be handed back."""
         longest = self._longest(now)
-        turn = max(self.turn(now), self._tail)
+        turn = max(self.turn(now), self.tail)
         if turn - now > longest:  # no turn for it yet; it asks again
             return longest * random.uniform(0.5, 1.0)
-        self._tail = turn + self.interval
+        self.tail = turn + self.interval
         return max(_SHORTEST, turn - now - early)
 
     def _longest(self, now: float) -> float:
@@ -130,6 +130,13 @@ class RateLimits:
     def active(self) -> bool:
         """Whether any task has a limit, or had one whose tasks still wait."""
         return bool(self._buckets or self.waiting)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits for a token, here or (until about when) in the store."""
+        now = self._clock()
+        away = any(each.tail > now for each in list(self._buckets.values()))
+        return bool(self.waiting or self._returns or away)
 
     @property
     def limits(self) -> Mapping[str, str]:
