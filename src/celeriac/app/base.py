@@ -297,10 +297,7 @@ class Celeriac(Configuring, Doors):
         from celeriac.bulk import Batch
 
         batch = Batch(self)
-        for each in signatures:
-            if not isinstance(each, Signature):
-                raise TypeError(f"enqueue_many() takes signatures, such as task.s(…), not {each!r}")
-            batch.add(each)
+        batch.extend(signatures)
         messages, results = batch.finish()
         if messages:
             self.client.send(messages)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +20,7 @@ from celeriac.app.registry import TaskRegistry
 from celeriac.app.sources import Source, read_source
 from celeriac.conf import Settings
 from celeriac.exceptions import CeleryWarning, ImproperlyConfigured, NotInThisVersion
-from celeriac.signals import Signal, import_modules
+from celeriac.signals import Signal, import_modules, user_preload_options
 
 if TYPE_CHECKING:
     from celeriac.app.task import Task
@@ -169,6 +169,24 @@ class Configuring:
             annotate(task, self.annotations)
         self._tasks[task.name] = task
 
+    def take_user_options(self, command: str, given: Mapping[str, Any] | Sequence[str]) -> None:
+        """Keep what the command line said of ``user_options``, and tell of the preload options.
+
+        *given* are values by name, or words of the command line that are still to be read.
+
+        Raises:
+            ImproperlyConfigured: the words hold something else.
+        """
+        if not isinstance(given, Mapping) or not given:
+            from celeriac.app.starting import read_user_options
+
+            given = read_user_options(self, command, tuple(given))
+        self.user_values.update(given)
+        preload = {str(each.name) for each in self.user_options.get("preload", ())}
+        if preload:
+            options = {name: value for name, value in given.items() if name in preload}
+            _heard(user_preload_options.send(sender=command, app=self, options=options))
+
     # -- time ----------------------------------------------------------------------------------
 
     @property
@@ -274,7 +292,11 @@ class Configuring:
 
 
 def _send(signal: Signal, app: Configuring, **named: Any) -> None:
-    """Send *signal*; what a receiver raises because of the set-up is raised, the rest is logged."""
-    for _, response in signal.send(sender=app, **named):
+    _heard(signal.send(sender=app, **named))
+
+
+def _heard(responses: Iterable[tuple[Any, Any]]) -> None:
+    """Raise what a receiver raised because of the set-up; the rest was logged."""
+    for _, response in responses:
         if isinstance(response, ImproperlyConfigured | NotInThisVersion | ImportError):
             raise response

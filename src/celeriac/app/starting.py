@@ -12,7 +12,7 @@ from typing import Any
 from celeriac.app.place import module_name
 from celeriac.exceptions import ImproperlyConfigured
 
-__all__ = ["run_command", "run_worker"]
+__all__ = ["read_user_options", "run_command", "run_worker"]
 
 
 def run_command(app: object, home: dict[str, Any], argv: Sequence[str] | None) -> int:
@@ -37,6 +37,17 @@ def run_worker(app: object, home: dict[str, Any], argv: Sequence[str] | None) ->
             "app.worker_main(['worker', '--loglevel=INFO']). Use app.start() for other commands"
         )
     return run_command(app, home, arguments)
+
+
+def read_user_options(app: Any, command: str, args: Sequence[str]) -> dict[str, Any]:
+    """Return the values of ``app.user_options`` that *args* give for *command*, by name.
+
+    Raises:
+        ImproperlyConfigured: *args* hold something else, or a wrong value.
+    """
+    from celeriac.cli.useroptions import read
+
+    return read(app, command, args)
 
 
 def _spec(app: object, home: dict[str, Any]) -> str:

@@ -23,10 +23,79 @@ class AppCommand(click.Command):
         self.examples = examples
         self.params += session.options(environment=False)
         self.params += refused.everywhere()
+        self._own: tuple[click.Parameter, ...] = ()
+        self._learnt: list[click.Option] = []
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; if an option is unknown, ask the application whether it is one of its own."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if not self._learn(ctx, given):
+                raise
+            error.__traceback__ = None
+        rest = super().parse_args(ctx, given)
+        values = session.session_of(ctx).user_values
+        for each in self._learnt:
+            values[str(each.name)] = ctx.params.pop(str(each.name), None)
+        return rest
+
+    def _learn(self, ctx: click.Context, args: Sequence[str]) -> bool:
+        """Take over the options that the application adds; return whether there are any."""
+        from celeriac.cli import useroptions
+
+        known = session.session_of(ctx)
+        known.app = useroptions.find_app_option(args) or known.app
+        if not known.app:
+            return False
+        self._learnt = useroptions.added(known.find(), str(self.name))
+        self._own = self._own or tuple(self.params)
+        self.params = [*self._own, *self._learnt]
+        return bool(self._learnt)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those of the application as well if one is named."""
+        super().format_options(ctx, formatter)
+        known = session.session_of(ctx)
+        if known.app:
+            from celeriac.cli import useroptions
+
+            useroptions.show(known, str(self.name), formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples as they are."""
         write_examples(self.examples, formatter)
+
+
+class SupervisorCommand(AppCommand):
+    """A command whose process must not import the application.
+
+    What is not among its own options is kept for the process that does, once another one has
+    found that the application knows it.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; keep what may be the application's."""
+        given = list(args)
+        try:
+            return super(AppCommand, self).parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            ctx.ignore_unknown_options = ctx.allow_extra_args = True
+            super(AppCommand, self).parse_args(ctx, given)
+            known = session.session_of(ctx)
+            if not known.app:
+                raise
+            from celeriac.cli import useroptions
+
+            wrong = useroptions.check_apart(known, "worker", ctx.args)
+            if wrong.startswith("No such option"):
+                raise error from None
+            if wrong:
+                raise click.UsageError(wrong, ctx) from None
+            known.user_args = tuple(ctx.args)
+            ctx.args = []
+            return []
 
 
 class AppGroup(click.Group):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from celeriac.cli.command import AppCommand
+from celeriac.cli.command import SupervisorCommand
 from celeriac.cli.session import Session, pass_session
 from celeriac.cli.worker import check_reload, run_worker, worker, worker_options
 
@@ -48,7 +48,7 @@ def _options() -> list[click.Parameter]:
     return found
 
 
-@click.command(cls=AppCommand, examples=_EXAMPLES)
+@click.command(cls=SupervisorCommand, examples=_EXAMPLES)
 @pass_session
 def dev(session: Session, /, **given: Any) -> int:
     """Run tasks while you write them: new code is loaded as soon as it is saved.

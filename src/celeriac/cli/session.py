@@ -20,6 +20,10 @@ class Session:
         self.app = ""
         self.workdir = ""
         self.quiet = False
+        #: Values of options that the application adds, as the command line gave them.
+        self.user_values: dict[str, Any] = {}
+        #: The same for a worker, which reads them in another process.
+        self.user_args: tuple[str, ...] = ()
 
     def spec(self) -> str:
         """What ``-A/--app`` said; an error that shows how to say it if nobody did."""
@@ -38,15 +42,23 @@ class Session:
             except OSError as error:
                 raise click.UsageError(f"--workdir {self.workdir}: {error.strerror}.") from None
 
-    def load(self) -> Celeriac:
-        """Import the application, its task modules included. Runs the user's code."""
+    def find(self) -> Celeriac:
+        """Import the application. Runs the user's code."""
         spec = self.spec()
-        from celeriac.app.loading import AppNotFound, find_app
-        from celeriac.exceptions import CeleriacError
+        from celeriac.app.loading import find_app
 
         self.enter_workdir()
-        app = find_app(spec)
+        return find_app(spec)
+
+    def load(self) -> Celeriac:
+        """Import the application, its task modules included. Runs the user's code."""
+        app = self.find()
+        from celeriac.app.loading import AppNotFound
+        from celeriac.exceptions import CeleriacError
+
         try:
+            if "preload" in app.user_options:
+                app.take_user_options(click.get_current_context().info_name or "", self.user_values)
             app.import_modules()
         except CeleriacError:
             raise

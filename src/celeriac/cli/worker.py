@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from celeriac.cli import pools
-from celeriac.cli.command import AppCommand
+from celeriac.cli.command import SupervisorCommand
 from celeriac.cli.options import names_option, queues_option
 from celeriac.cli.output import note
 from celeriac.cli.refused import WORKER, refuse
@@ -88,7 +88,7 @@ def _settings(given: dict[str, Any]) -> dict[str, object]:
     return {name: given[option] for option, name in names.items() if given[option] is not None}
 
 
-@click.command(cls=AppCommand, examples=_EXAMPLES)
+@click.command(cls=SupervisorCommand, examples=_EXAMPLES)
 @click.option(
     "-l",
     "--loglevel",
@@ -249,6 +249,7 @@ def worker_options(
         settings={**settings, **_settings(given)},
         include=given["include"] or (),
         hostname=given["hostname"] or f"celeriac@{socket.gethostname()}",
+        user_args=session.user_args,
         version=__version__,
         loglevel=_level(given["loglevel"]),
         color=False if click.get_current_context().color is False else None,

@@ -39,14 +39,15 @@ class WorkerFace:
     """The worker as receivers see it: sender or ``instance`` of its signals.
 
     Attributes: ``app``, ``hostname`` (its name), ``pid`` (of its supervisor), ``options`` (the
-    settings of its command line), ``loglevel``, and ``controller``, which is the same object.
+    settings of its command line and the values of ``app.user_options``), ``loglevel``, and
+    ``controller``, which is the same object.
     """
 
     def __init__(self, app: Celeriac, spec: WorkerSpec) -> None:
         self.app = app
         self.hostname = spec.hostname
         self.pid = spec.supervisor
-        self.options: Mapping[str, Any] = dict(spec.settings)
+        self.options: Mapping[str, Any] = {**spec.settings, **app.user_values}
         self.loglevel = spec.loglevel
         self.controller = self
 
@@ -65,7 +66,7 @@ def set_up_begins(app: Celeriac, spec: WorkerSpec) -> None:
     face = WorkerFace(app, spec)
     with _named(signals.celeryd_init, "the worker cannot start"):
         signals.celeryd_init.send(
-            spec.hostname, instance=face, conf=app.conf, options=dict(spec.settings)
+            spec.hostname, instance=face, conf=app.conf, options=dict(face.options)
         )
 
 

@@ -23,6 +23,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     color: bool | None = None
     #: Say where the application's code is, so that it can be watched.
     reload: bool = False
+    #: What the command line says beyond the worker's own options: the application's.
+    user_args: tuple[str, ...] = ()
     #: Of this library, for banner and manifest.
     version: str = ""
     #: Process the executors must end with: PDEATHSIG is armed against this pid.

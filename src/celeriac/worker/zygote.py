@@ -110,6 +110,8 @@ def load(spec: WorkerSpec) -> Celeriac:
     if spec.workdir:
         os.chdir(spec.workdir)
     app = find_app(spec.app)
+    if spec.user_args or app.user_options:
+        app.take_user_options("worker", spec.user_args)
     app.configure_worker(spec.settings, spec.include)
     set_up_begins(app, spec)
     set_up_logs(spec, app.conf)
