@@ -5,7 +5,8 @@ Layer 4. For ``app.enqueue_many``. What calls of one task have in common is work
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -15,7 +16,7 @@ from celeriac.context import note_child, running
 from celeriac.directions import NO_DEFAULTS
 from celeriac.exceptions import EncodeError, PayloadTooLarge
 from celeriac.ids import new_calls
-from celeriac.message import Header, Message, compose
+from celeriac.message import Header, Message, compose_all, like
 from celeriac.result import AsyncResult
 from celeriac.serialization import encode_call
 
@@ -50,33 +51,43 @@ class Batch:
 
     def __init__(self, app: Celeriac) -> None:
         self._app = app
-        self._common: _Common | None = None
-        #: In order: a message that is made, or what it has in common with others and its payload.
-        self._drafts: list[tuple[Message, bool] | tuple[_Common, bytes]] = []
+        #: In order: calls that share much, or a message that is made and whether its result is
+        #: dropped.
+        self._drafts: list[tuple[_Common, list[bytes]] | tuple[Message, bool]] = []
 
-    def add(self, each: Signature[Any]) -> None:
-        """Check a call and write its arguments; raises as ``apply_async`` does."""
-        plain = each.plain()
-        if plain is None:
-            self._add_other(each)
-            return
-        task, args, kwargs = plain
-        common = self._common
-        if common is None or common.task is not task:
-            common = self._common = self._common_of(task)
-            if common is None:
+    def extend(self, signatures: Iterable[Signature[Any]]) -> None:
+        """Check calls and write their arguments; raises as ``apply_async`` does.
+
+        Each line of the loop is run for each call, hence its shape.
+        """
+        common: _Common | None = None
+        payloads: list[bytes] = []
+        for each in signatures:
+            if not isinstance(each, Signature):
+                raise TypeError(f"enqueue_many() takes signatures, such as task.s(…), not {each!r}")
+            plain = each.plain()
+            if plain is None:
+                common = None
                 self._add_other(each)
-                return
-        if common.arguments is not None:
-            common.arguments.check(args, kwargs)
-        try:
-            payload = encode_call(common.serializer, args, kwargs)
-        except EncodeError as error:
-            error.add_note(f"The call of task {common.name!r} was not sent.")
-            raise
-        if len(payload) > common.most:
-            raise PayloadTooLarge(len(payload), common.most, common.name)
-        self._drafts.append((common, payload))
+                continue
+            task, args, kwargs = plain
+            if common is None or common.task is not task:
+                common = self._common_of(task)
+                if common is None:
+                    self._add_other(each)
+                    continue
+                payloads = []
+                self._drafts.append((common, payloads))
+            if common.arguments is not None:
+                common.arguments.check(args, kwargs)
+            try:
+                payload = encode_call(common.serializer, args, kwargs)
+            except EncodeError as error:
+                error.add_note(f"The call of task {common.name!r} was not sent.")
+                raise
+            if len(payload) > common.most:
+                raise PayloadTooLarge(len(payload), common.most, common.name)
+            payloads.append(payload)
 
     def _common_of(self, task: Task[..., Any]) -> _Common | None:
         """Return what calls of *task* share; None if each must be looked at by itself."""
@@ -130,24 +141,22 @@ class Batch:
         application, which may fork between two of them.
         """
         app = self._app
-        now = app.client.wall()
-        here = origin()
         run = running.get()
         root = "" if run is None else run.root_id or ""
         parent = "" if run is None else run.id or ""
-        whole = compose if app.signer is None else app.client.signed
+        now, here = app.client.wall(), origin()
         messages: list[Message] = []
         results: list[AsyncResult[Any]] = []
-        calls = new_calls(len(self._drafts))
-        for (first, second), (id, nonce) in zip(self._drafts, calls, strict=True):
+        for first, second in self._drafts:
             if isinstance(first, Message):
                 messages.append(first)
                 results.append(AsyncResult(first.header.id, app, bool(second)))
                 continue
+            payloads = cast("list[bytes]", second)
             header = Header(
-                id=id,
+                id="",
                 task=first.name,
-                nonce=nonce,
+                nonce="",
                 queue=first.queue,
                 priority=first.priority,
                 serializer=first.serializer,
@@ -156,9 +165,15 @@ class Batch:
                 root=root,
                 parent=parent,
             )
-            messages.append(whole(header, second))  # type: ignore[arg-type]  # bytes, then
-            results.append(AsyncResult(id, app, first.ignored))
+            calls = new_calls(len(payloads))
+            messages += self._composed(like(header, calls), payloads)
+            results += [AsyncResult(id, app, first.ignored) for id, _ in calls]
         if parent:
             for result in results:
                 note_child(result)
         return messages, results
+
+    def _composed(self, headers: list[Header], payloads: list[bytes]) -> list[Message]:
+        if self._app.signer is None:
+            return compose_all(headers, payloads)
+        return list(map(self._app.client.signed, headers, payloads))

@@ -16,6 +16,7 @@ refers back, and it would otherwise walk all of a large batch again and again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -115,6 +116,26 @@ def compose(header: Header, payload: bytes) -> Message:
     return Message(header, _encode(header), payload)
 
 
+def like(first: Header, calls: Sequence[tuple[str, str]]) -> list[Header]:
+    """Return a header for each (id, nonce), in all else as *first*."""
+    task, queue, priority, eta = first.task, first.queue, first.priority, first.eta
+    rest = tuple(getattr(first, name) for name in Header.__struct_fields__[6:])
+    return [Header(id, task, nonce, queue, priority, eta, *rest) for id, nonce in calls]
+
+
+def compose_all(headers: Sequence[Header], payloads: Sequence[bytes]) -> list[Message]:
+    """Make an unsigned message of each header and the payload at its place."""
+    return list(map(Message, headers, map(_encode, headers), payloads))
+
+
+def encode_all(messages: Sequence[Message]) -> list[bytes]:
+    """Return the wire form of each."""
+    return [
+        each.encode() if each.signature else _encode((VERSION, each.block, each.payload))
+        for each in messages
+    ]
+
+
 def decode(wire: bytes) -> Message:
     """Read a message off the wire.
 
@@ -149,4 +170,14 @@ def decode(wire: bytes) -> Message:
     return Message(header, block, payload, key_id, signature)
 
 
-__all__ = ["VERSION", "Edges", "Header", "Message", "compose", "decode"]
+__all__ = [
+    "VERSION",
+    "Edges",
+    "Header",
+    "Message",
+    "compose",
+    "compose_all",
+    "decode",
+    "encode_all",
+    "like",
+]

@@ -35,8 +35,8 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 #: Pages of WAL after which a commit writes them back, 4 KiB each. SQLite's 1000 would make a busy
 #: worker sync the database file several times a second. Processes without a worker wait longer, so
 #: that where a worker runs it pays, not the request that calls ``delay()``.
-_CHECKPOINT_WORKER: Final = 3000
-_CHECKPOINT_CLIENT: Final = 4000
+_CHECKPOINT_WORKER: Final = 2000
+_CHECKPOINT_CLIENT: Final = 3000
 #: Bytes of WAL that stay on disk. To write over what is there costs a commit two thirds of what it
 #: costs to make the file grow, since the file system has nothing to note about it.
 _WAL_KEPT: Final = 16 << 20

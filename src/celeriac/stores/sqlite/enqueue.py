@@ -10,7 +10,7 @@ import apsw
 
 from celeriac import states
 from celeriac.exceptions import DuplicateTask, HeaderIncomplete, StoreError
-from celeriac.message import Message
+from celeriac.message import Message, encode_all
 from celeriac.stores import finish
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Database, Transaction
@@ -91,7 +91,7 @@ def insert(step: Transaction, messages: Sequence[Message], waits: bool = False) 
     new = list(messages)
     if step.connection.total_changes() - changes != len(rows):
         new, rows = _with_known_ids(step, messages, rows)
-    if any([row[_WIRE] is None for row in rows]):
+    if any(row[_WIRE] is None for row in rows):
         step.executemany(
             _MESSAGE,
             [
@@ -101,7 +101,7 @@ def insert(step: Transaction, messages: Sequence[Message], waits: bool = False) 
             ],
         )
     step.rung.update({row[5] for row in rows if row[1] != codes.WAITING})
-    if referring or any([row[2] & codes.LINKED for row in rows]):
+    if referring or any(row[2] & codes.LINKED for row in rows):
         _refer(step, new, rows, bool(referring))
     if tombstones and new:
         _meet_tombstones(step, new)
@@ -115,10 +115,9 @@ def _rows(
     now = step.now
     names = {each.header.task for each in messages} | {each.header.queue for each in messages}
     numbers = {name: step.number(name) for name in names}
-    for seq, message in enumerate(messages, first):
+    for seq, (message, wire) in enumerate(zip(messages, encode_all(messages), strict=True), first):
         header = message.header
         eta, edges = header.eta, header.edges
-        wire = message.encode()
         special = 0 if edges is None else codes.LINKED
         if header.nonce == header.id:
             special |= codes.UNIQUE
