@@ -23,6 +23,7 @@ __all__ = [
     "ExceptionInfo",
     "RemoteTraceback",
     "capture",
+    "cleared",
     "describe",
     "from_reason",
     "name_of",
@@ -135,7 +136,7 @@ def describe(error: BaseException) -> str:
 def shown(error: BaseException) -> str:
     """Return ``repr(error)``, cut, or something that stands for it if that raises."""
     try:
-        return _cut(_clear(repr(error)), _LINE_MAX)
+        return _cut(cleared(repr(error)), _LINE_MAX)
     except BaseException:  # noqa: BLE001 - a repr may raise anything
         return f"<unprintable {name_of(type(error))}>"
 
@@ -148,13 +149,13 @@ def name_of(cls: type) -> str:
 
 def _text(error: BaseException) -> str:
     try:
-        return _clear(str(error))
+        return cleared(str(error))
     except BaseException:  # noqa: BLE001 - a __str__ may raise anything
         return f"<unprintable {name_of(type(error))} object>"
 
 
-def _clear(text: str) -> str:
-    """*text* without what the present run hides; before it is cut, or a part would be left."""
+def cleared(text: str) -> str:
+    """Return *text* without what the present run hides. To be called before it is cut."""
     hider = Hiding.present()
     return text if hider is None else hider(text)
 
@@ -191,7 +192,7 @@ def _notes(error: BaseException) -> tuple[str, ...]:
     notes = getattr(error, "__notes__", ())
     if not isinstance(notes, list):
         return ()
-    texts = [_clear(each) for each in notes[:_NOTES_MAX] if isinstance(each, str)]
+    texts = [cleared(each) for each in notes[:_NOTES_MAX] if isinstance(each, str)]
     return tuple(_cut(each, _LINE_MAX) for each in texts)
 
 
@@ -218,7 +219,7 @@ def _traceback(error: BaseException, skip: int) -> str:
         lines = traceback.TracebackException(
             type(error), error, frames, limit=-_FRAMES_MAX, compact=True
         ).format()
-        return _cut(_clear("".join(lines)), TRACEBACK_MAX)
+        return _cut(cleared("".join(lines)), TRACEBACK_MAX)
     except BaseException:  # noqa: BLE001 - source files and classes may be anything
         return f"{describe(error)} (its traceback could not be written)\n"
 

@@ -33,7 +33,7 @@ from celeriac.message import Header, decode
 from celeriac.outcome import Failure, Outcome, ResultBody
 from celeriac.policies.base import Policy
 from celeriac.records import Delivery
-from celeriac.sensitive import Hider
+from celeriac.sensitive import Hider, Mask
 from celeriac.serialization import encode as encode_value
 
 if TYPE_CHECKING:
@@ -238,7 +238,9 @@ class Runner:
         try:
             args, kwargs = self._calls.arguments(prepared.task, delivery, message)
         except Exception as error:  # noqa: BLE001 - a class that arguments become may raise anything
-            blank = Context(id=header.id, task=header.task, hider=self._hider(prepared, delivery))
+            blank = Context(
+                id=header.id, task=header.task, hider=self._hider(prepared, delivery, None)
+            )
             token = enter(blank, prepared.task)  # so that the error tells nothing that is hidden
             try:
                 refused = self._refused(delivery, error, prepared)
@@ -248,7 +250,7 @@ class Runner:
             return refused
         context = from_delivery(delivery, header, self._hostname, args, kwargs)
         if prepared.mask is not None:
-            context.hider = self._hider(prepared, delivery)
+            context.hider = self._hider(prepared, delivery, prepared.mask)
         context.write = self._update
         context.ignore_result = self._ignored(prepared, header)
         now = self._app.client.wall()
@@ -259,10 +261,13 @@ class Runner:
                 return outcome
         return prepared, context
 
-    def _hider(self, prepared: Prepared, delivery: Delivery) -> Hider | None:
-        """What takes the arguments that the task hides out of texts."""
-        mask = prepared.mask
-        return None if mask is None else mask.hider(*self._calls.as_sent(delivery))
+    def _hider(self, prepared: Prepared, delivery: Delivery, mask: Mask | None) -> Hider | None:
+        """What takes out of texts the arguments that *mask* hides; all, if it is None because they
+        do not fit the task, so that nobody knows which they are."""
+        if prepared.mask is None:
+            return None
+        call = self._calls.as_sent(delivery)
+        return Hider(call) if mask is None else mask.hider(*call)
 
     def _current(self, name: str) -> Prepared:
         """What is known of the task *name*, worked out anew if receivers came or went."""

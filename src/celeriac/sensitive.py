@@ -26,7 +26,9 @@ _LINE: Final = 8
 #: A call with more values than this has its texts left out altogether.
 _VALUES_MAX: Final = 2000
 _DEPTH: Final = 12
-_EDGES: Final = (r"(?<!\w)", r"(?!\w)")
+#: Longer texts are looked for in the usual forms only, which is faster.
+_SPELLED_MAX: Final = 8192
+_SHORTHAND: Final = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 
 
 class Mask:
@@ -36,20 +38,29 @@ class Mask:
         names: of the parameters that are hidden; None for all of them.
         parameters: of the function in order, to find arguments by position.
         rest: the name of its ``*`` parameter, if it has one.
+        known: names that it can be called with; None for any. Others are hidden: one of them is
+            likely a hidden one, misspelt.
     """
 
-    __slots__ = ("names", "parameters", "rest")
+    __slots__ = ("known", "names", "parameters", "rest")
 
     def __init__(
-        self, names: frozenset[str] | None, parameters: Sequence[str] = (), rest: str = ""
+        self,
+        names: frozenset[str] | None,
+        parameters: Sequence[str] = (),
+        rest: str = "",
+        known: frozenset[str] | None = None,
     ) -> None:
         self.names = names
         self.parameters = tuple(parameters)
         self.rest = rest
+        self.known = known
 
     def hides(self, name: str) -> bool:
         """Whether the argument *name* is hidden."""
-        return self.names is None or name in self.names
+        if self.names is None or name in self.names:
+            return True
+        return self.known is not None and name not in self.known
 
     def hides_place(self, index: int) -> bool:
         """Whether the positional argument *index* is hidden; one that nobody names is."""
@@ -99,12 +110,13 @@ def mask_of(
         by_kind.setdefault(each.kind.name, []).append(each.name)
     known = [each.name for each in parameters or ()]
     unknown = sorted(hidden.difference(known))
-    if unknown and parameters is not None and "VAR_KEYWORD" not in by_kind:
+    closed = parameters is not None and "VAR_KEYWORD" not in by_kind
+    if unknown and closed:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise ValueError(f"sensitive names {unknown[0]!r}, which is no parameter; {has}")
     positions = by_kind.get("POSITIONAL_ONLY", []) + by_kind.get("POSITIONAL_OR_KEYWORD", [])
     rest = by_kind.get("VAR_POSITIONAL", [""])[0]
-    return Mask(hidden, positions, rest) if hidden else None
+    return Mask(hidden, positions, rest, frozenset(known) if closed else None) if hidden else None
 
 
 def shown_args(args: Sequence[Any], hides: Callable[[int], bool] | None = None) -> str:
@@ -186,22 +198,49 @@ class Hiding:
 
 
 def _pattern(values: Iterable[object]) -> re.Pattern[str] | None:
-    """The pattern that finds each form of each value, the longest first."""
-    forms: set[str] = set()
+    """The pattern that finds each value in any form, the longest first."""
+    texts: set[str] = set()
     for count, leaf in enumerate(_leaves(values, _DEPTH)):
         if count >= _VALUES_MAX:
             return re.compile(r"(?s)\A.+\Z")  # too many to look for: nothing is shown
-        forms |= _forms(leaf)
-    forms.discard("")
-    if not forms:
+        texts |= _texts(leaf)
+    texts.discard("")
+    if not texts:
         return None
     words = []
-    for form in sorted(forms, key=lambda each: (-len(each), each)):
-        word = re.escape(form)
-        if len(form) < _SHORT or form.replace(".", "").replace("-", "").isdigit():
-            word = f"{_EDGES[0]}{word}{_EDGES[1]}"
+    for text in sorted(texts, key=lambda each: (-len(each), each)):
+        word = "".join(map(_in_any_form, text)) if len(text) <= _SPELLED_MAX else _whole(text)
+        if len(text) < _SHORT or text.replace(".", "").replace("-", "").isdigit():
+            word = f"(?<!\\w){word}(?!\\w)"
         words.append(word)
     return re.compile("|".join(words))
+
+
+def _in_any_form(char: str) -> str:
+    """A pattern of *char* as it is, and as ``repr``, ``ascii`` and JSON write it, however often
+    one of them was applied to what another had written."""
+    if char == "\\":
+        return r"\\+"
+    if char in "'\"":
+        return rf"\\*{char}"
+    if char.isascii() and char.isprintable():
+        return re.escape(char)
+    code = ord(char)
+    written = [rf"x{code:02x}", rf"u{code:04x}", rf"U{code:08x}"]
+    if char in _SHORTHAND:
+        written.append(_SHORTHAND[char])
+    if code > 0xFFFF:  # JSON writes two halves
+        high, low = divmod(code - 0x10000, 0x400)
+        written.append(rf"u{0xD800 + high:04x}\\+u{0xDC00 + low:04x}")
+    return rf"(?:{re.escape(char)}|\\+(?:{'|'.join(written)}))"
+
+
+def _whole(text: str) -> str:
+    import json  # here, because few tasks hide anything
+
+    forms = {text, repr(text)[1:-1], ascii(text)[1:-1], json.dumps(text)[1:-1]}
+    forms.add(json.dumps(text, ensure_ascii=False)[1:-1])
+    return f"(?:{'|'.join(map(re.escape, sorted(forms, key=len, reverse=True)))})"
 
 
 def _leaves(values: Iterable[object], depth: int) -> Iterator[object]:
@@ -221,10 +260,11 @@ def _names_a_field(key: object) -> bool:
     return not isinstance(key, str) or key.isidentifier()
 
 
-def _forms(leaf: object) -> set[str]:
+def _texts(leaf: object) -> set[str]:
+    """What *leaf* is printed as."""
     if isinstance(leaf, bytes | bytearray):
-        text = bytes(leaf).decode("utf-8", "backslashreplace")
-        return {text, repr(bytes(leaf))[2:-1]} | _forms(text)
+        data = bytes(leaf)
+        return {data.decode("utf-8", "backslashreplace"), data.decode("latin-1")}
     if not isinstance(leaf, str):
         shown = _repr(leaf)
         try:
@@ -232,10 +272,7 @@ def _forms(leaf: object) -> set[str]:
             return {shown, str(leaf)} | ({moment()} if callable(moment) else set())
         except Exception:  # noqa: BLE001 - a __str__ may raise anything
             return {shown}
-    import json  # here, because few tasks hide anything
-
-    forms = {leaf, leaf.strip(), repr(leaf)[1:-1], ascii(leaf)[1:-1]}
-    forms |= {json.dumps(leaf)[1:-1], json.dumps(leaf, ensure_ascii=False)[1:-1]}
+    texts = {leaf, leaf.strip()}
     if "\n" in leaf:  # a traceback may indent each line by itself
-        forms |= {line.strip() for line in leaf.splitlines() if len(line.strip()) >= _LINE}
-    return forms
+        texts |= {line.strip() for line in leaf.splitlines() if len(line.strip()) >= _LINE}
+    return texts

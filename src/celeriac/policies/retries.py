@@ -16,6 +16,7 @@ from celeriac.exceptions import (
     Retry,
     TimeLimitExceeded,
 )
+from celeriac.failures import cleared
 from celeriac.outcome import Outcome
 from celeriac.policies.base import Policy, Rules, Run
 
@@ -85,7 +86,7 @@ def outcome_of(retry: Retry, run: Run) -> Outcome:
         delay = max(0.0, when)
     return Outcome(
         states.SCHEDULED,
-        reason=str(retry)[:1024],
+        reason=cleared(str(retry))[:1024],
         delay=delay,
         eta=eta,
         charge="retry",

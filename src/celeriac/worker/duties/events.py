@@ -28,6 +28,7 @@ from celeriac.control.wire import EVENTS, seal_events
 from celeriac.exceptions import CeleryError, DecodeError, OperationalError, PayloadTooLarge
 from celeriac.message import decode
 from celeriac.records import Commit, Delivery, Fence, Verdict
+from celeriac.sensitive import Hider
 from celeriac.signing import Signer
 from celeriac.stores.base import Store
 
@@ -39,6 +40,8 @@ FREQUENCY: Final = 2.0
 _GATHER: Final = 0.05
 #: Events kept for sending; older ones are dropped.
 _BACKLOG: Final = 20_000
+#: Tasks with hidden arguments whose end is awaited.
+_HIDERS: Final = 20_000
 #: Events in one publication.
 _BATCH: Final = 40
 #: A run is told to have begun this long after it has (``pools.prefork.LONG_SECONDS``).
@@ -89,6 +92,8 @@ class Events:
         #: Seconds that runs took whose commit is under way, and signals that ended runs.
         self._runtimes: dict[Fence, float] = {}
         self._signums: dict[str, int] = {}
+        #: What takes hidden arguments out of what is told of a task's end.
+        self._hiders: dict[str, Hider] = {}
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
     # --- life ---------------------------------------------------------------------------------
@@ -129,6 +134,7 @@ class Events:
         self._on = on
         self._runtimes.clear()
         self._signums.clear()
+        self._hiders.clear()
         self._changed(self if on else None)
         self._some.set()
 
@@ -197,14 +203,20 @@ class Events:
             message = decode(delivery.wire)
         except DecodeError:
             return []  # it was refused when it arrived
+        hider = notes.hider_of(message)
+        if hider is not None and len(self._hiders) < _HIDERS:
+            self._hiders[delivery.id] = hider
         fields = notes.received(message, delivery.retries)
         return [self._event("task-received", at, **fields)]
 
     def _ended(self, commit: Commit, runtime: float | None, at: float) -> list[dict[str, Any]]:
         id = commit.fence.id
         fields = notes.end_of(id, commit.outcome, runtime, self._signums.pop(id, None))
+        hider = self._hiders.pop(id, None)
         if fields is None:
             return []
+        if hider is not None:
+            fields = {name: hider.inside(value) for name, value in fields.items()}
         return [self._event(fields.pop("type"), at, uuid=id, **fields)]
 
     def _note(self, note: _Note) -> None:

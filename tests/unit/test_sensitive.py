@@ -1,0 +1,116 @@
+"""What hides arguments: masks, and the taking of values out of texts."""
+
+import inspect
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from celeriac.sensitive import HIDDEN, Hider, Mask, mask_of, shown_args, shown_kwargs
+
+
+def parameters(function):
+    return list(inspect.signature(function).parameters.values())
+
+
+def test_a_mask_hides_by_name_and_by_place():
+    mask = mask_of(["password"], parameters(lambda user, password: None))
+    assert mask.shown_args(("ada", "x")) == "('ada', ***)"
+    assert mask.shown_kwargs({"user": "ada", "password": "x"}) == "{'user': 'ada', 'password': ***}"
+    assert mask.plain(("ada", "x"), {}) == (["ada", HIDDEN], {})
+
+
+def test_true_hides_all_and_false_nothing():
+    mask = mask_of(True, parameters(lambda user: None))
+    assert mask.shown_args(("ada",)) == "(***,)"
+    assert mask.shown_kwargs({"a": 1}) == "{'a': ***}"
+    assert mask_of(False, []) is None
+    assert mask_of([], []) is None
+
+
+def test_what_nobody_names_is_hidden():
+    mask = mask_of(["b"], parameters(lambda a, b: None))
+    assert mask.shown_args((1, 2, 3)) == "(1, ***, ***)"
+    unknown = mask_of(["b"], None)  # a callable that does not tell its signature
+    assert unknown.shown_args((1,)) == "(***,)"
+
+
+def test_the_rest_has_a_name():
+    shown = mask_of(["a"], parameters(lambda a, *rest: None))
+    assert shown.shown_args((1, 2, 3)) == "(***, 2, 3)"
+    hidden = mask_of(["rest"], parameters(lambda a, *rest: None))
+    assert hidden.shown_args((1, 2, 3)) == "(1, ***, ***)"
+
+
+def test_a_name_that_no_parameter_has_is_refused():
+    with pytest.raises(ValueError, match="sensitive names 'passwort', which is no parameter; it"):
+        mask_of(["passwort"], parameters(lambda user, password: None))
+    assert mask_of(["any"], parameters(lambda **kwargs: None)).hides("any")
+
+
+def test_representations_are_cut_and_never_raise():
+    class Bad:
+        def __repr__(self):
+            raise ZeroDivisionError
+
+    assert shown_args((Bad(),)).startswith("(<unprintable test_representations")
+    assert len(shown_args(("x" * 5000,))) == 1024
+    assert len(shown_kwargs({"a": "x" * 5000})) == 1024
+
+
+@pytest.mark.parametrize(
+    ("values", "text", "cleared"),
+    [
+        (["hunter2"], "login as hunter2!", "login as ***!"),
+        (["a"], "a bad day: 'a'", "*** bad day: '***'"),
+        ([42], "42 of 420 and 1.42", "*** of 420 and 1.***"),
+        ([1234], "x1234y 1234", "x1234y ***"),
+        ([Decimal("10.50")], "10.50 and Decimal('10.50')", "*** and ***"),
+        ([datetime(2026, 1, 2, 3, 4, tzinfo=UTC)], "at 2026-01-02T03:04:00+00:00", "at ***"),
+        ([b"\x00secret"], "got b'\\x00secret'", "got b'***'"),
+        ([{"deep": ["hunter2"]}], "{'deep': ['hunter2']}", "{'deep': ['***']}"),
+        ([{"4111 1111": 0.5}], "4111 1111", "***"),
+        ([None, True, False, ""], "None True False", "None True False"),
+        (["first line of it\nsecond line of it"], "| second line of it", "| ***"),
+        ([], "nothing", "nothing"),
+    ],
+)
+def test_values_are_taken_out(values, text, cleared):
+    assert Hider(values)(text) == cleared
+
+
+@given(st.text(min_size=4), st.lists(st.sampled_from([repr, ascii, json.dumps, str]), max_size=3))
+def test_any_text_is_found_however_it_was_written(secret, forms):
+    if not secret.strip():
+        return
+    text = secret
+    for form in forms:
+        text = form(text)
+    shown = Hider([secret])(f"before {text} after")
+    assert shown.startswith("before ")
+    assert secret.strip() not in shown.removeprefix("before ").removesuffix(" after") or (
+        secret.strip() in HIDDEN
+    )
+
+
+def test_a_long_text_is_found():
+    secret = "s3cret\n'" * 5000
+    assert Hider([secret])(f"got {secret!r}") in {"got '***'", 'got "***"'}
+
+
+def test_too_many_values_hide_the_whole_text():
+    assert Hider(list(map(str, range(100_000, 110_000))))("anything at all") == HIDDEN
+
+
+def test_containers_are_cleared_inside():
+    hider = Hider(["hunter2"])
+    assert hider.inside(["x hunter2", {"k": ("hunter2",)}]) == ["x ***", {"k": ("***",)}]
+    assert hider.inside(7) == 7
+    assert hider.inside(Exception("hunter2")) == "Exception('***')"
+
+
+def test_masks_of_nobody():
+    assert Mask(None).hides("anything")
