@@ -47,6 +47,19 @@ def pytest_configure(config: pytest.Config) -> None:
         "celeriac(app=None, **settings): run the test with its app on a store in memory and a "
         "clock that the test drives; app is an app or MODULE:NAME, settings are those of a new one",
     )
+    _leave_as_written(config)
+
+
+def _leave_as_written(config: pytest.Config) -> None:
+    """Have pytest not rewrite the assertions of this whole package, as it does with a plugin's.
+
+    They need no explaining, a first run would be slower by it, and a worker's thread may import
+    while the test's thread does: Python 3.11 can fail to parse two files at a time. pytest has no
+    public way to say so; where this one is gone, all is as it would be without it.
+    """
+    marked = getattr(config.pluginmanager.rewrite_hook, "_must_rewrite", None)
+    if isinstance(marked, set):
+        marked.discard(__name__.partition(".")[0])
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
