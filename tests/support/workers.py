@@ -140,7 +140,7 @@ class Site:
         """Start a worker; ``-c 2`` and ``-l INFO`` unless told otherwise."""
         log = self.folder / f"worker-{len(self.workers)}.log"
         command = [sys.executable, "-m", "celeriac", "-A", "tasks", "worker", "-l", "INFO"]
-        if "-c" not in options:
+        if not any(each == "-c" or each.startswith("--autoscale") for each in options):
             command += ["-c", "2"]
         with log.open("wb") as file:
             process = subprocess.Popen(
