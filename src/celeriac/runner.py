@@ -120,9 +120,9 @@ class Runner:
         update: Update | None = None,
         limiter: Limiter | None = None,
     ) -> None:
-        self._app = app
+        self._app = self.app = app
         self._calls = Calls(app)
-        self._hostname = hostname
+        self.hostname = hostname
         self._update = update
         self._limiter = limiter
         self._prepared: dict[str, Prepared] = {}
@@ -185,7 +185,7 @@ class Runner:
         message = decode(delivery.wire)
         header = message.header
         task = self._app.tasks[header.task]
-        context = from_delivery(delivery, header, self._hostname, *self._calls.as_sent(delivery))
+        context = from_delivery(delivery, header, self.hostname, *self._calls.as_sent(delivery))
         context.owner = task
         if task.mask is not None:
             context.hider = task.mask.hider(context.args, context.kwargs)
@@ -248,7 +248,7 @@ class Runner:
             finally:
                 leave(token)
             return refused
-        context = from_delivery(delivery, header, self._hostname, args, kwargs)
+        context = from_delivery(delivery, header, self.hostname, args, kwargs)
         if prepared.mask is not None:
             context.hider = self._hider(prepared, delivery, prepared.mask)
         context.write = self._update
@@ -438,7 +438,7 @@ class Runner:
         hearers = prepared.hearers
         if not (hearers.at_failure or hearers.prerun):
             return
-        context = from_delivery(delivery, header, self._hostname, *self._calls.as_sent(delivery))
+        context = from_delivery(delivery, header, self.hostname, *self._calls.as_sent(delivery))
         token = enter(context, prepared.task)
         try:
             hearers.begins(context)
