@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from celeriac.conf import Settings, describe
+from celeriac.conf.rates import written
 from celeriac.conf.values import shown
 from celeriac.control.report import of_process
 from celeriac.control.wire import LIFETIME, Command
@@ -320,7 +321,11 @@ class Steering:
         self._check_task(task_name)
         self._worker.rate(task_name, rate_limit)
         logger.warning("rate_limit: %s: %s", task_name, rate_limit)
-        return _ok("new rate limit set successfully")
+        text = written(rate_limit)
+        tasks = dict(self._worker.manifest.tasks)
+        tasks[task_name] = msgspec.structs.replace(tasks[task_name], rate_limit=text)
+        self._declare(tasks=tasks)
+        return _ok(f"{'new rate limit set' if text else 'rate limits disabled'} successfully")
 
     def _check_task(self, name: str) -> None:
         if name not in self._worker.manifest.tasks:
