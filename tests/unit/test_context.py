@@ -130,3 +130,63 @@ def test_times_are_iso_text_in_utc():
     context = Context(due=0.0, expiry=86400.5)
     assert context.eta == "1970-01-01T00:00:00+00:00"
     assert context.expires == "1970-01-02T00:00:00.500000+00:00"
+
+
+# -- all that Celery documents ---------------------------------------------------------------------
+
+#: Fields of Celery's request, and those that a message brings along.
+CELERY = (
+    "args argsrepr called_directly callbacks chain children chord correlation_id delivery_info"
+    " errbacks eta expires group group_index headers hostname id ignore_result is_eager kwargs"
+    " kwargsrepr lang logfile loglevel origin parent_id properties replaced_task_nesting reply_to"
+    " retries root_id shadow soft_time_limit stamped_headers stamps task taskset time_limit"
+    " timelimit utc"
+)
+
+
+def test_every_field_of_celerys_request_is_there_in_a_run_and_outside(app, look):
+    assert [name for name in CELERY.split() if not hasattr(look.request, name)] == []
+    seen = {}
+
+    @app.task(name="t", bind=True)
+    def t(self, x, y):
+        seen.update({name: getattr(self.request, name) for name in CELERY.split()})
+
+    sent = t.apply_async((1,), {"y": 2}, headers={"tenant": "x"}, priority=3, time_limit=9)
+    drain(app)
+    assert seen["id"] == seen["correlation_id"] == seen["root_id"] == sent.id
+    assert (seen["args"], seen["kwargs"]) == ((1,), {"y": 2})
+    assert (seen["argsrepr"], seen["kwargsrepr"]) == ("(1,)", "{'y': 2}")
+    assert seen["delivery_info"] == {
+        "exchange": "", "routing_key": "celery", "priority": 3, "redelivered": False,
+    }  # fmt: skip
+    assert seen["properties"] == {
+        "correlation_id": sent.id, "reply_to": None, "priority": 3, "delivery_mode": 2,
+        "content_type": "application/json",
+    }  # fmt: skip
+    assert (seen["timelimit"], seen["time_limit"], seen["soft_time_limit"]) == ((9, None), 9, None)
+    assert (seen["headers"], seen["lang"], seen["utc"]) == ({"tenant": "x"}, "py", True)
+    assert (seen["called_directly"], seen["is_eager"], seen["retries"]) == (False, False, 0)
+
+
+def test_headers_are_read_as_celery_has_them(app):
+    seen = []
+
+    @app.task(name="t", bind=True)
+    def t(self):
+        request = self.request
+        seen.append((request.tenant, request.get("tenant"), request.get("x-trace"), request.id))
+        with pytest.raises(AttributeError, match="no field and no header 'nothing'"):
+            request.nothing  # noqa: B018 - the look-up is the test
+
+    sent = t.apply_async(headers={"tenant": "x", "x-trace": "1", "id": "not this"})
+    drain(app)
+    assert sent.state == "SUCCESS"
+    assert seen == [("x", "x", "1", sent.id)]
+
+
+def test_fields_may_be_given_as_dictionaries_and_changed():
+    context = Context({"id": "x"}, {"task": "t"}, retries=2)
+    assert (context.id, context.task, context.retries) == ("x", "t", 2)
+    context.update({"retries": 3}, hostname="here")
+    assert (context.retries, context.hostname) == (3, "here")
