@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from celeriac import Celeriac, Task, shared_task
+from celeriac.app import current
 from celeriac.exceptions import (
     CeleryWarning,
     DuplicateTaskNameWarning,
@@ -17,11 +18,17 @@ from celeriac.exceptions import (
 )
 
 
+@pytest.fixture(autouse=True)
+def _shared_tasks_of_this_test_alone():
+    before = list(current.shared)
+    yield
+    current.shared[:] = before
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """Write modules into a folder on the path; forget them afterwards."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = set(sys.modules)
 
     def write(**files):
         for name, text in files.items():
@@ -34,8 +41,10 @@ def project(tmp_path, monkeypatch):
         return tmp_path
 
     yield write
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    ours = str(tmp_path)
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(ours):
+            del sys.modules[name]
 
 
 def make(**settings):

@@ -23,36 +23,36 @@ class AppCommand(click.Command):
         self.examples = examples
         self.params += session.options(environment=False)
         self.params += refused.everywhere()
-        self._own: tuple[click.Parameter, ...] = ()
-        self._learnt: list[click.Option] = []
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; if an option is unknown, ask the application whether it is one of its own."""
         given = list(args)
         try:
             return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            if not self._learn(ctx, given):
+        except click.NoSuchOption:
+            learnt = self._learn(ctx, given)
+            if not learnt:
                 raise
-            error.__traceback__ = None
-        rest = super().parse_args(ctx, given)
+        own = list(self.params)
+        self.params += learnt
+        try:
+            rest = super().parse_args(ctx, given)
+        finally:
+            self.params = own  # the next run in this process may be for another application
         values = session.session_of(ctx).user_values
-        for each in self._learnt:
+        for each in learnt:
             values[str(each.name)] = ctx.params.pop(str(each.name), None)
         return rest
 
-    def _learn(self, ctx: click.Context, args: Sequence[str]) -> bool:
-        """Take over the options that the application adds; return whether there are any."""
+    def _learn(self, ctx: click.Context, args: Sequence[str]) -> list[click.Option]:
+        """The options that the application adds, if one is named."""
         from celeriac.cli import useroptions
 
         known = session.session_of(ctx)
         known.app = useroptions.find_app_option(args) or known.app
         if not known.app:
-            return False
-        self._learnt = useroptions.added(known.find(), str(self.name))
-        self._own = self._own or tuple(self.params)
-        self.params = [*self._own, *self._learnt]
-        return bool(self._learnt)
+            return []
+        return useroptions.added(known.find(), str(self.name))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, those of the application as well if one is named."""

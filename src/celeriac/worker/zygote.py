@@ -220,6 +220,7 @@ def _become_executor(
 ) -> NoReturn:
     from celeriac.worker.executor import Station, make_executor, run_forked
 
+    app.after_fork()
     board = Board(fds[2], request.places) if request.places else None
     station = Station(spec, socket.socket(fileno=fds[0]), slots, request.slot, board)
     run_forked(make_executor(request.role, app, station), request.title, fds[1])
