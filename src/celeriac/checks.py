@@ -104,7 +104,8 @@ def checked_id(value: Any) -> str:
 
 
 def checked_queue(value: Any) -> str:
-    """Return a queue's name, or raise ``ValueError``."""
+    """Return the name of a queue, given as it is or as a ``Queue``, or raise ``ValueError``."""
+    value = getattr(value, "name", value)
     if not isinstance(value, str) or not valid_id(value):
         raise ValueError(
             f"queue is {value!r}; it is a name of 1 to 128 letters, digits and _ . : @ / -, "

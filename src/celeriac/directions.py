@@ -197,12 +197,16 @@ class Directions:
         )
 
     def check_routes(self) -> None:
-        """Raise for a router that cannot be loaded, and a route to an undeclared queue."""
+        """Raise ``ImproperlyConfigured`` for a router that cannot be loaded, and for a route to a
+        queue that has to be declared and is not."""
         if self._router is None:
             return
         self._router.loaded()
         for queue, keys in self._router.queues().items():
-            self.check_declared(queue, f"task_routes[{keys[0]!r}] leads to nowhere")
+            try:
+                self.check_declared(queue, f"task_routes[{keys[0]!r}] leads to nowhere")
+            except QueueNotFound as error:
+                raise ImproperlyConfigured(str(error)) from None
 
     def known(self, names: Sequence[str] = ()) -> Destinations:
         """Return what can be said of where tasks go, those called *names* one by one."""

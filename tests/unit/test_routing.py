@@ -208,6 +208,7 @@ def test_what_a_call_says_goes_over_the_task_and_the_task_over_its_route():
     made = app(task_routes={"*": {"queue": "routed", "priority": 7, "expires": 60}})
     assert sent(made).queue == "routed"
     assert sent(made, queue="mine").queue == "mine"
+    assert sent(made, queue=Queue("mine")).queue == "mine"
     assert sent(made, queue=None).queue == "routed"
     report = sent(made, "shop.report")
     assert (report.queue, report.priority) == ("reports", 2)
@@ -439,7 +440,7 @@ def test_a_route_to_nowhere_is_told_when_a_worker_starts():
     made = app(
         task_queues=["celery"], task_create_missing_queues=False, task_routes={"*": "nowhere"}
     )
-    with pytest.raises(QueueNotFound, match=r"task_routes\['\*'\] leads to nowhere"):
+    with pytest.raises(ImproperlyConfigured, match=r"task_routes\['\*'\] leads to nowhere"):
         made.configure_worker()
 
 

@@ -14,7 +14,7 @@ from celeriac.cli.command import AppCommand
 from celeriac.cli.options import as_json
 from celeriac.cli.output import facts, heading, say, say_json
 from celeriac.cli.session import Session, pass_session
-from celeriac.exceptions import BackendError, ImproperlyConfigured, OperationalError, QueueNotFound
+from celeriac.exceptions import BackendError, ImproperlyConfigured, OperationalError
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -69,7 +69,7 @@ def _look(app: Celeriac, spec: str) -> tuple[dict[str, object], list[Finding], i
     try:
         app.client.directions.check_routes()
         known = app.client.directions.known(names)
-    except (ImproperlyConfigured, QueueNotFound) as error:
+    except ImproperlyConfigured as error:
         known = None
         advice = "Correct task_routes, or declare the queue in task_queues."
         found.append(Finding("routes", str(error), "task_routes", advice))
