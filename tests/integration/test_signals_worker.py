@@ -192,15 +192,43 @@ def test_a_receiver_that_keeps_an_executor_from_starting_is_named(place: Site) -
 def test_receivers_that_cannot_keep_up_lose_notices_and_the_worker_nothing(place: Site) -> None:
     worker = place.worker(HEARD="task_received", HARM="task_received:hang").ready()
     out = place.python(
-        "import tasks\n"
-        "for _ in range(40):\n"
-        "    print(tasks.add.delay('x' * 500_000, 'y').id)\n"
+        "import tasks\nfor _ in range(40):\n    print(tasks.add.delay('x' * 500_000, 'y').id)\n"
     )
     ids = out.split()
     assert {record.state for record in place.ended(ids)} == {"succeeded"}
     worker.wait_for("The hooks process does not keep up")
     assert worker.stop() == 0
     assert "handlers it still had are lost" in worker.text()
+
+
+def test_a_receiver_of_a_run_that_hangs_is_ended_with_the_run(place: Site) -> None:
+    place.worker(HEARD="task_prerun", HARM="task_prerun:hang").ready()
+    (sent,) = place.send("tasks.add", 1, 2, time_limit=1)
+    (record,) = place.ended([sent])
+    assert (record.state, record.reason.partition(":")[0]) == ("failed", "TimeLimitExceeded")
+
+
+def test_a_call_that_waits_for_its_turn_is_revoked_in_the_workers_hands(place: Site) -> None:
+    place.worker("-c", "1", HEARD="task_received task_revoked").ready()
+    for _ in range(10):  # on a machine that stands still for a second its turn may come first
+        _, second = place.send("tasks.seldom", count=2)
+        heard(place, "task_received", task_id=second)
+        place.store.queue.revoke([second])
+        (record,) = place.ended([second])
+        if record.state == "revoked":
+            break
+    (line,) = heard(place, "task_revoked", task_id=second)
+    assert line.event == "task_revoked:tasks.seldom:False:None:False"
+
+
+def test_executors_that_are_started_anew_set_up_in_each(place: Site) -> None:
+    names = "worker_init worker_process_init worker_ready task_failure"
+    worker = place.worker("-c", "1", HEARD=names, START_THREAD="1").ready()
+    (ready,) = heard(place, "worker_ready")
+    out = place.python("import tasks; print(tasks.model.delay().get(timeout=30))")
+    assert out == "[42, True]\n"
+    assert ready.pid in {each.pid for each in heard(place, "worker_init", 3)}
+    assert worker.stop() == 0
 
 
 # -- what people write ---------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Receivers write what they hear into the ledger: event, id (or "-"), attempt 0, p
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -229,6 +230,15 @@ def again(self):
 @app.task(reject_on_worker_lost=False)
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(rate_limit="40/m")
+def seldom():
+    pass
+
+
+if os.environ.get("START_THREAD"):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
 
 
 @app.task(bind=True)

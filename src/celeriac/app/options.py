@@ -99,7 +99,7 @@ _FLOWS: Final = "Until workflows are, let the first task call the next one's del
 #: What Celery's tasks have besides, and what to do instead.
 LATER_MEMBERS: Final = {
     **dict.fromkeys(("chunks", "map", "starmap", "replace", "add_to_chord"), _FLOWS),
-    **dict.fromkeys(("signature_from_request", "push_request", "pop_request"), ""),
+    "signature_from_request": "",
     **dict.fromkeys(("backend", "add_trail", "send_event", "annotate", "shadow_name"), ""),
     **dict.fromkeys(("delay_on_commit", "apply_async_on_commit"), "Send it from on_commit()."),
 }
@@ -135,7 +135,7 @@ def _together(given: Mapping[str, Any], judged: Mapping[str, Any]) -> Iterator[E
     if "retry_for" in given and "autoretry_for" in given:
         yield TypeError("autoretry_for and retry_for are both given; they mean the same")
     soft, hard = judged.get("soft_time_limit"), judged.get("time_limit")
-    if soft is not None and hard is not None and soft > hard:
+    if soft is not None and hard is not None and soft >= hard:
         yield ValueError(
             f"soft_time_limit is {soft:g} s and time_limit {hard:g} s, so the soft one would never "
             "be reached"
