@@ -144,7 +144,7 @@ class _Trial:
         before = self._delivery
         due = outcome.eta
         now = self._task.app.client.wall()
-        self._waits.append(outcome.delay if due is None else max(0.0, due - now))
+        self._waits.append(float(outcome.delay) if due is None else max(0.0, due - now))
         self._delivery = msgspec.structs.replace(
             before,
             attempt=before.attempt + 1,

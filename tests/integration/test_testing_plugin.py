@@ -211,6 +211,31 @@ def test_an_app_with_settings_of_its_own_takes_none_from_the_marker(pytester):
     result.stdout.fnmatch_lines(["*Module shop*has no attribute 'ap'*"])
 
 
+def test_a_marker_that_a_fixture_goes_over_is_refused(pytester):
+    pytester.makepyfile(shop=SHOP)
+    pytester.makepyfile(
+        """
+        import pytest
+        import shop
+
+        @pytest.fixture
+        def celeriac_app():
+            return shop.app
+
+        @pytest.mark.celeriac(app="shop:app")
+        def test_the_same_app():
+            assert shop.thank.delay("anna").state == "PENDING"
+
+        @pytest.mark.celeriac(task_default_queue="x")
+        def test_settings():
+            pass
+        """
+    )
+    result = run(pytester)
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*leave one of the two away*"])
+
+
 def test_in_several_processes_at_once(pytester):
     pytester.makepyfile(shop=SHOP)
     pytester.makepyfile(

@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 _MARKER = "celeriac"
+#: Set on a test whose marker was read.
+_read = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,6 +71,22 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         names.insert(0, "celeriac_harness")
 
 
+def _refuse_unread(given: dict[str, Any], own: Celeriac) -> None:
+    """Raise for a marker that the project's own fixture ``celeriac_app`` goes over."""
+    app = given.pop("app", own)
+    if given or (app is not own and (not isinstance(app, str) or _found(app) is not own)):
+        raise TypeError(
+            "the marker celeriac names an app or settings, and this project's own fixture "
+            "celeriac_app returns another app; leave one of the two away"
+        )
+
+
+def _found(spec: str) -> Celeriac:
+    from celeriac.app.loading import find_app
+
+    return find_app(spec)
+
+
 def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
     marker = request.node.get_closest_marker(_MARKER)
     if marker is None:
@@ -93,6 +111,7 @@ def celeriac_app(
 
     from celeriac.app import Celeriac
 
+    request.node.stash[_read] = True
     given = _marked(request)
     app = given.pop("app", None)
     if app is not None and given:
@@ -101,9 +120,7 @@ def celeriac_app(
             "them on the app"
         )
     if isinstance(app, str):
-        from celeriac.app.loading import find_app
-
-        app = find_app(app)
+        app = _found(app)
     if app is not None:
         yield app
         return
@@ -113,9 +130,12 @@ def celeriac_app(
 
 
 @pytest.fixture
-def celeriac_harness(celeriac_app: Celeriac) -> Iterator[Harness]:
+def celeriac_harness(request: pytest.FixtureRequest, celeriac_app: Celeriac) -> Iterator[Harness]:
     """``celeriac_app`` on a store of its own in memory, with a clock to drive."""
     from celeriac.testing.harness import using
+
+    if _read not in request.node.stash:
+        _refuse_unread(_marked(request), celeriac_app)
 
     with using(celeriac_app) as harness:
         yield harness
