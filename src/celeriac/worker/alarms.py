@@ -12,11 +12,26 @@ import heapq
 import itertools
 import threading
 import time
-from types import TracebackType
+from functools import lru_cache
 
 from celeriac.exceptions import SoftTimeLimitExceeded
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+
+@lru_cache(maxsize=64)
+def _reached(seconds: float) -> type[SoftTimeLimitExceeded]:
+    """The interpreter makes the exception from a class, without arguments: so here is one that
+    knows its seconds and is called as its parent."""
+
+    class Reached(SoftTimeLimitExceeded):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*(args or (seconds,)))  # type: ignore[arg-type]
+
+    Reached.__module__ = SoftTimeLimitExceeded.__module__
+    Reached.__name__ = SoftTimeLimitExceeded.__name__
+    Reached.__qualname__ = SoftTimeLimitExceeded.__qualname__
+    return Reached
 
 
 class Alarms:
@@ -76,24 +91,17 @@ class Alarm:
         with self._lock:
             if not self.over:
                 self.over = self._rang = True
-                _raise_in(ctypes.c_ulong(self._thread), ctypes.py_object(SoftTimeLimitExceeded))
+                _raise_in(ctypes.c_ulong(self._thread), ctypes.py_object(_reached(self.seconds)))
 
     def __enter__(self) -> None:
         self._thread = threading.get_ident()
         self._alarms.add(self)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         try:
             self._disarm()
         except SoftTimeLimitExceeded:
             self._disarm()  # it landed here, outside the block: absorbed, and there is but one
-        if self._rang and kind is SoftTimeLimitExceeded and error is not None:
-            error.args = error.args or (self.seconds,)
 
     def _disarm(self) -> None:
         with self._lock:

@@ -194,12 +194,10 @@ class Shared(Prefork):
         return self._dispatch.take_all_but(executor.hand, self.begun(executor))
 
     def relieve(self, executor: Crowd) -> None:
-        """All its places are taken for long: what waits behind them goes to others. To be called
-        twice, a tick apart: the first keeps it from beginning."""
+        """All its places are taken for long: what waits behind them goes back to the store. To be
+        called twice, a tick apart: the first keeps it from beginning."""
         if executor.relieved:
-            waiting = self.collect_held_back(executor)
-            if waiting:
-                self._dispatch.requeue(waiting)
+            self.returned += self.collect_held_back(executor)
         elif not (executor.spent or executor.draining) and executor.hand.held.keys() - set(
             self.begun(executor)
         ):
