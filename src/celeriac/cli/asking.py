@@ -43,6 +43,11 @@ def asking(command: _Decorated) -> _Decorated:
     return command
 
 
+def completing(lines: Lines) -> Callable[..., list[str]]:
+    """What a shell is offered for the name of a sub-command."""
+    return lambda _ctx, _param, begun: [name for name in lines if name.startswith(begun)]
+
+
 def described(lines: Lines) -> str:
     """The sub-commands as a block of a help text."""
     wide = max(len(f"{name} {arguments}".strip()) for name, (arguments, _) in lines.items())
@@ -76,10 +81,9 @@ def check_name(name: str | None, lines: Lines, what: str, later: Mapping[str, st
 
 def check_count(name: str, given: tuple[str, ...], lines: Lines) -> None:
     """Raise a usage error unless as many words were given as the sub-command takes."""
-    words = lines[name][0].split()
-    least = sum(1 for word in words if not word.startswith("["))
-    endless = any(word.endswith(("...]", "...")) for word in words)
-    most = None if endless else len(words)
+    needed, _, more = lines[name][0].partition("[")
+    least = len(needed.split())
+    most = None if "..." in more else least + len(more.split())
     if len(given) < least or (most is not None and len(given) > most):
         takes = lines[name][0] or "no arguments"
         raise click.UsageError(f"{name} takes {takes}.")

@@ -11,6 +11,7 @@ from celeriac.cli.asking import (
     asking,
     check_count,
     check_name,
+    completing,
     described,
     print_list,
     shown,
@@ -94,7 +95,7 @@ _READ: Final[dict[str, Callable[[tuple[str, ...]], dict[str, Any]]]] = {
     "not know of them; what shall hold then, write into the settings. Exit code 69 if no worker "
     f"answered.\n\n{described(COMMANDS)}",
 )
-@click.argument("command", required=False)
+@click.argument("command", required=False, shell_complete=completing(COMMANDS))
 @click.argument("arguments", nargs=-1)
 @asking
 @pass_session

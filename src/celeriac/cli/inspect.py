@@ -10,6 +10,7 @@ from celeriac.cli.asking import (
     asking,
     check_count,
     check_name,
+    completing,
     described,
     print_list,
     shown,
@@ -52,7 +53,7 @@ celeriac -A tasks inspect query_task 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
     help="Ask the workers that live.\n\nIt ends when the last of them has answered. Exit code 69 "
     f"if no worker answered.\n\n{described(QUESTIONS)}",
 )
-@click.argument("question", required=False)
+@click.argument("question", required=False, shell_complete=completing(QUESTIONS))
 @click.argument("arguments", nargs=-1)
 @asking
 @pass_session
