@@ -94,7 +94,7 @@ class Batch:
         app, conf = self._app, self._app.conf
         directions = app.client.directions
         known = directions.by_name(task.name, task.defaults)
-        if known is None or known[1] or directions.checks:
+        if known is None or known[1]:
             return None
         defaults = known[0]
         serializer = defaults.serializer or conf.task_serializer
@@ -105,13 +105,19 @@ class Batch:
             or serializer not in conf.accept_content
         ):
             return None
-        priority = defaults.priority
+        queue = defaults.queue or conf.task_default_queue
+        own = defaults.priority
+        priority = conf.task_default_priority if own is None else own
+        if directions.checks:
+            priority = directions.urgency(
+                task.name, queue, priority, running.get(), own is not None
+            )
         checked = conf.strict_typing if task.typing is None else task.typing
         return _Common(
             task=task,
             name=task.name,
-            queue=defaults.queue or conf.task_default_queue,
-            priority=conf.task_default_priority if priority is None else priority,
+            queue=queue,
+            priority=priority,
             serializer=serializer,
             ignored=not task.keeps_result(),
             arguments=task.arguments if checked else None,

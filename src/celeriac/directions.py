@@ -165,24 +165,30 @@ class Directions:
     # -- once the header is made ---------------------------------------------------------------
 
     def checked(self, header: Header, parent: Context | None, prioritised: bool) -> Header:
-        """Return *header* with the priority its parent and its queue give it.
-
-        *prioritised* says that call, task or route named a priority. Raises ``QueueNotFound`` for
-        a queue that is not declared, if it has to be.
-        """
-        if self._closed:
-            self.check_declared(header.queue, f"The task {header.task!r} was not sent")
-        priority = header.priority
-        if self._inherits and not prioritised and parent is not None:
-            priority = priority if parent.priority is None else parent.priority
-        if self._capped:
-            queue = self._queues.get(header.queue)
-            highest = queue.max_priority if queue is not None else None
-            highest = self._highest if highest is None else highest
-            priority = min(priority, HIGHEST_PRIORITY if highest is None else highest)
+        """Return *header* with its `urgency`; raises as that does."""
+        priority = self.urgency(header.task, header.queue, header.priority, parent, prioritised)
         if priority == header.priority:
             return header
         return msgspec.structs.replace(header, priority=priority)
+
+    def urgency(
+        self, task: str, queue: str, priority: int, parent: Context | None, prioritised: bool
+    ) -> int:
+        """Return the priority that the parent and the queue of a call make of *priority*.
+
+        *prioritised* says that call, task or route named it. Raises ``QueueNotFound`` for a queue
+        that is not declared, if it has to be.
+        """
+        if self._closed:
+            self.check_declared(queue, f"The task {task!r} was not sent")
+        if self._inherits and not prioritised and parent is not None:
+            priority = priority if parent.priority is None else parent.priority
+        if self._capped:
+            declared = self._queues.get(queue)
+            highest = declared.max_priority if declared is not None else None
+            highest = self._highest if highest is None else highest
+            priority = min(priority, HIGHEST_PRIORITY if highest is None else highest)
+        return priority
 
     def check_declared(self, queue: str, so: str) -> None:
         """Raise ``QueueNotFound`` if *queue* would have to be declared; *so* says what follows."""

@@ -414,12 +414,14 @@ def test_what_kombu_calls_durable_is_true_anyway():
 
 def test_a_queue_that_must_be_declared_and_is_not_is_refused_before_anything_is_sent():
     made = app(task_queues=["mail", "celery"], task_create_missing_queues=False)
+    made.task(name="shop.typo", queue="maill")(lambda: None)
     assert sent(made, queue="mail").queue == "mail"
     count = len(made.store.inspection.list())
     for act in (
         lambda: made.tasks["shop.mail"].apply_async(queue="maill"),
         lambda: made.send_task("other", queue="maill"),
         lambda: made.enqueue_many([made.tasks["shop.mail"].s().set(queue="maill")]),
+        lambda: made.enqueue_many([made.tasks["shop.mail"].s(), made.tasks["shop.typo"].s()]),
     ):
         with pytest.raises(QueueNotFound) as caught:
             act()
