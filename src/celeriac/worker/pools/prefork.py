@@ -127,12 +127,19 @@ class Prefork:
     def _rescale(self, scale: Autoscale) -> None:
         """Have as many as the work there is asks for; idle ones that are too many end."""
         busy = sum(1 for item in self.executors.values() if item.hand.held)
-        self.size = scale.decide(time.monotonic(), busy, *self._dispatch.pressure())
-        self._dispatch.spare = scale.spare
+        self.size = self._scaled(scale, busy)
         alive = [item for item in self.executors.values() if not item.retiring]
         idle = [item for item in alive if item.hand.ready and not item.hand.held]
         for executor in idle[: max(0, len(alive) - self.size)]:
             self.retire(executor)
+
+    def _scaled(self, scale: Autoscale, busy: int) -> int:
+        """How many tasks at once are wanted, *busy* of them running now."""
+        before, size = scale.size, scale.decide(time.monotonic(), busy, *self._dispatch.pressure())
+        if size != before:
+            logger.info("Autoscaling: %d task(s) at once (before: %d)", size, before)
+        self._dispatch.spare = scale.spare
+        return size
 
     def _make_executor(self) -> None:
         process = self._nursery.make(EXECUTOR, self._next_title())

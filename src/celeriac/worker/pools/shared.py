@@ -135,8 +135,7 @@ class Shared(Prefork):
 
     def _rescale(self, scale: Autoscale) -> None:
         busy = sum(len(item.hand.held) for item in self._crowd() if not item.is_cell)
-        self.width = scale.decide(time.monotonic(), busy, *self._dispatch.pressure())
-        self._dispatch.spare = scale.spare
+        self.width = self._scaled(scale, busy)
 
     def _crowd(self) -> list[Crowd]:
         return [item for item in self.executors.values() if isinstance(item, Crowd)]
