@@ -39,9 +39,9 @@ from celeriac.exceptions import (
 from celeriac.ids import new_call
 from celeriac.message import Header, Message, compose
 from celeriac.moments import moment
-from celeriac.publishing import Announced, heard
 from celeriac.sensitive import REPR_MAX, Mask
 from celeriac.serialization import content_type, encode_call
+from celeriac.signals import SENDING
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -138,7 +138,7 @@ class Client:
     """
 
     def __init__(self, app: Celeriac, clock: Clock = SYSTEM) -> None:
-        self._app = app
+        self._app = self.app = app
         self.wall = clock.wall
         self._directions: Directions | None = None
 
@@ -348,14 +348,14 @@ class Client:
         Trying ends after ``publish_timeout`` seconds in all, or as the policy says, with
         ``OperationalError``. A repeat is harmless: the store knows a message by id and nonce.
         """
-        announced = self._announce(messages, policy) if heard() else None
-        self._store(messages if announced is None else announced.messages, retry, policy)
-        if announced is not None:
-            announced.sent()
+        before, after, sent = SENDING
+        if not (before.receivers or after.receivers or sent.receivers):
+            return self._store(messages, retry, policy)
+        from celeriac.publishing import Announced  # here, because few programs listen
 
-    def _announce(self, messages: Sequence[Message], policy: Mapping[str, Any] | None) -> Announced:
-        rules = {**self._app.conf.task_publish_retry_policy, **(policy or {})}
-        return Announced(self, messages, rules)
+        announced = Announced(self, messages, policy or {})
+        self._store(announced.messages, retry, policy)
+        return announced.sent()
 
     def _store(
         self,
@@ -444,11 +444,11 @@ def refuse(name: str, what: str, known: Iterable[str], later: Mapping[str, str])
 
 
 def check_limits(soft: float | None, hard: float | None, whose: str) -> None:
-    """Raise ``ValueError`` if the soft time limit is above the hard one."""
-    if soft is not None and hard is not None and soft > hard:
+    """Raise ``ValueError`` unless the soft time limit is below the hard one."""
+    if soft is not None and hard is not None and soft >= hard:
         raise ValueError(
-            f"{whose} has a soft time limit of {soft:g} s above its time limit of {hard:g} s, so "
-            "the soft one would never be reached"
+            f"{whose} has a soft time limit of {soft:g} s, which is not below its time limit of "
+            f"{hard:g} s, so the soft one would never be reached"
         )
 
 

@@ -24,7 +24,7 @@ from celeriac.serialization import content_type, decode
 if TYPE_CHECKING:
     from celeriac.client import Client
 
-__all__ = ["Announced", "heard"]
+__all__ = ["Announced"]
 
 log: Final = logging.getLogger("celeriac.signals")
 
@@ -33,18 +33,14 @@ _AFTER: Final = signals.after_task_publish
 _SENT: Final = signals.task_sent
 
 
-def heard() -> bool:
-    """Whether anybody is connected to the signals around sending."""
-    return bool(_BEFORE.receivers or _AFTER.receivers or _SENT.receivers)
-
-
 class Announced:
     """Messages that are about to be sent, as receivers saw and changed them."""
 
     def __init__(
         self, client: Client, messages: Sequence[Message], policy: Mapping[str, Any]
     ) -> None:
-        self._shown = [_Shown(client, each, policy) for each in messages]
+        rules = {**client.app.conf.task_publish_retry_policy, **policy}
+        self._shown = [_Shown(client, each, rules) for each in messages]
         #: What is to be sent.
         self.messages = [each.message for each in self._shown]
 

@@ -8,7 +8,6 @@ list, and keeps what :func:`version` was when it asked, to ask again only after 
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import warnings
@@ -20,6 +19,7 @@ from celeriac.exceptions import CeleryWarning
 from celeriac.later import absent
 
 __all__ = [
+    "SENDING",
     "Signal",
     "after_setup_logger",
     "after_setup_task_logger",
@@ -54,8 +54,6 @@ __all__ = [
     "worker_shutdown",
     "worker_shutting_down",
 ]
-
-logger: Final = logging.getLogger("celeriac.signals")
 
 Receiver = Callable[..., Any]
 
@@ -208,8 +206,10 @@ class Signal:
         for receiver in self._live(sender):
             try:
                 response = receiver(signal=self, sender=sender, **named)
-            except Exception as error:
-                logger.exception("Receiver %s of the signal %s raised", _shown(receiver), self.name)
+            except Exception as error:  # noqa: BLE001 - a receiver may raise anything
+                _logger().exception(
+                    "Receiver %s of the signal %s raised", _shown(receiver), self.name
+                )
                 response = error
             responses.append((receiver, response))
         return responses
@@ -250,7 +250,7 @@ class _Persistent:
             try:
                 return self._receiver(**named)
             except Exception as error:  # noqa: BLE001 - a receiver may raise anything
-                logger.error(
+                _logger().error(
                     "Receiver %s raised %r; it is called again in %g s",
                     _shown(self._receiver), error, pause,
                 )  # fmt: skip
@@ -259,6 +259,12 @@ class _Persistent:
 
     def __repr__(self) -> str:
         return repr(self._receiver)
+
+
+def _logger() -> Any:
+    import logging  # here, because a program that only sends may need none
+
+    return logging.getLogger("celeriac.signals")
 
 
 def _check_receiver(receiver: Any) -> None:
@@ -317,6 +323,8 @@ after_task_publish: Final = _signal(
     "after_task_publish", "body", "exchange", "routing_key", "headers"
 )
 task_sent: Final = _signal("task_sent", "task_id", "task", "args", "kwargs", "eta", "taskset")
+#: Those of sending; the client looks at them for each call.
+SENDING: Final = (before_task_publish, after_task_publish, task_sent)
 
 # -- runs, in the executor -----------------------------------------------------------------------
 task_prerun: Final = _signal("task_prerun", "task_id", "task", "args", "kwargs")
