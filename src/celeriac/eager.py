@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from socket import gethostname
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
@@ -44,9 +45,6 @@ __all__ = [
 ]
 
 R_co = TypeVar("R_co", covariant=True)
-
-#: What belongs to the caller: asked of the program, or of a test, and not of the task.
-_HOSTNAME = "localhost"
 
 
 def apply_here(
@@ -272,7 +270,7 @@ class Eager(Here):
     """The runner of ``apply()``. What it ran in is kept on it, too."""
 
     def __init__(self, app: Celeriac, fields: Mapping[str, Any]) -> None:
-        super().__init__(app, _HOSTNAME)
+        super().__init__(app, gethostname())
         self._fields = fields
         self.context: Context | None = None
         #: Results of what the task sent, or ran eagerly itself.

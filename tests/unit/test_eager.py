@@ -5,6 +5,7 @@ import copy
 import logging
 import pickle
 import signal
+import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -153,7 +154,8 @@ def test_the_request_of_an_eager_run(app):
     )  # fmt: skip
     assert seen == {
         "id": "x", "eager": True, "direct": False, "headers": {"h": 1}, "retries": 2,
-        "hostname": "localhost", "due": "2030-01-01T00:00:00+00:00", "level": 10, "file": None,
+        "hostname": socket.gethostname(), "due": "2030-01-01T00:00:00+00:00",
+        "level": 10, "file": None,
         "limits": (9, 5), "task": "look",
         "where": {"exchange": "", "routing_key": "mail", "priority": 4, "redelivered": False,
                   "is_eager": True},

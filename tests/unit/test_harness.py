@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import textwrap
 import threading
 from datetime import UTC, datetime, timedelta
 from unittest import mock
@@ -10,6 +11,7 @@ import pytest
 from inline import count, make_app
 
 from celeriac import Celeriac
+from celeriac.app import current
 from celeriac.clock import SYSTEM
 from celeriac.exceptions import (
     Ignore,
@@ -249,6 +251,23 @@ def test_async_tasks_run_with_and_without_a_loop(app, harness):
     assert here == threading.get_ident()
 
 
+def test_modules_are_imported_as_by_a_worker(tmp_path, monkeypatch):
+    program = """
+    from celeriac import shared_task
+
+    @shared_task(name="mail.send")
+    def send():
+        pass
+    """
+    (tmp_path / "harness_mail.py").write_text(textwrap.dedent(program))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(current, "shared", current.shared.copy())
+    app = make_app(include=["harness_mail"])
+    with using(app) as harness:
+        app.send_task("mail.send")
+        assert [each.task for each in harness.run_pending()] == ["mail.send"]
+
+
 # -- the clock -----------------------------------------------------------------------------------
 
 
@@ -439,7 +458,9 @@ def test_a_wait_that_nobody_can_end_is_refused(harness, add):
 
 
 def test_a_worker_in_a_thread_follows_the_clock(app, harness):
-    @app.task(name="note", bind=True, queue="mail")
+    app.conf.update(task_routes={"note": "mail"})
+
+    @app.task(name="note", bind=True)
     def note(self, n):
         return [n, threading.current_thread().name, self.request.hostname]
 

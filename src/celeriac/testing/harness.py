@@ -165,6 +165,7 @@ class Harness:
         #: Seconds that repeats were to wait, by id.
         self.waits: dict[str, float] = {}
         self._recorder = recorder
+        self._imported = False
 
     # -- running -------------------------------------------------------------------------------
 
@@ -218,6 +219,12 @@ class Harness:
         from celeriac.testing.worker import start_worker
 
         return start_worker(self.app, **options)
+
+    def import_modules(self) -> None:
+        """Import what a worker would at its start, once; done before the first run."""
+        if not self._imported:
+            self.app.import_modules()
+            self._imported = True
 
     def _run_until(self, end: float, throw: bool, most: int) -> list[Ran]:
         ran = self.run_pending(throw=throw, most=most)
@@ -319,6 +326,7 @@ class _Pass:
         return self._ran
 
     def _begin(self) -> None:
+        self._harness.import_modules()
         manifest = Manifest(
             tasks=self._app.facts(), hostname=HOSTNAME, pool="solo", concurrency=1,
             queues=tuple(self._queues or ()), app=self._app.main or "",

@@ -41,12 +41,12 @@ def start_worker(
 
     Args:
         app: whose tasks it runs.
-        queues: those it takes from; by default ``task_default_queue`` and what the tasks name.
+        queues: those it takes from; by default all that its tasks are sent to by themselves.
         hostname: its name.
         concurrency: how many tasks run at a time.
         shutdown_timeout: seconds to wait for running tasks at the end before ``RuntimeError``.
     """
-    worker = ThreadWorker(app, tuple(queues or queues_of(app)), hostname, concurrency)
+    worker = ThreadWorker(app, queues, hostname, concurrency)
     try:
         worker.ensure_started()
         yield worker
@@ -57,9 +57,13 @@ def start_worker(
 
 def queues_of(app: Celeriac) -> tuple[str, ...]:
     """Return the queues that tasks of *app* are sent to unless a call says otherwise."""
-    declared = getattr(app.conf, "task_queues", None) or ()
+    declared = app.conf.task_queues or ()
     names = [app.conf.task_default_queue, *(each.name for each in declared)]
-    names += [task.queue for task in app.tasks.values() if task.queue]
+    directions = app.client.directions
+    for task in app.tasks.values():
+        known = directions.by_name(task.name, task.defaults)
+        if known is not None and known[0].queue:
+            names.append(known[0].queue)
     return tuple(dict.fromkeys(names))
 
 
@@ -70,14 +74,15 @@ class ThreadWorker:
     __test__ = False
 
     def __init__(
-        self, app: Celeriac, queues: Sequence[str], hostname: str, concurrency: int
+        self, app: Celeriac, queues: Sequence[str] | None, hostname: str, concurrency: int
     ) -> None:
         if concurrency < 1:
             raise ImproperlyConfigured(f"concurrency is {concurrency}; a worker runs 1 or more")
+        app.import_modules()
         self.app = app
         #: Its name, as ``self.request.hostname`` shows it.
         self.hostname = hostname
-        self.queues = tuple(queues)
+        self.queues = tuple(queues or queues_of(app))
         self.concurrency = concurrency
         self._failures: list[BaseException] = []
         store, signer = app.store, make_signer(app.conf)
