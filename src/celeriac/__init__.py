@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import exceptions, states
-    from .app import Celeriac, Celery, current_app, current_task, shared_task
+    from .app import Celeriac, Celery, bugreport, current_app, current_task, shared_task
     from .app.task import Task
     from .canvas import Signature, maybe_signature, signature
     from .ids import new_task_id as uuid
@@ -36,6 +36,7 @@ __all__ = [
     "Signature",
     "Task",
     "__version__",
+    "bugreport",
     "current_app",
     "current_task",
     "exceptions",
@@ -54,6 +55,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Queue": ("celeriac.routing", "Queue"),
     "Signature": ("celeriac.canvas", "Signature"),
     "Task": ("celeriac.app.task", "Task"),
+    "bugreport": ("celeriac.app", "bugreport"),
     "current_app": ("celeriac.app", "current_app"),
     "current_task": ("celeriac.app", "current_task"),
     "exceptions": ("celeriac.exceptions", None),
@@ -66,9 +68,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
 
 _FLOWS = "Until workflows are, let the first task call the next one's delay()."
 # Names that Celery's package has and this version does not: refused by name.
-_LATER = dict.fromkeys(
-    ("chain", "chord", "chunks", "group", "subtask", "xmap", "xstarmap"), _FLOWS
-) | {"bugreport": "Use `celeriac doctor`."}
+_LATER = dict.fromkeys(("chain", "chord", "chunks", "group", "subtask", "xmap", "xstarmap"), _FLOWS)
 
 
 def __getattr__(name: str) -> object:

@@ -93,10 +93,16 @@ def test_an_option_that_nobody_knows_ends_the_worker_before_it_starts(place: Sit
     assert "INIT" not in worker.text()
 
 
-def test_worker_main(place: Site) -> None:
+@pytest.mark.parametrize(
+    "start",
+    [
+        "app.worker_main(['worker', '--burst', '-c', '1', '-l', 'INFO', '--fancy'])",
+        "app.Worker(burst=True, concurrency=1, loglevel=20, queues=['celery'], fancy=True).start()",
+    ],
+)
+def test_a_worker_started_by_a_program(place: Site, start: str) -> None:
     (place.folder / "tasks.py").write_text(
-        TASKS + "\n\nif __name__ == '__main__':\n    raise SystemExit(\n"
-        "        app.worker_main(['worker', '--burst', '-c', '1', '-l', 'INFO', '--fancy']))\n"
+        f"{TASKS}\n\nif __name__ == '__main__':\n    raise SystemExit({start})\n"
     )
     *_, task_id = place.send("tasks.count")  # what the application prints stands before it
     done = subprocess.run(

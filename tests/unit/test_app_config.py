@@ -200,6 +200,16 @@ def test_djangos_settings_with_a_prefix(project, monkeypatch):
     assert "polls.tasks.count" in app.tasks
 
 
+@pytest.mark.parametrize("variable", ["CELERIAC_CONFIG_MODULE", "CELERY_CONFIG_MODULE"])
+def test_the_environment_names_the_module_unless_the_program_does(project, monkeypatch, variable):
+    project(shopconf="lease = 20")
+    monkeypatch.setenv(variable, "shopconf")
+    assert make().conf.lease == 20.0
+    app = make()
+    app.config_from_object({"grace": 1})
+    assert (app.conf.lease, app.conf.grace) == (15.0, 1.0)
+
+
 def test_config_from_envvar(project, monkeypatch):
     project(shopconf="lease = 20")
     app = make()
@@ -667,6 +677,11 @@ def test_on_after_fork_is_sent_in_a_child():
 def test_worker_main_wants_the_command():
     with pytest.raises(ValueError, match=r"app\.worker_main\(\['worker'"):
         make().worker_main(["--loglevel=INFO"])
+
+
+def test_options_of_a_worker_that_a_command_line_could_not_say():
+    with pytest.raises(TypeError, match=r"Worker\(pool="):
+        make().Worker(pool=object())
 
 
 def test_start_runs_the_command_line(capsys):

@@ -294,7 +294,7 @@ def test_limits_of_a_task_that_contradict_each_other_are_refused(app):
     def t(): ...
 
     t.soft_time_limit = 10
-    with pytest.raises(ValueError, match="the task 't' has a soft time limit of 10 s above"):
+    with pytest.raises(ValueError, match="the task 't' has a soft time limit of 10 s, which"):
         t.delay()
     with pytest.raises(ValueError, match="the task 't'"):
         app.facts()

@@ -224,11 +224,11 @@ def test_values_cannot_be_changed_behind_the_settings():
         ("task_acks_late", None, "expected True or False"),
         ("task_acks_late", 1, "expected True or False"),
         ("task_serializer", "jsom", "expected 'json' or 'msgpack'; did you mean json?"),
-        ("task_serializer", "pickle", "'pickle' is not in this version; expected 'json'"),
+        ("task_serializer", "pickle", "'pickle' is not in this version (reading it runs code"),
         ("accept_content", ["json", "application/x-python-serialize"], "'pickle' is not in this"),
         ("accept_content", [], "an empty list would refuse everything"),
         ("accept_content", [1], "expected a list of 'json' or 'msgpack'"),
-        ("worker_pool", "gevent", "'gevent' is not in this version; expected 'prefork' or 'solo'"),
+        ("worker_pool", "gevent", "'gevent' is not in this version; expected 'prefork' or 'thr"),
         ("sqlite_durability", "none", "expected 'full' or 'relaxed'"),
         ("broker_url", ["a://", "b://"], "more than one URL (fail-over) is not in this version"),
         ("broker_url", "redis://a;redis://b", "more than one URL"),
@@ -682,11 +682,6 @@ def test_no_setting_is_accepted_and_ignored():
     read = {
         name
         for name in SETTINGS
-        if re.search(rf"\b(?:conf|settings)(?:\.{name}\b|\[[\"']{name}[\"']\])", text)
+        if re.search(rf"(?:\b|_)(?:conf|settings)(?:\.{name}\b|\[[\"']{name}[\"']\])", text)
     }
     assert set(SETTINGS) - read == set(UNREAD)
-
-
-def test_a_setting_of_ours_that_is_not_built_is_refused():
-    with pytest.raises(ImproperlyConfigured, match="pool_drain_grace is not in this version"):
-        Settings(pool_drain_grace=1)

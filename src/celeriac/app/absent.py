@@ -26,7 +26,7 @@ LATER_ARGUMENTS: Final = {
 #: Attributes of Celery's app.
 LATER: Final = {
     **dict.fromkeys(("add_periodic_task", "Beat"), "Let cron run `celeriac -A … call NAME`."),
-    **dict.fromkeys(("Worker", "WorkController"), "Run `celeriac -A … worker`."),
+    "WorkController": "Use app.Worker(…).start(), or run `celeriac -A … worker`.",
     **dict.fromkeys(("ResultSet", "GroupResult"), "Keep the AsyncResult objects in a list."),
     **dict.fromkeys(("amqp", "pool", "producer_pool", "default_producer"), _OWN_CONNECTIONS),
     **dict.fromkeys(("broker_connection", "default_connection"), _OWN_CONNECTIONS),

@@ -59,6 +59,7 @@ from celeriac.result import AsyncResult
 from celeriac.stores.base import Options, Store
 
 if TYPE_CHECKING:
+    from celeriac.app.starting import Worker
     from celeriac.signing import Signer
 
 __all__ = ["Celeriac"]
@@ -440,6 +441,12 @@ class Celeriac(Configuring, Doors):
         from celeriac.app.starting import run_worker
 
         return run_worker(self, self._home, argv)
+
+    def Worker(self, **options: Any) -> Worker:  # noqa: N802 - Celery's name
+        """Make a worker of options as ``celeriac worker`` takes them; ``start()`` runs it."""
+        from celeriac.app.starting import Worker
+
+        return Worker(self, self._home, options)
 
     def set_current(self) -> None:
         """Be what ``current_app`` and shared tasks use."""

@@ -73,6 +73,9 @@ class Configuring:
     ) -> None:
         """Read settings from a module, a class, a dictionary or any object with attributes.
 
+        Without it the module that ``CELERIAC_CONFIG_MODULE`` (or ``CELERY_CONFIG_MODULE``) names
+        is read, if the environment holds one.
+
         They go under what the code sets by itself, and are read when a setting is first needed.
         A second call takes the place of the first.
 
@@ -142,9 +145,10 @@ class Configuring:
         _send(self.on_after_configure, self, source=self.conf)
 
     def _read_source(self) -> None:
-        if self._source is None:
+        source = self._source or Source.of_environment(os.environ)
+        if source is None:
             return
-        reading = read_source(self._source)
+        reading = read_source(source)
         if reading is None:
             return
         if reading.problems:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Proxy",
     "app_or_default",
+    "bugreport",
     "current_app",
     "current_task",
     "find_task",
@@ -75,6 +76,11 @@ def forget_app(app: Celeriac) -> None:
 def app_or_default(app: Celeriac | None = None) -> Celeriac:
     """Return *app*, or the current one."""
     return get_current_app() if app is None else app
+
+
+def bugreport(app: Celeriac | None = None) -> str:
+    """Return what ``celeriac report`` prints of *app*, by default of the current one."""
+    return app_or_default(app).bugreport()
 
 
 def find_task(name: str) -> Any:

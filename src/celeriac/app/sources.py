@@ -34,6 +34,12 @@ class Source(NamedTuple):
             )
         return cls(obj, namespace, silent)
 
+    @classmethod
+    def of_environment(cls, environ: Mapping[str, str]) -> Source | None:
+        """The module that the environment names, if it does."""
+        name = environ.get("CELERIAC_CONFIG_MODULE") or environ.get("CELERY_CONFIG_MODULE")
+        return cls(name, "", False) if name else None
+
 
 def read_source(source: Source) -> Reading | None:
     """Read the settings of *source*; None if its name does not exist and that is silent.

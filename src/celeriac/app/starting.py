@@ -6,13 +6,13 @@ Layer 4. The one place of this layer that opens the door to the command line, an
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celeriac.app.place import module_name
 from celeriac.exceptions import ImproperlyConfigured
 
-__all__ = ["read_user_options", "run_command", "run_worker"]
+__all__ = ["Worker", "read_user_options", "run_command", "run_worker"]
 
 
 def run_command(app: object, home: dict[str, Any], argv: Sequence[str] | None) -> int:
@@ -48,6 +48,52 @@ def read_user_options(app: Any, command: str, args: Sequence[str]) -> dict[str, 
     from celeriac.cli.useroptions import read
 
     return read(app, command, args)
+
+
+class Worker:
+    """A worker that is yet to run: ``app.Worker(concurrency=4, loglevel="INFO").start()``.
+
+    Args:
+        app: the application.
+        home: globals of the module that made it.
+        options: those of ``celeriac worker``, such as ``hostname``, ``queues``, ``pool``,
+            ``concurrency``, ``loglevel``, ``include``; lists or text with commas, True for a flag.
+
+    Raises:
+        TypeError: a value that the command line could not say.
+    """
+
+    def __init__(self, app: object, home: dict[str, Any], options: Mapping[str, Any]) -> None:
+        self.app = app
+        #: The exit code, once it has ended.
+        self.exitcode: int | None = None
+        self._home = home
+        self._argv = ["worker"]
+        for name, value in options.items():
+            self._argv += _argument(name, value)
+
+    def start(self) -> int:
+        """Run until told to stop (see ``worker_main``); return the exit code."""
+        self.exitcode = run_command(self.app, self._home, self._argv)
+        return self.exitcode
+
+
+def _argument(name: str, value: Any) -> list[str]:
+    """An option as the command line says it."""
+    option = f"--{name.replace('_', '-')}"
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [option]
+    if name == "loglevel" and isinstance(value, int):
+        from logging import getLevelName
+
+        value = getLevelName(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        value = ",".join(map(str, value))
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"Worker({name}={value!r}): expected text, a number, a list or True")
+    return [f"{option}={value}"]
 
 
 def _spec(app: object, home: dict[str, Any]) -> str:

@@ -56,11 +56,6 @@ def everywhere() -> list[RefusedOption]:
             "Write backend=… in the application, or set CELERIAC_RESULT_BACKEND.",
             flag=False,
         ),
-        RefusedOption(
-            ("--config",),
-            "Set what it holds with app.conf.update(…) in the application.",
-            flag=False,
-        ),
         RefusedOption(("--loader",), "Name the application with -A/--app alone.", flag=False),
         RefusedOption(("--skip-checks",), "There are no checks to skip.", flag=True),
     ]

@@ -95,6 +95,11 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         setattr(session_of(ctx), str(param.name), value)
 
 
+def _configure(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value:  # the processes of a worker read it, too
+        os.environ["CELERIAC_CONFIG_MODULE"] = value
+
+
 def _plain(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         ctx.find_root().color = False
@@ -123,6 +128,13 @@ def options(*, environment: bool) -> list[click.Option]:
             callback=_keep,
             type=click.Path(file_okay=False, path_type=str),
             help="Work in this directory.",
+        ),
+        click.Option(
+            ["--config"],
+            metavar="MODULE",
+            expose_value=False,
+            callback=_configure,
+            help="Read settings from this module, unless the application names one.",
         ),
         click.Option(
             ["-C", "--no-color"],

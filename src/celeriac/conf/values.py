@@ -151,7 +151,8 @@ def _choice(setting: Setting, value: object) -> str:
         raise _UnexpectedError(setting)
     word = _MEDIA_TYPES.get(value, value)
     if word in setting.later:
-        raise ValueError(f"{word!r} is not in this version; {_expected(setting)}")
+        why = " (reading it runs code that the message chooses)" if word == "pickle" else ""
+        raise ValueError(f"{word!r} is not in this version{why}; {_expected(setting)}")
     if word not in setting.choices:
         raise _UnexpectedError(setting, near(word, setting.choices))
     return word

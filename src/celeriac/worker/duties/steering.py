@@ -311,8 +311,8 @@ class Steering:
         for value in (soft, hard):
             if value is not None and not value > 0:
                 raise ValueError(f"{value!r} is no time limit; give seconds above 0, or None")
-        if soft is not None and hard is not None and soft > hard:
-            raise ValueError("the soft limit must not be longer than the hard one")
+        if soft is not None and hard is not None and soft >= hard:
+            raise ValueError("the soft limit must be shorter than the hard one")
         self._worker.limit(task_name, soft, hard)
         logger.warning("time_limit: %s: soft %s s, hard %s s", task_name, soft, hard)
         return _ok("time limits set successfully")
