@@ -13,11 +13,13 @@ from celeriac.app import Celeriac
 from celeriac.outcome import Outcome
 from celeriac.records import Delivery
 from celeriac.runner import Runner
-from celeriac.worker import announce, frames
+from celeriac.worker import announce, frames, hooks
 from celeriac.worker.announce import WorkerFace
 from celeriac.worker.duties.notices import Notices
-from celeriac.worker.hooks import TOLD, Desk, LocalHooks, told
+from celeriac.worker.executor import Station
+from celeriac.worker.hooks import TOLD, Desk, HooksProcess, LocalHooks, told
 from celeriac.worker.pools.attendant import Attendant
+from celeriac.worker.slots import Slots
 from celeriac.worker.spec import WorkerSpec
 
 SPEC = WorkerSpec("tasks", hostname="w@here", supervisor=77, settings={"grace": 1})
@@ -223,20 +225,20 @@ def test_nothing_has_receivers_by_itself():
 
 
 def test_local_hooks_are_called_in_a_thread_and_ready_once(app, heard):
-    hooks = LocalHooks(Runner(app, "w@here"), app, SPEC)
-    hooks.tell("worker_ready")
-    hooks.tell("worker_ready")
-    hooks.ended(delivery(app), Outcome(states.EXPIRED))
-    hooks.ended(delivery(app), Outcome(states.SUCCEEDED))
-    hooks.close()
+    local = LocalHooks(Runner(app, "w@here"), app, SPEC)
+    local.tell("worker_ready")
+    local.tell("worker_ready")
+    local.ended(delivery(app), Outcome(states.EXPIRED))
+    local.ended(delivery(app), Outcome(states.SUCCEEDED))
+    local.close()
     assert [name for name, _, _ in heard] == ["worker_ready", "task_revoked", "worker_shutdown"]
 
 
 def test_local_hooks_without_receivers_start_no_thread(app):
-    hooks = LocalHooks(Runner(app, "w@here"), app, SPEC)
-    hooks.tell("worker_ready")
-    hooks.close()
-    assert hooks._thread is None
+    local = LocalHooks(Runner(app, "w@here"), app, SPEC)
+    local.tell("worker_ready")
+    local.close()
+    assert local._thread is None
 
 
 # -- the attendant -------------------------------------------------------------------------------
@@ -400,3 +402,29 @@ def test_nothing_is_made_for_signals_that_nobody_hears(monkeypatch):
     announce.fork_is_near(app, SPEC)
     announce.process_begins("w@here")
     announce.process_ends(0)
+
+
+# -- its loop ------------------------------------------------------------------------------------
+
+
+def test_a_call_that_takes_too_long_is_stopped_and_the_next_is_made(
+    app, heard, monkeypatch, caplog
+):
+    monkeypatch.setattr(hooks, "CALL_SECONDS", 0.2)
+
+    def slow(**kwargs):
+        time.sleep(60)
+
+    signals.heartbeat_sent.connect(slow)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        spec = Station(SPEC, theirs, Slots.create(1), 0)
+        ours.sendall(frames.encode(frames.Notice("heartbeat_sent", None, {})))
+        ours.sendall(frames.encode(frames.Notice("worker_ready", None, {})))
+        ours.sendall(frames.encode(frames.Hook(delivery(app), Outcome(states.FAILED, reason="x"))))
+        ours.sendall(frames.encode(frames.Stop()))
+        HooksProcess(app, spec).serve()
+        assert isinstance(frames.receive(ours), frames.Ready)
+    assert [name for name, _, _ in heard] == ["heartbeat_sent", "worker_ready"]
+    assert "SoftTimeLimitExceeded" in caplog.text
+    signals.heartbeat_sent.disconnect(slow)
