@@ -208,9 +208,20 @@ def test_options_that_turn_off_what_is_not_there_are_taken_with_a_notice(started
 @pytest.mark.parametrize(
     ("option", "value", "text"),
     [
-        ("-P", "gevent", "is not in this version of Celeriac. Use prefork or solo"),
-        ("-P", "fork", "there is no pool 'fork'"),
+        ("-P", "gevent", "'gevent' is not in this version of Celeriac. Use asyncio (for async def"),
+        ("-P", "eventlet", "'eventlet' is not in this version of Celeriac. Use asyncio (for"),
+        ("-P", "processes", "write prefork"),
+        ("-P", "thread", "there is no pool 'thread'. Did you mean threads?"),
+        ("-P", "Asyncio", "there is no pool 'Asyncio'. Did you mean asyncio?"),
+        ("-P", "quick", "there is no pool 'quick'. Use prefork, threads, asyncio or solo."),
         ("-c", "0", "from 1 on"),
+        ("-c", "-3", "from 1 on"),
+        ("--autoscale", "2,10", "the fewest, 10, is more than the most, 2: write --autoscale=10,2"),
+        ("--autoscale", "0,0", "numbers from 1 on"),
+        ("--autoscale", "5,0", "numbers from 1 on"),
+        ("--autoscale", "many", "is not MAX,MIN"),
+        ("--autoscale", "1,2,3", "is not MAX,MIN"),
+        ("--autoscale", "5,-1", "is not MAX,MIN"),
         ("-c", "many", "or auto"),
         ("-n", "w%i", "%i is not in this version"),
         ("-l", "loud", "'loud' is not one of"),
@@ -221,6 +232,28 @@ def test_options_that_turn_off_what_is_not_there_are_taken_with_a_notice(started
 )
 def test_wrong_worker_options_are_usage_errors(started, option, value, text):
     done = run("-A", "jobs", "worker", option, value)
+    assert done.exit_code == exits.USAGE
+    assert text in done.stderr
+    assert not started
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio"])
+def test_pools_and_autoscaling_are_taken(started, pool):
+    assert run("-A", "jobs", "worker", "--pool", pool, "--autoscale=10,3").exit_code == 0
+    assert run("-A", "jobs", "worker", "-P", pool, "--autoscale", "8").exit_code == 0
+    assert [(each.pool, each.autoscale) for each in started] == [(pool, (10, 3)), (pool, (8, 1))]
+    assert started[0].concurrency is None
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("-c", "4"), "-c/--concurrency and --autoscale contradict each other"),
+        (("-P", "solo"), "--autoscale and -P solo contradict each other"),
+    ],
+)
+def test_what_contradicts_autoscaling_is_refused(started, options, text):
+    done = run("-A", "jobs", "worker", "--autoscale", "4,1", *options)
     assert done.exit_code == exits.USAGE
     assert text in done.stderr
     assert not started
