@@ -278,7 +278,11 @@ def check_reload(options: WorkerOptions) -> None:
         raise click.UsageError("--reload waits for changes and --burst ends: choose one.")
     from importlib.util import find_spec
 
-    if find_spec("watchfiles") is None:
+    try:
+        there = find_spec("watchfiles") is not None
+    except ModuleNotFoundError:
+        there = False
+    if not there:
         raise click.UsageError(
             'Reloading needs the package watchfiles: pip install "celeriac[reload]"'
         )

@@ -65,6 +65,8 @@ class AppFacts(msgspec.Struct, frozen=True):
     signals: tuple[str, ...] = ()
     #: Folders of the application's code, if the worker watches them.
     code: tuple[str, ...] = ()
+    #: When its code was read, in seconds since the epoch.
+    code_read: float = 0.0
 
 
 encode_spec = msgspec.json.Encoder().encode

@@ -210,7 +210,7 @@ class Supervisor:
         if plan.burst:
             duties.append(Burst(self._store, plan.queues, self._resting, self.stop))
         if plan.reload:
-            new = Reload(self._nursery, self._selector, self._facts.code, self._renew, self._wake)
+            new = Reload(self._nursery, self._selector, self._facts, self._renew, self._wake)
             duties.append(new)
         return duties
 

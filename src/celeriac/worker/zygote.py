@@ -24,6 +24,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import traceback
 from typing import NoReturn
 
@@ -79,11 +80,12 @@ def end_process(status: int) -> NoReturn:
 def _serve(spec: WorkerSpec, sock: socket.socket, slots: Slots) -> int:
     from celeriac.worker.announce import fork_is_near
 
+    begun = time.time()
     try:
         app = load(spec)
         facts = describe(app)
         if spec.reload:
-            facts = msgspec.structs.replace(facts, code=own_folders())
+            facts = msgspec.structs.replace(facts, code=own_folders(), code_read=begun)
     except BaseException as error:  # noqa: BLE001 - SystemExit at import, too
         sock.sendall(frames.encode(frames.Broken(explain_import(spec, error))))
         return 2

@@ -28,6 +28,8 @@ logger = logging.getLogger("celeriac.worker")
 #: longest that is waited for that.
 _QUIET: Final = 40
 _LONGEST: Final = 400
+#: Milliseconds after which the watching thread looks whether it should end.
+_LOOK: Final = 250
 _IGNORED: Final = frozenset(
     ["__pycache__", "node_modules", "site-packages", "dist-packages", "venv", "env", "build"]
 )
@@ -66,11 +68,39 @@ class Code:
         return known
 
 
-class Watcher:
-    """A thread that calls *changed* with the paths of changed code."""
+    def newer(self, since: float) -> list[str]:
+        """Code that was written after *since*, in seconds since the epoch."""
+        found: list[str] = []
+        for root in self._folders:
+            for at, folders, files in os.walk(root):
+                here = Path(at)
+                folders[:] = [
+                    each
+                    for each in folders
+                    if not (each in _IGNORED or each.startswith("."))
+                    and not self._is_environment(here / each)
+                ]
+                paths = (here / name for name in files if name.endswith(".py"))
+                found += [str(each) for each in paths if _written(each) > since]
+        return sorted(found)
 
-    def __init__(self, folders: Sequence[str], changed: Callable[[list[str]], None]) -> None:
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0  # it has gone meanwhile, or is a link to nowhere
+
+
+class Watcher:
+    """A thread that calls *changed* with the paths of changed code: of what changes from now on,
+    and what has changed *since* the code was read, before the watching began."""
+
+    def __init__(
+        self, folders: Sequence[str], since: float, changed: Callable[[list[str]], None]
+    ) -> None:
         self.folders = tuple(folders)
+        self._since = since
         self._changed = changed
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
@@ -85,6 +115,7 @@ class Watcher:
 
         logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of each change
         code = Code(self.folders)
+        begun = False
         try:
             for changes in watch(
                 *self.folders,
@@ -92,10 +123,16 @@ class Watcher:
                 stop_event=self._end,
                 step=_QUIET,
                 debounce=_LONGEST,
-                rust_timeout=1000,
+                rust_timeout=_LOOK,
+                yield_on_timeout=True,
                 raise_interrupt=False,
             ):
-                self._changed(sorted({path for _, path in changes}))
+                paths = {path for _, path in changes}
+                if not begun:
+                    begun = True
+                    paths.update(code.newer(self._since))
+                if paths:
+                    self._changed(sorted(paths))
         except Exception as error:  # noqa: BLE001 - the system may have no watches left
             logger.error(
                 "Changes are not watched any more: %s. Restart the worker to load new code; if "
@@ -109,7 +146,7 @@ class Reload:
     Args:
         nursery: whose zygote is replaced.
         selector: of the main thread.
-        folders: to watch at first.
+        facts: of the application as it was loaded: its folders, and when it was read.
         adopt: called with what the new code says of itself, to make it the worker's.
         wake: makes the main thread look up; from any thread.
     """
@@ -118,7 +155,7 @@ class Reload:
         self,
         nursery: Nursery,
         selector: selectors.BaseSelector,
-        folders: Sequence[str],
+        facts: AppFacts,
         adopt: Callable[[AppFacts, int, socket.socket, int], None],
         wake: Callable[[], None],
     ) -> None:
@@ -132,7 +169,7 @@ class Reload:
         self._pid = 0
         self._sock: socket.socket | None = None
         self._inbox = frames.Inbox()
-        self._watcher = Watcher(folders, self._on_change)
+        self._watcher = Watcher(facts.code, facts.code_read, self._on_change)
 
     def _on_change(self, paths: list[str]) -> None:
         """From the watching thread."""
@@ -185,7 +222,7 @@ class Reload:
         logger.info("Reloaded: %s", _shown(self._loading))
         if facts.code != self._watcher.folders:
             self._watcher.stop()
-            self._watcher = Watcher(facts.code, self._on_change)
+            self._watcher = Watcher(facts.code, facts.code_read, self._on_change)
 
     def _give_up(self) -> None:
         """Leave the zygote that is loading, if there is one."""

@@ -95,6 +95,10 @@ class Nursery:
 
     def exec_zygote(self) -> None:
         """Replacement: by now this process has threads, so the new one starts by exec."""
+        self._adopt(*self.start_zygote())
+
+    def start_zygote(self) -> tuple[int, socket.socket]:
+        """Start a zygote by exec and return its pid and our end of its socket."""
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "celeriac.worker.zygote", encode_spec(self.spec).decode()]
         numbers = [theirs.fileno(), self.slots.fd, self.slots.count]
@@ -104,7 +108,14 @@ class Nursery:
         theirs.close()
         child.returncode = 0  # we wait for it ourselves, by pid
         ours.setblocking(False)
-        self._adopt(child.pid, ours)
+        return child.pid, ours
+
+    def replace_zygote(self, pid: int, sock: socket.socket, threads: int) -> None:
+        """Let the zygote *pid*, which has imported the application, take the present one's place.
+        That ends by itself, and is reaped as a stray."""
+        self.bury()
+        self._adopt(pid, sock)
+        self._note_threads(threads)
 
     def _adopt(self, pid: int, sock: socket.socket) -> None:
         self.pid, self.sock = pid, sock

@@ -1,0 +1,259 @@
+"""``celeriac worker --reload``: new code soon after it is saved, and nothing lost by it."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from workers import DEADLINE, Site, Worker, eventually, site
+
+from celeriac.worker.duties.reload import Code
+
+TASKS = """
+import os
+import pathlib
+import time
+
+from celeriac import Celeriac
+
+app = Celeriac("tasks", broker=os.environ["BROKER"], grace=5.0)
+
+
+@app.task
+def version():
+    return 1
+
+
+@app.task
+def slow(gate):
+    while not pathlib.Path(gate).exists():
+        time.sleep(0.01)
+    return "begun by version 1"
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Site]:
+    with site(tmp_path) as found:
+        (tmp_path / "tasks.py").write_text(TASKS)
+        yield found
+
+
+def change(place: Site, old: str, new: str) -> None:
+    """Save as editors do: another file, put in place of the first."""
+    path = place.folder / "tasks.py"
+    text = path.read_text()
+    assert old in text
+    fresh = place.folder / "tasks.py.new"
+    fresh.write_text(text.replace(old, new))
+    fresh.replace(path)
+
+
+def result(place: Site, task_id: str) -> object:
+    out = place.python(
+        f"import tasks; print(repr(tasks.app.AsyncResult({task_id!r}).get(timeout=30)))"
+    )
+    return out.strip()
+
+
+def begun(place: Site, task_id: str) -> None:
+    eventually(lambda: place.record(task_id).state in {"leased", "running"}, "it runs")
+
+
+def reloaded(worker: Worker, times: int) -> None:
+    eventually(lambda: worker.text().count("Reloaded: ") >= times, f"{times} reloads")
+
+
+def test_new_code_runs_and_what_runs_ends_first(place: Site) -> None:
+    worker = place.worker("--reload", "-c", "1").ready()
+    gate = place.folder / "gate"
+    (slow,) = place.send("tasks.slow", str(gate))
+    begun(place, slow)
+    executors = {each.pid for each in worker.titled("executor")}
+    assert len(executors) == 1
+    change(place, "return 1", "return 2")
+    reloaded(worker, 1)
+    assert result(place, place.send("tasks.version")[0]) == "2"
+    assert place.record(slow).state in {"leased", "running"}
+    assert executors <= {each.pid for each in worker.titled("executor")}
+    gate.touch()
+    assert result(place, slow) == "'begun by version 1'"
+    eventually(
+        lambda: not executors & {each.pid for each in worker.titled("executor")}, "the old one ends"
+    )
+    assert place.record(slow).attempt == 1
+    assert worker.stop() == 0
+
+
+def test_it_takes_less_than_a_second_and_a_half(place: Site) -> None:
+    """On a machine with nothing else to do; here, measured against a start of Python."""
+    worker = place.worker("--reload", "-c", "1").ready()
+    place.send("tasks.version")
+    best, unit = 60.0, 60.0
+    for number in range(1, 5):
+        begun_at = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import msgspec, click, apsw"], check=True)
+        unit = min(unit, time.monotonic() - begun_at)
+        saved = time.monotonic()
+        change(place, f"return {number}\n", f"return {number + 1}\n")
+        reloaded(worker, number)
+        best = min(best, time.monotonic() - saved)
+    # The reference machine starts Python with these in 0.1 s.
+    assert best < 1.5 * max(1.0, unit / 0.1), (best, unit)
+
+
+def test_code_that_cannot_be_loaded_is_told_and_the_old_goes_on(place: Site) -> None:
+    worker = place.worker("--reload").ready()
+    eventually(lambda: len(worker.titled("executor")) == 2, "executors have their names")
+    zygotes = {each.pid for each in worker.titled("zygote")}
+    change(place, "return 1", "return (")
+    worker.wait_for("The new code cannot be loaded; the worker goes on with what it had")
+    assert "SyntaxError" in worker.text()
+    assert result_by_worker(place) == "1"
+    assert {each.pid for each in worker.titled("zygote")} == zygotes
+    change(place, "return (", "raise_this_now(")
+    eventually(lambda: worker.text().count("cannot be loaded") >= 2, "told again")
+    change(place, "raise_this_now(", "return 3")
+    reloaded(worker, 1)
+    assert result_by_worker(place) == "3"
+    assert worker.stop() == 0
+
+
+def result_by_worker(place: Site) -> str:
+    """Send and wait without importing the broken module."""
+    return place.python(
+        "import os\nfrom celeriac import Celeriac\n"
+        "app = Celeriac('client', broker=os.environ['BROKER'])\n"
+        "print(app.send_task('tasks.version').get(timeout=30))"
+    ).strip()
+
+
+def test_an_application_that_is_broken_at_the_start_is_waited_for(place: Site) -> None:
+    change(place, "return 1", "return (")
+    worker = place.worker("--reload")
+    worker.wait_for("The worker starts once this is mended and saved.")
+    assert "SyntaxError" in worker.text()
+    # The watching begins a moment after that line: save until it is seen.
+    path = place.folder / "tasks.py"
+    mended = path.read_text().replace("return (", "return 1")
+
+    def save() -> bool:
+        path.write_text(mended)
+        return "ready." in worker.text()
+
+    eventually(save, "it starts", interval=0.2)
+    assert result(place, place.send("tasks.version")[0]) == "1"
+    assert worker.stop() == 0
+
+
+def test_tasks_that_are_new_are_known_and_those_that_are_gone_wait(place: Site) -> None:
+    worker = place.worker("--reload").ready()
+    (early,) = place.send("tasks.fresh")  # no worker knows it yet
+    eventually(lambda: place.record(early).parked, "it waits for somebody who knows it")
+    path = place.folder / "tasks.py"
+    path.write_text(path.read_text().replace("def version", "def fresh"))
+    reloaded(worker, 1)
+    assert result(place, early) == "1"
+    (gone,) = place.send("tasks.version")
+    eventually(lambda: place.record(gone).parked, "nobody knows it any more")
+    assert worker.stop() == 0
+
+
+def test_a_new_module_and_a_package_are_watched(place: Site) -> None:
+    worker = place.worker("--reload").ready()
+    package = place.folder / "shop"
+    package.mkdir()
+    (package / "__init__.py").write_text("answer = 42\n")
+    change(place, "return 1", "import shop; return shop.answer")
+    reloaded(worker, 1)
+    assert result(place, place.send("tasks.version")[0]) == "42"
+    (package / "__init__.py").write_text("answer = 43\n")
+    reloaded(worker, 2)
+    assert "Reloaded: shop/__init__.py" in worker.text()
+    assert result(place, place.send("tasks.version")[0]) == "43"
+    assert worker.stop() == 0
+
+
+def test_nothing_is_left_behind(place: Site) -> None:
+    worker = place.worker("--reload", "-c", "2").ready()
+    for number in range(1, 4):
+        change(place, f"return {number}\n", f"return {number + 1}\n")
+        reloaded(worker, number)
+
+    def settled() -> bool:
+        names = [len(worker.titled(word)) for word in ("zygote", "executor")]
+        zombies = [each for each in worker.children() if each.status() == psutil.STATUS_ZOMBIE]
+        return names == [1, 2] and not zombies
+
+    eventually(settled, "one zygote, two executors, no zombies")
+    assert worker.stop() == 0
+
+
+def test_dev_is_a_worker_that_reloads(place: Site) -> None:
+    log = place.folder / "dev.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celeriac", "-A", "tasks", "dev"],
+            cwd=place.folder, env=place.environment, stdout=file, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    worker = Worker(process, log)
+    place.workers.append(worker)
+    worker.ready()
+    assert "2 executor(s)" in worker.text()
+    assert f"reload:      when code changes in {place.folder.resolve()}" in worker.text()
+    place.send("tasks.version")
+    worker.wait_for("succeeded in")
+    change(place, "return 1", "return 2")
+    reloaded(worker, 1)
+    assert worker.stop() == 0
+
+
+def test_what_does_not_go_together_is_refused(place: Site) -> None:
+    for options in (("-P", "solo"), ()):
+        worker = place.worker("--reload", *options, CELERIAC_WORKER_POOL="solo")
+        assert worker.process.wait(DEADLINE) == 2
+        assert "-P prefork -c 1" in worker.text()
+
+
+def test_without_watchfiles_the_line_that_installs_it_is_told(place: Site) -> None:
+    blocked = place.folder / "blocked"
+    blocked.mkdir()
+    (blocked / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'watchfiles':\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+    )
+    worker = place.worker("--reload", PYTHONPATH=str(blocked))
+    assert worker.process.wait(DEADLINE) == 2
+    assert 'pip install "celeriac[reload]"' in worker.text()
+
+
+@pytest.mark.parametrize(
+    ("path", "counts"),
+    [
+        ("tasks.py", True),
+        ("shop/orders/mail.py", True),
+        ("tasks.pyc", False),
+        ("celeriac.db", False),
+        ("celeriac.db-wal", False),
+        ("README.md", False),
+        ("__pycache__/tasks.py", False),
+        (".git/hooks/x.py", False),
+        (".venv/lib/x.py", False),
+        ("venv/lib/x.py", False),
+        ("env-of-mine/lib/x.py", False),
+        ("node_modules/x.py", False),
+    ],
+)
+def test_which_files_count(tmp_path: Path, path: str, counts: bool) -> None:
+    (tmp_path / "env-of-mine").mkdir()
+    (tmp_path / "env-of-mine" / "pyvenv.cfg").touch()
+    code = Code([str(tmp_path)])
+    assert code(None, str(tmp_path / path)) is counts
+    assert not code(None, "/elsewhere/tasks.py")
