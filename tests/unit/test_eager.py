@@ -18,6 +18,7 @@ from celeriac.exceptions import (
     EncodeError,
     Ignore,
     NotInThisVersion,
+    QueueNotFound,
     Reject,
     ResultTooLarge,
     SoftTimeLimitExceeded,
@@ -133,6 +134,33 @@ def test_options_are_checked_as_when_it_is_sent(eager):
             run("ab")
     with pytest.raises(NotInThisVersion, match="link"):
         nothing.apply(link=nothing.s())
+
+
+def test_queues_and_routes_are_looked_at_as_when_it_is_sent(eager):
+    seen = []
+
+    @eager.task(name="where", bind=True)
+    def where(self):
+        seen.append(self.request.delivery_info["routing_key"])
+
+    eager.conf.update(task_routes={"where": {"queue": "mail"}}, task_queues=["mail", "celery"])
+    assert where.delay().queue == "mail"
+    assert seen == ["mail"]
+    eager.conf.update(task_create_missing_queues=False)
+    with pytest.raises(QueueNotFound, match="elsewhere"):
+        where.apply(queue="elsewhere")
+
+
+def test_what_is_signed_runs_eagerly(eager):
+    eager.conf.update(security_key="k" * 32)
+
+    @eager.task(name="again", bind=True)
+    def again(self, n):
+        if n < 2:
+            raise self.retry(args=(n + 1,))
+        return n
+
+    assert again.delay(0).get() == 2
 
 
 def test_the_request_of_an_eager_run(app):
@@ -548,7 +576,10 @@ def test_handlers_and_log_lines_are_those_of_a_worker(app, caplog):
 # -- keeping it ----------------------------------------------------------------------------------
 
 
-def test_results_are_stored_when_asked(app):
+@pytest.mark.parametrize("broker", ["memory", "sqlite"])
+def test_results_are_stored_when_asked(tmp_path, broker):
+    app = make_app(**({"broker": f"sqlite:///{tmp_path}/a.db"} if broker == "sqlite" else {}))
+
     @app.task(name="add")
     def add(x, y):
         return x + y

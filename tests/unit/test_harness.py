@@ -4,6 +4,7 @@ import asyncio
 import os
 import textwrap
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
@@ -13,6 +14,7 @@ from inline import count, make_app
 from celeriac import Celeriac
 from celeriac.app import current
 from celeriac.clock import SYSTEM
+from celeriac.context import allow_join_result
 from celeriac.exceptions import (
     Ignore,
     ImproperlyConfigured,
@@ -362,6 +364,22 @@ def test_results_expire(app, harness, add):
         app.AsyncResult(result.id).get()
 
 
+def test_the_clock_follows_who_changes_the_machines(app, harness, add):
+    start = time.time()
+    with mock.patch("time.time", return_value=start):
+        add.apply_async((1,), countdown=60)
+        assert harness.run_pending() == []
+    with mock.patch("time.time", return_value=start + 60):
+        assert len(harness.run_pending()) == 1
+
+
+def test_signed_messages_are_run_and_their_results_read(app, harness, add):
+    app.conf.update(security_key="k" * 32)
+    result = add.delay(1)
+    assert [each.result for each in harness.run_pending()] == [1]
+    assert result.get() == 1
+
+
 def test_the_clock_itself():
     moved = []
     clock = VirtualClock(lambda: moved.append(1))
@@ -452,6 +470,17 @@ def test_a_wait_that_nobody_can_end_is_refused(harness, add):
         result.get(timeout=0.01)
     harness.run_pending()
     assert result.get() == 1
+
+
+def test_a_task_that_waits_for_another_one_is_refused_too(app, harness, add):
+    @app.task(name="outer")
+    def outer():
+        with allow_join_result():
+            return add.delay(1).get()
+
+    outer.delay()
+    with pytest.raises(RuntimeError, match="Call run_pending"):
+        harness.run_pending()
 
 
 # -- the worker ----------------------------------------------------------------------------------

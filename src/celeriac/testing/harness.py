@@ -102,12 +102,15 @@ class _Patient:
     def __init__(self, store: Store) -> None:
         self._results: Results = store.results
         self._store = store
+        #: Owners that are the test's own thread, which cannot wait for itself.
+        self.passes: set[str] = set()
 
     def wait(self, ids: Collection[str], timeout: float | None) -> dict[str, StoredResult | None]:
         ended = self._results.wait(ids, 0.0)
         if ended or timeout == 0:
             return ended
-        if timeout is None and not self._store.inspection.workers():
+        owners = {each.owner for each in self._store.inspection.workers()}
+        if timeout is None and owners <= self.passes:
             raise RuntimeError(
                 "This would wait for ever: no worker runs in this test. Call run_pending() before "
                 "get(), or ask for the fixture celeriac_worker"
@@ -331,6 +334,7 @@ class _Pass:
             tasks=self._app.facts(), hostname=HOSTNAME, pool="solo", concurrency=1,
             queues=tuple(self._queues or ()), app=self._app.main or "",
         )  # fmt: skip
+        cast(_Patient, self._store.results).passes.add(self._owner)
         self._store.queue.register(self._owner, manifest)
 
     def _leave(self) -> None:
