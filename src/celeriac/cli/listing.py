@@ -43,12 +43,14 @@ def tasks(session: Session, /, as_json: bool) -> int:
     """List the tasks that this application and the living workers know."""
     app = session.load_shared()
     from celeriac.control.inspect import overview
+    from celeriac.control.inspector import BUILT_IN
 
     alive = [each for each in overview(app.store).workers if each.alive]
     names = set(app.tasks).union(*(each.manifest.tasks for each in alive))
     found = {
         name: sorted({each.manifest.hostname for each in alive if name in each.manifest.tasks})
         for name in sorted(names)
+        if not name.startswith(BUILT_IN)
     }
     if as_json:
         say_json(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -46,19 +47,20 @@ def shell(session: Session, /, code: str | None, which: str | None, without_task
 
 def at_hand(app: Celeriac, *, with_tasks: bool = True) -> dict[str, Any]:
     """The names of the prompt."""
-    import celeriac
+    from celeriac.exceptions import NotInThisVersion
 
+    package = sys.modules[__name__.partition(".")[0]]
     names: dict[str, Any] = {"__name__": "__main__"}
     if with_tasks:
         for name, task in app.tasks.items():
             short = name.rpartition(".")[2]
             if short.isidentifier():
                 names[short] = task
-    names |= {"app": app, "celery": app, "Task": app.Task, "celeriac": celeriac}
+    names |= {"app": app, "celery": app, "Task": app.Task, "celeriac": package}
     for name in ("chain", "group", "chord", "chunks", "xmap", "xstarmap", "signature"):
         try:
-            names[name] = getattr(celeriac, name)
-        except celeriac.exceptions.NotInThisVersion:
+            names[name] = getattr(package, name)
+        except NotInThisVersion:
             continue  # asked for by its import, it says so itself
     return names
 
@@ -69,24 +71,21 @@ def _ask(which: str | None, names: dict[str, Any], app: Celeriac) -> None:
             _PROMPTS[kind](names, app)
         except ImportError:
             if which:
-                module = {"ipython": "ipython", "bpython": "bpython"}[kind]
-                raise click.UsageError(
-                    f'{module} is not installed: pip install "{module}".'
-                ) from None
+                raise click.UsageError(f'{kind} is not installed: pip install "{kind}".') from None
         else:
             return
 
 
-def _ipython(names: dict[str, Any], _app: Celeriac) -> None:
-    import importlib
+#: Prompts that the user may have installed; nothing of ours needs them.
+_MODULES: Final = {"ipython": "IPython", "bpython": "bpython"}
 
-    importlib.import_module("IPython").start_ipython(argv=[], user_ns=names)
+
+def _ipython(names: dict[str, Any], _app: Celeriac) -> None:
+    importlib.import_module(_MODULES["ipython"]).start_ipython(argv=[], user_ns=names)
 
 
 def _bpython(names: dict[str, Any], _app: Celeriac) -> None:
-    import importlib
-
-    importlib.import_module("bpython").embed(names)
+    importlib.import_module(_MODULES["bpython"]).embed(names)
 
 
 def _python(names: dict[str, Any], app: Celeriac) -> None:

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.records import Record, WorkerView
 
-__all__ = ["Inspect", "warn_of_silent"]
+__all__ = ["BUILT_IN", "SCAN", "Inspect", "warn_of_silent"]
 
 #: How many scheduled or revoked tasks are listed at most, the newest.
 SCAN: Final = 1000
+#: How names of tasks begin that nobody wrote into the application.
+BUILT_IN: Final = "celery."
 #: What Celery's inspect has besides, and what to do instead.
 _LATER: Final = {
     "clock": "Workers keep no logical clock.",
@@ -107,11 +109,13 @@ class Inspect:
     # -- what the store knows ------------------------------------------------------------------
 
     def registered(self, *taskinfoitems: str) -> Any:
-        """Names of the tasks each worker knows; with the attributes of a task that are asked for,
-        as ``"name [rate_limit=10/s]"``."""
+        """Names of the tasks each worker knows, without those built in; with the attributes of a
+        task that are asked for, as ``"name [rate_limit=10/s]"``."""
         return self._of_store(
             lambda view: sorted(
-                self._described(name, view, taskinfoitems) for name in view.manifest.tasks
+                self._described(name, view, taskinfoitems)
+                for name in view.manifest.tasks
+                if not name.startswith(BUILT_IN)
             )
         )
 

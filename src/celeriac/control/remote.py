@@ -20,7 +20,7 @@ from celeriac.records import RevokeEffect
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
-__all__ = ["Control"]
+__all__ = ["Control", "signal_name"]
 
 Destination = str | Iterable[str] | None
 Replies = list[dict[str, Any]] | None

@@ -27,6 +27,7 @@ __all__ = [
     "LIFETIME",
     "Command",
     "Reply",
+    "matches",
     "open_command",
     "open_events",
     "open_reply",

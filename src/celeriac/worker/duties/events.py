@@ -272,4 +272,4 @@ class Events:
             logger.debug("%d events were lost: %s", len(batch), error)
 
 
-__all__ = ["FREQUENCY", "Events"]
+__all__ = ["FREQUENCY", "Events", "Held"]

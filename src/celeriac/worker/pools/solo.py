@@ -310,4 +310,4 @@ class Solo:
                 )  # fmt: skip
 
 
-__all__ = ["Solo", "Timing"]
+__all__ = ["Attends", "Present", "Solo", "Timing"]
