@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import warnings
 from datetime import UTC
 from types import SimpleNamespace
@@ -268,6 +269,31 @@ def test_every_way_of_reading_reads_the_object(read):
     app.config_from_object({"lease": 20})
     read(app.conf)
     assert vars(app.conf)["lease"] == 20.0
+
+
+def test_threads_that_read_at_once_read_the_object_once():
+    app = make()
+    calls = []
+    started = threading.Barrier(8)
+
+    def defaults():
+        calls.append(threading.get_ident())
+        return {"lease": 20}
+
+    app.add_defaults(defaults)
+    seen = []
+
+    def read():
+        started.wait(30)
+        seen.append(app.conf.lease)
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(30)
+    assert seen == [20.0] * 8
+    assert len(calls) == 1
 
 
 def test_signals_of_configuring():

@@ -22,7 +22,9 @@ _INTRODUCTION = dedent("""\
     by commas, mappings are JSON. Where a number of seconds stands, code may give a `timedelta`.
 
     A module, a class, a dictionary or another object of settings is read with
-    `app.config_from_object(...)`, for which `celeriac settings` shows where each value was written.
+    `app.config_from_object(...)`; without that call the module that the environment variable
+    `CELERIAC_CONFIG_MODULE` (or `CELERY_CONFIG_MODULE`, or `celeriac --config`) names.
+    `celeriac settings` shows which settings are in force and where each was written.
 
     A name that is not on this page is refused, with the nearest one that is. **bold** names are
     not Celery's but ours. Old upper-case names of Celery's (`CELERYD_CONCURRENCY`) are read as what
