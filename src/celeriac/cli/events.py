@@ -48,6 +48,7 @@ def events(
     """
     import json
 
+    write = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":")).encode
     wanted = tuple(each.strip() for each in (types or "").split(",") if each.strip())
     app = session.load_shared()
     receiver = app.events.Receiver()
@@ -59,7 +60,7 @@ def events(
             kind = event["type"]
             if wanted and kind not in wanted and kind.partition("-")[0] not in wanted:
                 continue
-            sys.stdout.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.write(write(event) + "\n")
             sys.stdout.flush()
             printed += 1
             if limit is not None and printed >= limit:
