@@ -32,6 +32,7 @@ FAMILY = (
     seconds(
         "pool_drain_grace",
         default=10.0,
+        least=0,
         where="worker",
         help="Pools `threads` and `asyncio`: how long the neighbours of a task that can only be "
         "ended with its process may take to finish; then they go back to their queues.",
@@ -39,6 +40,7 @@ FAMILY = (
     seconds(
         "autoscale_keepalive",
         default=30.0,
+        least=0,
         where="worker",
         help="With `--autoscale`: capacity that was not needed for so long is given up.",
     ),

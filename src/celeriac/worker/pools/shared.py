@@ -294,4 +294,4 @@ class Shared(Prefork):
             self._ask(executor)
 
 
-__all__ = ["DRAINED", "Crowd", "Shape", "Shared"]
+__all__ = ["DRAINED", "Crowd", "Shape", "Shared", "Told"]
