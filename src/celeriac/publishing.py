@@ -2,7 +2,7 @@
 
 Layer 4; for the client, which comes here only if somebody is connected to one of them. A message
 is shown to receivers in the shapes of Celery's protocol 2. They may change ``headers`` (their own
-ones, which the task reads in ``self.request.headers``), the arguments in ``body`` and the
+ones, which the task reads in ``self.request.headers``), keyword arguments in ``body`` and the
 ``priority`` in ``properties``; everything else is there to be read.
 """
 
@@ -57,7 +57,7 @@ class _Shown:
         header = message.header
         self.message = message
         args, kwargs = decode(header.serializer, message.payload, (header.serializer,))
-        self._body: tuple[Any, Any, Any] = (args, kwargs, dict(_NO_EMBED))
+        self._body: tuple[Any, Any, Any] = (tuple(args), kwargs, dict(_NO_EMBED))
         self._headers = _headers(header, args, kwargs)
         if not _BEFORE.has_listeners(header.task):
             return
