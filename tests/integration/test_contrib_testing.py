@@ -246,6 +246,17 @@ def test_start_worker_on_an_app_of_ones_own(tmp_path):
     assert app.store.inspection.workers() == []
 
 
+def test_an_app_in_memory_with_celerys_result_backend():
+    app = Celeriac("own", broker="memory://own", backend="cache+memory://", set_as_current=False)
+    try:
+        with start_worker(app):
+            assert app.conf.result_backend == "cache+memory://"
+    finally:
+        app.close()
+    with pytest.raises(ImproperlyConfigured, match="cache"):
+        Celeriac("own", broker="sqlite:///x.db", backend="cache+memory://", set_as_current=False)
+
+
 def test_the_ping_and_doing_without_it(app):
     with start_worker(app) as worker:
         assert "celery.ping" in app.tasks

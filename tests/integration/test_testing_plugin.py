@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import entry_points
 
 import pytest
 from source_tree import ROOT
@@ -270,6 +271,8 @@ def test_in_several_processes_at_once(pytester):
 def test_pytest_finds_it_by_itself():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert declared["entry-points"]["pytest11"] == {"celeriac": "celeriac.testing.plugin"}
+    found = {each.value for each in entry_points(group="pytest11", name="celeriac")}
+    assert found == {"celeriac.testing.plugin"}, "installed before there was a plugin: once more"
 
 
 def test_a_project_that_does_not_use_it_loads_next_to_nothing(pytester):

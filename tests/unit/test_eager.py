@@ -151,6 +151,21 @@ def test_queues_and_routes_are_looked_at_as_when_it_is_sent(eager):
         where.apply(queue="elsewhere")
 
 
+def test_many_calls_run_eagerly_once_all_are_found_good(eager):
+    ran = []
+
+    @eager.task(name="note")
+    def note(n):
+        ran.append(n)
+        return n
+
+    results = eager.enqueue_many(note.s(n) for n in range(3))
+    assert [each.get() for each in results] == [0, 1, 2]
+    with pytest.raises(EncodeError):
+        eager.enqueue_many([note.s(3), note.s(object())])
+    assert (ran, count(eager)) == ([0, 1, 2], 0)
+
+
 def test_what_is_signed_runs_eagerly(eager):
     eager.conf.update(security_key="k" * 32)
 

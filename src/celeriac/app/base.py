@@ -298,7 +298,10 @@ class Celeriac(Configuring, Doors):
         from celeriac.bulk import Batch
 
         batch = Batch(self)
-        batch.extend(signatures)
+        calls = list(signatures) if self.conf.task_always_eager else signatures
+        batch.extend(calls)
+        if self.conf.task_always_eager:
+            return [each.apply_async() for each in calls]
         messages, results = batch.finish()
         if messages:
             self.client.send(messages)
