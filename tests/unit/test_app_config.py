@@ -114,6 +114,11 @@ def test_the_environment_and_the_command_line_go_over_the_object(monkeypatch):
     assert app.conf.place("lease") == "command line"
 
 
+def test_a_variable_replaces_a_store_that_this_version_has_not(monkeypatch):
+    monkeypatch.setenv("CELERIAC_BROKER_URL", "memory://")
+    assert Celeriac(broker="redis://host", set_as_current=False).broker_url == "memory://"
+
+
 def test_the_object_may_name_the_store():
     app = Celeriac(set_as_current=False)
     app.config_from_object({"broker_url": "memory://", "result_backend": "memory://"})

@@ -62,9 +62,9 @@ class Configuring:
         self.conf = Settings()
         self.conf.defer(self._configure, self._configured)
         self.conf.watch(self._settled)
-        self.conf.guard(guard)
         self.conf.update(settings)
         self.conf.load_environment(os.environ)
+        self.conf.guard(guard)  # now, for a variable may replace what the code says
 
     # -- settings ------------------------------------------------------------------------------
 

@@ -313,8 +313,10 @@ class Settings(Typed, Mapping[str, Any]):
             warnings.warn(text, CeleryWarning, stacklevel=_depth())
 
     def guard(self, check: Callable[[Mapping[str, Any]], None]) -> None:
-        """Have *check* look at all values before each change; what it raises prevents it."""
+        """Have *check* look at all values, now and before each change; what it raises prevents
+        it."""
         self._guard = check
+        self._settle(self._layers)
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Have *changed* called whenever the values are settled anew."""
