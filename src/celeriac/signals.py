@@ -13,7 +13,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 from celeriac.exceptions import CeleryWarning
 from celeriac.later import absent
@@ -56,6 +56,7 @@ __all__ = [
 ]
 
 Receiver = Callable[..., Any]
+F = TypeVar("F", bound=Receiver)
 
 #: Seconds before a receiver connected with ``retry=True`` is called again: the first pause, what
 #: each further one has more, and the longest.
@@ -123,6 +124,24 @@ class Signal:
         self._lock = threading.RLock()
         self._some_died = False
 
+    @overload
+    def connect(
+        self,
+        receiver: F,
+        sender: object = None,
+        weak: bool = True,
+        dispatch_uid: object = None,
+        retry: bool = False,
+    ) -> F: ...
+    @overload
+    def connect(
+        self,
+        receiver: str | None = None,
+        sender: object = None,
+        weak: bool = True,
+        dispatch_uid: object = None,
+        retry: bool = False,
+    ) -> Callable[[F], F]: ...
     def connect(
         self,
         receiver: Any = None,

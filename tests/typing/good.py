@@ -5,6 +5,7 @@ from typing import Any, assert_type
 
 from celeriac import Celeriac, Celery, Signature, Task, current_app, shared_task, signature
 from celeriac.result import AsyncResult, EagerResult
+from celeriac.signals import task_failure, task_prerun
 
 app = Celeriac("tasks", broker="memory://", include=["more"], task_default_queue="mail")
 other: Celeriac = Celery("other")
@@ -105,6 +106,22 @@ app.conf.update(task_always_eager=True)
 app.conf.task_default_priority = 3
 app.control.revoke(result.id)
 current_app.send_task("x")
+
+
+@task_prerun.connect
+def heard(sender: object = None, **kwargs: object) -> int:
+    """A receiver stays what it is."""
+    return 1
+
+
+@task_failure.connect(sender=send_email, weak=False)
+def failed(exception: Exception | None = None, **kwargs: object) -> None:
+    """With arguments, too."""
+
+
+assert_type(heard(), int)
+assert_type(failed(), None)
+assert_type(task_failure.disconnect(failed, sender=send_email), bool)
 
 
 async def main() -> None:
