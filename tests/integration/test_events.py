@@ -291,6 +291,10 @@ def test_a_worker_in_the_tests_own_process_tells_too():
         def double(number):
             return 2 * number
 
+        @app.task(name="halfway", bind=True)
+        def halfway(self):
+            self.send_event("task-halfway", part=1)
+
         with start_worker(app, hostname="here@x"), Listener(app) as heard:
             heard.alive("here@x")
             assert app.control.ping() == [{"here@x": {"ok": "pong"}}]
@@ -298,3 +302,6 @@ def test_a_worker_in_the_tests_own_process_tells_too():
             assert heard.wait(done.id, "task-succeeded")["result"] == "8"
             assert heard.types(done.id) == ["task-received", "task-started", "task-succeeded"]
             assert app.control.inspect().stats()["here@x"]["total"] == {"double": 1}
+            mine = halfway.delay()
+            assert heard.wait(mine.id, "task-halfway")["part"] == 1
+            assert heard.of(mine.id)[-1]["hostname"] == "here@x"

@@ -3,6 +3,7 @@
 import itertools
 import random
 import zlib
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -23,11 +24,12 @@ from celeriac.exceptions import (
 )
 from celeriac.message import Header, compose
 from celeriac.outcome import Failure, Outcome, ResultBody
-from celeriac.records import Manifest
+from celeriac.records import Manifest, TaskFacts
 from celeriac.signing import Signer
 from celeriac.stores import connect
 from celeriac.stores.base import Options
 from celeriac.worker.duties.commands import Ear
+from celeriac.worker.duties.steering import Steering
 from celeriac.worker.incarnation import Incarnation
 
 #: A memory store is shared by the whole process: each test has a namespace of its own.
@@ -217,6 +219,34 @@ def test_a_dead_worker_is_waited_for_until_the_timeout_and_named(app):
     assert inspect.silent == ["dead@x"]
     with pytest.raises(ValueError, match="timeout is -1"):
         app.control.ping(timeout=-1)
+
+
+# -- steering ----------------------------------------------------------------------------------
+
+
+def test_a_command_that_fails_is_answered_and_ends_nothing(app, caplog):
+    def stop():
+        raise RuntimeError("a bug")
+
+    manifest = Manifest({"add": TaskFacts()}, hostname="a@x", queues=("celery",))
+    worker = SimpleNamespace(manifest=manifest, stop=stop, hands=list)
+    steering = Steering(worker, app.conf, "memory://", None, lambda: None)
+
+    def answer(method, **arguments):
+        return steering.carry_out(command(method=method, arguments=arguments))
+
+    assert answer("shutdown") == {"error": "shutdown: RuntimeError: a bug"}
+    assert "The command shutdown failed" in caplog.text
+    assert answer("ping") == {"ok": "pong"}
+    assert answer("time_limit", task_name="add", soft="soon")["error"].startswith("time_limit: ")
+    assert answer("query_task", ids=["x"]) == {}
+    assert answer("pool_grow", n=0) == {"error": "pool_grow: n is 0; it must be 1 or more"}
+
+
+def test_an_order_that_nobody_carries_out_is_answered_at_the_end(app):
+    steering = Steering(SimpleNamespace(), app.conf, "memory://", None, lambda: None)
+    steering.close()
+    assert "stopping or stuck" in steering.obey(command())["error"]
 
 
 # -- events ------------------------------------------------------------------------------------

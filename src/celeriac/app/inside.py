@@ -15,7 +15,7 @@ from celeriac import states
 from celeriac.bodies import seal
 from celeriac.client import check_options, checked_call, moment
 from celeriac.context import Context, current, enter, leave
-from celeriac.exceptions import CeleryWarning, Retry
+from celeriac.exceptions import CeleryWarning, NotInThisVersion, Retry
 from celeriac.outcome import ResultBody
 from celeriac.policies.retries import exhausted, too_often, wait_of
 from celeriac.records import Fence, Verdict
@@ -171,6 +171,21 @@ class Inside:
             return False
         fence = Fence(id, record.attempt, record.nonce or "")
         return store.queue.update(fence, state, body) is not Verdict.FENCED
+
+    def send_event(
+        self, type_: str, retry: bool = True, retry_policy: None = None, **fields: Any
+    ) -> None:
+        """Publish an event of your own about the present run, such as ``task-halfway``.
+
+        It reaches whoever listens now, at most once: *retry* changes nothing, and a
+        *retry_policy* raises ``NotInThisVersion``. *fields* are plain data.
+        """
+        if retry_policy is not None:
+            raise NotInThisVersion(
+                "The argument retry_policy of send_event()", "An event is sent at most once."
+            )
+        run = self.request
+        self.app.events.default_dispatcher(run.hostname).send(type_, uuid=run.id, **fields)
 
     def push_request(self, *args: Any, **kwargs: Any) -> None:
         """Let ``self.request`` be one with these fields, until :meth:`pop_request`: for tests that

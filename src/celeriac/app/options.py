@@ -100,7 +100,7 @@ _FLOWS: Final = "Until workflows are, let the first task call the next one's del
 LATER_MEMBERS: Final = {
     **dict.fromkeys(("chunks", "map", "starmap", "replace", "add_to_chord"), _FLOWS),
     "signature_from_request": "",
-    **dict.fromkeys(("backend", "add_trail", "send_event", "annotate", "shadow_name"), ""),
+    **dict.fromkeys(("backend", "add_trail", "annotate", "shadow_name"), ""),
     **dict.fromkeys(("delay_on_commit", "apply_async_on_commit"), "Send it from on_commit()."),
 }
 

@@ -304,6 +304,11 @@ class Steering:
         manifest = msgspec.structs.replace(self._worker.manifest, **changes)
         self._afterwards = lambda: self._worker.declare(manifest)
 
+    def _declare_task(self, name: str, **changes: Any) -> None:
+        tasks = dict(self._worker.manifest.tasks)
+        tasks[name] = msgspec.structs.replace(tasks[name], **changes)
+        self._declare(tasks=tasks)
+
     def _time_limit(
         self, task_name: str, soft: float | None = None, hard: float | None = None
     ) -> dict[str, str]:
@@ -315,6 +320,7 @@ class Steering:
             raise ValueError("the soft limit must be shorter than the hard one")
         self._worker.limit(task_name, soft, hard)
         logger.warning("time_limit: %s: soft %s s, hard %s s", task_name, soft, hard)
+        self._declare_task(task_name, soft_time_limit=soft, time_limit=hard)
         return _ok("time limits set successfully")
 
     def _rate_limit(self, task_name: str, rate_limit: str | float | None) -> dict[str, str]:
@@ -322,9 +328,7 @@ class Steering:
         self._worker.rate(task_name, rate_limit)
         logger.warning("rate_limit: %s: %s", task_name, rate_limit)
         text = written(rate_limit)
-        tasks = dict(self._worker.manifest.tasks)
-        tasks[task_name] = msgspec.structs.replace(tasks[task_name], rate_limit=text)
-        self._declare(tasks=tasks)
+        self._declare_task(task_name, rate_limit=text)
         return _ok(f"{'new rate limit set' if text else 'rate limits disabled'} successfully")
 
     def _check_task(self, name: str) -> None:
