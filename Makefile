@@ -3,10 +3,12 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_VENV := .venv-docs
+DOCS_STAMP := $(DOCS_VENV)/.installed
 DEMO_STAMP := $(VENV)/.installed-demo
 
 .DEFAULT_GOAL := menu
-.PHONY: menu demo test lint bench clean
+.PHONY: menu demo test lint bench docs clean
 
 menu:  ## print this menu
 	@echo "Celeriac. Targets:"
@@ -26,8 +28,12 @@ lint: $(STAMP)  ## ruff, the formatter's check, mypy
 bench: $(STAMP)  ## measure, beside a peer, and print the table
 	$(BIN)/python benchmarks/run.py
 
+docs: $(DOCS_STAMP)  ## the documentation, in docs/_build/html
+	$(DOCS_VENV)/bin/python -m sphinx -W --keep-going -q -n -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 clean:  ## remove what the targets made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DOCS_VENV) docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf src/*.egg-info
 
 # One environment for all targets. Made again when the dependencies change; the stamp is written
@@ -37,6 +43,13 @@ $(STAMP): pyproject.toml
 		&& $$python -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(DEMO_STAMP)
+
+# Sphinx and what it needs stay out of the environment that the tests run in.
+$(DOCS_STAMP): pyproject.toml
+	@python=$$(sh .ci/find-python) && echo "virtual environment $(DOCS_VENV) with $$python" \
+		&& $$python -m venv --clear $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
 
 # The demo alone needs little; whoever only wants to see it does not wait for the type checkers.
 $(DEMO_STAMP): pyproject.toml

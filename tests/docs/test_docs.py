@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
+from pathlib import Path
 
 import doc_blocks
 import layers
@@ -49,61 +49,31 @@ def test_links_lead_somewhere(page):
             assert anchor in [each.lower().replace(" ", "-") for each in headings]
 
 
+def _contents() -> set[Path]:
+    """The pages that the tables of contents name, patterns included."""
+    found = set()
+    for page in (ROOT / "docs").rglob("*.md"):
+        for block in doc_blocks.blocks(page.relative_to(ROOT).as_posix(), "{toctree}"):
+            for entry in block.text.splitlines():
+                if entry and not entry.startswith(":"):
+                    named = list(page.parent.glob(f"{entry}.md"))
+                    assert named or "*" in entry, f"{page}: {entry}"
+                    found |= {each.resolve() for each in named}
+    return found
+
+
 def test_every_page_is_in_the_table_of_contents():
-    index = {
-        (ROOT / "docs" / target).resolve()
-        for target in doc_blocks.links(doc_blocks.text_of("docs/index.md"))
-    }
     pages = {path.resolve() for path in (ROOT / "docs").rglob("*.md")}
-    assert pages - {(ROOT / "docs/index.md").resolve()} <= index
+    assert pages - _contents() == {(ROOT / "docs/index.md").resolve()}
 
 
-def _commands() -> list[tuple[str, str]]:
-    return [
-        (page, line.strip())
-        for page in ("README.md", GUARANTEES, DIFFERENCES)
-        for block in doc_blocks.blocks(page, "sh")
-        for line in block.text.splitlines()
-        if line.strip() and not line.strip().startswith("#")
-    ]
-
-
-@pytest.mark.parametrize(("page", "line"), _commands())
-def test_commands_exist(page, line):
-    """The README's worker is started for real by test_readme; here each command is known."""
-    words = line.split()
-    match words:
-        case ["make", target]:
-            assert re.search(rf"^{target}:", doc_blocks.text_of("Makefile"), re.MULTILINE)
-        case ["pip", "install", package]:
-            project = tomllib.loads(doc_blocks.text_of("pyproject.toml"))["project"]
-            assert package == project["name"]
-        case ["celeriac", "-A", _, command, *rest]:
-            run = _python("-m", "celeriac", command, "--help")
-            assert run.returncode == 0, run.stderr
-            for option in (word.partition("=")[0] for word in rest if word.startswith("-")):
-                assert option in run.stdout, f"{command} has no {option}"
-        case _:
-            pytest.fail(f"{page}: no rule for {line!r}")
+# -- guarantees --------------------------------------------------------------------------------
 
 
 def _python(*args: str, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *args], capture_output=True, text=True, timeout=60, **options
     )
-
-
-# -- guarantees --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "block", doc_blocks.blocks(GUARANTEES, "python"), ids=lambda block: f"line-{block.line}"
-)
-def test_the_programs_of_guarantees_run(block, tmp_path):
-    compile(block.text, f"{GUARANTEES}:{block.line}", "exec")
-    environment = {**os.environ, "CELERIAC_BROKER_URL": "memory://"}
-    run = _python("-W", "error", "-c", block.text, cwd=tmp_path, env=environment)
-    assert run.returncode == 0, run.stderr
 
 
 def test_the_idempotency_key_makes_a_second_attempt_harmless(tmp_path):
