@@ -19,7 +19,16 @@ import click
 from celeriac.cli import exits
 from celeriac.cli.output import note
 
-__all__ = ["READY", "Identity", "PidFile", "detach", "find_identity", "read_umask", "to_log"]
+__all__ = [
+    "READY",
+    "Identity",
+    "PidFile",
+    "PidFileHeld",
+    "detach",
+    "find_identity",
+    "read_umask",
+    "to_log",
+]
 
 #: What the detached process writes when it works, and before the text that says why it does not.
 READY = b"R"
@@ -112,12 +121,10 @@ def _lives(pid: int, written: float) -> bool:
         return False
     except PermissionError:
         pass  # it lives, and belongs to somebody else
-    import psutil
+    from celeriac.worker.resources import began
 
-    try:
-        return psutil.Process(pid).create_time() <= written + _CLOCKS_APART
-    except psutil.Error:
-        return True
+    since = began(pid)
+    return since is None or since <= written + _CLOCKS_APART
 
 
 # -- who it is ---------------------------------------------------------------------------------

@@ -263,6 +263,7 @@ __all__ = [
     "make_signer",
     "refuse_memory",
     "run",
+    "start_over",
     "tell_namesakes",
     "timing",
 ]

@@ -138,6 +138,16 @@ def resident(pid: int) -> int:
         return 0
 
 
+def began(pid: int) -> float | None:
+    """When the process began, in seconds since the epoch; None if that cannot be told."""
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
 def stopped(pid: int) -> bool:
     """True if the process is stopped by a signal or a debugger (state T or t)."""
     try:
@@ -153,6 +163,7 @@ def megabytes(count: int) -> str:
 
 
 __all__ = [
+    "began",
     "container_limit",
     "container_usage",
     "cpu_budget",

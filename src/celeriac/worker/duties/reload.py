@@ -259,4 +259,4 @@ def _shown(paths: Sequence[str]) -> str:
     return f"{', '.join(names)}{more}"
 
 
-__all__ = ["Code", "Reload", "wait_for_change"]
+__all__ = ["Code", "Reload", "Watcher", "wait_for_change"]
