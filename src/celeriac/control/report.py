@@ -6,7 +6,6 @@ Layer 4. ``celeriac report``, ``app.bugreport()`` and ``app.control.inspect().re
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
 from celeriac import __version__
@@ -65,6 +64,8 @@ def facts(conf: Settings, url: str, app: str) -> dict[str, dict[str, str]]:
 
 
 def _version(package: str) -> str:
+    from importlib import metadata  # late: it brings a good deal along, and workers import this
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -146,11 +146,11 @@ class Supervisor:
         sys.setswitchinterval(_SWITCH_INTERVAL)
         self._listen_to_signals()
         self._watch_zygote()
+        self._remote.start()  # first: who sees this worker registered expects an answer
         self._heart.register(self._remote.manifest)
         self._pool.fill()
         self._heart.start()
         self._lanes.start()
-        self._remote.start()
         logger.info("%s ready.", self._plan.manifest.hostname)
         self._notices.tell("worker_ready")
         self._duties = self._take_up_duties()

@@ -151,10 +151,15 @@ class Solo:
 
     def run(self) -> None:
         """Work until stopped. Everything is handed back and unregistered afterwards."""
-        self._heart.register(self.manifest)
-        self._heart.start()
         if self.remote is not None:
-            self.remote.start()
+            self.remote.start()  # first: who sees this worker registered expects an answer
+        try:
+            self._heart.register(self.manifest)
+        except BaseException:
+            if self.remote is not None:
+                self.remote.stop()
+            raise
+        self._heart.start()
         teller = threading.Thread(target=self._tell_stop, name="stop line", daemon=True)
         teller.start()
         self.ready.set()
