@@ -23,7 +23,6 @@ from celeriac.exceptions import (
 )
 from celeriac.later import absent, missing
 from celeriac.records import Record, StoredResult
-from celeriac.watcher import watch
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -138,6 +137,8 @@ class AsyncResult(Generic[R_co]):
         happen belongs into a task. What the callback raises is logged. With *weak* the result is
         forgotten where nobody else keeps it. Returns this result.
         """
+        from celeriac.watcher import watch
+
         known: Callable[[], AsyncResult[R_co] | None] = ref(self) if weak else lambda: self
 
         def ended(found: StoredResult | None) -> None:

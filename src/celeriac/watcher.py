@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.records import StoredResult
 
-__all__ = ["watch"]
+__all__ = ["Callback", "Watcher", "watch"]
 
 _log = logging.getLogger(__name__)
 
