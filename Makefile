@@ -3,16 +3,18 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS_VENV := .venv-peers
+PEERS_STAMP := $(PEERS_VENV)/.installed
 DOCS_VENV := .venv-docs
 DOCS_STAMP := $(DOCS_VENV)/.installed
 DEMO_STAMP := $(VENV)/.installed-demo
 
 .DEFAULT_GOAL := menu
-.PHONY: menu demo test lint bench docs clean
+.PHONY: menu demo test lint bench bench-pools docs clean
 
 menu:  ## print this menu
 	@echo "Celeriac. Targets:"
-	@grep -hE '^[a-z]+: .*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+: .*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 demo: $(DEMO_STAMP)  ## 10,000 e-mails and a report, with processes killed in the middle
 	$(BIN)/python examples/demo/run.py
@@ -28,12 +30,15 @@ lint: $(STAMP)  ## ruff, the formatter's check, mypy
 bench: $(STAMP)  ## measure, beside a peer, and print the table
 	$(BIN)/python benchmarks/run.py
 
+bench-pools: $(STAMP) $(PEERS_STAMP)  ## the pools, start-up and memory, beside Celery and Dramatiq
+	$(BIN)/python benchmarks/pools.py --peers $(PEERS_VENV)/bin/python
+
 docs: $(DOCS_STAMP)  ## the documentation, in docs/_build/html
 	$(DOCS_VENV)/bin/python -m sphinx -W --keep-going -q -n -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) $(DOCS_VENV) docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) $(DOCS_VENV) docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf src/*.egg-info
 
 # One environment for all targets. Made again when the dependencies change; the stamp is written
@@ -43,6 +48,12 @@ $(STAMP): pyproject.toml
 		&& $$python -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(DEMO_STAMP)
+
+# The peers that are measured, with the same Python. None of them is a dependency of the project.
+$(PEERS_STAMP): benchmarks/requirements-peers.txt $(STAMP)
+	$(BIN)/python -m venv --clear $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 # Sphinx and what it needs stay out of the environment that the tests run in.
 $(DOCS_STAMP): pyproject.toml
