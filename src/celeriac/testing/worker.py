@@ -17,8 +17,8 @@ from celeriac.exceptions import ImproperlyConfigured
 from celeriac.interrupt import soft_limit
 from celeriac.records import Manifest
 from celeriac.runner import Runner
+from celeriac.worker.compose import make_signer, timing
 from celeriac.worker.hooks import LocalHooks
-from celeriac.worker.main import make_signer, timing
 from celeriac.worker.pools.solo import Solo
 from celeriac.worker.solo_helm import attend
 from celeriac.worker.spec import WorkerSpec

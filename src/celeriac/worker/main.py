@@ -1,60 +1,30 @@
-"""Composition: from what the command line asked for to a running worker.
+"""The worker's start: from the command line's options to a zygote that imports the application.
 
 Layer 5. The order is the point: the zygote is forked while this process has neither threads nor
-connections; the store is opened only once the zygote has told which one.
+connections, and before it has loaded what only a supervisor needs (``compose``), so that both load
+their part at the same time.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
 import sys
 
 from celeriac import logs
-from celeriac.clock import SYSTEM
-from celeriac.conf import Settings
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
-from celeriac.logs.worker import redirect_prints
-from celeriac.records import Manifest
-from celeriac.runner import Runner
-from celeriac.signing import Signer
-from celeriac.stores import connect
-from celeriac.stores.base import Options, Store
-from celeriac.worker import resources
-from celeriac.worker.announce import process_begins, process_ends
-from celeriac.worker.banner import banner
-from celeriac.worker.duties.hostlock import HostLock, lock_folder
-from celeriac.worker.duties.limits import memory_limits
-from celeriac.worker.executor import soft_limit
-from celeriac.worker.hooks import LocalHooks
 from celeriac.worker.kinship import become_subreaper
-from celeriac.worker.pools.choice import SHARED
 from celeriac.worker.pools.nursery import ApplicationBroken, Nursery
-from celeriac.worker.pools.solo import Solo, Timing
-from celeriac.worker.queues import chosen_queues
-from celeriac.worker.sizing import SLOTS, resolve
+from celeriac.worker.sizing import SLOTS
 from celeriac.worker.slots import Slots
-from celeriac.worker.solo_helm import attend
-from celeriac.worker.spec import AppFacts, WorkerOptions, WorkerSpec
-from celeriac.worker.supervisor import Plan, Supervisor
-from celeriac.worker.zygote import (
-    describe,
-    explain_import,
-    load,
-    set_title,
-    set_up_logs,
-)
-
-logger = logging.getLogger("celeriac.worker")
+from celeriac.worker.spec import WorkerOptions, WorkerSpec
+from celeriac.worker.zygote import set_title
 
 EXIT_FAILURE = 1
 EXIT_APP = 2
 EXIT_STORE = 3
 EXIT_INTERRUPTED = 130
-#: The smallest sensible ``worker_max_memory_per_child``.
-LEAST_MEMORY_KIB = 32 * 1024
 
 
 def run(options: WorkerOptions) -> int:
@@ -65,9 +35,8 @@ def run(options: WorkerOptions) -> int:
     """
     spec = _complete(options)
     set_title(f"celeriac: worker {spec.hostname}")
-    body = _run_solo if options.pool == "solo" else _run_prefork
     try:
-        return body(options, spec)
+        return _run_solo(options, spec) if options.pool == "solo" else _run_prefork(options, spec)
     except ApplicationBroken as error:
         print(error, file=sys.stderr, flush=True)
         return start_over(spec) if options.reload else EXIT_APP
@@ -100,86 +69,20 @@ def _run_prefork(options: WorkerOptions, spec: WorkerSpec) -> int:
     nursery.fork_zygote()
     logs.setup(spec.loglevel, color=spec.color)
     try:
+        # Only now, while the zygote imports the application.
+        from celeriac.worker.compose import supervise
+
         facts = nursery.wait_loaded()
     except KeyboardInterrupt:
         os.kill(nursery.pid, signal.SIGKILL)
         return EXIT_INTERRUPTED
-    settings = Settings.from_dict(facts.settings)
-    pool = options.pool or settings.worker_pool
-    if pool == "solo":
-        nursery.end_zygote()
-        if options.reload:
-            raise ImproperlyConfigured(
-                "worker_pool = 'solo' and --reload do not go together: the code that it would "
-                "replace runs in the worker itself. Use -P prefork -c 1."
-            )
-        return _run_solo(options, spec)
-    set_up_logs(spec, settings)
-    refuse_memory(facts.broker_url)
-    store = connect(facts.broker_url, Options.from_settings(settings))
-    plan = make_plan(options, spec, facts, settings, pool)
-    if options.banner:
-        print(banner(facts, store, plan), flush=True)
-    tell_namesakes(store, spec.hostname)
-    lock = HostLock(lock_folder(store.url, settings.namespace))
-    return Supervisor(plan, facts, store, nursery, make_signer(settings), lock).run()
+    return supervise(options, spec, nursery, facts)
 
 
 def _run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
-    """Everything in this process, the user's code too: for debugging."""
-    try:
-        app = load(spec)
-    except BaseException as error:
-        raise ApplicationBroken(explain_import(spec, error)) from error
-    refuse_memory(app.broker_url)
-    facts, settings = describe(app), app.conf
-    plan = make_plan(options, spec, facts, settings, pool="solo")
-    store = app.store
-    if options.banner:
-        print(banner(facts, store, plan), flush=True)
-    redirect_prints()
-    runner = Runner(app, spec.hostname, update=store.queue.update, limiter=soft_limit)
-    tell_namesakes(store, spec.hostname)
-    lock = HostLock(lock_folder(store.url, settings.namespace))
-    solo = Solo(
-        store, runner, plan.manifest, make_signer(settings), timing=timing(settings), lock=lock,
-        burst=options.burst, ready_fd=options.ready_fd,
-    )  # fmt: skip
-    attend(solo, store, settings, make_signer(settings))
-    solo.notices = hooks = LocalHooks(runner, app, spec)
-    process_begins(spec.hostname)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda n, _frame: solo.stop(signal.Signals(n).name))
-    solo.run()
-    hooks.close()
-    process_ends(0)
-    logs.restore()
-    return 0
+    from celeriac.worker.compose import run_solo
 
-
-def refuse_memory(url: str) -> None:
-    """Raise if nobody else could ever send to a worker on the store *url*."""
-    if url.startswith("memory:"):
-        raise ImproperlyConfigured(
-            "a memory:// store lives inside one process, so no other could send to this worker. "
-            "Use a SQLite file (leave broker= unset), or celeriac.testing.worker.start_worker in "
-            "tests."
-        )
-
-
-def tell_namesakes(store: Store, hostname: str) -> None:
-    """Warn if a living worker has this name: logs and ``status`` could not tell them apart."""
-    for view in store.inspection.workers():
-        if view.alive and view.manifest.hostname == hostname:
-            logger.warning(
-                "Another worker is called %s, too (pid %d). Both work; give one another name with "
-                "-n to tell them apart.", hostname, view.manifest.pid,
-            )  # fmt: skip
-
-
-def timing(settings: Settings) -> Timing:
-    """How often a worker beats and how long its lease lasts."""
-    return Timing(settings.heartbeat, settings.lease, settings.lease_margin)
+    return run_solo(options, spec)
 
 
 def _complete(options: WorkerOptions) -> WorkerSpec:
@@ -192,78 +95,4 @@ def _complete(options: WorkerOptions) -> WorkerSpec:
     )
 
 
-def make_plan(
-    options: WorkerOptions,
-    spec: WorkerSpec,
-    facts: AppFacts,
-    settings: Settings,
-    pool: str = "prefork",
-) -> Plan:
-    """Resolve settings and command line into what the supervisor needs."""
-    size = resolve(options, settings, pool, resources.cpu_budget())
-    concurrency = size.most
-    per_child = settings.worker_max_memory_per_child
-    if per_child is not None and per_child < LEAST_MEMORY_KIB:
-        raise ImproperlyConfigured(
-            f"worker_max_memory_per_child is {per_child} KiB, and an executor that has done "
-            f"nothing needs about 25 MiB: give at least {LEAST_MEMORY_KIB} KiB, or each one is "
-            "replaced as soon as it starts"
-        )
-    queues = chosen_queues(settings, options.queues, options.exclude)
-    manifest = Manifest(
-        tasks=facts.tasks,
-        hostname=spec.hostname,
-        pid=os.getpid(),
-        boot_id=SYSTEM.boot_id(),
-        pool=pool,
-        concurrency=concurrency,
-        queues=queues,
-        app=facts.name,
-        version=spec.version,
-    )
-    return Plan(
-        queues=queues,
-        concurrency=concurrency,
-        lease=settings.lease,
-        margin=settings.lease_margin,
-        heartbeat=settings.heartbeat,
-        grace=settings.grace,
-        crash_delay=settings.crash_delay,
-        max_tasks=settings.worker_max_tasks_per_child,
-        memory=memory_limits(
-            settings.worker_max_memory_per_child,
-            1 if pool in SHARED else concurrency,
-            settings.memory_limit_fraction,
-            settings.memory_kill_fraction,
-        ),
-        manifest=manifest,
-        least=size.least,
-        autoscale_keepalive=settings.autoscale_keepalive,
-        pool_drain_grace=settings.pool_drain_grace,
-        burst=options.burst,
-        reload=options.reload,
-        ready_fd=options.ready_fd,
-    )
-
-
-def make_signer(settings: Settings) -> Signer | None:
-    """The signer of ``security_key``, None if messages are not signed."""
-    if settings.security_key is None:
-        return None
-    return Signer.from_setting(settings.security_key, settings.namespace)
-
-
-__all__ = [
-    "EXIT_APP",
-    "EXIT_FAILURE",
-    "EXIT_INTERRUPTED",
-    "EXIT_STORE",
-    "LEAST_MEMORY_KIB",
-    "make_plan",
-    "make_signer",
-    "refuse_memory",
-    "run",
-    "start_over",
-    "tell_namesakes",
-    "timing",
-]
+__all__ = ["EXIT_APP", "EXIT_FAILURE", "EXIT_INTERRUPTED", "EXIT_STORE", "run", "start_over"]
