@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import threading
 import zlib
 from types import SimpleNamespace
 
@@ -389,3 +390,31 @@ def test_own_commands_are_refused_by_name():
             getattr(module, name)
     with pytest.raises(AttributeError):
         _ = module.nonsense
+
+
+def test_celerys_modules_lead_to_the_same(app):
+    from celeriac import events
+    from celeriac.app import control
+    from celeriac.app.events import Events
+    from celeriac.events.state import State as SameState
+
+    assert isinstance(app.events, Events)
+    assert isinstance(app.control, control.Control)
+    assert isinstance(app.control.inspect(), control.Inspect)
+    assert SameState is State
+    assert control.flatten_reply([{"a": 1}, {"b": 2}]) == {"a": 1, "b": 2}
+    assert events.group_from("task-sent") == "task"
+    assert events.Event("task-sent", {"a": 1}, b=2, timestamp=3) == {
+        "type": "task-sent", "a": 1, "b": 2, "timestamp": 3,
+    }  # fmt: skip
+    heard = []
+    receiver = events.EventReceiver(app.connection(), handlers={"*": heard.append})
+    sender = events.EventDispatcher(app=app, hostname="me")
+    thread = threading.Thread(target=receiver.capture, kwargs={"limit": 1, "timeout": 60})
+    thread.start()
+    while thread.is_alive():
+        sender.send("task-mine")
+        thread.join(0.01)
+    assert heard[0]["hostname"] == "me"
+    with pytest.raises(NotInThisVersion, match="there are no exchanges"):
+        _ = events.event_exchange

@@ -7,7 +7,6 @@ worker has to listen. What concerns workers travels on the store's bus, once, to
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from celeriac.control.connection import check_connection
@@ -103,10 +102,19 @@ class Control:
 
     # -- questions -----------------------------------------------------------------------------
 
-    @property
-    def inspect(self) -> Any:
-        """Ask workers: ``app.control.inspect(destination=None, timeout=1.0).active()``."""
-        return partial(_inspect, self._app)
+    def inspect(
+        self,
+        destination: Destination = None,
+        timeout: float = 1.0,
+        callback: Callback | None = None,
+        connection: object = None,
+        limit: int | None = None,
+        pattern: str | None = None,
+        matcher: str | None = None,
+    ) -> Inspect:
+        """Ask workers: ``app.control.inspect().active()``; see :class:`Inspect`."""
+        check_connection(connection, "inspect()")
+        return Inspect(self._app, destination, timeout, callback, limit, pattern, matcher)
 
     def ping(self, destination: Destination = None, timeout: float = 1.0, **how: Any) -> Any:
         """Return ``[{worker: {"ok": "pong"}}]``: who lives and listens; empty if nobody does."""
@@ -266,17 +274,3 @@ def signal_name(signal: str | int) -> str:
     if name not in known.Signals.__members__:
         raise ValueError(f"there is no signal {signal!r}; use SIGTERM or SIGKILL")
     return name
-
-
-def _inspect(
-    app: Celeriac,
-    destination: Destination = None,
-    timeout: float = 1.0,
-    callback: Callback | None = None,
-    connection: object = None,
-    limit: int | None = None,
-    pattern: str | None = None,
-    matcher: str | None = None,
-) -> Inspect:
-    check_connection(connection, "inspect()")
-    return Inspect(app, destination, timeout, callback, limit, pattern, matcher)
