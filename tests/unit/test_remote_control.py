@@ -25,7 +25,7 @@ from celeriac.exceptions import (
 )
 from celeriac.message import Header, compose
 from celeriac.outcome import Failure, Outcome, ResultBody
-from celeriac.records import Manifest, TaskFacts
+from celeriac.records import Manifest, TaskFacts, Want
 from celeriac.signing import Signer
 from celeriac.stores import connect
 from celeriac.stores.base import Options
@@ -248,6 +248,18 @@ def test_an_order_that_nobody_carries_out_is_answered_at_the_end(app):
     steering = Steering(SimpleNamespace(), app.conf, "memory://", None, lambda: None)
     steering.close()
     assert "stopping or stuck" in steering.obey(command())["error"]
+
+
+def test_a_revoke_of_very_many_is_one_short_hint(app):
+    ears = app.store.bus.listen(wire.COMMANDS)
+    app.store.queue.register("o1", Manifest({"add": TaskFacts()}, queues=("celery",)))
+    app.enqueue_many([app.signature("add") for _ in range(5000)])
+    queue = app.store.queue
+    taken = queue.exchange("o1", 0, 1, [], [], ["celery"], Want(free=5000)).deliveries
+    met = app.control.revoke([each.id for each in taken], terminate=True)
+    assert set(met.values()) == {"pending"}
+    assert len(met) == len(taken) > 1000
+    assert len(wire.open_command(None, ears.get(10)).arguments["task_id"]) == 100
 
 
 # -- events ------------------------------------------------------------------------------------

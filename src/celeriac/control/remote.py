@@ -25,6 +25,8 @@ Destination = str | Iterable[str] | None
 Replies = list[dict[str, Any]] | None
 
 _SIGNAL: Final = "SIGTERM"
+#: Ids that a worker is told of a revoke. It looks into the store for all of them.
+_TOLD: Final = 100
 
 #: What Celery's control has besides, and what to do instead.
 _LATER: Final = {
@@ -77,9 +79,10 @@ class Control:
         held = [id for id, effect in met.items() if effect is RevokeEffect.PENDING]
         self._app.events.revoked(id for id in ids if met.get(id) is RevokeEffect.REVOKED)
         if reply:
-            return self._send("revoke", {"task_id": ids}, reply=True, timeout=timeout)
+            told = {"task_id": ids[:_TOLD]}
+            return self._send("revoke", told, reply=True, timeout=timeout)
         if held:
-            self._send("revoke", {"task_id": held})
+            self._send("revoke", {"task_id": held[:_TOLD]})
         return met
 
     def terminate(

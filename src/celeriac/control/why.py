@@ -163,11 +163,11 @@ def _scheduled(s: Situation) -> _Answer:
         return "backing_off", text, _revoke_advice(record)
     limited = rate_limited(record, s.workers)
     if limited is not None:
-        advice = (
+        hint = (
             "Nothing: it starts when its turn comes. For more at once start another worker, or "
             f"change the limit: celeriac -A APP control rate_limit {record.task} 100/s"
         )
-        return "rate_limited", f"{limited} It is due {when}.", [advice]
+        return "rate_limited", f"{limited} It is due {when}.", [hint]
     return "scheduled", f"Scheduled: it is due {when}.", _revoke_advice(record)
 
 

@@ -33,6 +33,7 @@ logger = logging.getLogger("celeriac.worker.control")
 
 #: How long one look at the bus lasts; a stop does not wait for it.
 _LISTEN_SECONDS: Final = 10.0
+_INSTEAD: Final = "ask the store: `celeriac status`, `celeriac why ID`"
 #: Refusals are logged at most so often: whoever can write to the bus could fill the log.
 _TELL_SECONDS: Final = 10.0
 
@@ -146,7 +147,8 @@ class Ear:
             try:
                 publish(answer)
             except PayloadTooLarge as error:
-                publish({"error": f"the answer takes {error.size:,} bytes, too many for the bus"})
+                size = f"{error.size:,} bytes"
+                publish({"error": f"the answer takes {size}, too many for the bus; {_INSTEAD}"})
         except OperationalError as error:
             logger.warning("An answer to %s could not be sent: %s", command.method, error)
 
