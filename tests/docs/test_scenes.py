@@ -62,7 +62,7 @@ def test_a_right_page_runs(tmp_path):
 )
 def test_a_wrong_page_fails(right, wrong, tmp_path):
     assert right in RIGHT
-    with pytest.raises(AssertionError, match="page.md:"):
+    with pytest.raises(AssertionError, match=r"page\.md:"):
         _run(RIGHT.replace(right, wrong), tmp_path)
 
 
