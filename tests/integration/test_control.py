@@ -270,6 +270,7 @@ def test_a_rate_limit_is_set_and_taken_away(place, tasks, control):
     )
     results = [tasks.add.delay(n, n) for n in range(3)]
     eventually(lambda: any(each.ready() for each in results), "the first is let through")
+    assert "tasks.add [rate_limit=1/h]" in control.inspect().registered()["a@x"]
     assert tasks.traced.delay(5).get(timeout=60) == 5, "others are not held up"
     assert sum(each.ready() for each in results) == 1
     control.rate_limit("tasks.add", 0, reply=True)

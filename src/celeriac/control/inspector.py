@@ -110,7 +110,7 @@ class Inspect:
 
     def registered(self, *taskinfoitems: str) -> Any:
         """Names of the tasks each worker knows, without those built in; with the attributes of a
-        task that are asked for, as ``"name [rate_limit=10/s]"``."""
+        task that are asked for (else its rate limit), as ``"name [rate_limit=10/s]"``."""
         return self._of_store(
             lambda view: sorted(
                 self._described(name, view, taskinfoitems)
@@ -283,10 +283,10 @@ class Inspect:
         task = self.app.tasks.get(name)
         facts = view.manifest.tasks[name]
         said = []
-        for item in items:
+        for item in items or ("rate_limit",):
             value = getattr(facts, item, None)
             value = getattr(task, item, None) if value is None else value
-            if value is not None:
+            if value is not None and value != "":
                 said.append(f"{item}={value}")
         return f"{name} [{' '.join(said)}]" if said else name
 
