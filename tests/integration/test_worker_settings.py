@@ -46,7 +46,7 @@ def test_the_root_logger_is_left_alone_unless_asked_for(place: Site) -> None:
     [
         ((), {"BROKER": "memory://"}, "lives inside one process"),
         (("-P", "solo"), {"BROKER": "memory://"}, "lives inside one process"),
-        (("-c", "100000"), {}, "more than one worker can hold"),
+        (("-c", "100000"), {}, "more than one worker of the pool prefork can hold"),
         (("--max-memory-per-child", "1000"), {}, "give at least"),
     ],
 )

@@ -1,15 +1,19 @@
 """Logging: names and ids on every record inside a task, the worker's lines, the root left alone."""
 
 import io
+import json
 import logging
 import re
+import sys
+from contextlib import contextmanager
 
 import pytest
 from inline import drain, make_app
 
 from celeriac import logs
 from celeriac.context import Context, enter, leave
-from celeriac.utils.log import get_logger, get_task_logger
+from celeriac.sensitive import Hider
+from celeriac.utils.log import LOG_LEVELS, ColorFormatter, get_logger, get_task_logger, mlevel
 
 
 @pytest.fixture
@@ -172,3 +176,172 @@ def test_inside_a_real_task(stream):
     drain(app)
     assert f"t[{result.id}]: working" in stream.getvalue()
     assert f"Task t[{result.id}] succeeded in " in stream.getvalue()
+
+
+def test_json_lines_hold_what_was_given_along(clean, inside):
+    stream = io.StringIO()
+    logs.setup("INFO", line="json", stream=stream)
+    get_task_logger("shop").info("paid %d", 3, extra={"order": 7, "odd": object, "bad": Bad()})
+    try:
+        raise KeyError("x")
+    except KeyError:
+        logging.getLogger("celeriac.worker").exception("failed\nbadly")
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert (first["message"], first["order"], first["level"]) == ("paid 3", 7, "INFO")
+    assert (first["task_id"], first["task_name"]) == ("the-id", "mail.send")
+    assert first["odd"] == "<class 'object'>"
+    assert "unprintable" in first["bad"]
+    assert second["message"] == "failed\nbadly"
+    assert second["exception"].endswith("KeyError: 'x'")
+
+
+class Bad:
+    def __repr__(self):
+        raise ZeroDivisionError
+
+
+def test_times_have_forms_of_their_own(clean):
+    stream = io.StringIO()
+    logs.setup("INFO", date="D%Y", task_date="T%Y", stream=stream)
+    logging.getLogger("celeriac.worker").info("a")
+    get_task_logger("x").info("b")
+    assert re.search(r"\[D\d{4}: .*a\n\[T\d{4}: .*b\n", stream.getvalue())
+
+
+def test_no_color_is_heeded_unless_somebody_asks(clean, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not logs.colored(Terminal(), None)
+    assert logs.colored(Terminal(), True)
+    monkeypatch.setenv("NO_COLOR", "")
+    assert logs.colored(Terminal(), None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "index", "path"),
+    [
+        ("%n.log", 0, "w1.log"),
+        ("%n%I.log", 0, "w1.log"),
+        ("%n%I.log", 3, "w1-3.log"),
+        ("%i/%h-%d.log", 2, "2/host.example.org-example.org.log"),
+        ("%p%%%x", 0, "w1@host.example.org%%x"),
+    ],
+)
+def test_names_of_log_files(pattern, index, path):
+    assert logs.node_path(pattern, "w1@host.example.org", index) == path
+
+
+@contextmanager
+def redirected():
+    """Standard output as a task has it. Not a fixture: the test runner changes the streams between
+    the making of fixtures and the test."""
+    before, real = sys.stdout, io.StringIO()
+    sys.stdout = real
+    logs.redirect("INFO")
+    try:
+        yield real
+    finally:
+        logs.restore()
+        sys.stdout = before
+
+
+def test_prints_are_records_line_by_line(stream, inside):
+    with redirected() as real:
+        print("one", "two")
+        print("\x1b[32mgreen\x1b[0m\n\n  indented")
+        sys.stdout.writelines(["a", "b\n"])
+        lines = [line.partition("]: ")[2] for line in stream.getvalue().splitlines()]
+        assert lines == ["one two", "green", "  indented", "ab"]
+        assert real.getvalue() == ""
+        assert not sys.stdout.isatty()
+
+
+def test_a_line_begun_is_logged_when_its_run_ends(stream):
+    with redirected():
+        token = enter(Context(id="a", task="t"), None)
+        print("half", end="")
+        assert stream.getvalue() == ""
+        leave(token)
+        assert stream.getvalue().endswith("t[a]: half\n")
+
+
+def test_what_a_handler_prints_while_it_logs_does_not_come_back(stream):
+    with redirected() as real:
+
+        class Prints(logging.Handler):
+            def emit(self, record):
+                print("in the handler")
+
+        handler = Prints()
+        logger = logging.getLogger("celeriac.redirected")
+        logger.addHandler(handler)
+        try:
+            print("once")
+        finally:
+            logger.removeHandler(handler)
+        assert real.getvalue() == "in the handler\n"
+        assert stream.getvalue().count("once") == 1
+
+
+def test_restore_gives_the_streams_back(stream):
+    with redirected() as real:
+        print("begun", end="")
+        logs.restore()
+        assert sys.stdout is real
+    assert "begun" in stream.getvalue()
+
+
+def test_loggers_of_an_application_without_a_set_up_show(clean, monkeypatch):
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+    before = root.level
+    stream = io.StringIO()
+    try:
+        root.setLevel(logging.WARNING)
+        logs.setup("INFO", stream=stream)
+        logs.adopt_homeless()
+        logging.getLogger("some.shop").info("seen")
+        assert root.handlers == []
+    finally:
+        root.setLevel(before)
+    assert "seen" in stream.getvalue()
+
+
+def test_hidden_arguments_are_in_no_record_whoever_writes_it(clean):
+    records = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            records.append(logging.Formatter().format(record) + repr(vars(record)))
+
+    logs.mark_records()
+    logger = logging.getLogger("somebody.elses")
+    handler = Keep()
+    logger.addHandler(handler)
+    token = enter(Context(id="a", task="t", hider=Hider(["hunter2"])), None)
+    inner = enter(Context(id="b", task="u"), None)  # called directly by the first
+    try:
+        logger.warning("with %s", "hunter2", extra={"data": ["hunter2"]})
+        logger.warning("%d", "hunter2")
+        try:
+            raise ValueError("hunter2")
+        except ValueError:
+            logger.exception("caught")
+    finally:
+        leave(inner)
+        leave(token)
+        logger.removeHandler(handler)
+    assert len(records) == 3
+    assert "hunter2" not in "".join(records)
+    assert "ValueError: ***" in records[2]
+
+
+def test_names_of_celerys_module():
+    assert mlevel("info") == mlevel(20) == LOG_LEVELS["INFO"] == 20
+    record = logging.makeLogRecord({"levelno": logging.ERROR, "levelname": "ERROR", "msg": "x"})
+    assert ColorFormatter().format(record) == "\x1b[31mERROR: x\x1b[0m"
+    assert ColorFormatter("%(message)s", use_color=False).format(record) == "x"

@@ -8,7 +8,9 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from inline import make_app
 
+from celeriac.message import decode
 from celeriac.sensitive import HIDDEN, Hider, Mask, mask_of, shown_args, shown_kwargs
 
 
@@ -114,3 +116,43 @@ def test_containers_are_cleared_inside():
 
 def test_masks_of_nobody():
     assert Mask(None).hides("anything")
+
+
+def test_calls_carry_what_may_be_shown_of_them():
+    app = make_app()
+
+    @app.task(name="log_in", sensitive=["password"])
+    def log_in(user, password):
+        return user
+
+    @app.task(name="plain")
+    def plain(user):
+        return user
+
+    def header(task, *args, **options):
+        id = task.apply_async(args, **options).id
+        return decode(app.store.inspection.get([id])[0].wire).header
+
+    masked = header(log_in, "ada", "hunter2")
+    assert (masked.argsrepr, masked.kwargsrepr) == ("('ada', ***)", "{}")
+    assert header(log_in, "a", "b", argsrepr="(ours)").argsrepr == "(ours)"
+    assert (header(plain, "ada").argsrepr, header(plain, "ada").kwargsrepr) == ("", "")
+    many = app.enqueue_many([log_in.s("ada", password="hunter2")])[0]
+    sent = decode(app.store.inspection.get([many.id])[0].wire)
+    assert sent.header.kwargsrepr == "{'password': ***}"
+    assert "hunter2" not in repr(sent)
+    assert repr(log_in.s("ada", "hunter2")) == "log_in('ada', '***')"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("password", "True for all arguments, or a list"), (["passwort"], "it has user, password")],
+)
+def test_a_wrong_value_is_refused_when_the_task_is_made(value, words):
+    app = make_app()
+
+    def log_in(user, password):
+        return user
+
+    with pytest.raises((TypeError, ValueError), match=words):
+        app.task(name="log_in", sensitive=value)(log_in)

@@ -69,7 +69,7 @@ class Formatter(logging.Formatter):
         fields = record.__dict__
         fields.setdefault("task_id", _OUTSIDE if run is None else run.id)
         fields.setdefault("task_name", _OUTSIDE if run is None else run.task)
-        name = record.name
+        name = record.name or ""
         printed = name == REDIRECTED and fields["task_id"] != _OUTSIDE
         inside = printed or name.startswith(f"{TASK}.")
         text = self._task.format(record) if inside else super().format(record)
@@ -112,7 +112,7 @@ class JsonFormatter(logging.Formatter):
 
 def _as_json(fields: dict[str, object]) -> str:
     try:
-        return msgspec.json.encode(fields, enc_hook=repr).decode()
+        return msgspec.json.encode(fields, enc_hook=_text).decode()
     except Exception:  # noqa: BLE001 - what came with extra= may be anything
         shown = {name: _text(value) for name, value in fields.items()}
         return msgspec.json.encode(shown).decode()
