@@ -11,7 +11,7 @@ from workers import Site, Worker, eventually, site
 
 @pytest.fixture
 def place(tmp_path: Path):
-    with site(tmp_path, "pool_tasks.py") as found:
+    with site(tmp_path, "shared_pool_tasks.py") as found:
         yield found
 
 
