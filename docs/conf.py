@@ -84,7 +84,28 @@ def _draw(
             lines[at:at] = ["::", ""]
 
 
+_kept: dict[str, list[str]] = {}
+
+
+def _keep(
+    _app: Sphinx, what: str, name: str, _obj: object, _options: object, lines: list[str]
+) -> None:
+    if what in {"attribute", "data", "property"}:
+        _kept[name] = list(lines)
+
+
+def _restore(
+    _app: Sphinx, _what: str, name: str, _obj: object, _options: object, lines: list[str]
+) -> None:
+    """Undo what napoleon makes of "Commands: …" in the docstring of an attribute: it takes what
+    stands before a colon for a type."""
+    if name in _kept:
+        lines[:] = _kept.pop(name)
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", _keep, priority=400)
+    app.connect("autodoc-process-docstring", _restore, priority=600)
     app.connect("autodoc-process-docstring", _draw)
     app.connect("build-finished", _check_alone)

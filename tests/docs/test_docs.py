@@ -170,6 +170,32 @@ def test_files_that_are_named_exist(page):
     assert missing == []
 
 
+def _named_tests() -> list[tuple[str, str]]:
+    """The tests that the page of the surface names: file and function, "" for the whole file."""
+    found = []
+    for row in doc_blocks.text_of("docs/internals/surface.md").splitlines():
+        file = ""
+        for word in re.findall(r"`([^` ]+)`", row.rstrip("|").rpartition("|")[2]):
+            if named := re.fullmatch(r"(?:[\w/]+/)?(test_\w+\.py)(?:::(\S+))?", word):
+                file = named[1]
+                found.append((file, named[2] or ""))
+            elif file and re.match(r"test_|…", word):
+                found.append((file, word))
+    return found
+
+
+def test_the_tests_of_the_surface_exist():
+    written: dict[str, set[str]] = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        names = re.findall(r"def (test_\w+)", path.read_text("utf-8"))
+        written.setdefault(path.name, set()).update(names)
+    assert len(_named_tests()) > 100
+    for file, name in _named_tests():
+        assert file in written, file
+        pattern = re.escape(name.partition("[")[0]).replace("…", ".*")
+        assert not name or any(re.fullmatch(pattern, each) for each in written[file]), (file, name)
+
+
 def test_the_numbers_of_the_worker_are_the_constants():
     from celeriac.worker import paces
     from celeriac.worker.duties import heart, limits
