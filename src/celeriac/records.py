@@ -54,6 +54,8 @@ class TaskFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     ignore_result: bool = False
     #: Back-off in seconds per retry if ``autoretry_for`` names TimeLimitExceeded, else None.
     retry_on_time_limit: tuple[float, ...] | None = None
+    #: True if some of its arguments are hidden where they are shown.
+    sensitive: bool = False
     #: True if ``on_failure`` or ``on_retry`` is overridden: the hooks process runs it for a task
     #: whose executor died.
     hooks: bool = False

@@ -92,6 +92,13 @@ def test_nothing_shows_a_secret(place: Site) -> None:
         for args in (("ada", MARK, "too many"), ("ada", MARK)):
             ids[f"by name {len(args)}"] = place.send("tasks.raises", *args)[0]
         ids["misspelt"] = place.send("tasks.raises", "ada", kwargs={"passwrd": MARK})[0]
+        # By one that has not even the module, and so cannot know what to hide.
+        stranger = (
+            "import json, os, sys\nfrom celeriac import Celeriac\n"
+            "app = Celeriac('client', broker=os.environ['BROKER'])\n"
+            f"print(app.send_task('tasks.raises', ('ada', {MARK!r})).id)\n"
+        )
+        ids["by a stranger"] = place.python(stranger).strip()
         records = place.ended([control, *ids.values()])
     finally:
         listener.terminate()

@@ -85,6 +85,8 @@ class Task(Inside, Generic[P, R]):
     queue: str | None = None
     #: ``json`` or ``msgpack``.
     serializer: str | None = None
+    #: What the arguments are made smaller with: ``gzip``, ``bzip2``, ``lzma`` or ``zstd``.
+    compression: str | None = None
     #: Keep failures of a task whose results are not kept.
     store_errors_even_if_ignored: bool | None = None
     #: Validate arguments that are annotated with a pydantic model, and dump a returned one.
@@ -307,6 +309,7 @@ class Task(Inside, Generic[P, R]):
             time_limit=self.time_limit,
             soft_time_limit=self.soft_time_limit,
             serializer=self.serializer or "",
+            compression=self.compression or "",
             mask=self.mask,
         )
 
@@ -362,6 +365,7 @@ class Task(Inside, Generic[P, R]):
             or signals.task_failure.has_listeners(self)
             or signals.task_retry.has_listeners(self),
             rate_limit=rate_of(self.name, self.rate_limit, conf),
+            sensitive=self.mask is not None,
         )
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -9,6 +9,8 @@ import os
 import time
 from typing import Any, Final
 
+import msgspec
+
 from celeriac import states
 from celeriac.bodies import unseal
 from celeriac.control.phrases import printable
@@ -25,6 +27,7 @@ LONGEST: Final = 1024
 _TRACEBACK: Final = 16 * 1024
 #: Larger values are not read to be shown.
 _READ_MOST: Final = 64 * 1024
+_LEFT_OUT: Final = ("(***)", "{***}")
 _REPEATED: Final = frozenset({states.SCHEDULED, states.QUEUED, states.WAITING})
 
 
@@ -52,8 +55,12 @@ def sent(message: Message) -> dict[str, Any]:
     }
 
 
-def received(message: Message, retries: int) -> dict[str, Any]:
-    """``task-received``."""
+def received(message: Message, retries: int, *, hidden: bool = False) -> dict[str, Any]:
+    """``task-received``; *hidden* leaves the arguments out, unless the sender says what to show."""
+    header = message.header
+    if hidden and not (header.argsrepr or header.kwargsrepr):
+        header = msgspec.structs.replace(header, argsrepr=_LEFT_OUT[0], kwargsrepr=_LEFT_OUT[1])
+        message = msgspec.structs.replace(message, header=header)
     return {**_call(message), "retries": retries}
 
 
@@ -81,20 +88,21 @@ def _arguments(message: Message) -> tuple[str, str]:
         text = f"(of {len(message.payload)} bytes)"
         return text, text
     try:
-        args, kwargs = decode(header.serializer, message.payload)
+        args, kwargs = decode(header.serializer, message.content(_READ_MOST))
     except (CeleryError, ValueError, TypeError):
         return "(cannot be read here)", "(cannot be read here)"
     shown = header.argsrepr or repr(tuple(args)), header.kwargsrepr or repr(kwargs)
     return _clipped(shown[0]), _clipped(shown[1])
 
 
-def hider_of(message: Message) -> Hider | None:
-    """What takes the arguments out of texts, if some of them are hidden; else None."""
+def hider_of(message: Message, *, sensitive: bool) -> Hider | None:
+    """What takes the arguments out of texts, if the task is *sensitive* or its sender hid some of
+    them; else None."""
     header = message.header
-    if not (header.argsrepr or header.kwargsrepr):
+    if not (sensitive or header.argsrepr or header.kwargsrepr):
         return None
     try:
-        return Hider([decode(header.serializer, message.payload)])
+        return Hider([decode(header.serializer, message.content())])
     except (CeleryError, ValueError, TypeError):
         return None
 
@@ -135,7 +143,7 @@ def _result(id: str, outcome: Outcome) -> str:
             return "None"
         if len(body.value) > _READ_MOST:
             return f"(of {len(body.value)} bytes)"
-        return _clipped(repr(decode(body.serializer, body.value)))
+        return _clipped(repr(decode(body.serializer, body.content(_READ_MOST) or b"")))
     except (CeleryError, ValueError, TypeError):
         return "(cannot be read here)"
 

@@ -19,8 +19,10 @@ base_logger = logging.getLogger(BASE)
 task_logger = logging.getLogger(f"{BASE}.task")
 
 #: Names of levels to numbers and back.
-LOG_LEVELS: dict[str | int, str | int] = {**logging.getLevelNamesMapping()}
-LOG_LEVELS |= {number: name for name, number in logging.getLevelNamesMapping().items()}
+LOG_LEVELS: dict[str | int, str | int] = {}
+for _name, _number in logging.getLevelNamesMapping().items():
+    LOG_LEVELS[_name] = _number
+    LOG_LEVELS[_number] = logging.getLevelName(_number)
 
 
 class ColorFormatter(Formatter):

@@ -27,7 +27,7 @@ from celeriac.control import notes
 from celeriac.control.wire import EVENTS, seal_events
 from celeriac.exceptions import CeleryError, DecodeError, OperationalError, PayloadTooLarge
 from celeriac.message import decode
-from celeriac.records import Commit, Delivery, Fence, Verdict
+from celeriac.records import Commit, Delivery, Fence, TaskFacts, Verdict
 from celeriac.sensitive import Hider
 from celeriac.signing import Signer
 from celeriac.stores.base import Store
@@ -55,6 +55,7 @@ class Held(Protocol):
     """A delivery in this worker's hands, as far as events go."""
 
     delivery: Delivery
+    facts: TaskFacts
     reported: bool
 
 
@@ -143,7 +144,7 @@ class Events:
         """Deliveries arrived."""
         at = SYSTEM.wall()
         for held in arrived:
-            self._note(partial(self._received, held.delivery, at))
+            self._note(partial(self._received, held.delivery, held.facts.sensitive, at))
 
     def began(self, held: Held) -> None:
         """A run has lasted long enough to be told."""
@@ -198,15 +199,15 @@ class Events:
     def _started(self, id: str, at: float) -> list[dict[str, Any]]:
         return [self._event("task-started", at, uuid=id)]
 
-    def _received(self, delivery: Delivery, at: float) -> list[dict[str, Any]]:
+    def _received(self, delivery: Delivery, sensitive: bool, at: float) -> list[dict[str, Any]]:
         try:
             message = decode(delivery.wire)
         except DecodeError:
             return []  # it was refused when it arrived
-        hider = notes.hider_of(message)
+        hider = notes.hider_of(message, sensitive=sensitive)
         if hider is not None and len(self._hiders) < _HIDERS:
             self._hiders[delivery.id] = hider
-        fields = notes.received(message, delivery.retries)
+        fields = notes.received(message, delivery.retries, hidden=sensitive)
         return [self._event("task-received", at, **fields)]
 
     def _ended(self, commit: Commit, runtime: float | None, at: float) -> list[dict[str, Any]]:

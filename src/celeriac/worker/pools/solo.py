@@ -22,7 +22,7 @@ from celeriac.client import verify
 from celeriac.exceptions import CeleryError, OperationalError
 from celeriac.message import decode
 from celeriac.outcome import Outcome
-from celeriac.records import Beat, Commit, Delivery, Exchanged, Fence, Manifest, Want
+from celeriac.records import Beat, Commit, Delivery, Exchanged, Fence, Manifest, TaskFacts, Want
 from celeriac.runner import Runner
 from celeriac.signing import Signer
 from celeriac.stores.base import Store
@@ -61,6 +61,7 @@ class Present:
 
     delivery: Delivery
     name: str
+    facts: TaskFacts
     reported: bool = False
 
 
@@ -246,7 +247,9 @@ class Solo:
         received_logger.info("Task %s[%s] received", message.header.task, delivery.id)
         self._tell("task_received", delivery)
         self.totals[message.header.task] += 1
-        present, began = Present(delivery, message.header.task), time.monotonic()
+        name = message.header.task
+        facts = self.manifest.tasks.get(name, TaskFacts())
+        present, began = Present(delivery, name, facts), time.monotonic()
         events = self.events
         if events is not None:
             events.received([present])
