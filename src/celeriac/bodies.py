@@ -12,17 +12,31 @@ from typing import Final
 
 import msgspec
 
-from celeriac.exceptions import DecodeError, SecurityError
+from celeriac.compression import UNPACKED_MAX, pack
+from celeriac.exceptions import DecodeError, ResultTooLarge, SecurityError
 from celeriac.outcome import ResultBody, decode_body, encode_body
 from celeriac.signing import Signer
 
-__all__ = ["SIGNED_VERSION", "seal", "unseal"]
+__all__ = ["SIGNED_VERSION", "compressed", "seal", "unseal"]
 
 #: Version of the signed form.
 SIGNED_VERSION: Final = 1
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_signed = msgspec.msgpack.Decoder(tuple[int, bytes, str, bytes]).decode
+
+
+def compressed(body: ResultBody, compression: str, id: str) -> ResultBody:
+    """Return *body*, of the task *id*, with its value made smaller.
+
+    Raises ``ResultTooLarge`` for a value that nobody would unpack again.
+    """
+    value = body.value
+    if value is None:
+        return body
+    if len(value) > UNPACKED_MAX:
+        raise ResultTooLarge(len(value), UNPACKED_MAX, id)
+    return msgspec.structs.replace(body, value=pack(compression, value), compression=compression)
 
 
 def seal(body: ResultBody, id: str, signer: Signer | None) -> bytes:

@@ -103,6 +103,8 @@ class Batch:
             or defaults.expires is not None
             or defaults.mask is not None
             or serializer not in conf.accept_content
+            or defaults.compression
+            or conf.task_compression
         ):
             return None
         queue = defaults.queue or conf.task_default_queue

@@ -42,7 +42,8 @@ class Calls:
         """
         header = message.header
         accept = self._app.conf.accept_content
-        call = decode_value(header.serializer, message.payload, accept)
+        content = message.content() if header.compression else message.payload
+        call = decode_value(header.serializer, content, accept)
         if not (
             isinstance(call, list)
             and len(call) == 2
@@ -83,14 +84,14 @@ class Calls:
             return None
         conf = self._app.conf
         accept = conf.result_accept_content or conf.accept_content
-        return decode_value(body.serializer, body.value, accept)
+        return decode_value(body.serializer, body.content() or b"", accept)
 
     def as_sent(self, delivery: Delivery) -> tuple[Sequence[Any], dict[str, Any]]:
         """The arguments of a call as they can be read, unchecked; none if they cannot."""
         try:
             message = decode(delivery.wire)
             accept = self._app.conf.accept_content
-            args, kwargs = decode_value(message.header.serializer, message.payload, accept)
+            args, kwargs = decode_value(message.header.serializer, message.content(), accept)
             return tuple(args), dict(kwargs)
         except Exception as error:  # noqa: BLE001 - the payload may be anything
             log.debug("Task %s: its arguments cannot be read: %s", delivery.id, describe(error))

@@ -25,6 +25,7 @@ from celeriac.checks import (
     seconds,
 )
 from celeriac.clock import SYSTEM, Clock
+from celeriac.compression import UNPACKED_MAX, compression_of, pack
 from celeriac.context import running
 from celeriac.crashpoints import crashpoint
 from celeriac.directions import NO_DEFAULTS, Defaults, Directions
@@ -66,26 +67,11 @@ __all__ = [
 #: What ``apply_async`` takes besides the arguments.
 SEND_OPTIONS: Final = frozenset(
     [
-        "task_id",
-        "countdown",
-        "eta",
-        "expires",
-        "retry",
-        "retry_policy",
-        "time_limit",
-        "soft_time_limit",
-        "queue",
-        "exchange",
-        "routing_key",
-        "add_to_parent",
-        "priority",
-        "serializer",
-        "headers",
-        "ignore_result",
-        "argsrepr",
-        "kwargsrepr",
+        "task_id", "countdown", "eta", "expires", "retry", "retry_policy", "time_limit",
+        "soft_time_limit", "queue", "exchange", "routing_key", "add_to_parent", "priority",
+        "serializer", "compression", "headers", "ignore_result", "argsrepr", "kwargsrepr",
     ]
-)
+)  # fmt: skip
 
 _monotonic: Final = SYSTEM.monotonic
 
@@ -113,7 +99,6 @@ _LATER: Final[dict[str, str]] = {
     **dict.fromkeys(("stamped_headers", "reply_to", "shadow"), "Pass headers={…} instead."),
     "retries": "It is counted by the store.",
     "result_cls": "",
-    "compression": "Compress large values in your code, or store them and pass their name.",
     **dict.fromkeys(
         [
             "delivery_mode",
@@ -174,7 +159,11 @@ class Client:
         now = self.wall()
         serializer = options.get("serializer") if options else None
         serializer = serializer or defaults.serializer or conf.task_serializer
-        payload = self.payload(name, args, kwargs, serializer, defaults.mask)
+        compression = options.get("compression") if options else None
+        compression = compression or defaults.compression or conf.task_compression
+        if compression:
+            compression = compression_of(compression)
+        payload = self.payload(name, args, kwargs, serializer, defaults.mask, compression)
         priority = defaults.priority
         run = running.get()
         id, nonce = new_call()
@@ -190,6 +179,7 @@ class Client:
             origin=origin(),
             root="" if run is None else run.root_id or "",
             parent="" if run is None else run.id or "",
+            compression=compression or "",
         )
         if defaults.mask is not None:
             header = _masked(header, defaults.mask, args, kwargs)
@@ -216,10 +206,14 @@ class Client:
         """
         defaults = Defaults(queue=header.queue, priority=header.priority)
         serializer = options.get("serializer") or header.serializer
-        payload = self.payload(header.task, args, kwargs, serializer, mask)
+        compression = options.get("compression") or header.compression
+        if compression:
+            compression = compression_of(compression)
+        payload = self.payload(header.task, args, kwargs, serializer, mask, compression)
         renewed = msgspec.structs.replace(
-            header, serializer=serializer, eta=None, argsrepr="", kwargsrepr=""
-        )
+            header, serializer=serializer, compression=compression, eta=None,
+            argsrepr="", kwargsrepr="",
+        )  # fmt: skip
         if mask is not None:
             renewed = _masked(renewed, mask, args, kwargs)
         if options:
@@ -235,10 +229,11 @@ class Client:
         kwargs: Mapping[str, Any],
         serializer: str,
         mask: Mask | None = None,
+        compression: str | None = None,
     ) -> bytes:
         """Return the arguments as bytes, or raise ``EncodeError`` or ``PayloadTooLarge``.
 
-        What *mask* hides does not appear in the error.
+        What *mask* hides does not appear in the error. *compression* is a wire's name of one.
         """
         conf = self._app.conf
         if serializer not in conf.accept_content:
@@ -259,6 +254,10 @@ class Client:
             clear = EncodeError(hide(str(error)), path=hide(error.path))
             clear.add_note(note)
             raise clear from None
+        if compression:
+            if len(data) > UNPACKED_MAX:  # nobody would unpack it again
+                raise PayloadTooLarge(len(data), UNPACKED_MAX, name)
+            data = pack(compression, data)
         most = conf.payload_max
         if len(data) > most:
             raise PayloadTooLarge(len(data), most, name)

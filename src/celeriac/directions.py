@@ -45,6 +45,7 @@ class Defaults(msgspec.Struct, frozen=True):
     time_limit: float | None = None
     soft_time_limit: float | None = None
     serializer: str = ""
+    compression: str = ""
     #: Hides arguments where they are shown.
     mask: Mask | None = None
 

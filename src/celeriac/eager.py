@@ -194,10 +194,11 @@ def value_of(app: Celeriac, id: str, outcome: Outcome, error: BaseException | No
     if outcome.state != states.SUCCEEDED:
         return error
     body = None if outcome.body is None else unseal(outcome.body, id, app.signer)
-    if body is None or body.value is None:
+    content = None if body is None else body.content()
+    if body is None or content is None:
         return None
     conf = app.conf
-    return decode(body.serializer, body.value, conf.result_accept_content or conf.accept_content)
+    return decode(body.serializer, content, conf.result_accept_content or conf.accept_content)
 
 
 def _store(app: Celeriac, id: str, outcome: Outcome, retries: int) -> None:

@@ -59,7 +59,7 @@ def arguments_of(app: Celeriac, record: Record | None) -> tuple[Any, Any]:
         return None, None
     message = decode_message(record.wire)
     verify(message, app.signer)
-    args, kwargs = decode(message.header.serializer, message.payload, app.conf.accept_content)
+    args, kwargs = decode(message.header.serializer, message.content(), app.conf.accept_content)
     return args, kwargs
 
 
@@ -78,4 +78,5 @@ def _end_of(app: Celeriac, ended: StoredResult) -> Any:
 def _loaded(app: Celeriac, body: ResultBody) -> Any:
     conf = app.conf
     accept = conf.result_accept_content or conf.accept_content
-    return None if body.value is None else decode(body.serializer, body.value, accept)
+    content = body.content()
+    return None if content is None else decode(body.serializer, content, accept)

@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from celeriac.compression import UNPACKED_MAX, unpack
 from celeriac.exceptions import DecodeError
 
 VERSION: Final = 1
@@ -80,6 +81,8 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     #: What is shown in place of the arguments, as text; "" means the arguments themselves.
     argsrepr: str = ""
     kwargsrepr: str = ""
+    #: What the payload was made smaller with; "" means nothing.
+    compression: str = ""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +101,14 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     def id(self) -> str:
         """The task id."""
         return self.header.id
+
+    def content(self, most: int = UNPACKED_MAX) -> bytes:
+        """Return what the serializer wrote: the payload, unpacked if it is compressed.
+
+        Raises ``DecodeError`` if it cannot be unpacked, or has more than *most* bytes then.
+        """
+        name = self.header.compression
+        return unpack(name, self.payload, most) if name else self.payload
 
     def encode(self) -> bytes:
         """Return the wire form."""

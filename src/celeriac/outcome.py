@@ -11,6 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from celeriac import states
+from celeriac.compression import UNPACKED_MAX, unpack
 
 Charge = Literal["", "retry", "crash"]
 
@@ -74,6 +75,17 @@ class ResultBody(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: Failure | None = None
     #: Ids of the tasks that the run sent, in that order.
     children: tuple[str, ...] = ()
+    #: What the value was made smaller with; "" means nothing.
+    compression: str = ""
+
+    def content(self, most: int = UNPACKED_MAX) -> bytes | None:
+        """Return what the serializer wrote: the value, unpacked if it is compressed.
+
+        Raises ``DecodeError`` if it cannot be unpacked, or has more than *most* bytes then.
+        """
+        if not self.compression or self.value is None:
+            return self.value
+        return unpack(self.compression, self.value, most)
 
 
 TRACEBACK_MAX: Final = 64 * 1024

@@ -56,7 +56,7 @@ class _Shown:
     def __init__(self, client: Client, message: Message, policy: Mapping[str, Any]) -> None:
         header = message.header
         self.message = message
-        args, kwargs = decode(header.serializer, message.payload, (header.serializer,))
+        args, kwargs = decode(header.serializer, message.content(), (header.serializer,))
         self._body: tuple[Any, Any, Any] = (tuple(args), kwargs, dict(_NO_EMBED))
         self._headers = _headers(header, args, kwargs)
         if not _BEFORE.has_listeners(header.task):
@@ -89,7 +89,9 @@ class _Shown:
         if properties.get("priority") != header.priority:
             changes["priority"] = checked_priority(properties.get("priority"))
         args, kwargs = self._body[0], self._body[1]
-        payload = client.payload(header.task, args, kwargs, header.serializer)
+        payload = client.payload(
+            header.task, args, kwargs, header.serializer, compression=header.compression
+        )
         if not changes and payload == message.payload:
             return message
         return client.signed(msgspec.structs.replace(header, **changes), payload)

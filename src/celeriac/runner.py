@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from celeriac import policies, signals, states
-from celeriac.bodies import seal
+from celeriac.bodies import compressed, seal
 from celeriac.calls import Calls
 from celeriac.clock import SYSTEM
 from celeriac.context import Context, Update, children_of, enter, from_delivery, leave
@@ -21,6 +21,7 @@ from celeriac.exceptions import (
     CeleryError,
     EncodeError,
     Ignore,
+    ImproperlyConfigured,
     InvalidTaskError,
     NotRegistered,
     Reject,
@@ -64,8 +65,8 @@ class Prepared:
     """What running a task needs to know, worked out once per task."""
 
     __slots__ = (
-        "before", "call", "custom", "hearers", "ignored", "is_async", "keep_errors", "mask",
-        "repr_max", "serializer", "task",
+        "before", "call", "compression", "custom", "hearers", "ignored", "is_async",
+        "keep_errors", "mask", "repr_max", "serializer", "task",
     )  # fmt: skip
 
     def __init__(self, task: Task[..., Any]) -> None:
@@ -88,6 +89,7 @@ class Prepared:
         )
         self.repr_max = task.resultrepr_maxsize
         self.serializer = conf.result_serializer
+        self.compression = conf.result_compression
 
     @property
     def soft(self) -> float | None:
@@ -351,11 +353,13 @@ class Runner:
             try:
                 data = encode_value(prepared.serializer, value, "result")
                 whole = ResultBody(prepared.serializer, data, None, children_of(context))
+                if prepared.compression:
+                    whole = compressed(whole, prepared.compression, id)
                 body = seal(whole, id, self._app.signer)
                 most = self._app.conf.result_max  # of the body, as the store counts
                 if len(body) > most:
                     raise ResultTooLarge(len(body), most, id)
-            except (EncodeError, ResultTooLarge) as error:
+            except (EncodeError, ImproperlyConfigured, ResultTooLarge) as error:
                 return self._failed(prepared, context, error)
             outcome = Outcome(states.SUCCEEDED, body)
         if prepared.hearers.at_success:

@@ -10,7 +10,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     0: ("exceptions", "states", "clock", "backoff", "ids", "crashpoints"),
     1: (
         "message", "outcome", "records", "serialization", "signing", "schedules", "conf",
-        "arguments", "bodies", "failures", "later", "checks", "moments", "sensitive",
+        "arguments", "bodies", "failures", "later", "checks", "moments", "sensitive", "compression",
     ),
     2: ("stores",),
     3: ("canvas", "workflow", "policies", "routing", "signals"),
@@ -45,6 +45,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "pytest": ("testing", "contrib.pytest"),
     "setproctitle": ("worker", "beat"),
     "watchfiles": ("worker.duties.reload",),
+    "zstandard": ("compression",),
 }
 
 # Free for everybody above layer 0.

@@ -410,7 +410,6 @@ def test_the_same_function_twice_is_the_same_task(app):
     [
         ("max_retrys", TypeError, "did you mean max_retries"),
         ("acks_on_failure_or_timeout", NotInThisVersion, "acks_on_failure_or_timeout"),
-        ("compression", NotInThisVersion, "compression"),
         ("link_error", NotInThisVersion, "link_error"),
         ("zebra", TypeError, "has no option 'zebra'"),
     ],

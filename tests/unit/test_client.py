@@ -97,7 +97,6 @@ def test_the_default_limit_is_a_mebibyte(app, add):
         ("chord", NotInThisVersion, "chord"),
         ("routing_key", NotInThisVersion, "Name the queue"),
         ("exchange", NotInThisVersion, "Name the queue"),
-        ("compression", NotInThisVersion, "compression"),
         ("producer", NotInThisVersion, "connections"),
         ("shadow", NotInThisVersion, "headers"),
     ],

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from celeriac import states
-from celeriac.bodies import seal
+from celeriac.bodies import compressed, seal
 from celeriac.client import check_options, checked_call, moment
 from celeriac.context import Context, current, enter, leave
 from celeriac.exceptions import CeleryWarning, NotInThisVersion, Retry
@@ -75,7 +75,7 @@ class Inside:
             countdown: seconds until then; goes over *eta*. Default ``default_retry_delay``.
             max_retries: in place of the task's own.
             options: ``queue``, ``priority``, ``expires``, ``time_limit``, ``soft_time_limit``,
-                ``ignore_result``, ``headers`` or ``serializer`` for the repeat.
+                ``ignore_result``, ``headers``, ``serializer`` or ``compression`` for the repeat.
 
         Raises:
             Retry: what a worker understands; let it pass.
@@ -151,17 +151,23 @@ class Inside:
             )
         if run is not None and run.called_directly:
             warnings.warn("No worker runs it: update_state() is lost", CeleryWarning, stacklevel=2)
-        serializer = self.app.conf.result_serializer
         if run is None:
             meant = task_id or ""
-            body = ResultBody(serializer, encode(serializer, meta, "meta"))
-            if not self._show_other(meant, state, seal(body, meant, self.app.signer)):
+            if not self._show_other(meant, state, self._shown(meant, meta)):
                 warnings.warn(
                     f"No worker runs {meant}: update_state() is lost", CeleryWarning, stacklevel=2
                 )
         elif run.write is not None and run.fence is not None:
-            body = ResultBody(serializer, encode(serializer, meta, "meta"))
-            run.write(run.fence, state, seal(body, run.fence.id, self.app.signer))
+            run.write(run.fence, state, self._shown(run.fence.id, meta))
+
+    def _shown(self, id: str, meta: Any) -> bytes:
+        """What a state of the task *id* is shown with, as a result is written."""
+        conf = self.app.conf
+        serializer = conf.result_serializer
+        body = ResultBody(serializer, encode(serializer, meta, "meta"))
+        if conf.result_compression:
+            body = compressed(body, conf.result_compression, id)
+        return seal(body, id, self.app.signer)
 
     def _show_other(self, id: str, state: str, body: bytes) -> bool:
         """Write under the lease that another run has now; False if there is none."""

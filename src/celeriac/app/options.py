@@ -12,6 +12,7 @@ from typing import Any, Final, TypedDict
 
 from celeriac.checks import seconds
 from celeriac.client import check_limits, checked_limit, checked_priority, refuse
+from celeriac.compression import compression_of
 from celeriac.conf import Settings
 from celeriac.conf.rates import per_second, written
 from celeriac.exceptions import ImproperlyConfigured
@@ -63,6 +64,7 @@ class TaskOptions(TypedDict, total=False):
     queue: str | None
     rate_limit: str | float | None
     serializer: str | None
+    compression: str | None
     sensitive: bool | Sequence[str]
     throws: Errors
     trail: bool
@@ -77,7 +79,6 @@ _LATER: Final[dict[str, str]] = {
     "acks_on_failure": "A task that fails has ended.",
     "acks_on_timeout": "A task that times out has ended.",
     "retry_on_worker_lost": "A task whose executor died runs again, up to max_crashes times.",
-    "compression": "",
     "send_events": "",
     "shadow_name": "",
     "exchange": "Name the queue: queue=….",
@@ -212,6 +213,8 @@ def _judged(option: str, value: Any) -> Any:
             raise ValueError(f"{option} is {value!r}, which is no name: letters, digits, _ . : @ /")
     elif option == "serializer":
         content_type(value)  # raises for a name that nobody knows
+    elif option == "compression":
+        return compression_of(value)
     elif option == "expires" and not isinstance(value, datetime):
         return seconds(value, option)
     return value

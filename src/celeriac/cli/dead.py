@@ -188,9 +188,9 @@ def _arguments(record: Record, app: Celeriac, limit: int = 500, *, spoken: bool 
             return clip(hidden, limit)
         kind = message.header.serializer
         if kind != "msgpack" and not (spoken and kind == "json"):
-            return clip(message.payload.decode("utf-8", "replace"), limit)
+            return clip(message.content().decode("utf-8", "replace"), limit)
         read = msgspec.json if kind == "json" else msgspec.msgpack
-        return clip((_call if spoken else repr)(read.decode(message.payload)), limit)
+        return clip((_call if spoken else repr)(read.decode(message.content())), limit)
     except (DecodeError, msgspec.MsgspecError) as error:
         return f"cannot be read: {clip(str(error))}"
 
@@ -205,7 +205,7 @@ def _without_hidden(message: Message, app: Celeriac, *, spoken: bool) -> str | N
         shown = f"{header.argsrepr} {header.kwargsrepr}".strip()
         return shown or None
     read = msgspec.json if header.serializer == "json" else msgspec.msgpack
-    args, kwargs = mask.plain(*read.decode(message.payload))
+    args, kwargs = mask.plain(*read.decode(message.content()))
     return _call([args, kwargs]) if spoken else msgspec.json.encode([args, kwargs]).decode()
 
 

@@ -147,8 +147,8 @@ _NONE_BY_DEFAULT = frozenset(
     [
         *("broker_read_url", "broker_write_url", "broker_transport", "broker_host", "broker_port"),
         *("broker_user", "broker_password", "broker_vhost"),
-        *("result_chord_expires", "result_failure_expires", "result_compression"),
-        *("task_compression", "task_default_rate_limit", "task_queues"),
+        *("result_chord_expires", "result_failure_expires"),
+        *("task_default_rate_limit", "task_queues"),
         *("task_routes", "task_queue_max_priority", "task_args_repr_function"),
         *("task_create_missing_queue_exchange_type",),
         *("worker_agent", "worker_timer", "worker_log_datefmt", "worker_task_log_datefmt"),

@@ -16,6 +16,7 @@ Kind = Literal[
     "bool",
     "choice",
     "choices",
+    "compression",
     "fraction",
     "integer",
     "key",

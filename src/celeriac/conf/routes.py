@@ -18,7 +18,8 @@ __all__ = ["ROUTE_OPTIONS", "Part", "Table", "kept", "options_of", "read_routes"
 ROUTE_OPTIONS: Final = frozenset(
     [
         "queue", "exchange", "routing_key", "priority", "countdown", "eta", "expires",
-        "time_limit", "soft_time_limit", "serializer", "headers", "ignore_result",
+        "time_limit", "soft_time_limit", "serializer", "compression", "headers",
+        "ignore_result",
     ]
 )  # fmt: skip
 _ELSEWHERE: Final = {
@@ -26,7 +27,6 @@ _ELSEWHERE: Final = {
     "retry": "Set task_publish_retry.",
     "retry_policy": "Set task_publish_retry_policy.",
     "delivery_mode": "What was sent is always durable.",
-    "compression": "Compress in your code.",
 }
 _EXPECTED: Final = (
     "expected a dictionary from names of tasks to queues or options, a function, the name of one "

@@ -22,6 +22,8 @@ class Typed:
     sqlite_durability: Literal["full", "relaxed"]
     task_serializer: str
     result_serializer: str
+    task_compression: str | None
+    result_compression: str | None
     accept_content: tuple[str, ...]
     result_accept_content: tuple[str, ...] | None
     security_key: str | Mapping[str, str] | None

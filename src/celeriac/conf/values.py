@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 from msgspec import DecodeError, json
 
 from celeriac.checks import checked_retry_policy, seconds
+from celeriac.compression import COMPRESSIONS, compression_of
 from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion
 from celeriac.ids import valid_id
 
@@ -165,6 +166,15 @@ def _choices(setting: Setting, value: object) -> tuple[str, ...]:
     return words
 
 
+def _compression(setting: Setting, value: object) -> str:
+    if not isinstance(value, str):
+        raise _UnexpectedError(setting)
+    try:
+        return compression_of(value)
+    except ImproperlyConfigured as error:
+        raise ValueError(str(error)) from None
+
+
 def _url(setting: Setting, value: object) -> str:
     if isinstance(value, list | tuple) or (isinstance(value, str) and _SEVERAL.search(value)):
         raise ValueError("more than one URL (fail-over) is not in this version; give one")
@@ -306,6 +316,7 @@ _JUDGES: dict[Kind, Callable[[Setting, object], Any]] = {
     "bool": _bool,
     "choice": _choice,
     "choices": _choices,
+    "compression": _compression,
     "fraction": _fraction,
     "integer": _integer,
     "key": _key,
@@ -389,6 +400,8 @@ def _expected(setting: Setting) -> str:
             what = _either(setting.choices)
         case "choices":
             what = f"a list of {_either(setting.choices)}"
+        case "compression":
+            what = _either(COMPRESSIONS)
         case _:
             what = _WANTED[setting.kind]
     return f"expected {what}{f', or None: {setting.none}' if setting.none else ''}"

@@ -269,7 +269,7 @@ class Inspect:
         """The arguments, or why they cannot be shown."""
         try:
             message: Message = decode(record.wire or b"")
-            args, kwargs = decode_value(message.header.serializer, message.payload)
+            args, kwargs = decode_value(message.header.serializer, message.content())
         except (CeleryError, ValueError, TypeError) as error:
             return f"(cannot be read: {error})", {}
         mask = getattr(self.app.tasks.get(record.task), "mask", None)

@@ -69,7 +69,7 @@ def hider_of(record: Record) -> Hider | None:
         if not (header.argsrepr or header.kwargsrepr):
             return None
         read = msgspec.json if header.serializer == "json" else msgspec.msgpack
-        return Hider([read.decode(message.payload)])
+        return Hider([read.decode(message.content())])
     except (DecodeError, msgspec.MsgspecError):
         return None
 

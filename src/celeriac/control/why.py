@@ -23,7 +23,7 @@ from celeriac.control.reading import (
     reason_of,
     result_of,
 )
-from celeriac.exceptions import NotRegistered
+from celeriac.exceptions import DecodeError, NotRegistered
 from celeriac.records import Counts, JoinView, Record, WorkerView
 
 __all__ = [
@@ -408,13 +408,14 @@ def _result(record: Record) -> str:
     body = result_of(record.body)
     if body is None or body.value is None:
         return "not kept"
-    if body.serializer == "json":
-        return clip(body.value.decode("utf-8", "replace"))
-    if body.serializer == "msgpack":
-        try:
-            return clip(repr(msgspec.msgpack.decode(body.value)))
-        except msgspec.MsgspecError:
-            return f"of {plural(len(body.value), 'byte')} that cannot be read"
+    try:
+        content = body.content() or b""
+        if body.serializer == "json":
+            return clip(content.decode("utf-8", "replace"))
+        if body.serializer == "msgpack":
+            return clip(repr(msgspec.msgpack.decode(content)))
+    except (DecodeError, msgspec.MsgspecError):
+        return f"of {plural(len(body.value), 'byte')} that cannot be read"
     return f"of {plural(len(body.value), 'byte')} ({body.serializer})"
 
 

@@ -59,7 +59,7 @@ def view(
 ) -> Enqueued:
     """Return what a test sees of *message*: *due* at that moment, after *waits* seconds."""
     header = message.header
-    args, kwargs = decode(header.serializer, message.payload, accept)
+    args, kwargs = decode(header.serializer, message.content(), accept)
     if waits is None and due is not None:
         waits = due - header.sent
     return Enqueued(

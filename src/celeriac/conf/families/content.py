@@ -32,6 +32,24 @@ FAMILY = (
         where="worker",
         help="How results are written.",
     ),
+    Setting(
+        name="task_compression",
+        kind="compression",
+        default=None,
+        none="as they were written",
+        where="sending",
+        help="How arguments are made smaller: `gzip` (also called `zlib`), `bzip2`, `lzma` (`xz`) "
+        'or `zstd` (`zstandard`; before Python 3.14: `pip install "celeriac[zstd]"`). Workers '
+        "read all of them, whatever they are set to; `zstd` if they have the package.",
+    ),
+    Setting(
+        name="result_compression",
+        kind="compression",
+        default=None,
+        none="as they were written",
+        where="worker",
+        help="How return values, and what `update_state` shows, are made smaller; the same names.",
+    ),
     _serializer(
         "accept_content",
         "choices",
@@ -61,8 +79,9 @@ FAMILY = (
         unit="bytes",
         least=1024,
         where="sending",
-        help="The most that the arguments of one call may take once written; a larger call is "
-        "refused before anything is stored.",
+        help="The most that the arguments of one call may take once written, and compressed if "
+        "they are; a larger call is refused before anything is stored. Compressed ones may unpack "
+        "to 64 MiB, whatever this says.",
     ),
     count(
         "result_max",
@@ -70,8 +89,9 @@ FAMILY = (
         unit="bytes",
         least=1024,
         where="worker",
-        help="The most that one result may take once written; a larger one ends its task as "
-        "FAILURE with ResultTooLarge.",
+        help="The most that one result may take once written, and compressed if it is; a larger "
+        "one ends its task as FAILURE with ResultTooLarge. A compressed value may unpack to "
+        "64 MiB, whatever this says.",
     ),
     flag(
         "strict_typing",
