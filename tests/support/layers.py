@@ -37,6 +37,7 @@ PUBLIC_LAYERS = (0, 1, 3, 4)
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "apsw": ("stores.sqlite",),
     "click": ("cli",),
+    "compression": ("compression",),  # of the standard library, from Python 3.14 on
     "cronsim": ("schedules",),
     "django": ("app.discovery",),
     "hypothesis": ("testing",),
