@@ -110,7 +110,7 @@ def test_each_exception_is_needed():
 
 
 def _service_commands() -> list[tuple[str, str]]:
-    """The commands of celeriac in units of systemd and in Dockerfiles, which are not run."""
+    """The commands of celeriac in units of systemd, Dockerfiles and crontabs, which are not run."""
     found = []
     for page in PAGES:
         for block in doc_blocks.blocks(page):
@@ -121,6 +121,9 @@ def _service_commands() -> list[tuple[str, str]]:
             elif block.language == "dockerfile":
                 lines = re.findall(r"CMD (\[.*\])", block.text)
                 found += [(page, " ".join(json.loads(each))) for each in lines]
+            elif block.language == "text":  # a line of a crontab
+                lines = re.findall(r"^[\d*].*(celeriac -A .*)", block.text, re.MULTILINE)
+                found += [(page, each) for each in lines]
     return [(page, command) for page, command in found if command]
 
 
