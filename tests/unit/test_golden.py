@@ -67,7 +67,7 @@ def test_a_message_decodes_to_what_is_written_beside_it(name):
     known = {key: value for key, value in facts["header"].items() if key != "added_later"}
     given = msgspec.to_builtins(found.header)
     assert json.loads(json.dumps(given)) == known
-    args, kwargs = serialization.decode(found.header.serializer, found.payload)
+    args, kwargs = serialization.decode(found.header.serializer, found.content())
     assert (repr(args), repr(kwargs)) == (facts["args"], facts["kwargs"])
     assert (found.key_id, found.signature.hex()) == (facts["key_id"], facts["signature"])
 
@@ -110,7 +110,7 @@ def test_a_changed_message_is_refused(name, part):
 def test_a_result_decodes_to_what_is_written_beside_it(name):
     found, facts = bodies.unseal(body(name), make.ID, None), expected(name)
     assert found.serializer == facts["serializer"]
-    value = found.value
+    value = found.content()
     shown = None if value is None else repr(serialization.decode(found.serializer, value))
     assert shown == facts["value"]
     failure = None if found.failure is None else msgspec.to_builtins(found.failure)

@@ -9,7 +9,10 @@ hold a new field or form, add a case under a new name and run this. ``NAME.messa
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -20,7 +23,8 @@ from uuid import UUID
 
 import msgspec
 
-from celeriac import serialization
+from celeriac import bodies, serialization
+from celeriac.compression import COMPRESSIONS, pack
 from celeriac.message import Edges, Header, Message, compose
 from celeriac.outcome import Failure, ResultBody, encode_body
 from celeriac.signing import Signer
@@ -101,6 +105,27 @@ def plain(serializer: str = "json") -> Header:
     return Header(ID, "tasks.add", "0123456789abcdef", serializer=serializer)
 
 
+def zstd(data: bytes) -> bytes:
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompress(data)
+
+
+UNPACKED = {
+    "": bytes,
+    "gzip": gzip.decompress,
+    "bzip2": bz2.decompress,
+    "lzma": lzma.decompress,
+    "zstd": zstd,
+}
+
+
+def compressed(compression: str) -> Message:
+    """The message as a sender with ``task_compression`` writes it."""
+    header = msgspec.structs.replace(plain(), compression=compression)
+    return compose(header, pack(compression, payload("json", "words " * 50, n=1)))
+
+
 def payload(serializer: str, *args: object, **kwargs: object) -> bytes:
     return serialization.encode(serializer, (args, kwargs), ("args", "kwargs"))
 
@@ -136,6 +161,8 @@ def messages() -> dict[str, bytes]:
         "rich_json": compose(plain(), payload("json", *RICH)).encode(),
         "rich_msgpack": compose(plain("msgpack"), payload("msgpack", *RICH)).encode(),
         "later_field": from_the_future(),
+        **{f"compressed_{each}": compressed(each).encode() for each in COMPRESSIONS},
+        "signed_compressed": signed(compressed("gzip").header, compressed("gzip").payload).encode(),
     }
 
 
@@ -156,15 +183,26 @@ def results() -> dict[str, bytes]:
             ResultBody("msgpack", serialization.encode("msgpack", [1, b"\xff"]))
         ),
         "result_failure": encode_body(ResultBody(failure=failure)),
+        "result_compressed": encode_body(small(ResultBody(value=LONG))),
+        "result_signed_compressed": signed_result(small(ResultBody(value=LONG))),
         "result_signed": signed_result(ResultBody(value=serialization.encode("json", 3))),
         "result_signed_failure": signed_result(ResultBody(failure=failure)),
     }
+
+
+LONG = serialization.encode("json", ["words " * 50, 1])
+
+
+def small(body: ResultBody) -> ResultBody:
+    """The result as a worker with ``result_compression`` writes it."""
+    return bodies.compressed(body, "gzip", ID)
 
 
 def message_facts(wire: bytes) -> dict[str, object]:
     """What the bytes say, read without the decoder that is tested."""
     version, block, body, *signature = msgspec.msgpack.decode(wire)
     header = msgspec.msgpack.decode(block)
+    body = UNPACKED[header.get("compression", "")](body)
     args, kwargs = serialization.decode(header.get("serializer", "json"), body)
     return {
         "version": version,
@@ -183,6 +221,8 @@ def result_facts(body: bytes) -> dict[str, object]:
         _, plain, key_id, signature = fields
         fields = msgspec.msgpack.decode(plain)
     serializer, value = fields.get("serializer", "json"), fields.get("value")
+    if "compression" in fields:
+        value = UNPACKED[fields["compression"]](value)
     return {
         "serializer": serializer,
         "value": None if value is None else repr(serialization.decode(serializer, value)),
