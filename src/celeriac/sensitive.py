@@ -188,6 +188,20 @@ class Hider:
         return value if cleared == text else cleared
 
 
+class HideAll(Hider):
+    """Leaves nothing of any text: for arguments that cannot be read here, so that nobody knows
+    which texts to take out."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def __call__(self, text: str) -> str:
+        """Return what stands for a text that is not shown."""
+        return HIDDEN
+
+
 class Hiding:
     """Where lower layers find what the present run hides.
 

@@ -17,7 +17,7 @@ from celeriac.control.phrases import printable
 from celeriac.exceptions import CeleryError, DecodeError
 from celeriac.message import Header, Message
 from celeriac.outcome import Failure, Outcome
-from celeriac.sensitive import Hider
+from celeriac.sensitive import HideAll, Hider
 from celeriac.serialization import decode
 
 __all__ = ["LONGEST", "base", "end_of", "hider_of", "received", "sent"]
@@ -104,7 +104,7 @@ def hider_of(message: Message, *, sensitive: bool) -> Hider | None:
     try:
         return Hider([decode(header.serializer, message.content())])
     except (CeleryError, ValueError, TypeError):
-        return None
+        return HideAll()
 
 
 def end_of(

@@ -16,7 +16,7 @@ from celeriac.exceptions import DecodeError
 from celeriac.message import Header, decode
 from celeriac.outcome import ResultBody, decode_body
 from celeriac.records import Record
-from celeriac.sensitive import Hider
+from celeriac.sensitive import HideAll, Hider
 
 __all__ = ["header_of", "hider_of", "last_stack", "plain_record", "reason_of", "result_of"]
 
@@ -69,9 +69,12 @@ def hider_of(record: Record) -> Hider | None:
         if not (header.argsrepr or header.kwargsrepr):
             return None
         read = msgspec.json if header.serializer == "json" else msgspec.msgpack
+    except DecodeError:
+        return None
+    try:
         return Hider([read.decode(message.content())])
     except (DecodeError, msgspec.MsgspecError):
-        return None
+        return HideAll()  # compressed, maybe, with what this machine has not
 
 
 def result_of(body: bytes | None) -> ResultBody | None:
