@@ -12,6 +12,8 @@ MOST_LINES_OF_A_FILE = 500
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_PARAMETERS = 8
 
+STANDARD = sys.stdlib_module_names | layers.STANDARD_LATER
+
 LAYER_OF = {name: number for number, names in layers.LAYERS.items() for name in names}
 
 
@@ -121,7 +123,7 @@ def web_sees_control_only(tree: SourceTree) -> list[str]:
 
 def third_parties(tree: SourceTree) -> list[str]:
     found = []
-    for each in tree.third_party(sys.stdlib_module_names):
+    for each in tree.third_party(STANDARD):
         package = each.target.partition(".")[0]
         own = layer_of(each.importer)
         if package in layers.EVERYWHERE_ABOVE_0 and own is not None and own > 0:
@@ -137,7 +139,7 @@ def undeclared(tree: SourceTree, requirements: Iterable[str]) -> list[str]:
     declared = {re.split(r"[^A-Za-z0-9_.-]", each)[0].lower() for each in requirements}
     return [
         _told(each, "is not declared in pyproject.toml")
-        for each in tree.third_party(sys.stdlib_module_names)
+        for each in tree.third_party(STANDARD)
         if each.target.partition(".")[0] not in declared
     ]
 

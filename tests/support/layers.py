@@ -37,7 +37,6 @@ PUBLIC_LAYERS = (0, 1, 3, 4)
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "apsw": ("stores.sqlite",),
     "click": ("cli",),
-    "compression": ("compression",),  # of the standard library, from Python 3.14 on
     "cronsim": ("schedules",),
     "django": ("app.discovery",),
     "hypothesis": ("testing",),
@@ -48,6 +47,9 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "watchfiles": ("worker.duties.reload",),
     "zstandard": ("compression",),
 }
+
+# Of the standard library of later Pythons than the oldest that is supported.
+STANDARD_LATER = frozenset({"compression"})
 
 # Free for everybody above layer 0.
 EVERYWHERE_ABOVE_0 = ("msgspec",)
