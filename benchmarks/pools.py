@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -110,8 +111,8 @@ class Bench:
         return figures
 
     def _share(self, side: Contestant) -> int:
-        """How many no-ops a side gets: Celery a fifth, so that it takes about as long."""
-        return self.options.tasks // (5 if side.name == "celery" else 1)
+        """How many no-ops a side gets: the peers a fifth, so that it takes about as long."""
+        return self.options.tasks // (5 if side.served else 1)
 
     def naps(self) -> None:
         """Ten thousand coroutines that sleep a second, from the first one's start to the last end.
@@ -233,6 +234,8 @@ def main() -> None:
         "--appendfsync", choices=("everysec", "always"), help="have the peers' server keep a log"
     )
     options = parser.parse_args()
+    # Ended from outside, it ends what it started as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not Path(options.peers).exists():
         raise SystemExit(f"no environment of the peers at {options.peers}: {MAKE}")
     log = ("--appendonly", "yes", "--appendfsync", options.appendfsync or "")
