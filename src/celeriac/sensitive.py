@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import inspect
 
-__all__ = ["HIDDEN", "REPR_MAX", "Hider", "Hiding", "Mask", "mask_of", "shown_args", "shown_kwargs"]
+__all__ = [
+    "HIDDEN",
+    "REPR_MAX",
+    "HideAll",
+    "Hider",
+    "Hiding",
+    "Mask",
+    "mask_of",
+    "shown_args",
+    "shown_kwargs",
+]
 
 #: What stands in place of a hidden value.
 HIDDEN: Final = "***"
