@@ -592,7 +592,8 @@ def test_what_cannot_be_read_hides_all_where_some_is_sensitive(app):
 _PROGRAM = """
 from celeriac import Celeriac
 app = Celeriac(
-    "shown", broker={url!r}, task_compression="gzip", result_compression="zstd",
+    "shown", broker={url!r}, set_as_current=False,
+    task_compression="gzip", result_compression="zstd",
     task_serializer={name!r}, result_serializer={name!r}, accept_content=["json", "msgpack"],
 )
 app.task(name="echo")(lambda value: value)
