@@ -173,6 +173,9 @@ class LoopedExecutor:
         return not found
 
     async def _run(self, run: _Run) -> None:
+        # Its own time, without the turns of those before it: a brief task is to be known as one.
+        # The board keeps the moment from which its limits count.
+        run.since = time.monotonic()
         try:
             outcome = await self._runner.arun(run.delivery)
         except asyncio.CancelledError:
@@ -253,6 +256,7 @@ class _Threads:
         runner = self._make_runner()
         while True:
             run = self._line.get()
+            run.since = time.monotonic()
             # What a task sets in its context must not be met by the next one of this thread.
             outcome: Outcome = copy_context().run(runner.run, run.delivery)
             with self._lock:
