@@ -13,7 +13,7 @@ MOST_LINES_OF_SMALL_LAYERS = 5_000
 MOST_LINES_OF_A_STORE = 2_000
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def no_shared_tasks_left():
     """Every module is imported here, also those that give each app of the process a task."""
     before = list(current.shared)
