@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from celeriac import exceptions, states
 from celeriac.cli import exits, refused
-from celeriac.cli.reference import render
+from celeriac.cli.reference import render, render_help
 from celeriac.cli.root import COMMANDS, root
 from celeriac.cli.worker import expand_hostname
 from celeriac.outcome import Failure, Outcome, ResultBody, encode_body
@@ -75,6 +75,21 @@ def test_the_list_of_commands_says_what_their_own_help_says():
 
 def test_the_reference_is_what_the_commands_say():
     assert PAGE.read_text() == render(), "python -m celeriac.cli.reference > docs/reference/cli.md"
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_the_help_of_the_root_is_printed_without_loading_anything(option):
+    code = (
+        "import sys; from celeriac.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "except SystemExit as end:\n    print(end.code, 'click' in sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, option]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == render_help(), (
+        "python -m celeriac.cli.reference help > src/celeriac/cli/help.txt"
+    )
+    assert done.stderr == "0 False\n"
 
 
 @pytest.mark.parametrize("name", refused.COMMANDS)

@@ -1,10 +1,12 @@
 """Writes ``docs/reference/cli.md`` from the commands themselves.
 
-``python -m celeriac.cli.reference`` prints it; a test holds the file to it.
+``python -m celeriac.cli.reference`` prints it, ``… reference help`` prints ``help.txt`` of this
+folder; tests hold the files to it.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import click
@@ -12,7 +14,7 @@ import click
 from celeriac.cli import exits, refused
 from celeriac.cli.root import root
 
-__all__ = ["render"]
+__all__ = ["render", "render_help"]
 
 _WIDTH = 96
 
@@ -68,6 +70,14 @@ def render() -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_help() -> str:
+    """What ``celeriac --help`` prints, 80 columns wide."""
+    context = click.Context(
+        root, info_name="celeriac", terminal_width=78, help_option_names=["-h", "--help"]
+    )
+    return root.get_help(context) + "\n"
+
+
 def _commands() -> Iterator[tuple[str, click.Command, click.Context]]:
     top = click.Context(root, info_name="celeriac")
     for name in root.list_commands(top):
@@ -103,4 +113,4 @@ def _option(names: list[str], instead: str) -> str:
 
 
 if __name__ == "__main__":
-    click.echo(render(), nl=False)
+    click.echo(render_help() if sys.argv[1:] == ["help"] else render(), nl=False)
