@@ -67,7 +67,7 @@ def apply_here(
         retries: how often it counts as repeated already.
         fields: more of ``self.request``.
     """
-    check_options(options, "apply()")
+    check_options(options, "apply()", task.app)
     trial = _Trial(task, _message(task, args, kwargs, options), retries, fields, sent=False)
     trial.run()
     return trial.result(throw)
@@ -242,6 +242,10 @@ class Here(Runner):
             raise error
         self.error = error
         return super()._failed(prepared, context, error)
+
+    def _failure(self, prepared: Prepared, context: Context, error: BaseException) -> Outcome:
+        self.error = error  # perhaps what a policy raised in place of the task's own
+        return super()._failure(prepared, context, error)
 
     def _is_the_tasks(self, error: BaseException) -> bool:
         """Whether it is a cancellation in a loop that is ours: nobody outside can have asked."""

@@ -370,12 +370,19 @@ class Runner:
         return outcome
 
     def _failed(self, prepared: Prepared, context: Context, error: BaseException) -> Outcome:
-        """Ask the policies what becomes of a run that raised; a failure if none of them knows."""
-        for policy in _ERRORS:
-            outcome = policy.on_error(prepared.task, context, error)
-            if outcome is not None:
-                self._repeated(prepared, context, error, outcome)
-                return outcome
+        """Ask the policies what becomes of a run that raised; a failure if none of them knows, or
+        one of them raises: options and exceptions are user code's, and must not end an executor."""
+        try:
+            outcome = _decided(prepared.task, context, error)
+        except BaseException as problem:  # noqa: BLE001 - it becomes the failure
+            return self._failure(prepared, context, problem)
+        if outcome is None:
+            return self._failure(prepared, context, error)
+        self._repeated(prepared, context, error, outcome)
+        return outcome
+
+    def _failure(self, prepared: Prepared, context: Context, error: BaseException) -> Outcome:
+        """Keep *error*, log it and tell those who want to hear of it."""
         failure = capture(error, skip=our_frames(error))
         keep = prepared.keep_errors or not context.ignore_result
         id = context.id or ""
@@ -449,6 +456,15 @@ class Runner:
             hearers.failed(context, error, ExceptionInfo(error, capture(error).traceback))
         finally:
             leave(token)
+
+
+def _decided(task: Task[..., Any], context: Context, error: BaseException) -> Outcome | None:
+    """What the first policy that knows says of a run that ended with *error*."""
+    for policy in _ERRORS:
+        outcome = policy.on_error(task, context, error)
+        if outcome is not None:
+            return outcome
+    return None
 
 
 async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

@@ -17,6 +17,8 @@ __all__ = ["Policy", "Rules", "Run"]
 class Rules(Protocol):
     """What a policy reads of a task's definition."""
 
+    #: Whose settings hold.
+    app: Any
     name: str
     max_retries: int | None
     default_retry_delay: float
@@ -41,6 +43,8 @@ class Run(Protocol):
     expiry: float | None
     #: The signed message that takes this one's place in a retry with other arguments.
     replacement: bytes | None
+    #: The ``Retry`` that ``self.retry()`` made in this run, or None.
+    asked: Any
 
 
 class Policy:
@@ -51,5 +55,6 @@ class Policy:
         return None
 
     def on_error(self, task: Rules, run: Run, error: BaseException) -> Outcome | None:
-        """Decide what becomes of a run that ended with *error*."""
+        """Decide what becomes of a run that ended with *error*; what it raises is what the task
+        fails with instead."""
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import Random, SystemRandom
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from celeriac.exceptions import (
     TimeLimitExceeded,
 )
 from celeriac.failures import cleared
+from celeriac.moments import moment
 from celeriac.outcome import Outcome
 from celeriac.policies.base import Policy, Rules, Run
 
@@ -27,11 +28,24 @@ RETRY_KWARGS: Final = frozenset({"max_retries", "countdown", "eta", "exc"})
 
 
 class AskedRetries(Policy):
-    """What ``self.retry()`` raised: the time and the limit were settled there."""
+    """What ``self.retry()`` raised, and a ``Retry`` that the task raised by itself."""
 
     def on_error(self, task: Rules, run: Run, error: BaseException) -> Outcome | None:
-        """Return the repeat that the ``Retry`` asks for."""
-        return outcome_of(error, run) if isinstance(error, Retry) else None
+        """Return the repeat that the ``Retry`` asks for.
+
+        ``self.retry()`` has settled time and limit. One raised by hand counts as well, or it would
+        never end, and waits ``default_retry_delay`` if it names no time. Raises what the task ends
+        with: the reason, or ``MaxRetriesExceededError``, once no repeats are left; ``TypeError``
+        or ``ValueError`` for a *when* that is no time.
+        """
+        if not isinstance(error, Retry):
+            return None
+        if run.asked is error:
+            return outcome_of(error, task, run)
+        if exhausted(run.retries, task.max_retries):
+            raise error.exc if isinstance(error.exc, Exception) else too_often(task, run)
+        wait = wait_of(task.default_retry_delay) if error.when is None else None
+        return outcome_of(error, task, run, wait)
 
 
 class AutoRetries(Policy):
@@ -54,11 +68,11 @@ class AutoRetries(Policy):
             wait = backoff.exponential(
                 run.retries, **_curve(task), full_jitter=task.retry_jitter, random=self._random
             )
-            return outcome_of(Retry(exc=error, when=wait_of(wait)), run)
+            return outcome_of(Retry(exc=error, when=wait_of(wait)), task, run)
         when = given.get("eta")
         if when is None:
             when = wait_of(given.get("countdown", task.default_retry_delay))
-        return outcome_of(Retry(exc=error, when=when), run)
+        return outcome_of(Retry(exc=error, when=when), task, run)
 
 
 def exhausted(retries: int, limit: int | None) -> bool:
@@ -76,14 +90,18 @@ def too_often(task: Rules, run: Run) -> MaxRetriesExceededError:
     )
 
 
-def outcome_of(retry: Retry, run: Run) -> Outcome:
-    """Return the repeat that *retry* describes; its time is *when*, in seconds or a moment."""
+def outcome_of(retry: Retry, task: Rules, run: Run, wait: float | None = None) -> Outcome:
+    """Return the repeat that *retry* describes, after *wait* seconds if its *when* is None.
+
+    *when* is seconds, a ``timedelta`` or a moment, which is in the setting ``timezone`` if it has
+    no zone. Raises ``TypeError`` and ``ValueError`` for what is none of these.
+    """
     when = retry.when
-    delay, eta = 0.0, None
+    delay, eta = 0.0 if wait is None else wait, None
     if isinstance(when, datetime):
-        eta = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+        eta = moment(when, "when", task.app.conf.timezone)
     elif when is not None:
-        delay = max(0.0, when)
+        delay = max(0.0, _seconds_of(when))
     return Outcome(
         states.SCHEDULED,
         reason=cleared(str(retry))[:1024],
@@ -92,6 +110,15 @@ def outcome_of(retry: Retry, run: Run) -> Outcome:
         charge="retry",
         message=run.replacement,
     )
+
+
+def _seconds_of(when: Any) -> float:
+    if isinstance(when, bool) or not isinstance(when, int | float | timedelta):
+        raise TypeError(
+            f"Retry(when={when!r}): when is a {type(when).__name__}; it must be seconds, a "
+            "timedelta or a datetime"
+        )
+    return seconds(when, "when")
 
 
 def waits_on_time_limit(task: Rules) -> tuple[float, ...] | None:
