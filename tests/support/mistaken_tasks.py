@@ -1,7 +1,6 @@
 """Tasks that ask for what cannot be; copied into a test's folder as ``tasks.py``."""
 
 import os
-import uuid
 from datetime import timedelta
 
 from celeriac import Celeriac
@@ -24,7 +23,5 @@ def again(when):
 def show(self, what):
     if what == "state":
         self.update_state(state=5)
-    elif what == "id":
-        self.update_state(task_id=uuid.uuid4(), state="PROGRESS")
     else:  # past every check, as a task that reaches into the request could
         self.request.write(self.request.fence, ["a"], b"")

@@ -107,3 +107,14 @@ def test_a_stream_that_ends_within_a_frame_reads_as_ended(kept: int):
         with ours:
             ours.sendall(frames.encode(frames.Broken("half of it"))[:kept])
         assert frames.receive(theirs) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "meta", "sound"),
+    [("P", b"x", True), ("P", None, True), (5, b"x", False), (["a"], None, False), ("P", 1, False)],
+)
+def test_a_state_that_makes_no_sense_does_not_put_the_stream_out_of_step(state, meta, sound):
+    data = frames.encode(frames.Update(7, state, meta)) + frames.encode(frames.Skipped(8))
+    first, second = frames.Inbox().feed(data)
+    assert (first.key, first.state, first.meta, first.sound) == (7, state, meta, sound)
+    assert second == frames.Skipped(8)

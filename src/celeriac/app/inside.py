@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from celeriac import states
 from celeriac.bodies import compressed, seal
+from celeriac.checks import checked_id
 from celeriac.client import check_options, checked_call, moment
 from celeriac.context import Context, current, enter, leave
 from celeriac.exceptions import CeleryWarning, NotInThisVersion, Retry
@@ -119,7 +120,7 @@ class Inside:
             run.args if args is None else args, run.kwargs if kwargs is None else kwargs
         )
         if run.header is None:
-            check_options(options, "retry()")
+            check_options(options, "retry()", self.app)
             retry.sig = self.signature(new_args, new_kwargs, **options)
             return
         run.replacement = self.app.client.reissue(
@@ -140,7 +141,15 @@ class Inside:
                 it just now.
             state: by default ``STARTED``.
             meta: what ``result.info`` is.
+
+        Raises:
+            TypeError: *task_id* or *state* is no text.
+            ValueError: *task_id* is no id, or *state* is an end.
+            EncodeError: *meta* cannot be serialised.
         """
+        _check_text("update_state()", task_id=task_id, state=state)
+        if task_id is not None:
+            checked_id(task_id)
         run = self.request if task_id is None else _run_of(task_id)
         if state is None:
             state = states.STARTED
@@ -234,6 +243,14 @@ class Inside:
         einfo: ExceptionInfo | None,
     ) -> None:
         """Called last, after success and after failure."""
+
+
+def _check_text(what: str, **given: object) -> None:
+    """Raise ``TypeError`` that names the argument of *what* which is neither text nor None."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            kind = type(value).__name__
+            raise TypeError(f"{what}: {name} is {value!r}, of type {kind}; it must be text")
 
 
 def _run_of(id: str) -> Context | None:

@@ -77,11 +77,20 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class Update(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """Executor → supervisor: ``update_state`` of the run with *key*."""
+    """Executor → supervisor: ``update_state`` of the run with *key*.
+
+    What is shown comes from the task, so it is read as whatever it is, and looked at by
+    :attr:`sound`: nonsense in it is no sign that the stream is out of step.
+    """
 
     key: int
-    state: str
-    meta: bytes | None
+    state: Any
+    meta: Any
+
+    @property
+    def sound(self) -> bool:
+        """Whether a store could keep it."""
+        return isinstance(self.state, str) and isinstance(self.meta, bytes | None)
 
 
 class Skipped(msgspec.Struct, frozen=True, array_like=True, tag=11):

@@ -290,7 +290,11 @@ class Prefork:
             self._dispatch.join(executor.hand)
         elif isinstance(frame, frames.Update):
             held = executor.hand.held.get(frame.key)
-            if held is not None:
+            if not frame.sound:
+                logger.warning(
+                    "Executor %d: a state that is no text was not shown", executor.process.pid
+                )
+            elif held is not None:
                 self._dispatch.note_update(held.delivery.fence, frame.state, frame.meta)
         elif isinstance(frame, frames.Skipped):
             self._dispatch.skipped(executor.hand, frame.key)
