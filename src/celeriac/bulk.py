@@ -130,7 +130,7 @@ class Batch:
         """Make the message of a call that has options of its own, or no task here."""
         app = self._app
         args, kwargs, options = each.merged()
-        check_options(options, "enqueue_many()")
+        check_options(options, "enqueue_many()", app)
         task = each.type if each.task in app.tasks else None
         if task is None:
             message = app.client.message(each.task, args, kwargs, NO_DEFAULTS, options)

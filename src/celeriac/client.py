@@ -8,11 +8,11 @@ other. The store then gets the message in one call, tried again within a budget 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from time import sleep
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -28,11 +28,11 @@ from celeriac.clock import SYSTEM, Clock
 from celeriac.compression import UNPACKED_MAX, compression_of, pack
 from celeriac.context import running
 from celeriac.crashpoints import crashpoint
+from celeriac.declined import SEND_OPTIONS, check_options, refuse
 from celeriac.directions import NO_DEFAULTS, Defaults, Directions
 from celeriac.exceptions import (
     EncodeError,
     ImproperlyConfigured,
-    NotInThisVersion,
     OperationalError,
     PayloadTooLarge,
     StoreFull,
@@ -64,54 +64,7 @@ __all__ = [
     "verify",
 ]
 
-#: What ``apply_async`` takes besides the arguments.
-SEND_OPTIONS: Final = frozenset(
-    [
-        "task_id", "countdown", "eta", "expires", "retry", "retry_policy", "time_limit",
-        "soft_time_limit", "queue", "exchange", "routing_key", "add_to_parent", "priority",
-        "serializer", "compression", "headers", "ignore_result", "argsrepr", "kwargsrepr",
-    ]
-)  # fmt: skip
-
 _monotonic: Final = SYSTEM.monotonic
-
-_ROUTES: Final = "Name the queue: queue=…, or set task_routes."
-_FLOWS: Final = "Until workflows are, let the first task call the next one's delay()."
-_BROKER: Final = "The app keeps its own connections."
-#: Options of Celery's ``apply_async`` that this version does not have, and what to do instead.
-_LATER: Final[dict[str, str]] = {
-    **dict.fromkeys(("router", "route_name"), _ROUTES),
-    **dict.fromkeys(
-        [
-            "link",
-            "link_error",
-            "chain",
-            "chord",
-            "group_id",
-            "group_index",
-            "root_id",
-            "parent_id",
-            "replaced_task_nesting",
-        ],
-        _FLOWS,
-    ),
-    **dict.fromkeys(("producer", "connection", "publisher"), _BROKER),
-    **dict.fromkeys(("stamped_headers", "reply_to", "shadow"), "Pass headers={…} instead."),
-    "retries": "It is counted by the store.",
-    "result_cls": "",
-    **dict.fromkeys(
-        [
-            "delivery_mode",
-            "mandatory",
-            "immediate",
-            "confirm_timeout",
-            "timeout",
-            "declare",
-            "expiration",
-        ],
-        "What was sent is always durable and confirmed.",
-    ),
-}
 
 _NO_OPTIONS: Final[dict[str, Any]] = {}
 
@@ -275,7 +228,7 @@ class Client:
     def _with_options(
         self, header: Header, options: Mapping[str, Any], defaults: Defaults, now: float
     ) -> Header:
-        check_options(options)
+        check_options(options, "apply_async()", self._app)
         changes: dict[str, Any] = {}
         for name, value in options.items():
             if value is None:
@@ -422,24 +375,6 @@ def _masked(header: Header, mask: Mask, args: Sequence[Any], kwargs: Mapping[str
 
 
 # -- options -----------------------------------------------------------------------------------
-
-
-def check_options(given: Iterable[str], what: str = "apply_async()") -> None:
-    """Raise for a name in *given* that is no option: by name if it is one of Celery's."""
-    for name in given:
-        if name not in SEND_OPTIONS:
-            refuse(name, what, SEND_OPTIONS, _LATER)
-
-
-def refuse(name: str, what: str, known: Iterable[str], later: Mapping[str, str]) -> NoReturn:
-    """Raise for an unknown option: ``NotInThisVersion`` if *later* has it, else ``TypeError``."""
-    if name in later:
-        raise NotInThisVersion(f"The option {name} of {what}", later[name])
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, [*known, *later], n=1)
-    hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}"
-    raise TypeError(f"{what} has no option {name!r}{hint}")
 
 
 def check_limits(soft: float | None, hard: float | None, whose: str) -> None:

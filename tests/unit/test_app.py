@@ -14,7 +14,7 @@ import pytest
 from inline import count, drain, make_app, stored
 
 import celeriac
-from celeriac import Celeriac, Celery, current_app, current_task, shared_task
+from celeriac import Celeriac, Celery, Task, current_app, current_task, shared_task
 from celeriac.app import app_or_default
 from celeriac.app.current import forget_app, get_current_app
 from celeriac.app.place import default_broker
@@ -866,3 +866,35 @@ def test_update_state_without_a_worker_warns(app):
     task = app.task(name="t", bind=True)(lambda self: self.update_state(state="HALF"))
     with pytest.warns(CeleryWarning, match="update_state"):
         task()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *((name, None) for name in ("filter", "link", "shadow_name", "Request", "aliases")),
+        ("lazy", True),
+        ("shared", False),
+        ("delivery_mode", 2),
+        ("send_events", True),
+        ("acks_on_failure_or_timeout", True),
+    ],
+)
+def test_an_option_of_a_task_that_asks_for_nothing_is_accepted(app, option, value):
+    task = app.task(name="x", **{option: value})(lambda: 5)
+    assert task.apply().get() == 5
+
+
+@pytest.mark.parametrize(("option", "value"), [("filter", print), ("delivery_mode", 1)])
+def test_the_same_option_of_a_task_is_refused_where_it_asks_for_something(app, option, value):
+    with pytest.raises(NotInThisVersion, match=option):
+        app.task(name="x", **{option: value})(lambda: None)
+
+
+def test_an_attribute_of_ones_own_is_refused_with_the_cure_and_set_on_a_base_class(app):
+    with pytest.raises(TypeError, match=r"no option 'my_attr'.*class Base\(Task\): my_attr = None"):
+        app.task(name="x", my_attr=5)(lambda: None)
+
+    class Base(Task):
+        my_attr = None
+
+    assert app.task(name="x", base=Base, my_attr=5)(lambda: None).my_attr == 5

@@ -466,3 +466,50 @@ def test_many_threads_send_through_one_app(app, add):
     for each in threads:
         each.join(60)
     assert count(app) == 400
+
+
+# -- options that ask for nothing --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *((name, None) for name in ("link", "chord", "producer", "connection", "publisher")),
+        *((name, None) for name in ("shadow", "stamped_headers", "reply_to", "router")),
+        ("link", []),
+        ("link_error", ()),
+        ("chain", []),
+        ("delivery_mode", 2),
+        ("delivery_mode", "persistent"),
+        ("mandatory", False),
+        ("retries", 0),
+    ],
+)
+def test_an_option_that_asks_for_nothing_is_accepted(app, add, option, value):
+    add.apply_async((1,), **{option: value})
+    app.send_task(add.name, (1,), **{option: value})
+    assert count(app) == 2
+    assert add.apply((1,), **{option: value}).successful()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("link", [1]), ("delivery_mode", 1), ("mandatory", True), ("retries", 1), ("retries", False)],
+)
+def test_the_same_option_is_refused_where_it_asks_for_something(app, add, option, value):
+    with pytest.raises(NotInThisVersion, match=option):
+        add.apply_async((1,), **{option: value})
+    assert count(app) == 0
+
+
+def test_the_own_connection_of_the_app_is_accepted_and_no_other(app, add):
+    with add.app.connection() as connection:
+        app.send_task(add.name, (1,), connection=connection)
+        add.apply_async((1,), producer=connection)
+    assert count(app) == 2
+    other = make_app()
+    for wrong in (other.connection(), object()):
+        with pytest.raises(NotInThisVersion, match="connection"):
+            app.send_task(add.name, (1,), connection=wrong)
+    other.close()
+    assert count(app) == 2

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict
 
 from celeriac.checks import seconds
-from celeriac.client import check_limits, checked_limit, checked_priority, refuse
+from celeriac.client import check_limits, checked_limit, checked_priority
 from celeriac.compression import compression_of
 from celeriac.conf import Settings
 from celeriac.conf.rates import per_second, written
+from celeriac.declined import asks_for_nothing, refuse
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.ids import valid_id
 from celeriac.policies.retries import check_retry_kwargs
@@ -96,6 +97,10 @@ _LATER: Final[dict[str, str]] = {
     "aliases": "",
 }
 
+_OWN: Final = (
+    "An attribute of your own is declared on a base class first: class Base(Task): {} = None, and "
+    "@app.task(base=Base, …)"
+)
 _FLOWS: Final = "Until workflows are, let the first task call the next one's delay()."
 #: What Celery's tasks have besides, and what to do instead.
 LATER_MEMBERS: Final = {
@@ -120,8 +125,10 @@ def check_task_options(
     attributes: dict[str, Any] = {}
     for option, value in options.items():
         try:
+            if option in _LATER and asks_for_nothing(option, value):
+                continue
             if option not in TASK_OPTIONS and (option in _LATER or not hasattr(base, option)):
-                refuse(option, what, TASK_OPTIONS, _LATER)
+                refuse(option, what, TASK_OPTIONS, _LATER, _OWN.format(option))
             kept = "autoretry_for" if option == "retry_for" else option
             attributes[kept] = _judged(option, value)
         except (TypeError, ValueError, ImproperlyConfigured) as error:

@@ -1,0 +1,126 @@
+"""Options of calls and tasks: which there are, which of Celery's are refused, and when not.
+
+Layer 4. An option that is not built is refused by name, unless its value is what is done anyway:
+Celery's own default, or nothing at all. Then it is accepted, for it asks for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from celeriac.exceptions import NotInThisVersion
+
+if TYPE_CHECKING:
+    from celeriac.app.base import Celeriac
+
+__all__ = ["SEND_OPTIONS", "asks_for_nothing", "check_options", "refuse"]
+
+#: What ``apply_async`` takes besides the arguments.
+SEND_OPTIONS: Final = frozenset(
+    [
+        "task_id", "countdown", "eta", "expires", "retry", "retry_policy", "time_limit",
+        "soft_time_limit", "queue", "exchange", "routing_key", "add_to_parent", "priority",
+        "serializer", "compression", "headers", "ignore_result", "argsrepr", "kwargsrepr",
+    ]
+)  # fmt: skip
+
+_ROUTES: Final = "Name the queue: queue=…, or set task_routes."
+_FLOWS: Final = "Until workflows are, let the first task call the next one's delay()."
+_BROKER: Final = "The app keeps its own connections."
+#: Options of Celery's ``apply_async`` that this version does not have, and what to do instead.
+_LATER: Final[dict[str, str]] = {
+    **dict.fromkeys(("router", "route_name"), _ROUTES),
+    **dict.fromkeys(
+        [
+            "link",
+            "link_error",
+            "chain",
+            "chord",
+            "group_id",
+            "group_index",
+            "root_id",
+            "parent_id",
+            "replaced_task_nesting",
+        ],
+        _FLOWS,
+    ),
+    **dict.fromkeys(("producer", "connection", "publisher"), _BROKER),
+    **dict.fromkeys(("stamped_headers", "reply_to", "shadow"), "Pass headers={…} instead."),
+    "retries": "It is counted by the store.",
+    "result_cls": "",
+    **dict.fromkeys(
+        [
+            "delivery_mode",
+            "mandatory",
+            "immediate",
+            "confirm_timeout",
+            "timeout",
+            "declare",
+            "expiration",
+        ],
+        "What was sent is always durable and confirmed.",
+    ),
+}
+
+# Values, besides None, that ask for what is done anyway. For a call as for a task.
+_NOTHING: Final[Mapping[str, tuple[Any, ...]]] = {
+    **dict.fromkeys(("link", "link_error", "chain", "stamped_headers", "declare"), ([], ())),
+    **dict.fromkeys(("mandatory", "immediate"), (False,)),
+    **dict.fromkeys(("retries", "replaced_task_nesting"), (0,)),
+    **dict.fromkeys(
+        ("acks_on_failure_or_timeout", "acks_on_failure", "acks_on_timeout", "send_events"), (True,)
+    ),
+    "delivery_mode": (2, "persistent"),
+    "retry_on_worker_lost": (False,),
+    "shared": (False,),
+    "lazy": (True, False),
+    "aliases": ([], ()),
+    "Request": ("celery.worker.request:Request",),
+    "Strategy": ("celery.worker.strategy:default",),
+}
+
+
+def asks_for_nothing(name: str, value: object) -> bool:
+    """Whether *value* of the option *name*, which is not built, is what is done anyway."""
+    if value is None:
+        return True
+    return any(type(value) is type(each) and value == each for each in _NOTHING.get(name, ()))
+
+
+def check_options(given: Mapping[str, Any], what: str, app: Celeriac) -> None:
+    """Raise for a name in *given* that is no option of a call: by name if it is one of Celery's.
+
+    One that asks for nothing is passed over, and so is *app*'s own connection.
+    """
+    for name, value in given.items():
+        if name in SEND_OPTIONS:
+            continue
+        if name in _LATER and (asks_for_nothing(name, value) or _is_own(name, value, app)):
+            continue
+        refuse(name, what, SEND_OPTIONS, _LATER)
+
+
+def _is_own(name: str, value: object, app: Celeriac) -> bool:
+    """Whether it is a connection that ``app.connection()`` returned."""
+    if name not in {"connection", "publisher", "producer"}:
+        return False
+    from celeriac.control.connection import Connection
+
+    return isinstance(value, Connection) and value.app is app
+
+
+def refuse(
+    name: str, what: str, known: Iterable[str], later: Mapping[str, str], cure: str = ""
+) -> NoReturn:
+    """Raise for an unknown option: ``NotInThisVersion`` if *later* has it, else ``TypeError``.
+
+    *cure* is what else may help who wrote it, as a sentence.
+    """
+    if name in later:
+        raise NotInThisVersion(f"The option {name} of {what}", later[name])
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [*known, *later], n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}"
+    raise TypeError(f"{what} has no option {name!r}{hint}{cure and f'. {cure}'}")
