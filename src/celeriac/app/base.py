@@ -18,6 +18,7 @@ from typing import (
     Self,
     TypeVar,
     Unpack,
+    cast,
     overload,
 )
 
@@ -31,6 +32,7 @@ from celeriac.app.making import (
     Decorator,
     build,
     check_definition,
+    checked_base,
     instance,
     place,
     same,
@@ -59,7 +61,6 @@ from celeriac.result import AsyncResult
 from celeriac.stores.base import Options, Store
 
 if TYPE_CHECKING:
-    from celeriac.app.starting import Worker
     from celeriac.signing import Signer
 
 __all__ = ["Celeriac"]
@@ -224,7 +225,14 @@ class Celeriac(Configuring, Doors):
     def Task(self) -> type[Task[..., Any]]:  # noqa: N802 - the name Celery users know
         """A base class for tasks of this app."""
         base = self._with_base({}).get("base", Task)
+        if getattr(base, "app", None) is self:
+            return cast("type[Task[..., Any]]", base)
         return type("Task", (base,), {"app": self, "__module__": base.__module__})
+
+    @Task.setter
+    def Task(self, base: type[Task[..., Any]]) -> None:  # noqa: N802 - as above
+        """Let the tasks that are made from now on derive from *base*."""
+        self.task_cls = checked_base(base, "app.Task")
 
     @property
     def tasks(self) -> TaskRegistry:
@@ -281,13 +289,16 @@ class Celeriac(Configuring, Doors):
         defaults = NO_DEFAULTS if task is None else task.defaults
         message = self.client.message(name, *checked_call(args, kwargs), defaults, options)
         self.client.send((message,), options.get("retry"), options.get("retry_policy"))
-        kept = keeps(
-            message.header.ignore_result, None, self.conf.task_ignore_result, self.keeps_results
-        )
+        asked, own = message.header.ignore_result, None if task is None else task.ignore_result
+        kept = keeps(asked, own, self.conf.task_ignore_result, self.keeps_results)
         result: AsyncResult[Any] = AsyncResult(message.header.id, self, ignored=not kept)
         if message.header.parent and options.get("add_to_parent", True):
             note_child(result)
         return result
+
+    def sends_in_its_own_way(self) -> bool:
+        """Whether the application has a ``send_task`` of its own, which its tasks then ask."""
+        return type(self).send_task is not _SEND_TASK or "send_task" in self.__dict__
 
     def enqueue_many(self, signatures: Iterable[Signature[Any]]) -> list[AsyncResult[Any]]:
         """Send many calls in one step of the store: all of them or none.
@@ -426,31 +437,6 @@ class Celeriac(Configuring, Doors):
 
     # -- life ----------------------------------------------------------------------------------
 
-    def start(self, argv: Sequence[str] | None = None) -> int:
-        """Run a command of the command line for this app; return its exit code.
-
-        *argv* is what follows the program's name; by default that of this process.
-        """
-        from celeriac.app.starting import run_command
-
-        return run_command(self, self._home, argv)
-
-    def worker_main(self, argv: Sequence[str] | None = None) -> int:
-        """Run a worker: ``app.worker_main(["worker", "--loglevel=INFO"])``.
-
-        Its processes import the module of the app anew, so what starts the worker stands under
-        ``if __name__ == "__main__":``. Raises ``ValueError`` if *argv* does not hold ``worker``.
-        """
-        from celeriac.app.starting import run_worker
-
-        return run_worker(self, self._home, argv)
-
-    def Worker(self, **options: Any) -> Worker:  # noqa: N802 - Celery's name
-        """Make a worker of options as ``celeriac worker`` takes them; ``start()`` runs it."""
-        from celeriac.app.starting import Worker
-
-        return Worker(self, self._home, options)
-
     def set_current(self) -> None:
         """Be what ``current_app`` and shared tasks use."""
         current.set_current_app(self)
@@ -482,6 +468,10 @@ class Celeriac(Configuring, Doors):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.main or '(unnamed)'}>"
+
+
+#: Ours, whatever a test puts in its place.
+_SEND_TASK: Final = Celeriac.send_task
 
 
 def _check_name(name: object) -> None:

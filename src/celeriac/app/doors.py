@@ -1,14 +1,16 @@
-"""What an app has for looking into workers and steering them: doors to ``control``.
+"""What an app has for starting workers, looking into them and steering them.
 
 Layer 4. The base class of the app; it holds nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
+    from celeriac.app.starting import Worker
     from celeriac.control.connection import Connection
     from celeriac.control.events import Events
     from celeriac.control.remote import Control
@@ -17,7 +19,9 @@ __all__ = ["Doors"]
 
 
 class Doors:
-    """``app.control``, ``app.events`` and what goes with them."""
+    """``app.control``, ``app.events``, ``app.start()`` and what goes with them."""
+
+    _home: dict[str, Any]
 
     @property
     def control(self) -> Control:
@@ -51,3 +55,28 @@ class Doors:
         from celeriac.control.report import report
 
         return report(cast("Celeriac", self))
+
+    def start(self, argv: Sequence[str] | None = None) -> int:
+        """Run a command of the command line for this app; return its exit code.
+
+        *argv* is what follows the program's name; by default that of this process.
+        """
+        from celeriac.app.starting import run_command
+
+        return run_command(cast("Celeriac", self), self._home, argv)
+
+    def worker_main(self, argv: Sequence[str] | None = None) -> int:
+        """Run a worker: ``app.worker_main(["worker", "--loglevel=INFO"])``.
+
+        Its processes import the module of the app anew, so what starts the worker stands under
+        ``if __name__ == "__main__":``. Raises ``ValueError`` if *argv* does not hold ``worker``.
+        """
+        from celeriac.app.starting import run_worker
+
+        return run_worker(cast("Celeriac", self), self._home, argv)
+
+    def Worker(self, **options: Any) -> Worker:  # noqa: N802 - Celery's name
+        """Make a worker of options as ``celeriac worker`` takes them; ``start()`` runs it."""
+        from celeriac.app.starting import Worker
+
+        return Worker(cast("Celeriac", self), self._home, options)

@@ -17,7 +17,16 @@ from celeriac.arguments import Arguments
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
-__all__ = ["BoundDecorator", "Decorator", "build", "check_definition", "instance", "place", "same"]
+__all__ = [
+    "BoundDecorator",
+    "Decorator",
+    "build",
+    "check_definition",
+    "checked_base",
+    "instance",
+    "place",
+    "same",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,11 +66,14 @@ def check_definition(fun: Any, options: Mapping[str, Any]) -> None:
             "app.register_task(), or decorate a function"
         )
     name = options.get("name") or getattr(fun, "__name__", None)
-    if not name or name == "<lambda>":
-        raise TypeError(f"{fun!r} has no name of its own; give it one: app.task(name='…')")
     base, problems = options.get("base") or Task, list[Exception]()
-    if not (isinstance(base, type) and issubclass(base, Task)):
-        problems.append(TypeError(f"base is {base!r}, which is not derived from Task"))
+    if not name or name == "<lambda>":
+        text = f"{fun!r} has no name of its own; give it one: app.task(name='…')"
+        name, problems = repr(fun), [TypeError(text)]
+    try:
+        checked_base(base, "base")
+    except TypeError as error:
+        problems.append(error)
         base = Task
     if options.get("bind") and not _takes_the_task(fun):
         problems.append(
@@ -72,6 +84,13 @@ def check_definition(fun: Any, options: Mapping[str, Any]) -> None:
         )
     problems += _unknown_names(fun, options)
     check_task_options(name, options, base, problems)
+
+
+def checked_base(base: Any, what: str) -> type[Task[..., Any]]:
+    """Return *base*, a class that tasks can derive from, or raise ``TypeError``."""
+    if not (isinstance(base, type) and issubclass(base, Task)):
+        raise TypeError(f"{what} is {base!r}, which is not derived from Task")
+    return base
 
 
 def _unknown_names(fun: Callable[..., Any], options: Mapping[str, Any]) -> list[Exception]:

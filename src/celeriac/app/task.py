@@ -18,7 +18,7 @@ from celeriac.arguments import Arguments
 from celeriac.canvas.signature import Signature
 from celeriac.client import Defaults, checked_call
 from celeriac.context import Context, enter, leave, note_child, running
-from celeriac.exceptions import MaxRetriesExceededError
+from celeriac.exceptions import MaxRetriesExceededError, OperationalError
 from celeriac.later import missing
 from celeriac.policies.results import keeps
 from celeriac.policies.retries import waits_on_time_limit
@@ -112,6 +112,8 @@ class Task(Inside, Generic[P, R]):
     abstract: ClassVar[bool] = True
 
     MaxRetriesExceededError: ClassVar[type[MaxRetriesExceededError]] = MaxRetriesExceededError
+    #: What sending raises if the store is away: ``except add.OperationalError:``.
+    OperationalError: ClassVar[type[OperationalError]] = OperationalError
 
     #: Set by the decorator: the function, and whether it takes the task as first argument.
     __wrapped__: Callable[..., Any]
@@ -145,7 +147,12 @@ class Task(Inside, Generic[P, R]):
     # -- sending -------------------------------------------------------------------------------
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
-        """Send it with these arguments; return at once, once the store has it."""
+        """Send it with these arguments; return at once, once the store has it.
+
+        An ``apply_async`` of the application's own, of a base class or put on this task, is asked.
+        """
+        if type(self).apply_async is not _APPLY_ASYNC or "apply_async" in self.__dict__:
+            return self.apply_async(args, kwargs)
         return self._send(args, kwargs, _NONE)
 
     def apply_async(
@@ -206,6 +213,8 @@ class Task(Inside, Generic[P, R]):
             from celeriac.eager import send_here
 
             return send_here(self, args, kwargs, options)
+        if app.sends_in_its_own_way():
+            return app.send_task(self.name, args, kwargs, **options)
         client = app.client
         message = client.message(self.name, args, kwargs, self.defaults, options)
         if options:
@@ -223,12 +232,15 @@ class Task(Inside, Generic[P, R]):
     async def _asend(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> AsyncResult[R]:
-        if self.app.conf.task_always_eager:
+        own = type(self).apply_async is not _APPLY_ASYNC or "apply_async" in self.__dict__
+        if self.app.conf.task_always_eager and not own:
             from celeriac.eager import asend_here
 
             return await asend_here(self, args, kwargs, options)
         import asyncio
 
+        if own:
+            return await asyncio.to_thread(self.apply_async, args, kwargs, **options)
         return await asyncio.to_thread(self._send, args, kwargs, options)
 
     def apply(
@@ -385,6 +397,10 @@ class Task(Inside, Generic[P, R]):
         from celeriac.app.current import find_task
 
         return find_task, (self.name,)
+
+
+#: Ours, whatever a test puts in its place.
+_APPLY_ASYNC: Final = Task.apply_async
 
 
 class AsyncTask(Task[P, R]):
