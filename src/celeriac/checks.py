@@ -17,6 +17,7 @@ from celeriac.ids import valid_id
 __all__ = [
     "HIGHEST_PRIORITY",
     "LONGEST",
+    "check_callable",
     "checked_headers",
     "checked_id",
     "checked_priority",
@@ -153,3 +154,9 @@ def _check_plain(value: Any, path: str) -> None:
         "and dictionaries of these",
         path=path,
     )
+
+
+def check_callable(value: object, name: str, optional: bool = False) -> None:
+    """Raise ``TypeError`` unless *value*, the argument *name*, can be called (*optional*: or None)."""
+    if not callable(value) and not (optional and value is None):
+        raise TypeError(f"{name} is {value!r}; it is a function that takes the result")

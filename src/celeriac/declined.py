@@ -14,7 +14,7 @@ from celeriac.exceptions import NotInThisVersion
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
-__all__ = ["SEND_OPTIONS", "asks_for_nothing", "check_options", "refuse"]
+__all__ = ["SEND_OPTIONS", "asks_for_nothing", "check_on_message", "check_options", "refuse"]
 
 #: What ``apply_async`` takes besides the arguments.
 SEND_OPTIONS: Final = frozenset(
@@ -108,6 +108,16 @@ def _is_own(name: str, value: object, app: Celeriac) -> bool:
     from celeriac.control.connection import Connection
 
     return isinstance(value, Connection) and value.app is app
+
+
+def check_on_message(hearer: object) -> None:
+    """Raise ``NotInThisVersion`` if *hearer*, the argument ``on_message`` of ``get()``, is one."""
+    if hearer is not None:
+        raise NotInThisVersion(
+            "The argument on_message of get()",
+            "No messages come back: read result.state and result.info while you wait, for example "
+            "in on_interval=….",
+        )
 
 
 def refuse(

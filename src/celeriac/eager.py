@@ -17,8 +17,9 @@ import msgspec
 
 from celeriac import states
 from celeriac.bodies import unseal
-from celeriac.client import check_options
+from celeriac.checks import check_callable
 from celeriac.context import Context, Update, current
+from celeriac.declined import check_on_message, check_options
 from celeriac.exceptions import TaskRevokedError
 from celeriac.failures import capture
 from celeriac.interrupt import soft_limit
@@ -415,12 +416,14 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
         no_ack: bool = True,
         callback: Callable[..., Any] | None = None,
         on_interval: Callable[[], Any] | None = None,
+        on_message: None = None,
     ) -> R_co:
         """Return the value, or raise the exception (with *propagate* False: return it).
 
         Inside a task it is refused if it was to be sent (``task_always_eager``): a worker would
         refuse it, too. What ``apply()`` returned may be read anywhere.
         """
+        check_on_message(on_message)
         if self._run.sent:
             self._refuse_inside_task(disable_sync_subtasks)
         if propagate and self._state != states.SUCCESS and isinstance(self._held, BaseException):
@@ -439,6 +442,8 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
         weak: bool = False,
     ) -> EagerResult[R_co]:
         """Call *callback* with this result at once, or *on_error* if the task has not succeeded."""
+        check_callable(callback, "callback")
+        check_callable(on_error, "on_error", optional=True)
         told = callback if self.successful() else on_error
         if told is not None:
             told(self)

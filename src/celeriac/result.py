@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from weakref import ref
 
 from celeriac import states
+from celeriac.checks import check_callable
 from celeriac.clock import SYSTEM
 from celeriac.context import allow_join_result, current
+from celeriac.declined import check_on_message
 from celeriac.ends import RAISES, arguments_of, body_of, meaning_of
 from celeriac.exceptions import (
     IncompleteStream,
@@ -86,6 +88,7 @@ class AsyncResult(Generic[R_co]):
         no_ack: bool = True,
         callback: Callable[..., Any] | None = None,
         on_interval: Callable[[], Any] | None = None,
+        on_message: None = None,
     ) -> R_co:
         """Wait until the task has ended and return what it returned.
 
@@ -99,6 +102,7 @@ class AsyncResult(Generic[R_co]):
             no_ack: without meaning here.
             callback: called with id and value before the value is returned.
             on_interval: called every *interval* seconds while it waits.
+            on_message: refused by name, unless it is None: there are no messages on the way.
 
         Raises:
             ResultNotFound: no such task is known; it never was, or its record has expired. Or
@@ -111,6 +115,7 @@ class AsyncResult(Generic[R_co]):
             TaskRevokedError: it was revoked or expired.
             RuntimeError: this is inside a task, which would keep its executor busy.
         """
+        check_on_message(on_message)
         self._refuse_inside_task(disable_sync_subtasks)
         ended = self._ended
         if ended is None:
@@ -139,6 +144,8 @@ class AsyncResult(Generic[R_co]):
         """
         from celeriac.watcher import watch
 
+        check_callable(callback, "callback")
+        check_callable(on_error, "on_error", optional=True)
         known: Callable[[], AsyncResult[R_co] | None] = ref(self) if weak else lambda: self
 
         def ended(found: StoredResult | None) -> None:
