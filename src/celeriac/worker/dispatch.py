@@ -388,11 +388,12 @@ class Dispatch:
             keys = [key for key in hand.held if key > above]
             return [hand.held.pop(key) for key in keys]
 
-    def take_all_but(self, hand: Hand, begun: Iterable[int]) -> list[Held]:
-        """Remove and return what *hand* holds and is not *begun*; it must be held back there."""
+    def take_all_but(self, hand: Hand, begun: Iterable[int], below: int) -> list[Held]:
+        """Remove and return what *hand* holds and is not *begun*, of keys under *below*; it must
+        be held back there."""
         with self.changed:
             keys = hand.held.keys() - set(begun)
-            return [hand.held.pop(key) for key in sorted(keys)]
+            return [hand.held.pop(key) for key in sorted(keys) if key < below]
 
     def pick(self, hand: Hand, key: int) -> Held | None:
         """Remove and return one delivery, None if its outcome has come."""

@@ -93,7 +93,8 @@ class Board:
     A slot has room for one run; an executor of several has a board as well, and of its slot only
     the hold counts. It writes the key of a run into a place, and only then asks its slot whether
     that key is held back; it empties the place only once the outcome is in the pipe. So what
-    stands on the board has begun, and what is held and does not stand there has not.
+    does not stand on the board has not begun, or its outcome was in the pipe before the board was
+    read: who wants to know which reads the board first and the pipe after it.
     """
 
     def __init__(self, fd: int, places: int) -> None:

@@ -298,7 +298,7 @@ class Supervisor:
         elapsed = time.monotonic() - self._stopping_since
         if elapsed < _TICK_BUSY:
             return False  # one tick, so that a hold written now has been seen
-        for executor in self._pool.executors.values():
+        for executor in list(self._pool.executors.values()):
             self._hand_back(self._pool.collect_held_back(executor), started=False)
         waiting = self._dispatch.drain_backlog()
         self._hand_back([held for held in waiting if not held.suspect], started=False)

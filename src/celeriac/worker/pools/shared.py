@@ -9,9 +9,12 @@ who ran in a process that died is a suspect: each runs again alone, in a *cell*.
 
 from __future__ import annotations
 
+import array
+import fcntl
 import logging
 import selectors
 import signal
+import termios
 import time
 from dataclasses import dataclass, field
 from typing import Final
@@ -36,6 +39,9 @@ PING_SECONDS: Final = 1.0
 CELLS_MOST: Final = 16
 #: How the reason begins for which an executor was ended while its neighbours were innocent.
 DRAINED: Final = "drained"
+
+#: A hold is relied on once it is this old (seconds): memory is in step between cores by then.
+HOLD_SECONDS: Final = 0.04
 
 _TERMINATED: Final = Outcome(states.CANCELLED, reason="TaskRevokedError: terminated")
 
@@ -69,6 +75,8 @@ class Crowd(Executor):
     look_due: float = 0.0
     #: Nothing begins there that has not begun, until a place is empty.
     relieved: bool = False
+    #: When the hold in its slot was written that covers every key.
+    held_at: float = 0.0
     #: Why it is ended once its neighbours are through, "" while it is not; and until when.
     draining: str = ""
     drained_until: float = 0.0
@@ -146,9 +154,9 @@ class Shared(Prefork):
         if isinstance(frame, frames.Pong):
             executor.answered = frame.number
         elif isinstance(frame, frames.Stays):
-            told = executor.told.pop(frame.key, None)
+            told = executor.told.get(frame.key)
             if told is not None:
-                self._give_up(executor, frame.key, told)
+                told.deadline = 0.0  # at the next tick: its outcome may follow in the same piece
         else:
             super()._hear(executor, frame)
 
@@ -186,11 +194,46 @@ class Shared(Prefork):
         return executor.process.board.keys()
 
     def hold_back(self, executor: Executor) -> None:
+        assert isinstance(executor, Crowd)
         executor.hand.closed = True
         self._nursery.slots.hold(executor.process.index, 0)
+        executor.held_at = time.monotonic()
 
     def collect_held_back(self, executor: Executor) -> list[Held]:
-        return self._dispatch.take_all_but(executor.hand, self.begun(executor))
+        """Deliveries that the hold keeps from beginning, none of which has begun.
+
+        The executor, for each key: (1) writes it on the board, (2) looks at the hold; if it is
+        held wipes it, else runs it, (3) puts its outcome into the pipe, (4) wipes it. We: (a)
+        write the hold, and HOLD_SECONDS later (b) read the board, (c) read what is in the pipe,
+        (d) take back what is not on the board and was not answered. A key of which (1) comes after
+        (b) meets the hold at (2). One of which (4) comes before (b) has its outcome in the pipe
+        before (c). One between them stands on the board. So what is left at (d) did not begin and
+        will not. With (c) before (b) a run could end between them and be run again.
+
+        Reading the pipe may lift the hold for keys given out from then on: those are left alone.
+        """
+        assert isinstance(executor, Crowd)
+        if time.monotonic() - executor.held_at < HOLD_SECONDS:
+            return []
+        hand = executor.hand
+        below = hand.next_key
+        begun = self.begun(executor)
+        if not self._hear_out(executor):
+            return []  # its death tells
+        return self._dispatch.take_all_but(hand, begun, below)
+
+    def _hear_out(self, executor: Executor) -> bool:
+        """Take in all that the executor has said by now; False: its connection is of no use."""
+        size = array.array("i", [0])
+        # Not until there is nothing: a task that shows its progress without a pause never ends.
+        fcntl.ioctl(executor.process.sock, termios.FIONREAD, size)
+        left = size[0]
+        while left > 0:
+            count = self._read(executor)
+            if count <= 0:
+                return False
+            left -= count
+        return self.executors.get(executor.process.index) is executor
 
     def relieve(self, executor: Crowd) -> None:
         """All its places are taken for long: what waits behind them goes back to the store. To be
@@ -211,6 +254,8 @@ class Shared(Prefork):
     def terminate(self, executor: Executor, key: int, number: int) -> bool:
         assert isinstance(executor, Crowd)
         why = f"revoked, {signal.Signals(number).name}"
+        if not self._runs_still(executor, key):
+            return False  # nothing will be found to be ended
         if executor.is_cell:
             self.kill(executor, why, number)
         else:
@@ -220,6 +265,8 @@ class Shared(Prefork):
     def overrun(self, executor: Crowd, key: int, limit: float) -> None:
         """A run has reached its hard limit."""
         why = f"hard time limit of {limit:g} s"
+        if not self._runs_still(executor, key):
+            return
         if executor.is_cell:
             self.kill(executor, why)
             return
@@ -230,6 +277,11 @@ class Shared(Prefork):
         self.end_run(held, outcome, f"it reached its {why}")
         executor.hand.closed = True
         self._stop_run(executor, key, Told(CANCEL_SECONDS, why, None))
+
+    def _runs_still(self, executor: Crowd, key: int) -> bool:
+        """Whether no outcome of *key* has come, none that waits in the pipe either."""
+        self._hear_out(executor)
+        return key in executor.hand.held
 
     def _stop_run(self, executor: Crowd, key: int, told: Told) -> None:
         """Have a run end: a coroutine by its cancellation, a thread with its process."""
@@ -245,8 +297,11 @@ class Shared(Prefork):
 
     def _give_up(self, executor: Crowd, key: int, told: Told) -> None:
         """A run does not end by itself: settle it, and end its process."""
-        held = self._dispatch.pick(executor.hand, key) if told.outcome is not None else None
-        if held is not None and told.outcome is not None:
+        if told.outcome is not None:
+            if not self._runs_still(executor, key):
+                return  # it ended in time after all
+            held = self._dispatch.pick(executor.hand, key)
+            assert held is not None, "only this thread takes an outcome"
             self.end_run(held, told.outcome, f"it was {told.why}")
         self._drain(executor, told.why)
 

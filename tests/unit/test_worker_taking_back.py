@@ -1,0 +1,226 @@
+"""What a shared executor holds and has not begun is taken back; what has ended never is.
+
+The pool, its slot, its board and its socket are real; only the executor's steps are taken by the
+test, each at the moment it is about.
+"""
+
+import selectors
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from celeriac import states
+from celeriac.message import Header, compose
+from celeriac.outcome import Outcome
+from celeriac.records import Delivery, Exchanged, TaskFacts, Want
+from celeriac.worker import frames
+from celeriac.worker.dispatch import Batch, Dispatch
+from celeriac.worker.hands import Company, Hand
+from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.pools.nursery import ASYNCIO, THREADS, Nursery, Process
+from celeriac.worker.pools.shared import HOLD_SECONDS, Crowd, Shape, Shared
+from celeriac.worker.slots import Board, Slots
+from celeriac.worker.spec import WorkerSpec
+
+DONE = Outcome(states.SUCCEEDED)
+PLACES = 4
+
+
+class Watched(Board):
+    """A board that lets something happen around its next look."""
+
+    before: Callable[[], None] | None = None
+    after: Callable[[], None] | None = None
+
+    def keys(self) -> list[int]:
+        before, self.before = self.before, None
+        if before is not None:
+            before()
+        found = super().keys()
+        after, self.after = self.after, None
+        if after is not None:
+            after()
+        return found
+
+
+class Bench:
+    """A pool with one executor that holds the tasks *a*, *b*, *c* under the keys 1, 2, 3."""
+
+    def __init__(self, role: str = THREADS) -> None:
+        self.incarnation = Incarnation(lease=15.0, margin=3.0)
+        self.incarnation.begin(self.incarnation.owner, time.monotonic())
+        facts = {"once": TaskFacts(late=False)}
+        self.dispatch = Dispatch(self.incarnation, facts, None, lambda: None)
+        self.slots = Slots.create(2)
+        self.selector = selectors.DefaultSelector()
+        self.pool = Shared(
+            Nursery(WorkerSpec(app="none", hostname="here"), self.slots),
+            self.dispatch, self.selector, Shape(role, PLACES, 10.0), lambda _death, _ran: None,
+        )  # fmt: skip
+        ours, self.theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.board = Watched.create(PLACES)
+        assert isinstance(self.board, Watched)
+        crash = tempfile.TemporaryFile()  # noqa: SIM115 - the process closes it
+        process = Process(0, role, ours, crash, time.monotonic(), board=self.board)
+        hand = Hand(0, lambda _first, _items: None)
+        hand.company, hand.places, hand.width = Company.CROWD, PLACES, PLACES
+        self.executor = Crowd(process, hand)
+        self.pool._admit(self.executor)
+        self.dispatch.join(hand)
+        self.lease("a", "b", "c")
+
+    def close(self) -> None:
+        self.theirs.close()
+        self.executor.process.close()
+        self.selector.close()
+        self.slots.close()
+
+    def lease(self, *ids: str) -> None:
+        nonce = f"{self.incarnation.owner}.1.1"
+        found = tuple(
+            Delivery(
+                id, 1, nonce, compose(Header(id, "once", f"n-{id}"), b"[[], {}]").encode(), "celery"
+            )
+            for id in ids
+        )
+        batch = Batch(self.incarnation.owner, [], [], Want(), [])
+        with self.dispatch.changed:
+            self.dispatch._flights += 1
+        self.dispatch.settle(batch, Exchanged((), found))
+
+    # --- the executor's steps -----------------------------------------------------------------
+    def begin(self, key: int) -> bool:
+        """Write on the board, look at the hold."""
+        self.board.write(key - 1, key, time.monotonic())
+        if not self.slots.held_back(0, key):
+            return True
+        self.board.wipe(key - 1)
+        return False
+
+    def answer(self, key: int) -> None:
+        self.theirs.sendall(frames.encode(frames.Done(key, DONE, 1.0)))
+
+    def end(self, key: int) -> None:
+        self.answer(key)
+        self.board.wipe(key - 1)
+
+    # --- the supervisor's ---------------------------------------------------------------------
+    def hold(self) -> None:
+        """Hold everything back, for long enough."""
+        self.pool.hold_back(self.executor)
+        self.executor.held_at -= HOLD_SECONDS
+
+    def collect(self) -> list[str]:
+        return [held.delivery.id for held in self.pool.collect_held_back(self.executor)]
+
+    def committed(self) -> list[str]:
+        with self.dispatch.changed:
+            return [commit.fence.id for commit in self.dispatch.take().commits]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+def nothing(_bench: Bench) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("first", "before", "after"),
+    [
+        pytest.param(lambda b: b.end(1), nothing, nothing, id="ended long before"),
+        pytest.param(lambda b: b.answer(1), nothing, nothing, id="stopped before it wipes"),
+        pytest.param(
+            lambda b: b.answer(1), lambda b: b.board.wipe(0), nothing, id="wipes before the look"
+        ),
+        pytest.param(
+            lambda b: b.answer(1), nothing, lambda b: b.board.wipe(0), id="wipes after the look"
+        ),
+        pytest.param(nothing, lambda b: b.end(1), nothing, id="ends before the look"),
+        pytest.param(nothing, nothing, lambda b: b.end(1), id="ends after the look"),
+    ],
+)
+def test_what_has_ended_is_never_taken_back(bench: Bench, first, before, after) -> None:
+    assert bench.begin(1)
+    bench.hold()
+    first(bench)
+    bench.board.before = lambda: before(bench)
+    bench.board.after = lambda: after(bench)
+    assert bench.collect() == ["b", "c"]
+    assert bench.committed() == ["a"]
+    assert not bench.executor.hand.held
+
+
+def test_what_runs_stays_until_it_has_ended(bench: Bench) -> None:
+    assert bench.begin(2)
+    bench.hold()
+    assert bench.collect() == ["a", "c"]
+    assert bench.collect() == []
+    bench.end(2)
+    assert bench.collect() == []
+    assert bench.committed() == ["b"]
+
+
+def test_what_would_begin_after_the_look_does_not(bench: Bench) -> None:
+    begun: list[bool] = []
+    bench.hold()
+    bench.board.after = lambda: begun.append(bench.begin(1))
+    assert bench.collect() == ["a", "b", "c"]
+    assert begun == [False]
+
+
+def test_a_hold_is_not_relied_on_at_once(bench: Bench) -> None:
+    bench.pool.hold_back(bench.executor)
+    assert bench.collect() == []
+    assert len(bench.executor.hand.held) == 3
+
+
+def test_what_is_given_out_while_the_pipe_is_read_is_not_taken_back(bench: Bench) -> None:
+    """An outcome lifts the hold for new keys, which may have begun before we take back."""
+    assert bench.begin(1)
+    bench.executor.relieved = True
+    bench.hold()
+    bench.answer(1)
+    bench.lease("d")  # waits: everything is held back
+    with bench.dispatch.changed:
+        assert [held.delivery.id for held in bench.dispatch.backlog] == ["d"]
+    assert bench.collect() == ["b", "c"]
+    assert [held.delivery.id for held in bench.executor.hand.held.values()] == ["d"]
+    assert bench.begin(4)
+
+
+def test_a_run_that_was_answered_is_not_ended_by_its_limit(bench: Bench) -> None:
+    assert bench.begin(1)
+    bench.end(1)
+    bench.pool.overrun(bench.executor, 1, 0.1)
+    assert bench.committed() == ["a"]
+    assert not bench.executor.draining, "its neighbours are left alone"
+
+
+def test_a_coroutine_that_ended_in_time_is_not_given_up() -> None:
+    bench = Bench(ASYNCIO)
+    try:
+        assert bench.begin(1)
+        assert bench.pool.terminate(bench.executor, 1, 15)
+        bench.theirs.sendall(frames.encode(frames.Stays(1)))
+        bench.end(1)
+        bench.pool.tick(time.monotonic() + 60.0)
+        assert bench.committed() == ["a"]
+        assert not bench.executor.draining
+    finally:
+        bench.close()
+
+
+def test_what_cannot_be_read_is_left_to_the_death(bench: Bench) -> None:
+    bench.hold()
+    bench.theirs.sendall(b"\xff" * 64)
+    assert bench.collect() == []
+    assert len(bench.executor.hand.held) == 3
