@@ -55,6 +55,27 @@ def seconds(value: Any, name: str) -> float:
     return number
 
 
+def agreed_soft_limit(
+    task: str, soft: tuple[float | None, str], hard: tuple[float | None, str], setting: float | None
+) -> float | None:
+    """Return the soft time limit that holds beside the *hard* one, in seconds, or None.
+
+    Each comes with who says it. One that is not below the hard limit would never be reached: that
+    of the *setting*, which is meant for tasks without limits of their own, gives way to the hard
+    one. Raises ``ValueError`` for any other.
+    """
+    limit, bound = soft[0], hard[0]
+    if limit is None or bound is None or limit < bound:
+        return limit
+    if limit == setting:
+        return None
+    raise ValueError(
+        f"the task {task!r} has a soft_time_limit of {limit:g} s (from {soft[1]}), which is not "
+        f"below its time_limit of {bound:g} s (from {hard[1]}), so the soft one would never be "
+        f"reached. Give it a soft_time_limit below {bound:g} or a time_limit above {limit:g}"
+    )
+
+
 def checked_retry_policy(value: Any, name: str) -> dict[str, float | None]:
     """Return how often and with what waits to send again, or raise; keys may be left out.
 
@@ -157,6 +178,6 @@ def _check_plain(value: Any, path: str) -> None:
 
 
 def check_callable(value: object, name: str, optional: bool = False) -> None:
-    """Raise ``TypeError`` unless *value*, the argument *name*, can be called (*optional*: or None)."""
+    """Raise ``TypeError`` unless *value*, the argument *name*, can be called (or may be None)."""
     if not callable(value) and not (optional and value is None):
         raise TypeError(f"{name} is {value!r}; it is a function that takes the result")

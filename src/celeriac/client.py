@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from celeriac.checks import (
+    agreed_soft_limit,
     checked_headers,
     checked_id,
     checked_priority,
@@ -52,7 +53,6 @@ __all__ = [
     "SEND_OPTIONS",
     "Client",
     "Defaults",
-    "check_limits",
     "check_options",
     "checked_call",
     "checked_countdown",
@@ -275,9 +275,13 @@ class Client:
                 f"{_iso(header.expires)}: it could never run. Give it a later expires or an "
                 "earlier eta or countdown"
             )
-        hard = header.time_limit or defaults.time_limit or conf.task_time_limit
-        soft = header.soft_time_limit or defaults.soft_time_limit or conf.task_soft_time_limit
-        check_limits(soft, hard, f"the call of task {header.task!r}")
+        if header.time_limit is not None or header.soft_time_limit is not None:
+            agreed_soft_limit(
+                header.task,
+                _first(header.soft_time_limit, defaults.soft_time_limit, conf.task_soft_time_limit),
+                _first(header.time_limit, defaults.time_limit, conf.task_time_limit),
+                conf.task_soft_time_limit,
+            )
         if options.get("retry_policy") is not None:
             checked_retry_policy(options["retry_policy"], "retry_policy")
 
@@ -377,13 +381,11 @@ def _masked(header: Header, mask: Mask, args: Sequence[Any], kwargs: Mapping[str
 # -- options -----------------------------------------------------------------------------------
 
 
-def check_limits(soft: float | None, hard: float | None, whose: str) -> None:
-    """Raise ``ValueError`` unless the soft time limit is below the hard one."""
-    if soft is not None and hard is not None and soft >= hard:
-        raise ValueError(
-            f"{whose} has a soft time limit of {soft:g} s, which is not below its time limit of "
-            f"{hard:g} s, so the soft one would never be reached"
-        )
+def _first(call: float | None, task: float | None, setting: float | None) -> Any:
+    """Return the time limit that holds for a call, and who says it."""
+    if call is not None:
+        return call, "the call"
+    return (setting, "the settings") if task is None else (task, "the task's options")
 
 
 def checked_limit(value: Any, name: str) -> float:

@@ -293,7 +293,7 @@ def test_limits_of_a_task_that_contradict_each_other_are_refused(app):
     def t(): ...
 
     t.soft_time_limit = 10
-    with pytest.raises(ValueError, match="the task 't' has a soft time limit of 10 s, which"):
+    with pytest.raises(ValueError, match="the task 't' has a soft_time_limit of 10 s "):
         t.delay()
     with pytest.raises(ValueError, match="the task 't'"):
         app.facts()

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict
 
-from celeriac.checks import seconds
-from celeriac.client import check_limits, checked_limit, checked_priority
+from celeriac.checks import agreed_soft_limit, seconds
+from celeriac.client import checked_limit, checked_priority
 from celeriac.compression import compression_of
 from celeriac.conf import Settings
 from celeriac.conf.rates import per_second, written
@@ -25,8 +25,8 @@ __all__ = [
     "LATER_MEMBERS",
     "TASK_OPTIONS",
     "TaskOptions",
-    "check_task",
     "check_task_options",
+    "limits_of",
     "rate_of",
 ]
 
@@ -161,9 +161,19 @@ def _raise_all(what: str, found: Sequence[Exception]) -> None:
     raise type(found[0])(text if what in text else f"{what}: {text}") from None
 
 
-def check_task(name: str, soft: float | None, hard: float | None) -> None:
-    """Raise ``ValueError`` if the limits of the task *name* contradict each other."""
-    check_limits(soft, hard, f"the task {name!r}")
+def limits_of(
+    name: str, soft: float | None, hard: float | None, conf: Settings
+) -> tuple[float | None, float | None]:
+    """Return soft and hard time limit of the task *name*, which says these, in seconds.
+
+    Where it says none, those of the settings hold. Raises ``ValueError`` if they contradict each
+    other.
+    """
+    own = "the task's options"
+    told_soft = (conf.task_soft_time_limit, "the settings") if soft is None else (soft, own)
+    told_hard = (conf.task_time_limit, "the settings") if hard is None else (hard, own)
+    agreed = agreed_soft_limit(name, told_soft, told_hard, conf.task_soft_time_limit)
+    return agreed, told_hard[0]
 
 
 def rate_of(name: str, limit: str | float | None, conf: Settings) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, ParamSpec, Type
 
 from celeriac import signals
 from celeriac.app.inside import Inside
-from celeriac.app.options import LATER_MEMBERS, check_task, rate_of
+from celeriac.app.options import LATER_MEMBERS, limits_of, rate_of
 from celeriac.arguments import Arguments
 from celeriac.canvas.signature import Signature
 from celeriac.client import Defaults, checked_call
@@ -38,11 +38,30 @@ R = TypeVar("R")
 _NONE: Final[dict[str, Any]] = {}
 
 
+class _Setting:
+    """An option that is the setting's, as it stands, where the task says nothing itself."""
+
+    def __init__(self, setting: str) -> None:
+        self._setting = setting
+
+    def __get__(self, task: Task[..., Any] | None, owner: type) -> Any:
+        app = None if task is None else task.__dict__.get("app") or getattr(owner, "app", None)
+        return None if app is None else getattr(app.conf, self._setting)
+
+
+#: These options, by name.
+_FROM_SETTINGS: Final[dict[str, _Setting]] = {}
+
+
+def _setting(name: str) -> Any:
+    return _Setting(name)
+
+
 class Task(Inside, Generic[P, R]):
     """A task. ``delay()`` and ``apply_async()`` send it, calling it runs it here and now.
 
-    The attributes are its options; None means as the settings say. A base class of your own
-    (``base=``) may define handlers and anything else.
+    The attributes are its options; None means as the settings say, and then what they say is
+    read. A base class of your own (``base=``) may define handlers and anything else.
     """
 
     #: The app it belongs to.
@@ -65,30 +84,30 @@ class Task(Inside, Generic[P, R]):
     #: Draw the wait from 0 to what it would be, so that tasks that failed together part.
     retry_jitter: bool = True
     #: False: at most once. A task whose worker dies then fails with ``WorkerLostError``.
-    acks_late: bool | None = None
+    acks_late: bool | None = _setting("task_acks_late")
     #: False: fail at the first crash of the executor instead of running again.
-    reject_on_worker_lost: bool | None = None
+    reject_on_worker_lost: bool | None = _setting("task_reject_on_worker_lost")
     #: Seconds after which it is stopped for good, or ``SoftTimeLimitExceeded`` is raised in it.
-    time_limit: float | None = None
-    soft_time_limit: float | None = None
+    time_limit: float | None = _setting("task_time_limit")
+    soft_time_limit: float | None = _setting("task_soft_time_limit")
     #: Keep no result.
-    ignore_result: bool | None = None
-    track_started: bool | None = None
+    ignore_result: bool | None = _setting("task_ignore_result")
+    track_started: bool | None = _setting("task_track_started")
     #: Seconds from sending, or a moment, after which it is not begun any more.
     expires: float | timedelta | datetime | None = None
     #: 0 to 9, 9 the most urgent.
-    priority: int | None = None
+    priority: int | None = _setting("task_default_priority")
     #: How many of it one worker may begin: ``'10/s'``, ``'100/m'``, ``'5/h'`` or a number a second;
     #: 0 for no limit.
-    rate_limit: str | float | None = None
+    rate_limit: str | float | None = _setting("task_default_rate_limit")
     #: The queue it is sent to.
     queue: str | None = None
     #: ``json`` or ``msgpack``.
-    serializer: str | None = None
+    serializer: str | None = _setting("task_serializer")
     #: What the arguments are made smaller with: ``gzip``, ``bzip2``, ``lzma`` or ``zstd``.
-    compression: str | None = None
+    compression: str | None = _setting("task_compression")
     #: Keep failures of a task whose results are not kept.
-    store_errors_even_if_ignored: bool | None = None
+    store_errors_even_if_ignored: bool | None = _setting("task_store_errors_even_if_ignored")
     #: Validate arguments that are annotated with a pydantic model, and dump a returned one.
     pydantic: bool = False
     #: Convert nothing; what ``info.context`` holds besides app and task; of ``model_dump()``.
@@ -98,7 +117,7 @@ class Task(Inside, Generic[P, R]):
     #: Characters of a result that its log line shows.
     resultrepr_maxsize: int = 1024
     #: Keep results of eager runs in the store, too.
-    store_eager_result: bool | None = None
+    store_eager_result: bool | None = _setting("task_store_eager_result")
     #: Arguments that are never shown: True for all, or their names. Logs, errors, events and
     #: listings then have ``***`` in their place; the message itself holds them.
     sensitive: bool | Sequence[str] = False
@@ -107,7 +126,7 @@ class Task(Inside, Generic[P, R]):
     #: Exceptions that are expected: logged in one line, without a traceback.
     throws: tuple[type[BaseException], ...] = ()
     #: Check arguments against the function's signature when it is sent.
-    typing: bool | None = None
+    typing: bool | None = _setting("strict_typing")
     #: Celery's class attribute for base classes; it means nothing here.
     abstract: ClassVar[bool] = True
 
@@ -118,6 +137,12 @@ class Task(Inside, Generic[P, R]):
     #: Set by the decorator: the function, and whether it takes the task as first argument.
     __wrapped__: Callable[..., Any]
     bound: bool = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, fallback in _FROM_SETTINGS.items():
+            if name in cls.__dict__ and cls.__dict__[name] is None:
+                setattr(cls, name, fallback)
 
     if TYPE_CHECKING:
 
@@ -207,7 +232,8 @@ class Task(Inside, Generic[P, R]):
     ) -> AsyncResult[R]:
         app = self.app
         conf = app.conf
-        if conf.strict_typing if self.typing is None else self.typing:
+        typing = self.typing
+        if conf.strict_typing if typing is None else typing:
             self.arguments.check(args, kwargs)
         if conf.task_always_eager:
             from celeriac.eager import send_here
@@ -310,18 +336,18 @@ class Task(Inside, Generic[P, R]):
 
         Raises ``ValueError`` if its soft time limit is above the hard one.
         """
-        check_task(self.name, *self._limits())
+        self._limits()
         expires = self.expires
         if isinstance(expires, timedelta):
             expires = expires.total_seconds()
         return Defaults(
             queue=self.queue or "",
-            priority=self.priority,
+            priority=self.said("priority"),
             expires=expires,
-            time_limit=self.time_limit,
-            soft_time_limit=self.soft_time_limit,
-            serializer=self.serializer or "",
-            compression=self.compression or "",
+            time_limit=self.said("time_limit"),
+            soft_time_limit=self.said("soft_time_limit"),
+            serializer=self.said("serializer") or "",
+            compression=self.said("compression") or "",
             mask=self.mask,
         )
 
@@ -340,17 +366,21 @@ class Task(Inside, Generic[P, R]):
 
     def _limits(self) -> tuple[float | None, float | None]:
         """Soft and hard time limit in seconds, the settings' where the task has none."""
-        conf = self.app.conf
-        soft, hard = self.soft_time_limit, self.time_limit
-        return (
-            conf.task_soft_time_limit if soft is None else soft,
-            conf.task_time_limit if hard is None else hard,
+        return limits_of(
+            self.name, self.said("soft_time_limit"), self.said("time_limit"), self.app.conf
         )
+
+    def said(self, option: str) -> Any:
+        """What the task says itself of an option that may come from the settings, or None."""
+        own = self.__dict__
+        return own[option] if option in own else getattr(type(self), option)
 
     def keeps_result(self, asked: bool | None = None) -> bool:
         """Whether the result of a call is kept; *asked* is the call's own ``ignore_result``."""
         app = self.app
-        return keeps(asked, self.ignore_result, app.conf.task_ignore_result, app.keeps_results)
+        return keeps(
+            asked, self.said("ignore_result"), app.conf.task_ignore_result, app.keeps_results
+        )
 
     def overrides(self, handler: str) -> bool:
         """Whether a class of the application defines *handler* anew."""
@@ -363,7 +393,6 @@ class Task(Inside, Generic[P, R]):
         """
         conf = self.app.conf
         soft, hard = self._limits()
-        check_task(self.name, soft, hard)
         requeue = self.reject_on_worker_lost
         return TaskFacts(
             late=conf.task_acks_late if self.acks_late is None else self.acks_late,
@@ -381,7 +410,10 @@ class Task(Inside, Generic[P, R]):
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
+        if value is None and name in _FROM_SETTINGS and getattr(type(self), name) is None:
+            self.__dict__.pop(name, None)
+        else:
+            super().__setattr__(name, value)
         for kept in ("defaults", "mask"):
             self.__dict__.pop(kept, None)  # worked out anew from the options
 
@@ -401,6 +433,7 @@ class Task(Inside, Generic[P, R]):
 
 #: Ours, whatever a test puts in its place.
 _APPLY_ASYNC: Final = Task.apply_async
+_FROM_SETTINGS.update((name, at) for name, at in vars(Task).items() if isinstance(at, _Setting))
 
 
 class AsyncTask(Task[P, R]):

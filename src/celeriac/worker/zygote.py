@@ -134,7 +134,10 @@ def describe(app: Celeriac) -> AppFacts:
     """Collect what the supervisor must know."""
     from celeriac.worker.hooks import told
 
-    tasks = app.facts()
+    try:
+        tasks = app.facts()
+    except ValueError as error:  # options of a task that go against each other or the settings
+        raise ImproperlyConfigured(str(error)) from error
     return AppFacts(
         name=app.main or "",
         broker_url=app.broker_url,
