@@ -8,7 +8,7 @@ import time
 import pytest
 from workers import eventually, site
 
-from celeriac.exceptions import CeleryWarning, NotInThisVersion, TaskRevokedError
+from celeriac.exceptions import CeleryWarning, NotInThisVersion, NotRegistered, TaskRevokedError
 
 
 @pytest.fixture
@@ -181,12 +181,15 @@ def test_what_is_not_answered_is_refused_by_name(place, control):
     with pytest.raises(TypeError, match="no argument 'replay'"):
         control.shutdown(replay=True)
     place.worker("-n", "a@x").ready()
-    (answer,) = control.broadcast("clock", reply=True)
-    assert "not in this version" in answer["a@x"]["error"]
-    (answer,) = control.broadcast("nonsense", reply=True)
-    assert answer == {"a@x": {"error": "there is no command 'nonsense'"}}
+    with pytest.raises(NotInThisVersion, match="The command clock"):
+        control.broadcast("clock")
+    with pytest.raises(ValueError, match="there is no command 'shutdwn'; did you mean shutdown"):
+        control.broadcast("shutdwn")
     (answer,) = control.broadcast("ping", {"x": 1}, reply=True)
-    assert answer == {"a@x": {"error": "ping: got an unexpected keyword argument 'x'"}}
+    said = "ping: got an unexpected keyword argument 'x'; it takes no arguments"
+    assert answer == {"a@x": {"error": said}}
+    with pytest.raises(NotRegistered, match=r"tasks\.ad"):
+        control.rate_limit("tasks.ad", "1/s")
 
 
 # -- tasks -------------------------------------------------------------------------------------
@@ -235,8 +238,11 @@ def test_queues_are_added_and_cancelled(place, tasks, control):
     assert control.cancel_consumer("celery", reply=True) == ok(
         "no longer consuming from celery", "a@x"
     )
-    (answer,) = control.add_consumer("no such name!", reply=True)
-    assert "is no name of a queue" in answer["a@x"]["error"]
+    for queue in ("no such name!", ""):
+        with pytest.raises(ValueError, match="is no name of a queue: it takes at most 128"):
+            control.add_consumer(queue)
+    (answer,) = control.cancel_consumer("nosuch", reply=True)
+    assert answer == {"a@x": {"ok": "was not consuming from nosuch; it reads no queue"}}
     control.add_consumer("other", reply=True)
     assert left.get(timeout=60) == 3
 
@@ -258,7 +264,9 @@ def test_time_limits_hold_for_runs_to_come(place, tasks, control):
     found = control.inspect().registered("soft_time_limit", "time_limit")["a@x"]
     assert "tasks.nap [soft_time_limit=0.2 time_limit=30.0]" in found
     (answer,) = control.time_limit("tasks.nope", soft=1, reply=True)
-    assert answer == {"a@x": {"error": "time_limit: unknown task"}}
+    assert answer == {
+        "a@x": {"error": "time_limit: unknown task 'tasks.nope'; did you mean tasks.nap?"}
+    }
     (answer,) = control.time_limit("tasks.nap", soft=2, hard=1, reply=True)
     assert "must be shorter than the hard one" in answer["a@x"]["error"]
 
@@ -275,8 +283,8 @@ def test_a_rate_limit_is_set_and_taken_away(place, tasks, control):
     assert sum(each.ready() for each in results) == 1
     control.rate_limit("tasks.add", 0, reply=True)
     assert tasks.add.delay(9, 9).get(timeout=60) == 18
-    (answer,) = control.rate_limit("tasks.add", "many", reply=True)
-    assert answer["a@x"]["error"].startswith("rate_limit: ")
+    with pytest.raises(ValueError, match="'many' is no rate limit"):
+        control.rate_limit("tasks.add", "many", reply=True)
 
 
 def test_the_pool_grows_shrinks_and_restarts(place, tasks, control):

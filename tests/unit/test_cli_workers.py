@@ -138,6 +138,7 @@ def test_control_revokes_in_the_store(shop):
         (["control", "time_limit", "shop.add"], "time_limit takes TASK SOFT [HARD]."),
         (["control", "time_limit", "shop.add", "soon"], "'soon' is no number of seconds."),
         (["control", "pool_grow", "many"], "'many' is no number of tasks."),
+        (["control", "terminate", "SIGFOO", "x"], "there is no signal 'SIGFOO'; use SIGTERM"),
         (["control", "autoscale", "many"], "'many' is no number of executors."),
         (["events", "--camera", "x"], "-c/--camera is not in this version"),
         (["list", "bindings"], "There are no exchanges to bind to"),

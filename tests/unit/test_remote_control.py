@@ -20,6 +20,7 @@ from celeriac.exceptions import (
     CeleryWarning,
     DecodeError,
     NotInThisVersion,
+    NotRegistered,
     PayloadTooLarge,
     SecurityError,
 )
@@ -242,6 +243,74 @@ def test_a_command_that_fails_is_answered_and_ends_nothing(app, caplog):
     assert answer("time_limit", task_name="add", soft="soon")["error"].startswith("time_limit: ")
     assert answer("query_task", ids=["x"]) == {}
     assert answer("pool_grow", n=0) == {"error": "pool_grow: n is 0; it must be 1 or more"}
+
+
+def test_what_no_worker_could_do_is_told_to_who_asks(app):
+    control = app.control
+    for call, text in (
+        (lambda: control.broadcast("pign"), "there is no command 'pign'; did you mean ping"),
+        (lambda: control.rate_limit("add", "5/q"), "'5/q' is no rate limit"),
+        (lambda: control.time_limit("add", 5, 2), "must be shorter than the hard one"),
+        (lambda: control.time_limit("add", "soon"), "'soon' is no time limit"),
+        (lambda: control.add_consumer(""), "'' is no name of a queue: it takes at most 128"),
+        (lambda: control.revoke("x", terminate=True, signal="SIGFOO"), "no signal 'SIGFOO'"),
+        (lambda: control.revoke("x", terminate=True, signal=999), "no signal 999"),
+        (lambda: control.inspect(timeout=-1), "timeout is -1"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            call()
+    for call, text in (
+        (lambda: control.revoke(5), "5 is no id of a task: give a text, or a list of them"),
+        (lambda: control.ping(destination=5), "destination is 5; it must be a worker's name"),
+        (lambda: control.inspect(5), "destination is 5"),
+        (lambda: control.inspect(timeout="x"), "timeout is 'x'; it must be seconds"),
+        (lambda: control.ping(timeout="x"), "timeout is 'x'; it must be seconds"),
+    ):
+        with pytest.raises(TypeError, match=text):
+            call()
+    control.rate_limit("ad", "5/s")  # nobody lives whom it could be wrong for
+    app.store.queue.register("o1", Manifest({"add": TaskFacts()}, hostname="a@x"))
+    with pytest.raises(NotRegistered, match="'ad'"):
+        control.rate_limit("ad", "5/s")
+    control.rate_limit("add", "5/s")
+
+
+def test_every_command_that_is_known_is_carried_out(app):
+    steering = Steering(SimpleNamespace(), app.conf, "memory://", None, lambda: None)
+    assert set(steering._known) == wire.KNOWN
+
+
+def test_what_a_worker_refuses_names_the_cause_and_the_cure(app):
+    manifest = Manifest({"shop.add": TaskFacts()}, hostname="a@x", queues=("mail", "celery"))
+    steering = Steering(
+        SimpleNamespace(manifest=manifest), app.conf, "memory://", None, lambda: None
+    )
+
+    def said(method, **arguments):
+        (text,) = steering.carry_out(command(method=method, arguments=arguments)).values()
+        return text
+
+    assert said("rate_limit", task_name="shop.ad", rate_limit="1/s") == (
+        "rate_limit: unknown task 'shop.ad'; did you mean shop.add?"
+    )
+    assert said("rate_limit", task_name="zzz", rate_limit="1/s").endswith(
+        "unknown task 'zzz'; `celeriac inspect registered` lists its tasks"
+    )
+    assert said("cancel_consumer", queue="mial") == (
+        "was not consuming from mial; it reads mail, celery; did you mean mail?"
+    )
+    assert (
+        said("add_consumer", queue="")
+        == f"add_consumer: '' is no name of a queue: it takes {wire.QUEUE_RULE}"
+    )
+    assert said("pool_grow", n="x") == "pool_grow: n is 'x'; it must be a whole number"
+    assert said("time_limit", task_name="shop.add", soft="soon").startswith(
+        "time_limit: 'soon' is no time limit; give seconds above 0"
+    )
+    assert said("shutdwn") == "there is no command 'shutdwn'; did you mean shutdown?"
+    assert said("rate_limit", task="x") == (
+        "rate_limit: missing a required argument: 'task_name'; it takes task_name, rate_limit"
+    )
 
 
 def test_an_order_that_nobody_carries_out_is_answered_at_the_end(app):

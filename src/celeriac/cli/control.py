@@ -133,6 +133,13 @@ def _revoke(read: dict[str, Any], destination: str | None, *, as_json: bool) -> 
     if destination is not None:
         raise click.UsageError("A revoke holds for every worker: leave -d/--destination out.")
     signal = read.get("signal")
+    if signal is not None:
+        from celeriac.control.remote import signal_name
+
+        try:
+            signal = signal_name(signal)
+        except ValueError as error:
+            raise click.UsageError(f"control terminate SIGNAL ID: {error}.") from None
     code: int = ctx.invoke(
         _as_command(revoke),
         ids=read["task_id"],

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from celeriac import states
-from celeriac.control.mailbox import Answers, Callback, Mailbox, Scope
+from celeriac.control.mailbox import Answers, Callback, Mailbox, Scope, check_timeout
 from celeriac.exceptions import CeleryError, CeleryWarning
 from celeriac.later import missing
 from celeriac.message import Message, decode
@@ -59,6 +59,8 @@ class Inspect:
         pattern: str | None = None,
         matcher: str | None = None,
     ) -> None:
+        check_timeout(timeout)
+        Scope.of(destination, pattern, matcher)  # what is wrong is told here, not by the question
         self.app = app
         self.destination = destination
         self.timeout = timeout

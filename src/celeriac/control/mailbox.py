@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from celeriac.signing import Signer
     from celeriac.stores.base import Store
 
-__all__ = ["Answers", "Callback", "Mailbox", "Scope", "seal_reply"]
+__all__ = ["Answers", "Callback", "Mailbox", "Scope", "check_timeout", "seal_reply"]
 
 #: Called with each answer as it comes: {worker: answer}.
 Callback = Callable[[dict[str, Any]], object]
@@ -54,10 +54,15 @@ class Scope:
     ) -> Scope:
         """As people give it: one name, names separated by commas, or a list of names.
 
-        Raises ``ValueError`` for a matcher that nobody knows.
+        Raises ``ValueError`` for a matcher that nobody knows, ``TypeError`` for a destination
+        that is no name and no list.
         """
         if isinstance(destination, str):
             destination = [each.strip() for each in destination.split(",") if each.strip()]
+        if destination is not None and not isinstance(destination, Iterable):
+            raise TypeError(
+                f"destination is {destination!r}; it must be a worker's name or a list of names"
+            )
         names = None if destination is None else tuple(str(each) for each in destination)
         matches("", matcher or "glob", "")
         return cls(names, pattern or "", matcher or "glob")
@@ -122,8 +127,7 @@ class Mailbox:
     ) -> Answers:
         """Publish a command and collect what the living workers answer, for at most *timeout*
         seconds, or until *limit* answers are in."""
-        if not (math.isfinite(timeout) and timeout >= 0):
-            raise ValueError(f"timeout is {timeout!r}; it must be seconds from 0 on")
+        check_timeout(timeout)
         expected = {each.owner: each.manifest.hostname for each in self.living(scope)}
         answers = Answers(asked=len(expected))
         if not expected:
@@ -157,6 +161,15 @@ class Mailbox:
             return open_reply(self._signer, ticket, data)
         except (DecodeError, SecurityError):
             return None  # not from a worker of ours: whoever sent it did not answer
+
+
+def check_timeout(timeout: object) -> None:
+    """Raise unless *timeout* is seconds from 0 on: ``TypeError`` for no number at all."""
+    said = f"timeout is {timeout!r}; it must be seconds from 0 on"
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(said)
+    if not (math.isfinite(timeout) and timeout >= 0):
+        raise ValueError(said)
 
 
 def _command(

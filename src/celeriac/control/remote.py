@@ -6,20 +6,25 @@ worker has to listen. What concerns workers travels on the store's bus, once, to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from celeriac.conf.rates import per_second
+from celeriac.conf.values import near
 from celeriac.control.connection import check_connection
 from celeriac.control.inspector import Inspect, warn_of_silent
 from celeriac.control.mailbox import Callback, Mailbox, Scope
-from celeriac.exceptions import NotInThisVersion
+from celeriac.control.wire import KNOWN, NOT_HERE, QUEUE_RULE
+from celeriac.exceptions import NotInThisVersion, NotRegistered
+from celeriac.ids import valid_id
 from celeriac.later import missing
 from celeriac.records import RevokeEffect
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
-__all__ = ["Control", "signal_name"]
+__all__ = ["Control", "judge", "signal_name"]
 
 Destination = str | Iterable[str] | None
 Replies = list[dict[str, Any]] | None
@@ -73,7 +78,7 @@ class Control:
                 "The argument destination of revoke()",
                 "A revoke stands in the store and holds for every worker; leave it out.",
             )
-        ids = [task_id] if isinstance(task_id, str) else [str(each) for each in task_id]
+        ids = _ids(task_id)
         how = (signal_name(signal) if signal else _SIGNAL) if terminate else None
         met = self._app.store.queue.revoke(ids, how)
         held = [id for id, effect in met.items() if effect is RevokeEffect.PENDING]
@@ -234,13 +239,17 @@ class Control:
     ) -> Replies:
         """Send *command* by its name, with *arguments* and *extra_kwargs*; see the class.
 
-        It is heard by the workers that live now, at most once.
+        It is heard by the workers that live now, at most once. What no worker could carry out
+        raises here (``ValueError``, ``NotInThisVersion``, ``NotRegistered``), because without
+        *reply* nobody would tell.
         """
         check_connection(connection if channel is None else channel, "broadcast()")
         scope = Scope.of(destination, pattern, matcher)
         mailbox = Mailbox(self._app.store, self._app.signer)
         merged = {**(arguments or {}), **extra_kwargs}
+        judge(command, merged)
         if not (reply or callback):
+            _check_task(mailbox, scope, merged.get("task_name"))
             mailbox.tell(command, merged, scope)
             return None
         answers = mailbox.ask(
@@ -271,9 +280,59 @@ def signal_name(signal: str | int) -> str:
     import signal as known
 
     if isinstance(signal, int):
+        if signal not in {each.value for each in known.Signals}:
+            raise ValueError(f"there is no signal {signal!r}; use SIGTERM or SIGKILL")
         return known.Signals(signal).name
-    name = signal.upper()
+    name = str(signal).upper()
     name = name if name.startswith("SIG") else f"SIG{name}"
     if name not in known.Signals.__members__:
         raise ValueError(f"there is no signal {signal!r}; use SIGTERM or SIGKILL")
     return name
+
+
+def judge(command: str, arguments: Mapping[str, Any]) -> None:
+    """Raise for a command that no worker could carry out, whatever it is: its name, a rate, a
+    time limit, the name of a queue. ``ValueError`` says what is expected."""
+    if command in NOT_HERE:
+        raise NotInThisVersion(f"The command {command}", NOT_HERE[command])
+    if command not in KNOWN:
+        hint = near(str(command), sorted(KNOWN)) or f"; there are {', '.join(sorted(KNOWN))}"
+        raise ValueError(f"there is no command {command!r}{hint}")
+    if "rate_limit" in arguments:
+        per_second(arguments["rate_limit"])
+    queue = arguments.get("queue", "celery")
+    if not isinstance(queue, str) or not valid_id(queue):
+        raise ValueError(f"{queue!r} is no name of a queue: it takes {QUEUE_RULE}")
+    if command == "time_limit":
+        judge_limits(arguments.get("soft"), arguments.get("hard"))
+
+
+def judge_limits(soft: object, hard: object) -> None:
+    """Raise ``ValueError`` unless both are time limits, in seconds, that go together."""
+    for value in (soft, hard):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and 0 < value < math.inf):  # type: ignore[operator]
+            raise ValueError(f"{value!r} is no time limit; give seconds above 0, or None")
+    if soft is not None and hard is not None and soft >= hard:  # type: ignore[operator]
+        raise ValueError(
+            f"the soft limit ({soft} s) must be shorter than the hard one ({hard} s), or the task "
+            "is stopped before it could end by itself"
+        )
+
+
+def _check_task(mailbox: Mailbox, scope: Scope, name: str | None) -> None:
+    """Raise ``NotRegistered`` if workers are meant and none of them knows the task *name*."""
+    if name is None:
+        return
+    views = mailbox.living(scope)
+    known = {each for view in views for each in view.manifest.tasks}
+    if views and name not in known:
+        raise NotRegistered(name, sorted(known))
+
+
+def _ids(given: object) -> list[str]:
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, Iterable):
+        raise TypeError(f"{given!r} is no id of a task: give a text, or a list of them")
+    return [str(each) for each in given]

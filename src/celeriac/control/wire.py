@@ -24,7 +24,10 @@ from celeriac.signing import Signer
 __all__ = [
     "COMMANDS",
     "EVENTS",
+    "KNOWN",
     "LIFETIME",
+    "NOT_HERE",
+    "QUEUE_RULE",
     "Command",
     "Reply",
     "matches",
@@ -39,6 +42,24 @@ __all__ = [
 
 #: Channel on which every worker of a namespace listens.
 COMMANDS: Final = "commands"
+#: What a worker carries out or answers.
+KNOWN: Final = frozenset({
+    "ping", "active", "reserved", "query_task", "stats", "conf", "report", "shutdown", "revoke",
+    "pool_grow", "pool_shrink", "pool_restart", "autoscale", "add_consumer", "cancel_consumer",
+    "time_limit", "rate_limit", "enable_events", "disable_events", "heartbeat", "listening",
+})  # fmt: skip
+#: Questions and commands of Celery's that are not answered here, and why.
+NOT_HERE: Final = {
+    "clock": "Workers keep no logical clock; events carry one of their own worker.",
+    "hello": "Workers do not mingle; they meet in the store.",
+    "election": "Workers elect nobody; the store decides who does what.",
+    "memsample": "`celeriac inspect stats` shows the peak memory of the supervisor.",
+    "memdump": "`celeriac inspect stats` shows the peak memory of the supervisor.",
+    "objgraph": "What answers runs no code of yours; look into an executor with py-spy.",
+    "revoke_by_stamped_headers": "Revoke by id: app.control.revoke([…]).",
+}
+#: What the name of a queue takes; `ids.valid_id` judges it.
+QUEUE_RULE: Final = "at most 128 letters, digits and _ . : @ / -, a letter or digit first"
 #: Channel of events; see ``control/events.py``.
 EVENTS: Final = "events"
 #: Seconds after which a command is not obeyed any more: its sender has given up long ago.

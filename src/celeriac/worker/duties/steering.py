@@ -24,9 +24,10 @@ import msgspec
 
 from celeriac.conf import Settings, describe
 from celeriac.conf.rates import written
-from celeriac.conf.values import shown
+from celeriac.conf.values import near, shown
+from celeriac.control.remote import judge_limits
 from celeriac.control.report import of_process
-from celeriac.control.wire import LIFETIME, Command
+from celeriac.control.wire import LIFETIME, NOT_HERE, QUEUE_RULE, Command
 from celeriac.exceptions import CeleryError, NotInThisVersion
 from celeriac.ids import valid_id
 from celeriac.records import Manifest
@@ -36,16 +37,6 @@ logger = logging.getLogger("celeriac.worker.control")
 
 #: How long the ear waits before it looks whether the worker has stopped meanwhile.
 _LOOK_SECONDS: Final = 0.5
-#: Questions and commands of Celery's that are not answered here, and why.
-NOT_HERE: Final = {
-    "clock": "Workers keep no logical clock; events carry one of their own worker.",
-    "hello": "Workers do not mingle; they meet in the store.",
-    "election": "Workers elect nobody; the store decides who does what.",
-    "memsample": "`celeriac inspect stats` shows the peak memory of the supervisor.",
-    "memdump": "`celeriac inspect stats` shows the peak memory of the supervisor.",
-    "objgraph": "What answers runs no code of yours; look into an executor with py-spy.",
-    "revoke_by_stamped_headers": "Revoke by id: app.control.revoke([…]).",
-}
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -148,8 +139,8 @@ class Steering:
             "report": self._report,
             "shutdown": self._shutdown,
             "revoke": self._revoke,
-            "pool_grow": lambda n=1: self._resize(int(n), "pool will grow"),
-            "pool_shrink": lambda n=1: self._resize(-int(n), "pool will shrink"),
+            "pool_grow": lambda n=1: self._resize(_whole("n", n), "pool will grow"),
+            "pool_shrink": lambda n=1: self._resize(-_whole("n", n), "pool will shrink"),
             "pool_restart": self._pool_restart,
             "autoscale": self._autoscale,
             "add_consumer": self._add_consumer,
@@ -199,10 +190,14 @@ class Steering:
         if name in NOT_HERE:
             return {"error": str(NotInThisVersion(f"The command {name}", NOT_HERE[name]))}
         if name not in self._known:
-            return {"error": f"there is no command {name!r}"}
+            return {"error": f"there is no command {name!r}{near(name, list(self._known))}"}
+        known = self._known[name]
         try:
-            known = self._known[name]
             signature(known).bind(**command.arguments)
+        except TypeError as error:
+            takes = ", ".join(signature(known).parameters) or "no arguments"
+            return {"error": f"{name}: {error}; it takes {takes}"}
+        try:
             return known(**command.arguments)
         except (CeleryError, ValueError, TypeError) as error:
             return {"error": f"{name}: {error}"}
@@ -276,13 +271,14 @@ class Steering:
     def _autoscale(self, max: int | None = None, min: int | None = None) -> dict[str, str]:
         high, low = self._worker.pool().get("autoscale") or (1, 1)
         most, least = self._worker.autoscale(
-            int(max if max is not None else high), int(min if min is not None else low)
+            _whole("max", max if max is not None else high),
+            _whole("min", min if min is not None else low),
         )
         return _ok(f"autoscale now max={most} min={least}")
 
     def _add_consumer(self, queue: str) -> dict[str, str]:
         if not valid_id(queue):
-            raise ValueError(f"{queue!r} is no name of a queue")
+            raise ValueError(f"{queue!r} is no name of a queue: it takes {QUEUE_RULE}")
         queues = self._worker.manifest.queues
         if queue not in queues:
             self._read((*queues, queue))
@@ -291,9 +287,11 @@ class Steering:
 
     def _cancel_consumer(self, queue: str) -> dict[str, str]:
         queues = self._worker.manifest.queues
-        if queue in queues:
-            self._read(tuple(each for each in queues if each != queue))
-            logger.warning("cancel_consumer: takes no tasks from %s any more", queue)
+        if queue not in queues:
+            reads = ", ".join(queues) or "no queue"
+            return _ok(f"was not consuming from {queue}; it reads {reads}{near(queue, queues)}")
+        self._read(tuple(each for each in queues if each != queue))
+        logger.warning("cancel_consumer: takes no tasks from %s any more", queue)
         return _ok(f"no longer consuming from {queue}")
 
     def _read(self, queues: tuple[str, ...]) -> None:
@@ -313,11 +311,7 @@ class Steering:
         self, task_name: str, soft: float | None = None, hard: float | None = None
     ) -> dict[str, str]:
         self._check_task(task_name)
-        for value in (soft, hard):
-            if value is not None and not value > 0:
-                raise ValueError(f"{value!r} is no time limit; give seconds above 0, or None")
-        if soft is not None and hard is not None and soft >= hard:
-            raise ValueError("the soft limit must be shorter than the hard one")
+        judge_limits(soft, hard)
         self._worker.limit(task_name, soft, hard)
         logger.warning("time_limit: %s: soft %s s, hard %s s", task_name, soft, hard)
         self._declare_task(task_name, soft_time_limit=soft, time_limit=hard)
@@ -333,7 +327,9 @@ class Steering:
 
     def _check_task(self, name: str) -> None:
         if name not in self._worker.manifest.tasks:
-            raise ValueError("unknown task")
+            known = self._worker.manifest.tasks
+            hint = near(name, list(known)) or "; `celeriac inspect registered` lists its tasks"
+            raise ValueError(f"unknown task {name!r}{hint}")
 
     # --- events -------------------------------------------------------------------------------
     def _enable_events(self) -> dict[str, str]:
@@ -357,6 +353,13 @@ def _after(order: _Order) -> Any:
         except CeleryError as error:
             return {"error": f"{order.answer}, but the store was not told: {error}"}
     return order.answer
+
+
+def _whole(name: str, value: object) -> int:
+    try:
+        return int(value)  # type: ignore[call-overload,no-any-return]  # judged here
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {value!r}; it must be a whole number") from None
 
 
 def _ok(text: str) -> dict[str, str]:
@@ -400,4 +403,4 @@ def _broker(url: str) -> dict[str, Any]:
     }
 
 
-__all__ = ["NOT_HERE", "Seen", "Steered", "Steering"]
+__all__ = ["Seen", "Steered", "Steering"]
