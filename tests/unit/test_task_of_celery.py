@@ -148,3 +148,90 @@ def test_a_function_without_a_name_does_not_hide_a_wrong_option():
         celeriac.shared_task(nope=1)(lambda: 1)
     assert "has no name of its own" in str(caught.value)
     assert "no option 'nope'" in str(caught.value)
+
+
+# -- options that the settings give ----------------------------------------------------------------
+
+FROM_SETTINGS = {
+    "time_limit": ("task_time_limit", 66.0),
+    "soft_time_limit": ("task_soft_time_limit", 55.0),
+    "rate_limit": ("task_default_rate_limit", "900/s"),
+    "acks_late": ("task_acks_late", False),
+    "reject_on_worker_lost": ("task_reject_on_worker_lost", False),
+    "ignore_result": ("task_ignore_result", True),
+    "priority": ("task_default_priority", 4),
+    "serializer": ("task_serializer", "msgpack"),
+    "compression": ("task_compression", "gzip"),
+    "track_started": ("task_track_started", True),
+    "typing": ("strict_typing", False),
+    "store_errors_even_if_ignored": ("task_store_errors_even_if_ignored", True),
+    "store_eager_result": ("task_store_eager_result", True),
+}
+
+
+@pytest.mark.parametrize("how", ["function", "class", "none", "async"])
+def test_an_option_that_the_task_leaves_out_is_read_as_the_settings_say(how):
+    app = make_app(accept_content=["json", "msgpack"])
+    if how == "class":
+
+        class Work(Task):
+            name = "work"
+            time_limit = None
+
+            def run(self):
+                pass
+
+        task = app.register_task(Work)
+    elif how == "async":
+
+        async def work():
+            pass
+
+        task = app.task(name="work")(work)
+    else:
+        options = dict.fromkeys(FROM_SETTINGS) if how == "none" else {}
+        task = app.task(name="work", **options)(lambda: None)
+    app.conf.update(dict(FROM_SETTINGS.values()))
+    for option, (setting, _) in FROM_SETTINGS.items():
+        assert getattr(task, option) == app.conf[setting]
+    app.conf.task_time_limit = 99
+    assert task.time_limit == 99.0
+    assert Task.time_limit is None
+    assert Task().time_limit is None
+    assert task.facts().time_limit == 99.0
+
+
+def test_what_the_task_says_goes_over_the_settings_whatever_they_are():
+    app = make_app(task_time_limit=66, task_ignore_result=True, task_default_priority=4)
+
+    class Base(Task):
+        time_limit = 7
+        priority = 1
+
+    task = app.task(name="t", base=Base, ignore_result=False, priority=None)(lambda: None)
+    assert (task.time_limit, task.ignore_result, task.priority) == (7, False, 4)
+    task.priority = 9
+    assert task.priority == task.defaults.priority == 9
+    task.priority = None
+    assert (task.priority, task.defaults.priority) == (4, None)
+
+
+def test_a_setting_that_a_task_shows_is_no_word_of_its_own_to_a_route():
+    app = make_app(
+        task_default_priority=4, task_serializer="json", task_routes={"t": {"priority": 8}}
+    )
+    task = app.task(name="t")(lambda: None)
+    assert task.priority == 4
+    assert stored(app, task.delay().id).priority == 8
+
+
+def test_a_run_reads_the_settings_on_its_task():
+    app = make_app(task_time_limit=66, task_soft_time_limit=55, task_default_rate_limit="900/s")
+
+    @app.task(name="t", bind=True)
+    def t(self):
+        return [self.time_limit, self.soft_time_limit, self.rate_limit, self.acks_late]
+
+    result = t.delay()
+    drain(app)
+    assert result.get(timeout=5) == [66.0, 55.0, "900/s", True]

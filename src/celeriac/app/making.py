@@ -175,9 +175,9 @@ def instance(
     if not task.name:
         task.name = app.gen_task_name(cls.__name__, cls.__module__)
     written = {
-        name: value
+        name: getattr(each, name)
         for each in reversed(cls.__mro__[: cls.__mro__.index(Task)])
-        for name, value in vars(each).items()
+        for name in vars(each)
         if name in TASK_OPTIONS and name not in {"name", "base", "bind"}
     }
     for name, value in check_task_options(task.name, {**written, **options}, cls).items():

@@ -232,7 +232,7 @@ class Task(Inside, Generic[P, R]):
     ) -> AsyncResult[R]:
         app = self.app
         conf = app.conf
-        typing = self.typing
+        typing = self._said[0]
         if conf.strict_typing if typing is None else typing:
             self.arguments.check(args, kwargs)
         if conf.task_always_eager:
@@ -375,12 +375,15 @@ class Task(Inside, Generic[P, R]):
         own = self.__dict__
         return own[option] if option in own else getattr(type(self), option)
 
+    @cached_property
+    def _said(self) -> tuple[bool | None, bool | None]:
+        """What it says itself of ``typing`` and ``ignore_result``; each call asks."""
+        return self.said("typing"), self.said("ignore_result")
+
     def keeps_result(self, asked: bool | None = None) -> bool:
         """Whether the result of a call is kept; *asked* is the call's own ``ignore_result``."""
         app = self.app
-        return keeps(
-            asked, self.said("ignore_result"), app.conf.task_ignore_result, app.keeps_results
-        )
+        return keeps(asked, self._said[1], app.conf.task_ignore_result, app.keeps_results)
 
     def overrides(self, handler: str) -> bool:
         """Whether a class of the application defines *handler* anew."""
@@ -414,7 +417,7 @@ class Task(Inside, Generic[P, R]):
             self.__dict__.pop(name, None)
         else:
             super().__setattr__(name, value)
-        for kept in ("defaults", "mask"):
+        for kept in ("defaults", "mask", "_said"):
             self.__dict__.pop(kept, None)  # worked out anew from the options
 
     if not TYPE_CHECKING:  # type checkers shall find names that are not there
