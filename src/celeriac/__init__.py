@@ -15,10 +15,13 @@ The names below are loaded when they are first used, so that ``import celeriac``
 programs that only define tasks, and loads neither asyncio, click nor a store's driver.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
     from . import exceptions, states
     from .app import Celeriac, Celery, bugreport, current_app, current_task, shared_task
     from .app.task import Task
@@ -66,9 +69,31 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "uuid": ("celeriac.ids", "new_task_id"),
 }
 
+VERSION_BANNER = __version__
+
 _FLOWS = "Until workflows are, let the first task call the next one's delay()."
+_VERSION = "Compare celeriac.__version__."
 # Names that Celery's package has and this version does not: refused by name.
-_LATER = dict.fromkeys(("chain", "chord", "chunks", "group", "subtask", "xmap", "xstarmap"), _FLOWS)
+_LATER = {
+    **dict.fromkeys(("chain", "chord", "chunks", "group", "subtask", "xmap", "xstarmap"), _FLOWS),
+    **dict.fromkeys(("VERSION", "version_info", "version_info_t", "SERIES"), _VERSION),
+    "maybe_patch_concurrency": "Nothing is patched: there are no pools of greenlets.",
+}
+
+
+class _Unbuilt:
+    """Asked by the import system for modules that nobody else has found: see ``unbuilt``."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        if not name.startswith("celeriac."):
+            return None
+        from .unbuilt import spec_of
+
+        return spec_of(name)
+
+
+sys.meta_path.append(_Unbuilt)
 
 
 def __getattr__(name: str) -> object:

@@ -22,6 +22,7 @@ __all__ = [
     "allow_join_result",
     "children_of",
     "current",
+    "denied_join_result",
     "enter",
     "from_delivery",
     "leave",
@@ -299,6 +300,8 @@ class allow_join_result:  # noqa: N801 - the name Celery users know
     ever: so it is refused unless this block, or ``disable_sync_subtasks=False``, says it is meant.
     """
 
+    _allowed = True
+
     def __init__(self) -> None:
         self._context = current()
         self._before = False
@@ -306,11 +309,17 @@ class allow_join_result:  # noqa: N801 - the name Celery users know
     def __enter__(self) -> None:
         if self._context is not None:
             self._before = self._context.joins_allowed
-            self._context.joins_allowed = True
+            self._context.joins_allowed = self._allowed
 
     def __exit__(self, *exc_info: object) -> None:
         if self._context is not None:
             self._context.joins_allowed = self._before
+
+
+class denied_join_result(allow_join_result):  # noqa: N801 - the name Celery users know
+    """Within this block a task may not wait for another one's result, as by default."""
+
+    _allowed = False
 
 
 def _iso(moment: float | None) -> str | None:

@@ -291,9 +291,17 @@ class Reject(TaskPredicate):
     Args:
         reason: why, for the record; any value that prints well.
         requeue: put the message back into its queue instead of ending it.
+
+    Raises:
+        TypeError: *requeue* is no bool: a second part of the reason would put it back for ever.
     """
 
     def __init__(self, reason: object = None, requeue: bool = False) -> None:
+        if not isinstance(requeue, bool):
+            raise TypeError(
+                f"Reject(): requeue is {requeue!r}, of type {type(requeue).__name__}; it must be "
+                "True or False. The reason is one argument"
+            )
         super().__init__(reason, requeue)
         self.reason = reason
         self.requeue = requeue
@@ -658,3 +666,15 @@ class CPendingDeprecationWarning(PendingDeprecationWarning):
 
 class CDeprecationWarning(DeprecationWarning):
     """A name that will go away."""
+
+
+_LATER = {
+    "CeleryCommandException": "Commands raise click.ClickException.",
+    "reraise": "Write raise error.with_traceback(tb).",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        raise NotInThisVersion(f"{__name__}.{name}", _LATER[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)

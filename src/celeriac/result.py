@@ -15,7 +15,7 @@ from weakref import ref
 from celeriac import states
 from celeriac.checks import check_callable
 from celeriac.clock import SYSTEM
-from celeriac.context import allow_join_result, current
+from celeriac.context import allow_join_result, current, denied_join_result
 from celeriac.declined import check_on_message
 from celeriac.ends import RAISES, arguments_of, body_of, meaning_of
 from celeriac.exceptions import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.eager import EagerResult
 
-__all__ = ["AsyncResult", "EagerResult", "allow_join_result"]
+__all__ = ["AsyncResult", "EagerResult", "allow_join_result", "denied_join_result"]
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -479,6 +479,7 @@ def _check_id(id: object) -> None:
 _LATER_NAMES: Final = {
     **dict.fromkeys(("GroupResult", "ResultSet"), "Keep the AsyncResult objects in a list."),
     **dict.fromkeys(("ResultBase", "result_from_tuple"), ""),
+    "assert_will_not_block": "get() refuses inside a task by itself.",
 }
 
 

@@ -7,7 +7,7 @@ needed fails the tests, so that the lists stay true.
 # -- layers ------------------------------------------------------------------------------------
 
 LAYERS: dict[int, tuple[str, ...]] = {
-    0: ("exceptions", "states", "clock", "backoff", "ids", "crashpoints"),
+    0: ("exceptions", "states", "clock", "backoff", "ids", "crashpoints", "unbuilt"),
     1: (
         "message", "outcome", "records", "serialization", "signing", "schedules", "conf",
         "arguments", "bodies", "failures", "later", "checks", "moments", "sensitive", "compression",

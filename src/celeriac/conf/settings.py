@@ -11,6 +11,7 @@ from types import FrameType, MappingProxyType
 from typing import Any, Literal, Self
 
 from celeriac.exceptions import CeleryWarning, ImproperlyConfigured
+from celeriac.later import missing
 
 from .contradictions import contradictions
 from .moot import MOOT
@@ -42,6 +43,11 @@ _PREFIX = "CELERIAC_"
 _FALLBACKS = {"CELERY_BROKER_URL": "broker_url", "CELERY_RESULT_BACKEND": "result_backend"}
 _DEFAULTS = {name: setting.default for name, setting in SETTINGS.items()}
 _OURS = __name__.partition(".")[0]
+_LATER = {  # members of Celery's settings
+    "find_option": "celeriac.conf.describe(name) says what a setting is.",
+    "find_value_for_key": "Read conf[name]; conf.origin(name) and conf.place(name) say whence.",
+    "maybe_warn_deprecated_settings": "Old names are read without a warning.",
+}
 
 
 def describe(name: str) -> Setting:
@@ -88,6 +94,8 @@ class Settings(Typed, Mapping[str, Any]):
             return vars(self)[name]
         if name.startswith("_"):
             raise AttributeError(name)
+        if name in _LATER:
+            raise missing("settings", name, _LATER)
         try:
             return self[name]
         except KeyError as error:
@@ -345,7 +353,7 @@ class Settings(Typed, Mapping[str, Any]):
         `censored=False` gives the values themselves.
         """
         return {
-            name: shown(SETTINGS[name], value) if censored else value
+            name: shown(SETTINGS[name], _thawed(value)) if censored else _thawed(value)
             for name, value in self._values.items()
             if with_defaults or self.origin(name) != "default"
         }
@@ -370,6 +378,11 @@ class Settings(Typed, Mapping[str, Any]):
         settings = cls()
         settings._add("manifest", values, "manifest")
         return settings
+
+
+def _thawed(value: Any) -> Any:
+    """A copy that reads as a dictionary where *value* is a mapping nobody may change."""
+    return dict(value) if isinstance(value, MappingProxyType) else value
 
 
 def _plain(value: Any) -> Any:
