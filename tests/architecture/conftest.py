@@ -1,24 +1,13 @@
-"""Prints the report of sizes when the architecture tests have run, and leaves no trace of them."""
+"""Prints the report of sizes when the architecture tests have run."""
 
 import architecture_rules as rules
-import pytest
 from layers import CONCRETE_STORES, LAYERS
 from source_tree import PACKAGE, Module, SourceTree, within
-
-from celeriac.app import current
 
 # The rules of thumb for whole parts: lines, what counts, what is counted.
 SMALL_LAYERS = (0, 1, 3, 4)
 MOST_LINES_OF_SMALL_LAYERS = 5_000
 MOST_LINES_OF_A_STORE = 2_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_shared_tasks_left():
-    """Every module is imported here, also those that give each app of the process a task."""
-    before = list(current.shared)
-    yield
-    current.shared[:] = before
 
 
 def pytest_terminal_summary(terminalreporter):

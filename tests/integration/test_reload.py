@@ -177,6 +177,13 @@ def test_a_new_module_and_a_package_are_watched(place: Site) -> None:
     assert worker.stop() == 0
 
 
+def is_zombie(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended since it was listed
+        return False
+
+
 def test_nothing_is_left_behind(place: Site) -> None:
     worker = place.worker("--reload", "-c", "2").ready()
     for number in range(1, 4):
@@ -185,8 +192,7 @@ def test_nothing_is_left_behind(place: Site) -> None:
 
     def settled() -> bool:
         names = [len(worker.titled(word)) for word in ("zygote", "executor")]
-        zombies = [each for each in worker.children() if each.status() == psutil.STATUS_ZOMBIE]
-        return names == [1, 2] and not zombies
+        return names == [1, 2] and not any(map(is_zombie, worker.children()))
 
     eventually(settled, "one zygote, two executors, no zombies")
     assert worker.stop() == 0

@@ -40,8 +40,9 @@ def app():
 
 @pytest.fixture(autouse=True)
 def shared_tasks():
-    """Shared tasks belong to the process; those of a test go with it."""
+    """Shared tasks belong to the process: those of a test go with it, and it sees no others."""
     before = list(celeriac.app.current.shared)
+    celeriac.app.current.shared.clear()
     yield
     celeriac.app.current.shared[:] = before
 
