@@ -81,7 +81,14 @@ class Inside:
         Raises:
             Retry: what a worker understands; let it pass.
             MaxRetriesExceededError: no repeats are left, and no *exc* was given.
+            TypeError: *max_retries* is no number, or another argument is not what it must be.
         """
+        if isinstance(max_retries, bool) or not isinstance(max_retries, int | float | None):
+            kind = type(max_retries).__name__
+            raise TypeError(
+                f"retry(): max_retries is {max_retries!r}, of type {kind}; it must be a whole "
+                "number, or None: as the task says"
+            )
         run = self.request
         if run.called_directly:
             _reraise(exc or Retry("The task can be repeated only by a worker or apply()"))
@@ -193,12 +200,17 @@ class Inside:
         """Publish an event of your own about the present run, such as ``task-halfway``.
 
         It reaches whoever listens now, at most once: *retry* changes nothing, and a
-        *retry_policy* raises ``NotInThisVersion``. *fields* are plain data.
+        *retry_policy* raises ``NotInThisVersion``. *fields* are plain data, of other names than
+        ``uuid``, which is this run's id, and ``type``: else ``TypeError``, as for a *type_* that is
+        no text; ``ValueError`` for one of more than 128 characters.
         """
         if retry_policy is not None:
             raise NotInThisVersion(
                 "The argument retry_policy of send_event()", "An event is sent at most once."
             )
+        for name in ("type", "uuid"):
+            if name in fields:
+                raise TypeError(f"send_event() sets the field {name} itself; use another name")
         run = self.request
         self.app.events.default_dispatcher(run.hostname).send(type_, uuid=run.id, **fields)
 

@@ -38,6 +38,7 @@ logger = logging.getLogger("celeriac.events")
 #: How often a receiver says that it listens, and for how long that holds, seconds.
 ANNOUNCE: Final = 5.0
 HOLDS: Final = 15.0
+_LONGEST_TYPE: Final = 128
 _LATER: Final = dict.fromkeys(("dispatcher_cls", "receiver_cls", "state_cls"), "")
 
 Handler = Callable[[dict[str, Any]], object]
@@ -151,7 +152,17 @@ class Dispatcher:
         self.enabled = enabled
 
     def send(self, type: str, **fields: Any) -> None:
-        """Publish one event to whoever listens now."""
+        """Publish one event to whoever listens now.
+
+        Raises ``TypeError`` or ``ValueError`` for a *type* that is no text of 1 to 128 characters.
+        """
+        if not isinstance(type, str):
+            raise TypeError(f"the type of an event is {type!r}; it must be text, as task-halfway")
+        if not 1 <= len(type) <= _LONGEST_TYPE:
+            raise ValueError(
+                f"the type of an event has {len(type)} characters; it must have 1 to "
+                f"{_LONGEST_TYPE}. What is to be told goes into its fields"
+            )
         if self.enabled:
             publish(
                 self.app, {**notes.base(type, self.hostname, next(_clock), SYSTEM.wall()), **fields}
