@@ -299,6 +299,8 @@ def test_the_pool_grows_shrinks_and_restarts(place, tasks, control):
     assert view.manifest.concurrency == 3
     (answer,) = control.pool_shrink(3, reply=True)
     assert "one must stay" in answer["a@x"]["error"]
+    (answer,) = control.pool_grow(1100, reply=True)
+    assert "1103 is more than one worker" in answer["a@x"]["error"]
     assert control.pool_shrink(2, reply=True) == ok("pool will shrink", "a@x")
     control.terminate([each.id for each in naps])
     eventually(lambda: len(worker.titled("executor")) == 1, "one executor is left")
@@ -315,6 +317,8 @@ def test_bounds_of_autoscaling_are_changed(place, tasks, control):
     place.wait_ledger("start", naps[0].id)
     assert control.autoscale(2, 1, reply=True) == ok("autoscale now max=2 min=1", "a@x")
     place.wait_ledger("start", naps[1].id)
+    (answer,) = control.autoscale(5000, 1, reply=True)
+    assert "5000 is more than one worker" in answer["a@x"]["error"]
     assert control.inspect().stats()["a@x"]["pool"]["autoscale"] == [2, 1]
     (answer,) = control.pool_grow(reply=True)
     assert "scales itself" in answer["a@x"]["error"]

@@ -18,6 +18,7 @@ from celeriac.worker.duties.steering import Seen
 from celeriac.worker.hands import Held
 from celeriac.worker.lanes import Lanes
 from celeriac.worker.pools.prefork import Executor, Prefork
+from celeriac.worker.sizing import checked
 from celeriac.worker.slots import Slots
 
 
@@ -107,7 +108,7 @@ class Helm:
                 f"the pool has {self._pool.size} executors and one must stay; to take no more "
                 "tasks use cancel_consumer, to end the worker shutdown"
             )
-        self._pool.size = size
+        self._pool.size = checked(size, self.manifest.pool)
         alive = [each for each in self._pool.executors.values() if not each.retiring]
         # Those that run nothing first: the others end what they run before they go.
         for executor in sorted(alive, key=lambda each: len(each.hand.held))[: max(0, -by)]:
@@ -145,7 +146,7 @@ class Helm:
             raise ValueError(
                 f"an executor of this pool runs at most {widest} tasks at once, as it was started"
             )
-        scale.most, scale.least = most, least
+        scale.most, scale.least = checked(most, self.manifest.pool), least
         return most, least
 
     def hurry(self) -> None:

@@ -49,11 +49,11 @@ def resolve(options: WorkerOptions, settings: Settings, pool: str, cores: int) -
                 "--autoscale and the pool solo contradict each other: solo runs one task at a "
                 "time. Leave --autoscale out, or use the pool prefork, threads or asyncio"
             )
-        return Size(_checked(most, pool), least)
+        return Size(checked(most, pool), least)
     if pool == "solo":
         return Size(1)
     asked = options.concurrency or settings.worker_concurrency
-    return Size(_checked(asked or default(pool, cores), pool))
+    return Size(checked(asked or default(pool, cores), pool))
 
 
 def default(pool: str, cores: int) -> int:
@@ -64,7 +64,11 @@ def default(pool: str, cores: int) -> int:
     return min(_THREADS_MOST, cores + 4) if pool == "threads" else cores
 
 
-def _checked(most: int, pool: str) -> int:
+def checked(most: int, pool: str) -> int:
+    """Return *most*, which one worker of *pool* can hold.
+
+    Raises :class:`~celeriac.exceptions.ImproperlyConfigured` if it cannot.
+    """
     if most > MOST[pool]:
         raise ImproperlyConfigured(
             f"a concurrency of {most} is more than one worker of the pool {pool} can hold "
@@ -73,4 +77,4 @@ def _checked(most: int, pool: str) -> int:
     return most
 
 
-__all__ = ["ASYNCIO_DEFAULT", "MOST", "SLOTS", "Size", "default", "resolve"]
+__all__ = ["ASYNCIO_DEFAULT", "MOST", "SLOTS", "Size", "checked", "default", "resolve"]

@@ -36,6 +36,10 @@ class ApplicationBroken(Exception):
     """The application cannot be imported or configured; the text is for people."""
 
 
+class NurseryFull(BlockingIOError):
+    """Every slot is taken; one is free once a process has ended. To be tried again later."""
+
+
 @dataclass
 class Process:
     """One process made by the nursery. ``pid`` is 0 until the zygote has told it."""
@@ -187,7 +191,16 @@ class Nursery:
     # --- executors ----------------------------------------------------------------------------
     def make(self, role: str, title: str, places: int = 0) -> Process:
         """Ask for a process. It says :class:`~..frames.Ready` on its socket once it is up. One
-        with *places* gets a board."""
+        with *places* gets a board.
+
+        Raises :class:`BlockingIOError` if it is to be asked again later: the zygote is behind, or
+        there are as many processes as a worker may have (:class:`NurseryFull`).
+        """
+        if not self._free:
+            raise NurseryFull(
+                f"all {self.slots.count} slots are taken: the next process is made once one of "
+                "them has ended"
+            )
         board = Board.create(places) if places else None
         ours, theirs = socket.socketpair()
         index = self._free.pop(0)
@@ -248,5 +261,6 @@ __all__ = [
     "THREADS",
     "ApplicationBroken",
     "Nursery",
+    "NurseryFull",
     "Process",
 ]
