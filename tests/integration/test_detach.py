@@ -11,7 +11,7 @@ import psutil
 import pytest
 from workers import DEADLINE, Site, eventually, site
 
-from celeriac.cli.detach import find_identity
+from celeriac.cli.detach import PidFile, find_identity
 
 
 @pytest.fixture
@@ -68,10 +68,22 @@ def test_a_worker_that_does_not_start_says_why_and_leaves_no_pidfile(place: Site
     assert not (place.folder / "w.pid").exists()
 
 
-def test_a_log_file_that_cannot_be_written_is_told(place: Site) -> None:
-    done = celeriac(place, "--detach", "-f", "nowhere/w.log")
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--detach",), "nowhere/w.log: No such file or directory"),
+        ((), "the log file nowhere/w.log cannot be opened: No such file or directory."),
+        (("-P", "solo"), "the log file nowhere/w.log cannot be opened: No such file"),
+    ],
+)
+def test_a_log_file_that_cannot_be_written_is_told(
+    place: Site, options: tuple[str, ...], told: str
+) -> None:
+    done = celeriac(place, *options, "-f", "nowhere/w.log")
     assert done.returncode == 2
-    assert "nowhere/w.log: No such file or directory" in done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "the application" not in done.stderr
 
 
 def test_a_living_process_keeps_its_pidfile(place: Site) -> None:
@@ -100,6 +112,20 @@ def test_a_stale_pidfile_is_replaced(place: Site) -> None:
     assert f"was left by process {first.pid}, which is gone; replaced" in second.text()
     assert int((place.folder / "w.pid").read_text()) == second.pid
     assert second.stop() == 0
+
+
+def test_a_zombie_holds_no_pidfile(place: Site) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        eventually(lambda: gone(child.pid), "it has ended, and nobody has waited for it")
+        path = place.folder / "w.pid"
+        path.write_text(f"{child.pid}\n")
+        pidfile = PidFile(str(path))
+        pidfile.take()
+        assert int(path.read_text()) == os.getpid()
+        pidfile.drop()
+    finally:
+        child.wait()
 
 
 def test_a_number_that_somebody_else_has_now_is_stale(place: Site) -> None:

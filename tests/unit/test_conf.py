@@ -27,6 +27,11 @@ from celeriac.stores.base import Options
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 END = "## Settings of Celery's that change nothing"
 SECRET = "correct-horse-battery-staple"
+EVERY_FIELD = (
+    "%(asctime)s %(created)f %(filename)s %(funcName)s %(levelname)s %(levelno)d %(lineno)d "
+    "%(message)s %(module)s %(msecs)d %(name)s %(pathname)s %(process)d %(processName)s "
+    "%(relativeCreated)d %(thread)d %(threadName)s %(task_id)s %(task_name)s %%"
+)
 
 
 def problems(act, *args, **kwargs):
@@ -245,6 +250,10 @@ def test_values_cannot_be_changed_behind_the_settings():
         ("include", 5, "expected a list of module names"),
         ("worker_log_format", "no fields", "expected a format for logging"),
         ("worker_log_format", None, "expected a format for logging"),
+        ("worker_log_format", "%(nosuch)s", "records have no field 'nosuch'"),
+        ("worker_log_format", "%(mesage)s", "no field 'mesage'; did you mean message?"),
+        ("worker_task_log_format", "%(message)d", "number is required, not str"),
+        ("worker_task_log_format", "%(message)s %(task_idd)s", "did you mean task_id?"),
         ("memory_limit_fraction", 90, "a fraction, above 0 and at most 1"),
         ("task_publish_retry_policy", {"max_retry": 3}, "did you mean max_retries?"),
         ("task_publish_retry_policy", {"max_retries": -1}, "a whole number of 0 or more, or None"),
@@ -416,6 +425,7 @@ def test_the_environment_is_read_whole_each_time():
         ("security_key", json.dumps({"a": SECRET}), {"a": SECRET}),
         ("global_keyprefix", "", ""),
         ("worker_log_format", "%(message)s", "%(message)s"),
+        ("worker_task_log_format", EVERY_FIELD, EVERY_FIELD),
         ("broker_url", "sqlite:///x.db", "sqlite:///x.db"),
     ],
 )

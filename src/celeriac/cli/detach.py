@@ -123,8 +123,19 @@ def _lives(pid: int, written: float) -> bool:
         pass  # it lives, and belongs to somebody else
     from celeriac.worker.resources import began
 
+    if _is_zombie(pid):
+        return False  # it has ended; only nobody has asked how
     since = began(pid)
     return since is None or since <= written + _CLOCKS_APART
+
+
+def _is_zombie(pid: int) -> bool:
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 # -- who it is ---------------------------------------------------------------------------------

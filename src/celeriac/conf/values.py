@@ -9,7 +9,6 @@ Layer L1. Read it through `celeriac.conf`.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
@@ -56,6 +55,8 @@ def near(word: str, known: Sequence[str], likeness: float = 0.7) -> str:
 
     `likeness` is how near it must be, from 0 to 1 (the same).
     """
+    from difflib import get_close_matches
+
     found = get_close_matches(word, known, n=1, cutoff=likeness)
     return f"; did you mean {found[0]}?" if found else ""
 
@@ -204,12 +205,22 @@ def _log_format(setting: Setting, value: object) -> str:
         raise _UnexpectedError(setting)
     if value == "json":
         return value
-    from logging import PercentStyle
+    from logging import Formatter, makeLogRecord
 
+    # All that every record of a worker has. What a format cannot take would cost each line.
+    sample = {
+        "name": "celeriac", "msg": "", "levelno": 20, "levelname": "INFO", "pathname": "a.py",
+        "task_id": "", "task_name": "",
+    }  # fmt: skip
     try:
-        PercentStyle(value).validate()
-    except ValueError:
-        raise _UnexpectedError(setting) from None
+        Formatter(value).format(makeLogRecord(sample))
+    except (ValueError, TypeError) as error:
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, KeyError):
+            known = [*sorted(vars(makeLogRecord(sample))), "message", "asctime"]
+            text = f"; records have no field {cause.args[0]!r}{near(str(cause.args[0]), known)}"
+            raise _UnexpectedError(setting, text) from None
+        raise _UnexpectedError(setting, f"; {error}") from None
     return value
 
 

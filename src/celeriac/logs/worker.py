@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from celeriac import signals
+from celeriac.exceptions import ImproperlyConfigured
 from celeriac.logs import (
     BASE,
     TASK,
@@ -26,9 +27,13 @@ from celeriac.logs import (
 if TYPE_CHECKING:
     from celeriac.conf import Settings
 
-__all__ = ["WorkerLogs", "begin", "enter_executor", "redirect_prints"]
+__all__ = ["LogFileUnusable", "WorkerLogs", "begin", "enter_executor", "redirect_prints"]
 
 _present: WorkerLogs | None = None
+
+
+class LogFileUnusable(ImproperlyConfigured):
+    """The log file cannot be opened. No fault of the application."""
 
 
 def begin(settings: Settings, level: str, color: bool | None, node: str) -> None:
@@ -107,15 +112,24 @@ class WorkerLogs:
 
     def _apply(self, path: str) -> None:
         conf = self._conf
-        setup(
-            self._level,
-            color=self._color,
-            line=conf.worker_log_format,
-            task_line=conf.worker_task_log_format,
-            date=conf.worker_log_datefmt,
-            task_date=conf.worker_task_log_datefmt,
-            path=path,
-        )
+        try:
+            setup(
+                self._level,
+                color=self._color,
+                line=conf.worker_log_format,
+                task_line=conf.worker_task_log_format,
+                date=conf.worker_log_datefmt,
+                task_date=conf.worker_task_log_datefmt,
+                path=path,
+            )
+        except OSError as error:
+            if not path:
+                raise
+            raise LogFileUnusable(
+                f"the log file {path} cannot be opened: {error.strerror or error}. Name another "
+                "with -f/--logfile or the setting worker_logfile, or make its folder writable for "
+                "this user."
+            ) from error
         if conf.worker_hijack_root_logger:
             hijack_root()
         else:

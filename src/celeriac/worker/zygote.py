@@ -179,7 +179,10 @@ def _within(folder: str, other: str) -> bool:
 def explain_import(spec: WorkerSpec, error: BaseException) -> str:
     """The user's own traceback, and what was being looked for."""
     from celeriac.app.loading import AppNotFound, describe_failure
+    from celeriac.logs.worker import LogFileUnusable
 
+    if isinstance(error, LogFileUnusable):
+        return f"Error: {error}"
     if isinstance(error, AppNotFound):
         return describe_failure(error).replace(str(error), f"Error: {error}").rstrip()
     if isinstance(error, ImproperlyConfigured):
