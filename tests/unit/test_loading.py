@@ -142,6 +142,37 @@ def test_a_module_that_raises_shows_the_users_own_traceback(folder):
     assert hint.endswith("ZeroDivisionError: division by zero.")
 
 
+def test_a_wrong_setting_is_told_once_with_the_line_that_sets_it(folder):
+    write(
+        folder,
+        "jobs.py",
+        """
+        from celeriac import Celeriac
+        app = Celeriac("jobs", set_as_current=False)
+        app.conf.worker_concurrency = 0
+        """,
+    )
+    text = describe_failure(refusal("jobs"))
+    assert "app.conf.worker_concurrency = 0\n" in text
+    assert "settings.py" not in text, "none of our own frames"
+    assert text.count("worker_concurrency = 0: expected a whole number") == 1
+    assert not text.rstrip().endswith("."), "the list ends as its last item does"
+
+
+def test_only_an_app_is_offered_for_an_attribute_that_is_not_there(folder):
+    write(
+        folder,
+        "jobs.py",
+        """
+        from celeriac import Celeriac
+        app = Celeriac("jobs", set_as_current=False)
+        apq = 1
+        """,
+    )
+    text = str(refusal("jobs:ap"))
+    assert "Did you mean app? Say which: -A jobs:app." in text
+
+
 @pytest.mark.parametrize(
     ("raised", "ending"),
     [

@@ -78,6 +78,11 @@ def describe_failure(error: AppNotFound) -> str:
     if cause is None:
         return f"{error}\n"
     frames = traceback.TracebackException.from_exception(cause.with_traceback(_users(cause)))
+    if isinstance(cause, ImproperlyConfigured):
+        # How we found out is of no use to who wrote it; the text follows, once.
+        lines = [each for each in frames.stack if not each.filename.startswith(_OURS)]
+        stack = "".join(traceback.format_list(lines))
+        return f"Traceback (most recent call last):\n{stack}\n{error}\n"
     return f"{''.join(frames.format())}\n{error}\n"
 
 
@@ -145,8 +150,12 @@ def _broken(name: str, spec: str, error: BaseException) -> str:
 
 def _sentence(error: BaseException) -> str:
     """``ValueError: no.``: one full stop, whether or not the error's own text ends in one."""
-    text = f"{type(error).__name__}: {error}".rstrip().removesuffix(":")
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+    if isinstance(error, ImproperlyConfigured):
+        text = str(error).rstrip()
+    else:
+        text = f"{type(error).__name__}: {error}".rstrip().removesuffix(":")
+    # A list ends as its last item does.
+    return text if text.endswith((".", "!", "?")) or "\n" in text else f"{text}."
 
 
 def _place(name: str) -> str:
@@ -205,7 +214,7 @@ def _named(module: ModuleType, path: str) -> Celeriac:
 
 
 def _no_attribute(module: ModuleType, path: str) -> str:
-    near = get_close_matches(path, dir(module), n=1)
+    near = get_close_matches(path, _names(module), n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     return f"{_title(module)} has no attribute {path!r}.{hint}{_apps(module)}"
 
@@ -249,12 +258,17 @@ def _only(module: ModuleType) -> Celeriac | None:
 
 def _apps(module: ModuleType) -> str:
     """Which apps the module does hold, as a sentence."""
-    from celeriac.app import Celeriac
-
-    names = [name for name, each in vars(module).items() if isinstance(each, Celeriac)]
+    names = _names(module)
     if not names:
         return ""
     return " Say which: " + " or ".join(f"-A {module.__name__}:{name}" for name in names) + "."
+
+
+def _names(module: ModuleType) -> list[str]:
+    """The attributes of *module* that are apps."""
+    from celeriac.app import Celeriac
+
+    return [name for name, each in vars(module).items() if isinstance(each, Celeriac)]
 
 
 def _foreign(module: ModuleType) -> str:
