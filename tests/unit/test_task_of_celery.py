@@ -8,7 +8,7 @@ from inline import count, drain, make_app, stored
 
 import celeriac
 from celeriac import Celeriac, Task
-from celeriac.exceptions import ImproperlyConfigured, OperationalError
+from celeriac.exceptions import CeleryWarning, ImproperlyConfigured, OperationalError
 
 
 class Marked(Task):
@@ -235,3 +235,29 @@ def test_a_run_reads_the_settings_on_its_task():
     result = t.delay()
     drain(app)
     assert result.get(timeout=5) == [66.0, 55.0, "900/s", True]
+
+
+# -- annotations -----------------------------------------------------------------------------------
+
+
+def test_annotations_that_the_code_sets_are_seen_at_once():
+    app = make_app(task_annotations={"*": {"max_retries": 8}, "t": {"time_limit": 5}})
+    t = app.task(name="t")(lambda: None)
+    assert not app.conf.loaded
+    assert (t.max_retries, t.time_limit) == (8, 5.0)
+    app.conf.load()
+    assert (t.max_retries, t.time_limit) == (8, 5.0)
+
+
+def test_annotations_that_are_imported_wait_until_the_settings_are_read():
+    app = make_app(task_annotations=["no_such_module.Annotations"])
+    app.task(name="t")(lambda: None)
+    with pytest.raises(ImproperlyConfigured, match="no_such_module"):
+        app.conf.load()
+
+
+def test_a_worker_warns_of_annotations_for_tasks_that_are_not_there():
+    app = make_app(task_annotations={"*": {}, "t": {"priority": 1}, "no.such.task": {}})
+    app.task(name="t")(lambda: None)
+    with pytest.warns(CeleryWarning, match=r"there is no task 'no\.such\.task', so"):
+        app.configure_worker()

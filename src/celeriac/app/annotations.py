@@ -6,7 +6,7 @@ that is made later when it is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from celeriac.app.options import check_task_options
@@ -16,7 +16,7 @@ from celeriac.exceptions import ImproperlyConfigured
 if TYPE_CHECKING:
     from celeriac.app.task import Task
 
-__all__ = ["annotate", "sources"]
+__all__ = ["annotate", "foreseen", "sources", "unmet"]
 
 #: Words of the decorator that are no option of a task that exists.
 _FIXED: Final = ("name", "base", "bind")
@@ -46,6 +46,22 @@ def sources(setting: Any) -> tuple[Any, ...]:
         return ()
     listed = setting if isinstance(setting, list | tuple) else (setting,)
     return tuple(map(_source, listed))
+
+
+def foreseen(setting: Any) -> tuple[Any, ...]:
+    """Return what is known of *setting* before the settings are read, as :func:`sources` does.
+
+    Nothing if it names what is to be imported: that may need the module that is being read.
+    """
+    listed = setting if isinstance(setting, list | tuple) else (setting,)
+    return () if any(isinstance(each, str) for each in listed) else sources(setting)
+
+
+def unmet(setting: Any, names: Collection[str]) -> list[str]:
+    """Return the names of tasks in *setting* that are not among *names*."""
+    listed = setting if isinstance(setting, list | tuple) else (setting,)
+    asked = {name: None for each in listed if isinstance(each, Mapping) for name in each}
+    return [name for name in asked if name != "*" and name not in names]
 
 
 def _source(given: Any) -> Any:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from celeriac.app.annotations import annotate, sources
+from celeriac.app.annotations import annotate, foreseen, sources, unmet
 from celeriac.app.discovery import Packages, discover, import_named, packages_of
 from celeriac.app.registry import TaskRegistry
 from celeriac.app.sources import Source, read_source
@@ -45,6 +45,7 @@ class Configuring:
         self._pending_defaults: list[Callable[[], Mapping[str, Any]]] = []
         self._discoveries: list[tuple[Packages, str | None]] = []
         self._annotated: Any = _UNREAD
+        self._foreseen: Any = None
         self._finalized = False
         self._autofinalize = True
         #: Objects that say what ``task_annotations`` gives to a task.
@@ -64,7 +65,12 @@ class Configuring:
         self.conf.watch(self._settled)
         self.conf.update(settings)
         self.conf.load_environment(os.environ)
-        self.conf.guard(guard)  # now, for a variable may replace what the code says
+
+        def look(values: Mapping[str, Any]) -> None:
+            guard(values)
+            self._foreseen = values["task_annotations"]
+
+        self.conf.guard(look)  # now, for a variable may replace what the code says
 
     # -- settings ------------------------------------------------------------------------------
 
@@ -169,8 +175,9 @@ class Configuring:
 
     def _adopt(self, task: Task[..., Any]) -> None:
         """Register *task*, with what ``task_annotations`` gives it."""
-        if self.annotations:
-            annotate(task, self.annotations)
+        known = self.annotations if self.conf.loaded else foreseen(self._foreseen)
+        if known:
+            annotate(task, known)
         self._tasks[task.name] = task
 
     def take_user_options(self, command: str, given: Mapping[str, Any] | Sequence[str]) -> None:
@@ -280,6 +287,14 @@ class Configuring:
         self.import_modules(include)
         self.client.directions.check_routes()
         self.finalize()
+        names = unmet(self.conf.task_annotations, self._tasks)
+        if names:
+            warnings.warn(
+                f"task_annotations: there is no task {', '.join(map(repr, names))}, so nothing is "
+                "given to it; compare the names with `celeriac inspect registered`",
+                CeleryWarning,
+                stacklevel=2,
+            )
 
     @cached_property
     def on_after_fork(self) -> Signal:
