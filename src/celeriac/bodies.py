@@ -8,14 +8,16 @@ bytes that are stored, so that fields may be added later.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from celeriac.compression import UNPACKED_MAX, pack
 from celeriac.exceptions import DecodeError, ResultTooLarge, SecurityError
 from celeriac.outcome import ResultBody, decode_body, encode_body
-from celeriac.signing import Signer
+
+if TYPE_CHECKING:
+    from celeriac.signing import Signer
 
 __all__ = ["SIGNED_VERSION", "compressed", "seal", "unseal"]
 

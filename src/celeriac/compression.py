@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, Final, NamedTuple, Protocol
 
 from celeriac.exceptions import DecodeError, ImproperlyConfigured, NotInThisVersion
@@ -192,6 +191,8 @@ def compression_of(value: object) -> str:
         known = ", ".join(COMPRESSIONS)
         if value in _LATER:
             raise NotInThisVersion("The compression 'brotli'", f"There are {known}.")
+        from difflib import get_close_matches
+
         near = get_close_matches(value, [*COMPRESSIONS, *_NAMES], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ImproperlyConfigured(

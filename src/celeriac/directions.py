@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -196,6 +195,8 @@ class Directions:
         declared = [*self._queues] or [self._default]
         if not self._closed or queue in declared:
             return
+        from difflib import get_close_matches
+
         near = get_close_matches(queue, declared, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise QueueNotFound(
@@ -252,6 +253,8 @@ def load_router(name: str) -> Any:
             f"{error}"
         ) from error
     if not hasattr(found, attribute):
+        from difflib import get_close_matches
+
         near = get_close_matches(attribute, dir(found), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ImproperlyConfigured(

@@ -30,7 +30,6 @@ runners do.
 import builtins
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from difflib import get_close_matches
 
 __all__ = [
     "AlreadyRegistered",
@@ -382,6 +381,8 @@ class NotRegistered(TaskError, KeyError):
             each for each in self.known if each.rpartition(".")[2] == self.name.rpartition(".")[2]
         ]
         likely = [each for each in self.known if self._like(each)]
+        from difflib import get_close_matches
+
         close = get_close_matches(self.name, likely, cutoff=0.75)
         return list(dict.fromkeys([*close, *same_end]))[:3]
 
@@ -391,6 +392,8 @@ class NotRegistered(TaskError, KeyError):
         its_module, _, its_last = other.rpartition(".")
         if module != its_module or its_last.startswith(last) or last.startswith(its_last):
             return True
+        from difflib import get_close_matches
+
         return bool(get_close_matches(last, [its_last], cutoff=0.7))
 
     def __str__(self) -> str:

@@ -1,7 +1,6 @@
 """Ids of tasks, owners and sends: how they are made and which are allowed. For anybody."""
 
 import re
-from hashlib import blake2b
 from os import urandom
 from time import time_ns
 from typing import Final
@@ -112,6 +111,8 @@ def derived_id(parent: str, edge: str, ordinal: int) -> str:
     """
     if "|" in parent or "|" in edge:
         raise ValueError(f"parent {parent!r} and edge {edge!r} must not hold '|'")
+    from hashlib import blake2b  # here, because it loads OpenSSL and few programs need it
+
     digest = blake2b(f"{parent}|{edge}|{ordinal}".encode(), digest_size=16).digest()
     high = int.from_bytes(digest[:8], "big") & ~0xF000 | 0x8000
     low = int.from_bytes(digest[8:], "big") & _BELOW_VARIANT | _VARIANT

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from types import FrameType
-from typing import Any, Final
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Final
 
 from celeriac.conf import SETTINGS, shown
 from celeriac.exceptions import NotInThisVersion
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["another_store", "calling_module", "default_broker", "module_name"]
 
@@ -28,6 +29,9 @@ def default_broker(namespace: dict[str, Any]) -> str:
     The file is in the folder that holds the top-level module or package; for code that was typed
     in, in the working directory.
     """
+    from pathlib import Path  # here, because a program that names its store needs neither
+    from urllib.parse import quote
+
     folder = _folder(namespace) or Path.cwd()
     path = os.path.abspath(folder / FILE)  # noqa: PTH100 - resolve() would follow a symlink
     return f"sqlite:///{quote(path)}"
@@ -67,13 +71,15 @@ def module_name(namespace: dict[str, Any]) -> str:
     if spec is not None:  # python -m package.module
         return str(spec.name).removesuffix(".__main__")
     file = namespace.get("__file__")
-    return Path(file).stem if file else ""
+    return os.path.splitext(os.path.basename(file))[0] if file else ""  # noqa: PTH119, PTH122
 
 
 def _folder(namespace: dict[str, Any]) -> Path | None:
     file = namespace.get("__file__")
     if not file or not os.path.exists(file):  # noqa: PTH110 - typed in: "<stdin>"
         return None
+    from pathlib import Path
+
     name = module_name(namespace)
     folder = Path(os.path.abspath(file)).parent  # noqa: PTH100 - as above
     inside = name.count(".") + (Path(file).stem == "__init__")

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Final, cast
-from urllib.parse import urlsplit
 
 from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion
 from celeriac.stores.base import Options, Store
@@ -42,6 +40,8 @@ def check_url(url: str) -> str:
     replaced, :class:`~celeriac.exceptions.ImproperlyConfigured` for any other, each with the
     line that helps. Opens nothing.
     """
+    from urllib.parse import urlsplit  # here: an app that is only imported opens nothing
+
     scheme = urlsplit(url).scheme if ":" in url else ""
     if url in _LATER:
         scheme = url
@@ -59,6 +59,8 @@ def check_url(url: str) -> str:
             f"{url[:200]!r} is no URL; write {_as_url(url)}. "
             "Three slashes: beside the working directory; four: an absolute path."
         )
+    from difflib import get_close_matches
+
     near = get_close_matches(scheme, [*_MODULES, *_LATER], n=1, cutoff=0.7)
     hint = f" Did you mean {near[0]}://?" if near else ""
     known = ", ".join(f"{name}://" for name in _MODULES)
