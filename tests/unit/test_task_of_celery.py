@@ -1,6 +1,7 @@
 """What programs written for Celery do with tasks: classes of their own, options as attributes."""
 
 import asyncio
+import pickle
 from unittest import mock
 
 import pytest
@@ -8,7 +9,12 @@ from inline import count, drain, make_app, stored
 
 import celeriac
 from celeriac import Celeriac, Task
-from celeriac.exceptions import CeleryWarning, ImproperlyConfigured, OperationalError
+from celeriac.exceptions import (
+    CeleryWarning,
+    ImproperlyConfigured,
+    NotInThisVersion,
+    OperationalError,
+)
 
 
 class Marked(Task):
@@ -261,3 +267,89 @@ def test_a_worker_warns_of_annotations_for_tasks_that_are_not_there():
     app.task(name="t")(lambda: None)
     with pytest.warns(CeleryWarning, match=r"there is no task 'no\.such\.task', so"):
         app.configure_worker()
+
+
+# -- wrong values, and names that are not built ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("after_return", 5, "it is a function"),
+        ("on_failure", "mail", "it is a function"),
+        ("bind", "yes", "True or False"),
+        ("ignore_result", "yes", "True or False"),
+        ("typing", 1, "True or False"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused(option, value, words):
+    with pytest.raises(TypeError, match=f"{option} is {value!r}; .*{words}"):
+        make_app().task(name="t", **{option: value})(lambda self: None)
+
+
+MEMBERS = [
+    "backend",
+    "annotate",
+    "shadow_name",
+    "signature_from_request",
+    "request_stack",
+    "bind",
+    "on_bound",
+    "on_replace",
+    "add_around",
+    "start_strategy",
+    "Request",
+    "Strategy",
+    "send_events",
+    "from_config",
+    "__header__",
+]
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_member_of_tasks_that_is_not_built_is_refused_with_its_cure(name):
+    task = make_app().task(name="t")(lambda: None)
+    with pytest.raises(NotInThisVersion, match=rf"task\.{name} is not in this version\. \w"):
+        getattr(task, name)
+    assert not hasattr(task, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["log", "fixups", "config_source", "Pickler", "amqp_cls", "control_cls", "log_cls"]
+)
+def test_a_member_of_apps_that_is_not_built_is_refused_with_its_cure(name):
+    with pytest.raises(NotInThisVersion, match=rf"app\.{name} is not in this version\. \w"):
+        getattr(make_app(), name)
+
+
+@pytest.mark.parametrize("name", ["events", "log", "control", "fixups"])
+def test_an_argument_of_apps_that_is_not_built_is_refused_with_its_cure(name):
+    with pytest.raises(NotInThisVersion, match=rf"{name} .*is not in this version\. \w"):
+        make_app(**{name: "x"})
+
+
+def test_what_the_app_was_made_with():
+    app = make_app(autofinalize=False, strict_typing=False)
+    assert (app.autofinalize, app.strict_typing) == (False, False)
+
+
+def test_a_child_can_be_added_to_the_trail():
+    app = make_app()
+    add = app.task(name="add")(lambda: None)
+
+    @app.task(name="t", bind=True)
+    def t(self):
+        return self.add_trail(add.apply_async(add_to_parent=False)).id
+
+    result = t.delay()
+    drain(app)
+    assert [each.id for each in result.children] == [result.get(timeout=5)]
+
+
+app_of_this_module = Celeriac("here", broker="memory://here", set_as_current=False)
+
+
+def test_an_app_is_pickled_as_the_name_that_its_module_has_for_it():
+    assert pickle.loads(pickle.dumps(app_of_this_module)) is app_of_this_module
+    with pytest.raises(pickle.PicklingError, match="cannot be pickled"):
+        pickle.dumps(make_app())

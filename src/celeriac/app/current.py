@@ -35,6 +35,7 @@ __all__ = [
     "bugreport",
     "current_app",
     "current_task",
+    "find_app",
     "find_task",
     "forget_app",
     "get_current_app",
@@ -86,6 +87,13 @@ def bugreport(app: Celeriac | None = None) -> str:
 def find_task(name: str) -> Any:
     """Return the current app's task *name*; what a pickled task becomes."""
     return get_current_app().tasks[name]
+
+
+def find_app(module: str, name: str) -> Any:
+    """Return the app that *module* holds as *name*; what a pickled app becomes."""
+    from importlib import import_module
+
+    return getattr(import_module(module), name)
 
 
 class Proxy:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.app.starting import Worker
+    from celeriac.conf import Settings
     from celeriac.control.connection import Connection
     from celeriac.control.events import Events
     from celeriac.control.remote import Control
@@ -21,7 +22,35 @@ __all__ = ["Doors"]
 class Doors:
     """``app.control``, ``app.events``, ``app.start()`` and what goes with them."""
 
+    conf: Settings
     _home: dict[str, Any]
+    _autofinalize: bool
+
+    @property
+    def autofinalize(self) -> bool:
+        """Whether the tasks may be used before ``finalize()`` is called."""
+        return self._autofinalize
+
+    @property
+    def strict_typing(self) -> bool:
+        """The setting ``strict_typing``."""
+        return self.conf.strict_typing
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from celeriac.app.current import find_app
+        from celeriac.app.place import module_name
+
+        module = module_name(self._home)
+        for name, value in list(self._home.items()):
+            if value is self and module:
+                return find_app, (module, name)
+        from pickle import PicklingError
+
+        raise PicklingError(
+            f"{self!r} cannot be pickled: it is pickled as the name of a module's attribute, and "
+            f"the module that made it ({module or 'none'}) has none that holds it. Assign it "
+            "there: app = Celeriac(…)"
+        )
 
     @property
     def control(self) -> Control:

@@ -15,7 +15,7 @@ from celeriac import states
 from celeriac.bodies import compressed, seal
 from celeriac.checks import checked_id
 from celeriac.client import check_options, checked_call, moment
-from celeriac.context import Context, current, enter, leave
+from celeriac.context import Context, current, enter, leave, note_child
 from celeriac.exceptions import CeleryWarning, NotInThisVersion, Retry
 from celeriac.outcome import ResultBody
 from celeriac.policies.retries import exhausted, too_often, wait_of
@@ -213,6 +213,11 @@ class Inside:
                 raise TypeError(f"send_event() sets the field {name} itself; use another name")
         run = self.request
         self.app.events.default_dispatcher(run.hostname).send(type_, uuid=run.id, **fields)
+
+    def add_trail(self, result: Any) -> Any:
+        """Count *result*, of a task that was sent, among this run's children; return it."""
+        note_child(result)
+        return result
 
     def push_request(self, *args: Any, **kwargs: Any) -> None:
         """Let ``self.request`` be one with these fields, until :meth:`pop_request`: for tests that

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict
 
+from celeriac.app.inside import Inside
 from celeriac.checks import agreed_soft_limit, seconds
 from celeriac.client import checked_limit, checked_priority
 from celeriac.compression import compression_of
@@ -97,6 +98,15 @@ _LATER: Final[dict[str, str]] = {
     "aliases": "",
 }
 
+#: Options that are True or False, besides those of None.
+_TRUTHS: Final = frozenset(
+    {
+        "acks_late", "bind", "ignore_result", "pydantic", "pydantic_strict",
+        "reject_on_worker_lost", "retry_jitter", "store_eager_result",
+        "store_errors_even_if_ignored", "track_started", "trail", "typing",
+    }
+)  # fmt: skip
+
 _OWN: Final = (
     "An attribute of your own is declared on a base class first: class Base(Task): {} = None, and "
     "@app.task(base=Base, …)"
@@ -105,8 +115,20 @@ _FLOWS: Final = "Until workflows are, let the first task call the next one's del
 #: What Celery's tasks have besides, and what to do instead.
 LATER_MEMBERS: Final = {
     **dict.fromkeys(("chunks", "map", "starmap", "replace", "add_to_chord"), _FLOWS),
-    "signature_from_request": "",
-    **dict.fromkeys(("backend", "add_trail", "annotate", "shadow_name"), ""),
+    "signature_from_request": "Use self.signature(self.request.args, self.request.kwargs).",
+    "backend": "Read results with task.AsyncResult(id).",
+    **dict.fromkeys(("annotate", "from_config"), "Set task_annotations or @app.task(…)."),
+    "shadow_name": "Name the task with @app.task(name=…).",
+    "request_stack": "Use task.request, push_request() and pop_request().",
+    **dict.fromkeys(("bind", "on_bound"), "Use app.on_init(), or task_annotations."),
+    "on_replace": _FLOWS,
+    "add_around": "Define __call__ in a base class and call super().__call__() in it.",
+    **dict.fromkeys(
+        ("start_strategy", "Strategy", "Request"),
+        "Use handlers of a base class (before_start, on_failure …) or signals.",
+    ),
+    "send_events": "Events are sent while somebody listens, or with `celeriac worker -E`.",
+    "__header__": "Use task.arguments.check(args, kwargs).",
     **dict.fromkeys(("delay_on_commit", "apply_async_on_commit"), "Send it from on_commit()."),
 }
 
@@ -210,6 +232,10 @@ def _judged(option: str, value: Any) -> Any:
         return _at_least(0, seconds(value, option), option)
     if value is None:
         return None
+    if option in _TRUTHS and not isinstance(value, bool):
+        raise TypeError(f"{option} is {value!r}; it is True or False")
+    if callable(getattr(Inside, option, None)) and not callable(value):
+        raise TypeError(f"{option} is {value!r}; it is a function: a handler of the task")
     if option in {"time_limit", "soft_time_limit"}:
         return checked_limit(value, option)
     if option == "sensitive":
