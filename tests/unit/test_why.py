@@ -141,6 +141,12 @@ def test_backing_off_names_the_error_and_when_it_runs_again(counter, text):
     assert text in found.reason
 
 
+def test_what_was_given_back_uncharged_says_what_it_waits_for():
+    found = why(states.SCHEDULED, due=NOW + 5, attempt=1, reason="it ran beside others")
+    assert found.code == "backing_off"
+    assert found.reason.startswith("Waiting: it ran beside others. It runs again in 5 s")
+
+
 def test_the_wait_is_not_told_twice():
     found = why(states.SCHEDULED, due=NOW + 5, reason="Retry in 5s: ValueError('no')", retries=1)
     assert found.reason.startswith("Backing off after ValueError('no'): retry 1 is due in 5 s")

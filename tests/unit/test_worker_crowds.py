@@ -135,6 +135,20 @@ def test_suspects_take_no_room_from_others() -> None:
     assert desk.sent[-1] == (9, "a")
 
 
+def test_suspects_are_taken_out_of_the_line_before_the_cells() -> None:
+    desk = Desk(2)
+    desk.lease("a", "b")
+    held = list(desk.dispatch.remove(desk.hands[0]).values())
+    for each in held:
+        each.suspect = True
+    desk.join(1, 2)
+    desk.dispatch.requeue(held)
+    desk.lease("crashed", crashes=1)
+    assert [each.delivery.id for each in desk.dispatch.take_suspects()] == ["a", "b"]
+    assert [each.delivery.id for each in desk.dispatch.apart] == ["crashed"]
+    assert desk.want().free == 1, "what has crashed before takes room, as it did"
+
+
 def test_a_revoked_suspect_is_found_and_everything_is_handed_back_at_the_end() -> None:
     desk = Desk(2)
     desk.lease("a", "b")

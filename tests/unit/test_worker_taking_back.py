@@ -21,7 +21,15 @@ from celeriac.worker.dispatch import Batch, Dispatch
 from celeriac.worker.hands import Company, Hand
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.pools.nursery import ASYNCIO, THREADS, Nursery, Process
-from celeriac.worker.pools.shared import HOLD_SECONDS, Crowd, Shape, Shared
+from celeriac.worker.pools.shared import (
+    CELL_SECONDS,
+    CELLS_ALL,
+    CELLS_MOST,
+    HOLD_SECONDS,
+    Crowd,
+    Shape,
+    Shared,
+)
 from celeriac.worker.slots import Board, Slots
 from celeriac.worker.spec import WorkerSpec
 
@@ -217,6 +225,73 @@ def test_a_coroutine_that_ended_in_time_is_not_given_up() -> None:
         assert not bench.executor.draining
     finally:
         bench.close()
+
+
+class Births:
+    """What a nursery makes: processes with a board and nobody in them."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.ends: list[socket.socket] = []
+        self.made: list[Process] = []
+        self.pool = bench.pool
+        bench.pool._nursery.make = self.make  # type: ignore[method-assign]
+        bench.pool._nursery.sock = self.ends  # type: ignore[assignment]
+
+    def make(self, role: str, title: str, places: int = 0) -> Process:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.ends.append(theirs)
+        crash = tempfile.TemporaryFile()  # noqa: SIM115 - the process closes it
+        board = Board.create(places)
+        process = Process(len(self.ends), role, ours, crash, time.monotonic(), board=board)
+        self.made.append(process)
+        return process
+
+    def join(self) -> None:
+        """Those that are new are ready, and take what waits."""
+        for each in self.made:
+            hand = self.pool.executors[each.index].hand
+            if not hand.ready:
+                self.pool._dispatch.join(hand)
+
+    def age(self) -> None:
+        """Those that are, have lived for long."""
+        for each in self.made:
+            each.born -= CELL_SECONDS
+
+    def close(self) -> None:
+        for end in self.ends:
+            end.close()
+        for each in self.made:
+            each.close()
+
+
+def test_suspects_that_live_make_way_and_those_past_all_cells_go_back(bench: Bench) -> None:
+    births = Births(bench)
+    suspects = CELLS_ALL + 3
+    bench.executor.hand.closed = True
+    bench.lease(*map(str, range(suspects)))
+    with bench.dispatch.changed:
+        waiting = list(bench.dispatch.backlog)
+    for held in waiting:
+        held.suspect = True
+    bench.dispatch.place()
+    for cells in range(CELLS_MOST, CELLS_ALL + 1, CELLS_MOST):
+        bench.pool.fill()
+        births.join()
+        bench.pool.fill()
+        assert len(births.made) == cells, "no more at a time"
+        births.age()
+    assert bench.committed() == []
+    bench.pool.fill()
+    assert len(births.made) == CELLS_ALL
+    with bench.dispatch.changed:
+        commits = bench.dispatch.take().commits
+    assert [each.fence.id for each in commits] == [str(CELLS_ALL + each) for each in range(3)]
+    for each in commits:
+        assert (each.outcome.state, each.outcome.charge) == (states.SCHEDULED, "")
+        assert "a process that died" in each.outcome.reason
+    births.close()
 
 
 def test_what_cannot_be_read_is_left_to_the_death(bench: Bench) -> None:

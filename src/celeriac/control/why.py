@@ -161,6 +161,8 @@ def _scheduled(s: Situation) -> _Answer:
     if record.retries:
         text = f"Backing off after {error}: retry {record.retries} is due {when}."
         return "backing_off", text, _revoke_advice(record)
+    if record.attempt and record.reason:
+        return "backing_off", f"Waiting: {error}. It runs again {when}.", _revoke_advice(record)
     limited = rate_limited(record, s.workers)
     if limited is not None:
         hint = (

@@ -389,8 +389,7 @@ class Dispatch:
             return [hand.held.pop(key) for key in keys]
 
     def take_all_but(self, hand: Hand, begun: Iterable[int], below: int) -> list[Held]:
-        """Remove and return what *hand* holds and is not *begun*, of keys under *below*; it must
-        be held back there."""
+        """The same for what is not *begun*, of keys under *below*."""
         with self.changed:
             keys = hand.held.keys() - set(begun)
             return [hand.held.pop(key) for key in sorted(keys) if key < below]
@@ -439,6 +438,13 @@ class Dispatch:
                         self._suspects -= held.suspect and line is self.apart
                         return held
             return self.rates.withdraw(fence)
+
+    def take_suspects(self) -> list[Held]:
+        """Remove and return the suspects that wait for a cell."""
+        with self.changed:
+            line, self.apart, self._suspects = self.apart, deque(), 0
+            self.apart.extend(held for held in line if not held.suspect)
+            return [held for held in line if held.suspect]
 
     def drain_backlog(self) -> list[Held]:
         """Remove and return everything that waits for an executor."""

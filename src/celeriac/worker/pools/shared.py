@@ -35,8 +35,11 @@ logger = logging.getLogger("celeriac.worker.pool")
 CANCEL_SECONDS: Final = 1.0
 #: An executor that is to be ended is asked for a sign of life this often, and has that long for it.
 PING_SECONDS: Final = 1.0
-#: Most processes for tasks that have to run alone, at a time.
+#: Most processes at a time for tasks that have to run alone: of those younger than CELL_SECONDS,
+#: and of all. What has lived that long in one is hardly what killed the others.
 CELLS_MOST: Final = 16
+CELLS_ALL: Final = 64
+CELL_SECONDS: Final = 5.0
 #: How the reason begins for which an executor was ended while its neighbours were innocent.
 DRAINED: Final = "drained"
 
@@ -113,13 +116,35 @@ class Shared(Prefork):
         for _ in range(self.size - len(crowds)):
             self._make_crowd(self._shape.width, Company.CROWD, self._max_tasks)
         cells = [item for item in self._crowd() if item.is_cell]
+        then = time.monotonic() - CELL_SECONDS
+        young = sum(1 for item in cells if item.process.born > then)
         unused = [item for item in cells if not (item.hand.held or item.hand.ran or item.retiring)]
         waiting = len(self._dispatch.apart)
-        for _ in range(min(waiting - len(unused), CELLS_MOST - len(cells))):
+        room = min(CELLS_MOST - young, CELLS_ALL - len(cells))
+        for _ in range(min(waiting - len(unused), room)):
             self._make_crowd(1, Company.CELL, 1)
+        if waiting and len(cells) >= CELLS_ALL and not young:
+            self._give_suspects_back()
         if not waiting:
             for cell in unused:
                 self.retire(cell)  # what it was made for is not there any more
+
+    def _give_suspects_back(self) -> None:
+        """All cells run something long. What waits for one may be innocent, too: it goes back to
+        the store, uncharged, and may run beside others again, here or elsewhere."""
+        suspects = self._dispatch.take_suspects()
+        for held in suspects:
+            text = (
+                "it ran beside others in a process that died, and all "
+                f"{CELLS_ALL} processes for running such tasks alone have been busy"
+            )
+            again = Outcome(states.SCHEDULED, reason=text, delay=CELL_SECONDS)
+            self._dispatch.commit(held.delivery.fence, again)
+        if suspects:
+            logger.warning(
+                "%d task(s) that ran in a process that died go back to the store: the %d cells "
+                "for running them alone all run something long", len(suspects), CELLS_ALL,
+            )  # fmt: skip
 
     def _make_crowd(self, places: int, company: Company, left: int | None) -> None:
         process = self._nursery.make(self._shape.role, self._next_title(), places)
@@ -190,8 +215,10 @@ class Shared(Prefork):
 
     # --- what runs ----------------------------------------------------------------------------
     def begun(self, executor: Executor) -> list[int]:
+        """Keys of what runs, the newest first: of suspects those that began last are likeliest to
+        be the one, and get the first cells."""
         assert executor.process.board is not None
-        return executor.process.board.keys()
+        return sorted(executor.process.board.keys(), reverse=True)
 
     def hold_back(self, executor: Executor) -> None:
         assert isinstance(executor, Crowd)
