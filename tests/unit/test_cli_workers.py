@@ -3,6 +3,7 @@ process: a worker runs in a thread of it. `tests/integration` has them with real
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,15 +15,24 @@ from celeriac.cli import exits
 from celeriac.cli.control import COMMANDS
 from celeriac.cli.inspect import QUESTIONS
 from celeriac.cli.root import root
+from celeriac.records import Manifest
 from celeriac.testing.worker import start_worker
 
 APP = """
+import threading
 from celeriac import Celeriac
 app = Celeriac("shop", broker="sqlite:///shop.db", heartbeat=0.5, lease=10.0, lease_margin=1.0)
 
 @app.task(time_limit=90)
 def add(x, y):
     return x + y
+
+begun, over = threading.Event(), threading.Event()
+
+@app.task
+def nap():
+    begun.set()
+    over.wait(60)
 """
 
 
@@ -70,14 +80,18 @@ def test_inspect_prints_what_each_worker_says(shop, worker):
     assert json.loads(shop("inspect", "ping", "-j").stdout) == {"here@x": {"ok": "pong"}}
     assert shop("inspect", "registered").stdout.startswith("->  here@x: OK\n    * shop.add\n")
     found = json.loads(shop("inspect", "registered", "time_limit", "--json").stdout)
-    assert found == {"here@x": ["shop.add [time_limit=90.0]"]}
+    assert found == {"here@x": ["shop.add [time_limit=90.0]", "shop.nap"]}
     assert "- empty -" in shop("inspect", "active").stdout
     assert json.loads(shop("inspect", "query_task", "nope", "--json").stdout) == {"here@x": {}}
     assert json.loads(shop("inspect", "conf", "--json").stdout)["here@x"]["heartbeat"] == 0.5
     whole = json.loads(shop("inspect", "conf", "with_defaults", "--json").stdout)["here@x"]
     assert whole["worker_pool"] == "prefork"
     assert shop("inspect", "ping", "-d", "other@x").exit_code == 69
-    assert shop("inspect", "ping", "-d", "here@x,other@x").exit_code == 0
+    done = shop("inspect", "ping", "-d", "here@x,other@x")
+    assert done.exit_code == 69, "one of those that were asked for gave no answer"
+    assert "->  here@x: OK" in done.stdout
+    assert "No living worker is named other@x." in done.stderr
+    assert shop("control", "heartbeat", "-d", "here@x,other@x").exit_code == 69
 
 
 @pytest.mark.parametrize("name", [each for each in QUESTIONS if each != "query_task"])
@@ -102,6 +116,39 @@ def test_control_prints_what_each_worker_says_and_fails_if_one_refuses(shop, wor
     assert shop("control", "enable_events").exit_code == 0
     assert shop("control", "disable_events").exit_code == 0
     assert shop("control", "heartbeat").exit_code == 0
+
+
+def test_a_worker_that_does_not_answer_makes_it_69(shop, worker):
+    import shop as module
+
+    module.app.store.queue.register("o1", Manifest({}, hostname="stuck@x"))
+    for args in (["inspect", "ping"], ["control", "heartbeat"]):
+        done = shop(*args, "-t", "0.3")
+        assert done.exit_code == 69, done.stderr
+        assert "->  here@x: OK" in done.stdout
+        assert "No answer from stuck@x" in done.stderr
+
+
+def test_tasks_are_shown_on_a_line_each(shop, worker):
+    import shop as module
+
+    late = module.add.apply_async((1,), {"y": 2}, countdown=600)
+    (line,) = [each for each in shop("inspect", "scheduled").stdout.splitlines() if "*" in each]
+    assert line.startswith(f"    * shop.add[{late.id}], args ")
+    assert ", kwargs {'y': 2}, due 2" in line
+    nap = module.nap.delay()
+    try:
+        module.begun.wait(60)
+        (line,) = [each for each in shop("inspect", "active").stdout.splitlines() if "*" in each]
+        shape = r"    \* shop\.nap\[" + nap.id + r"\] for [0-9.]+ m?s, pid [0-9]+"
+        assert re.fullmatch(shape, line), line
+        done = shop("inspect", "query_task", nap.id)
+        assert f"    * active: shop.nap[{nap.id}] for " in done.stdout
+        (found,) = json.loads(shop("inspect", "active", "-j").stdout)["here@x"]
+        assert found["id"] == nap.id
+    finally:
+        module.over.set()
+        nap.get(timeout=60)
 
 
 def test_control_revokes_in_the_store(shop):
@@ -142,7 +189,12 @@ def test_control_revokes_in_the_store(shop):
         (["control", "autoscale", "many"], "'many' is no number of executors."),
         (["events", "--camera", "x"], "-c/--camera is not in this version"),
         (["list", "bindings"], "There are no exchanges to bind to"),
-        (["list", "nonsense"], "nonsense"),
+        (["list", "nonsense"], "There is no `list nonsense`. There are: tasks, queues, workers."),
+        (["list", "task"], "Did you mean `tasks`?"),
+        (["status", "-t", "3"], "-t/--timeout is not in this version of Celeriac. It reads"),
+        (["status", "-d", "a@x"], "`celeriac inspect ping -d WORKER` asks one."),
+        (["result", "-t", "add", "x"], "-t/--task is not in this version"),
+        (["worker", "-c", "0"], "'0' is not a number from 1 on, or auto"),
         (["shell", "--gevent"], "--gevent is not in this version"),
         (["completion", "tcsh"], "tcsh"),
     ],
@@ -168,7 +220,9 @@ def test_the_sub_commands_are_listed(shop):
 
 
 def test_tasks_queues_and_workers_are_listed(shop):
-    assert shop("list", "tasks").stdout == "TASK      HERE  WORKERS\nshop.add  yes   -\n"
+    assert shop("list", "tasks").stdout == (
+        "TASK      HERE  WORKERS\nshop.add  yes   -\nshop.nap  yes   -\n"
+    )
     assert shop("list", "queues").stdout == "No queue holds anything, and no worker lives.\n"
     assert shop("list", "workers").stdout == "No worker is alive.\n"
     import shop as module
@@ -176,7 +230,7 @@ def test_tasks_queues_and_workers_are_listed(shop):
     with start_worker(module.app, hostname="here@x"):
         module.add.apply_async((1, 2), countdown=600)
         found = json.loads(shop("list", "tasks", "--json").stdout)
-        assert found == [{"task": "shop.add", "here": True, "workers": ["here@x"]}]
+        assert found[0] == {"task": "shop.add", "here": True, "workers": ["here@x"]}
         found = json.loads(shop("list", "queues", "--json").stdout)
         assert found == [{"queue": "celery", "unfinished": 1, "workers": ["here@x"]}]
         assert shop("list", "workers").stdout == "here@x\n"
@@ -225,6 +279,21 @@ def test_shell_has_the_application_and_its_tasks_at_hand(shop):
     assert done.stdout.startswith("shop True shop.add shop.add(1, 2) ")
     done = shop("shell", "--without-tasks", "-c", "print('add' in dir())")
     assert done.stdout == "False\n"
+
+
+def test_what_the_code_of_a_shell_raises_is_shown_from_its_own_line_on(shop):
+    done = shop("shell", "-c", "x = 1\nx / 0")
+    assert done.exit_code == exits.FAILURE
+    assert done.stderr.splitlines() == [
+        "Traceback (most recent call last):",
+        '  File "<code>", line 2, in <module>',
+        "ZeroDivisionError: division by zero",
+    ]
+    done = shop("shell", "-c", "1 /")
+    assert done.exit_code == exits.FAILURE
+    assert done.stderr.endswith("SyntaxError: invalid syntax\n")
+    assert "shell.py" not in done.stderr
+    assert shop("shell", "-c", "import sys; sys.exit(3)").exit_code == 3
 
 
 def test_shell_asks(shop):

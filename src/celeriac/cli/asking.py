@@ -94,8 +94,13 @@ def tell(
     silent: Sequence[str],
     as_json: bool,
     show: Callable[[Any], str],
+    destination: str | None = None,
 ) -> int:
-    """Print answers of workers and return the exit code."""
+    """Print answers of workers, and say which of those in *destination* gave none; return the
+    exit code."""
+    absent = _absent(destination, answers, silent)
+    if absent and answers:
+        note(f"No living worker is named {' or '.join(absent)}. `celeriac status` shows workers.")
     if silent:
         note(
             f"No answer from {', '.join(silent)}: registered and not known to be dead, but "
@@ -114,7 +119,17 @@ def tell(
             say("\n".join(f"    {line}" for line in show(answer).splitlines()))
         say()
         say(f"{plural(len(answers), 'worker')} answered.")
-    return exits.FAILURE if refused else exits.OK
+    if refused:
+        return exits.FAILURE
+    return exits.NO_WORKER if silent or absent else exits.OK
+
+
+def _absent(
+    destination: str | None, answers: Mapping[str, Any], silent: Sequence[str]
+) -> list[str]:
+    """Workers that were named and are neither heard nor known to live."""
+    named = [each.strip() for each in (destination or "").split(",") if each.strip()]
+    return [each for each in named if each not in answers and each not in silent]
 
 
 def _is_error(answer: Any) -> bool:

@@ -109,6 +109,20 @@ class AppGroup(click.Group):
         self.params += session.options(environment=False)
         self.params += refused.everywhere()
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Say which commands there are, if it is none of them."""
+        name = args[0]
+        if name not in self.commands and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            shown = [each for each, command in self.commands.items() if not command.hidden]
+            near = get_close_matches(name, shown, n=1, cutoff=0.6)
+            hint = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(shown)}."
+            raise click.UsageError(f"There is no `{ctx.info_name} {name}`. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples as they are."""
         write_examples(self.examples, formatter)

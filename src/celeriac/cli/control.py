@@ -92,8 +92,8 @@ _READ: Final[dict[str, Callable[[tuple[str, ...]], dict[str, Any]]]] = {
     cls=AppCommand,
     examples=_EXAMPLES,
     help="Steer the workers that live.\n\nCommands are not kept: a worker that starts later does "
-    "not know of them; what shall hold then, write into the settings. Exit code 69 if no worker "
-    f"answered.\n\n{described(COMMANDS)}",
+    "not know of them; what shall hold then, write into the settings. Exit code 69 if a worker "
+    f"that was asked did not answer, or none lives.\n\n{described(COMMANDS)}",
 )
 @click.argument("command", required=False, shell_complete=completing(COMMANDS))
 @click.argument("arguments", nargs=-1)
@@ -122,7 +122,7 @@ def control(
 
     mailbox = Mailbox(app.store, app.signer)
     found = mailbox.ask(name, read, Scope.of(destination), timeout=timeout)
-    return tell(found.by_worker(), found.silent, as_json, shown)
+    return tell(found.by_worker(), found.silent, as_json, shown, destination)
 
 
 def _revoke(read: dict[str, Any], destination: str | None, *, as_json: bool) -> int:

@@ -28,7 +28,7 @@ MEANINGS: Final[dict[int, str]] = {
     NOT_FOUND: "no such task, or no such task name",
     TASK_FAILED: "the task ended without success (`result`, `call --wait`)",
     TIMED_OUT: "the task had not ended when the wait was over",
-    NO_WORKER: "`inspect`, `control`: no worker answered",
+    NO_WORKER: "`inspect`, `control`: no answer from a worker, or none lives",
     PIDFILE: "`worker --pidfile`: a living process holds that file",
     INTERRUPTED: "interrupted with Ctrl-C",
 }

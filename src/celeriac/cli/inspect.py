@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import click
@@ -18,6 +20,7 @@ from celeriac.cli.asking import (
 )
 from celeriac.cli.command import AppCommand
 from celeriac.cli.session import Session, pass_session
+from celeriac.control.phrases import clip, duration
 
 QUESTIONS: Final = {
     "ping": ("", "Does it answer?"),
@@ -51,7 +54,7 @@ celeriac -A tasks inspect query_task 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
     cls=AppCommand,
     examples=_EXAMPLES,
     help="Ask the workers that live.\n\nIt ends when the last of them has answered. Exit code 69 "
-    f"if no worker answered.\n\n{described(QUESTIONS)}",
+    f"if a worker that was asked did not answer, or none lives.\n\n{described(QUESTIONS)}",
 )
 @click.argument("question", required=False, shell_complete=completing(QUESTIONS))
 @click.argument("arguments", nargs=-1)
@@ -80,11 +83,44 @@ def inspect(
     asked.warns = False
     call = getattr(asked, name)
     answers = call(bool(arguments)) if name == "conf" else call(*arguments)
-    return tell(answers or {}, asked.silent, as_json, _show)
+    show = _SHOW.get(name, shown)
+    return tell(answers or {}, asked.silent, as_json, show, destination)
 
 
-def _show(answer: Any) -> str:
-    """An answer for people."""
-    if isinstance(answer, dict) and answer and all(isinstance(v, list) for v in answer.values()):
-        return shown([{"id": id, "state": said[0], **said[1]} for id, said in answer.items()])
-    return shown(answer)
+def _tasks(answer: Any) -> str:
+    """Tasks in a worker's hands, for people."""
+    if not isinstance(answer, list):
+        return shown(answer)  # an error
+    return shown([_task(each) for each in answer])
+
+
+def _scheduled(answer: Any) -> str:
+    if not isinstance(answer, list):
+        return shown(answer)
+    return shown([f"{_task(each['request'])}, due {each['eta']}" for each in answer])
+
+
+def _states(answer: Any) -> str:
+    if not isinstance(answer, dict) or not all(isinstance(v, list) for v in answer.values()):
+        return shown(answer)
+    return shown([f"{said[0]}: {_task(said[1])}" for said in answer.values()])
+
+
+def _task(task: Mapping[str, Any]) -> str:
+    """``tasks.add[ID] for 12 s, args [1, 2], pid 71``."""
+    text = f"{task['name']}[{task['id']}]"
+    if task.get("time_start") is not None:
+        text += f" for {duration(max(0.0, time.time() - task['time_start']))}"
+    for name in ("args", "kwargs"):
+        said = str(task.get(name) or "")
+        if said not in ("", "()", "{}"):
+            text += f", {name} {clip(said)}"
+    return f"{text}, pid {task['worker_pid']}" if task.get("worker_pid") else text
+
+
+_SHOW: Final[dict[str, Callable[[Any], str]]] = {
+    "active": _tasks,
+    "reserved": _tasks,
+    "scheduled": _scheduled,
+    "query_task": _states,
+}

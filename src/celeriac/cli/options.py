@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+as_json = click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def names_option(

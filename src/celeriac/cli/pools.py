@@ -39,7 +39,8 @@ def concurrency(ctx: click.Context, param: click.Parameter, value: str | None) -
 
         return cpu_budget()
     if not value.isdigit() or int(value) < 1:
-        raise click.BadParameter("a number from 1 on, or auto for the cores it may use", ctx, param)
+        text = f"{value!r} is not a number from 1 on, or auto for the cores it may use"
+        raise click.BadParameter(text, ctx, param)
     return int(value)
 
 

@@ -11,7 +11,7 @@ from celeriac.cli import exits
 from celeriac.cli.command import AppCommand
 from celeriac.cli.options import as_json, names_option
 from celeriac.cli.output import confirm, note, say, say_json, table
-from celeriac.cli.refused import PURGE, refuse
+from celeriac.cli.refused import PURGE, STATUS, refuse
 from celeriac.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -152,3 +152,4 @@ def purge(session: Session, /, queues: tuple[str, ...] | None, force: bool, as_j
 
 
 refuse(purge, PURGE)
+refuse(status, STATUS)

@@ -81,6 +81,15 @@ CALL: Final[tuple[tuple[tuple[str, ...], bool, str], ...]] = (
     (("--exchange",), False, "There are no exchanges: name the queue with --queue."),
     (("--routing-key",), False, "There are no exchanges: name the queue with --queue."),
 )
+_ALL: Final = "It reads the store, which answers for all workers at once"
+#: Options of Celery's `status` and `result`.
+STATUS: Final[tuple[tuple[tuple[str, ...], bool, str], ...]] = (
+    (("-t", "--timeout"), False, f"{_ALL}: there is nothing to wait for."),
+    (("-d", "--destination"), False, f"{_ALL}; `celeriac inspect ping -d WORKER` asks one."),
+)
+RESULT: Final[tuple[tuple[tuple[str, ...], bool, str], ...]] = (
+    (("-t", "--task"), False, "The id is enough: a result says itself how it is to be read."),
+)
 PURGE: Final[tuple[tuple[tuple[str, ...], bool, str], ...]] = (
     (("-X", "--exclude-queues"), False, "Name the queues to empty with -Q/--queues."),
 )

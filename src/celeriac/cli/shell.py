@@ -20,6 +20,7 @@ _EXAMPLES = """
 celeriac -A tasks shell
 celeriac -A tasks shell -c 'print(add.delay(1, 2).get(timeout=10))'
 """
+_CODE: Final = "<code>"
 _GREEN = "Import it and patch the process yourself, before the application is imported."
 
 
@@ -39,9 +40,27 @@ def shell(session: Session, /, code: str | None, which: str | None, without_task
     app = session.load()
     names = at_hand(app, with_tasks=not without_tasks)
     if code is not None:
-        exec(compile(code, "<code>", "exec"), names)  # noqa: S102 - the user's own, typed in
-        return exits.OK
+        return _run(code, names)
     _ask(which, names, app)
+    return exits.OK
+
+
+def _run(code: str, names: dict[str, Any]) -> int:
+    """Run *code*; what it raises is shown from its own first line on."""
+    from celeriac.exceptions import CeleriacError
+
+    try:
+        exec(compile(code, _CODE, "exec"), names)  # noqa: S102 - the user's own, typed in
+    except CeleriacError:
+        raise  # told in one line, as by every command, with the exit code it has there
+    except Exception as error:  # noqa: BLE001 - whatever it raises is shown
+        import traceback
+
+        found = error.__traceback__
+        while found is not None and found.tb_frame.f_code.co_filename != _CODE:
+            found = found.tb_next
+        traceback.print_exception(type(error), error, found)
+        return exits.FAILURE
     return exits.OK
 
 

@@ -15,7 +15,7 @@ from celeriac.cli import exits
 from celeriac.cli.command import AppCommand
 from celeriac.cli.options import as_json
 from celeriac.cli.output import block, facts, heading, note, say, say_json
-from celeriac.cli.refused import CALL, refuse
+from celeriac.cli.refused import CALL, RESULT, refuse
 from celeriac.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -377,3 +377,4 @@ def revoke(
 
 
 refuse(call, CALL)
+refuse(result, RESULT)
