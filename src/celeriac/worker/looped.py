@@ -253,15 +253,19 @@ class _Threads:
             threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def _work(self) -> None:
-        runner = self._make_runner()
-        while True:
-            run = self._line.get()
-            run.since = time.monotonic()
-            # What a task sets in its context must not be met by the next one of this thread.
-            outcome: Outcome = copy_context().run(runner.run, run.delivery)
-            with self._lock:
-                self._busy -= 1
-            self._done(run, outcome)
+        try:
+            runner = self._make_runner()
+            while True:
+                run = self._line.get()
+                run.since = time.monotonic()
+                # What a task sets in its context must not be met by the next one of this thread.
+                outcome: Outcome = copy_context().run(runner.run, run.delivery)
+                with self._lock:
+                    self._busy -= 1
+                self._done(run, outcome)
+        except BaseException:  # noqa: BLE001 - a run without an outcome must not go unseen
+            traceback.print_exc()
+            os._exit(1)
 
 
 class _Outgoing:

@@ -85,26 +85,29 @@ class ThreadedExecutor:
 
     def _work(self, place: int) -> None:
         """A thread's life. Each has a runner of its own, and with it an event loop of its own."""
-        from celeriac.runner import Runner
-
-        runner = Runner(
-            self._app, self.station.spec.hostname, update=self._send_update,
-            limiter=self._alarms.limit,
-        )  # fmt: skip
-        take = self._line.get
-        while (item := take()) is not None:
-            try:
+        try:
+            runner = self._make_runner()
+            take = self._line.get
+            while (item := take()) is not None:
                 self._run(runner, place, *item)
-            except BrokenPipeError:
-                return  # the supervisor is gone; the main thread sees it, too
-            except BaseException:  # noqa: BLE001 - a run without an outcome must not go unseen
-                traceback.print_exc()
-                os._exit(1)
+        except BrokenPipeError:
+            return  # the supervisor is gone; the main thread sees it, too
+        except BaseException:  # noqa: BLE001 - a place that is lost or a run without an outcome
+            traceback.print_exc()  # must not go unseen
+            os._exit(1)
         with self._count:
             self._ended += 1
             last = self._ended == self._threads
         if last:
             self._sock.shutdown(socket.SHUT_RD)
+
+    def _make_runner(self) -> Runner:
+        from celeriac.runner import Runner
+
+        return Runner(
+            self._app, self.station.spec.hostname, update=self._send_update,
+            limiter=self._alarms.limit,
+        )  # fmt: skip
 
     def _run(self, runner: Runner, place: int, key: int, delivery: Delivery) -> None:
         crashpoint("executor.received")
