@@ -288,7 +288,6 @@ def test_an_option_of_another_kind_is_refused(option, value, words):
 
 
 MEMBERS = [
-    
     "backend",
     "annotate",
     "shadow_name",
@@ -304,7 +303,7 @@ MEMBERS = [
     "send_events",
     "from_config",
     "__header__",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("name", MEMBERS)
