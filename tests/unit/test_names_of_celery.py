@@ -7,7 +7,7 @@ from inline import drain, make_app
 
 from celeriac import conf, exceptions, result, utils, worker
 from celeriac.app.log import TaskFormatter
-from celeriac.exceptions import NotInThisVersion
+from celeriac.exceptions import CeleryWarning, ImproperlyConfigured, NotInThisVersion
 from celeriac.result import allow_join_result, denied_join_result
 
 
@@ -95,3 +95,25 @@ def test_settings_show_mappings_as_dictionaries(app):
     assert "mappingproxy" not in app.conf.humanize(with_defaults=True)
     assert "mappingproxy" not in str(app.conf.table(with_defaults=True))
     assert conf.describe("task_publish_retry_policy").name == "task_publish_retry_policy"
+
+
+def test_settings_of_workers_that_celery_programs_hold(app):
+    app.conf.worker_concurrency = "auto"
+    assert app.conf.worker_concurrency is None
+    with pytest.warns(CeleryWarning, match="worker_pool_restarts"):
+        app.conf.worker_pool_restarts = True
+    with pytest.raises(ImproperlyConfigured, match=r"beat_scheduler .*cron"):
+        app.conf.beat_scheduler = "shop:Scheduler"
+
+
+def test_an_app_is_told_its_store_once():
+    with pytest.raises(TypeError, match="broker and broker_url are both given"):
+        make_app(broker="memory://", broker_url="memory://other")
+    with pytest.raises(TypeError, match="backend and result_backend are both given"):
+        make_app(backend=None, result_backend="memory://")
+
+
+def test_the_settings_of_an_app_are_not_replaced_by_anything_else(app):
+    with pytest.raises(TypeError, match=r"app\.conf\.update"):
+        app.conf = {}
+    assert app.conf.task_default_queue == "celery"

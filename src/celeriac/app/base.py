@@ -25,7 +25,7 @@ from typing import (
 from celeriac import stores
 from celeriac.app import current
 from celeriac.app.absent import LATER, LATER_ARGUMENTS
-from celeriac.app.configuring import Configuring
+from celeriac.app.configuring import Configuring, said_once
 from celeriac.app.doors import Doors
 from celeriac.app.making import (
     BoundDecorator,
@@ -126,9 +126,9 @@ class Celeriac(Configuring, Doors):
         self._checked: tuple[str | None, str | None] | None = None
         self._signing: tuple[Any, str, Signer] | None = None
         if broker is not None:
-            settings["broker_url"] = broker
+            said_once(settings, "broker", "broker_url", broker)
         if not isinstance(backend, _Unset):
-            settings["result_backend"] = backend
+            said_once(settings, "backend", "result_backend", backend)
         if include:
             settings["include"] = (include,) if isinstance(include, str) else tuple(include)
         self.task_cls: Any = settings.pop("task_cls", None) or self.task_cls

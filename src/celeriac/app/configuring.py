@@ -26,9 +26,18 @@ if TYPE_CHECKING:
     from celeriac.app.task import Task
     from celeriac.client import Client
 
-__all__ = ["Configuring"]
+__all__ = ["Configuring", "said_once"]
 
 _UNREAD: Final = object()
+
+
+def said_once(settings: dict[str, Any], argument: str, name: str, value: Any) -> None:
+    """Put *value*, which the *argument* of an app gives, among *settings* as *name*.
+
+    Raises ``TypeError`` if they say something else already.
+    """
+    if settings.setdefault(name, value) != value:
+        raise TypeError(f"{argument} and {name} are both given, and differ; they mean the same")
 
 
 class Configuring:
@@ -71,6 +80,14 @@ class Configuring:
             self._foreseen = values["task_annotations"]
 
         self.conf.guard(look)  # now, for a variable may replace what the code says
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "conf" and not isinstance(value, Settings):
+            raise TypeError(
+                f"app.conf is replaced by {type(value).__name__}: it holds the settings. Change "
+                "them with app.conf.update(…) or app.config_from_object(…)"
+            )
+        super().__setattr__(name, value)
 
     # -- settings ------------------------------------------------------------------------------
 

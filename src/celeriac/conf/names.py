@@ -127,8 +127,9 @@ INSTEAD: dict[str, str] = {
         ),
         "is not in this version: write one URL, broker_url",
     ),
-    "beat_schedule": (
-        "is not in this version: let cron or a systemd timer run `celeriac -A APP call NAME`"
+    **dict.fromkeys(
+        ("beat_schedule", "beat_scheduler"),
+        "is not in this version: let cron or a systemd timer run `celeriac -A APP call NAME`",
     ),
 }
 """Settings of Celery that are not there, each with what to do where that is known."""

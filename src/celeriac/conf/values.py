@@ -97,9 +97,12 @@ def _without_password(text: str) -> str:
 # -- values ------------------------------------------------------------------------------------
 
 
+_AUTO = ("worker_concurrency", "auto")  # what the command line calls it
+
+
 def judge(setting: Setting, value: object) -> Any:
     """Return `value` as it is kept, or raise `ValueError` saying what is expected instead."""
-    if value is None and setting.none:
+    if setting.none and (value is None or (setting.name, value) == _AUTO):
         return None
     return _JUDGES[setting.kind](setting, value)
 
