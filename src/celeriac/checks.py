@@ -17,6 +17,7 @@ from celeriac.ids import valid_id
 __all__ = [
     "HIGHEST_PRIORITY",
     "LONGEST",
+    "agreed_soft_limit",
     "check_callable",
     "checked_headers",
     "checked_id",
