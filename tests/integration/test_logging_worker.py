@@ -75,6 +75,8 @@ def test_json_lines(place: Site, how: str) -> None:
         assert (line["task_id"], line["task_name"]) == (task_id, "tasks.speak")
         assert (line["queue"], line["attempt"], line["retries"]) == ("celery", 1, 0)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
+    received = by_message[f"Task tasks.speak[{task_id}] received"]
+    assert (received["task_id"], received["task_name"]) == (task_id, "tasks.speak")
     assert by_message["shop warns salt"]["order"] == 7
     assert by_message["shop warns salt"]["level"] == "WARNING"
 

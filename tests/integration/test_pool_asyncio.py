@@ -90,6 +90,8 @@ def test_a_blocked_loop_never_starves_the_heartbeat(place: Site) -> None:
     assert (record.state, record.attempt, record.losses) == ("succeeded", 1, 0)
     assert place.ended([other])[0].state == "succeeded"
     assert "lease was lost" not in worker.text()
+    assert "blocks the event loop" in worker.text()
+    assert "It runs tasks.block (1)" in worker.text()
 
 
 # --- limits and revokes -----------------------------------------------------------------------

@@ -73,7 +73,8 @@ def test_start_worker_stops_without_a_line(caplog: pytest.LogCaptureFixture) -> 
 
 def test_a_solo_worker_process_runs_and_stops(tmp_path: Path) -> None:
     with site(tmp_path) as place:
-        worker = place.worker("-P", "solo").ready()
+        worker = place.worker("-P", "solo", "-c", "4").ready()
+        assert "-c 4 has no effect: the pool solo runs one task at a time" in worker.text()
         (done,) = place.send("tasks.traced", 5)
         assert place.ended([done])[0].state == "succeeded"
         assert place.ledger("start", done)[0].pid == worker.pid

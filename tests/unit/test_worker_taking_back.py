@@ -299,3 +299,21 @@ def test_what_cannot_be_read_is_left_to_the_death(bench: Bench) -> None:
     bench.theirs.sendall(b"\xff" * 64)
     assert bench.collect() == []
     assert len(bench.executor.hand.held) == 3
+
+
+def test_a_silent_executor_is_told_once_with_what_it_runs(bench: Bench, caplog) -> None:
+    assert bench.begin(1)
+    assert bench.begin(2)
+    now = time.monotonic()
+    bench.pool.tick(now)  # asks
+    asked = bench.executor.asked_at
+    for later in (1.0, 4.9, 5.1, 6.0, 20.0):
+        bench.pool.tick(asked + later)
+        assert len(caplog.messages) == (later > 5.0), later
+    assert "has not answered for 5 s: a task keeps the interpreter" in caplog.text
+    assert caplog.messages[0].endswith("It runs once (2)")
+    bench.theirs.sendall(frames.encode(frames.Pong(bench.executor.asked)))
+    assert bench.pool._hear_out(bench.executor)
+    bench.pool.tick(asked + 30.0)
+    assert bench.executor.asked == 2, "the next one"
+    assert len(caplog.messages) == 1

@@ -22,6 +22,11 @@ received_logger = logging.getLogger("celeriac.worker.strategy")
 UNKNOWN: Final = TaskFacts()
 
 
+def marks(delivery: Delivery, name: str) -> dict[str, str]:
+    """The fields by which a log line outside a run is found with those of the task."""
+    return {"task_id": delivery.id, "task_name": name}
+
+
 def admit(delivery: Delivery, tasks: Mapping[str, TaskFacts], signer: Signer | None) -> Held | str:
     """Return what is held of *delivery*; if it cannot be read or trusted, why."""
     try:
@@ -31,9 +36,11 @@ def admit(delivery: Delivery, tasks: Mapping[str, TaskFacts], signer: Signer | N
         return f"{type(error).__name__}: {error}"
     header = message.header
     facts = tasks.get(header.task, UNKNOWN)
-    received_logger.info("Task %s[%s] received", header.task, delivery.id)
+    received_logger.info(
+        "Task %s[%s] received", header.task, delivery.id, extra=marks(delivery, header.task)
+    )
     hard = header.time_limit if header.time_limit is not None else facts.time_limit
     return Held(delivery, header.task, facts, hard)
 
 
-__all__ = ["UNKNOWN", "admit"]
+__all__ = ["UNKNOWN", "admit", "marks"]

@@ -137,6 +137,11 @@ def make_plan(
 ) -> Plan:
     """Resolve settings and command line into what the supervisor needs."""
     size = resolve(options, settings, pool, resources.cpu_budget())
+    if pool == "solo" and (options.concurrency or 1) > 1:
+        logger.warning(
+            "-c %d has no effect: the pool solo runs one task at a time. For several use the "
+            "pool prefork, threads or asyncio", options.concurrency,
+        )  # fmt: skip
     concurrency = size.most
     per_child = settings.worker_max_memory_per_child
     if per_child is not None and per_child < LEAST_MEMORY_KIB:

@@ -49,10 +49,6 @@ _DEEP: Final = 48
 _FREE_MOST: Final = 1024
 
 
-def _alone_first(held: Held) -> bool:
-    return not held.alone
-
-
 #: (fence, state, metadata) of an ``update_state``; only the newest of a task counts.
 Update = tuple[Fence, str, bytes | None]
 
@@ -144,6 +140,7 @@ class Dispatch:
                 logger.warning(
                     "Task %s: another attempt owns it now; outcome %r of attempt %d was refused",
                     commit.fence.id, commit.outcome.state, commit.fence.attempt,
+                    extra={"task_id": commit.fence.id},
                 )  # fmt: skip
         events = self.events
         if events is not None:
@@ -228,7 +225,8 @@ class Dispatch:
         held = admit(delivery, self._tasks, self._signer)
         if isinstance(held, Held):
             return held
-        logger.error("Task %s refused, it will not run: %s", delivery.id, held)
+        extra = {"task_id": delivery.id}
+        logger.error("Task %s refused, it will not run: %s", delivery.id, held, extra=extra)
         self.commit(delivery.fence, Outcome(states.FAILED, reason=held))
         if self.notices is not None:
             self.notices.tell("task_rejected", delivery, reason=held)
@@ -252,7 +250,7 @@ class Dispatch:
         given: dict[int, list[Held]] = {}
         kept: deque[Held] = deque()
         # Isolated ones choose first: any other would take the unused executor made for them.
-        for held in (*sorted(self.backlog, key=_alone_first), *limited):
+        for held in (*sorted(self.backlog, key=lambda held: not held.alone), *limited):
             if self.crowded and held.alone:
                 if held.limited:
                     self.rates.begun(held)

@@ -22,6 +22,7 @@ from celeriac.exceptions import DecodeError
 from celeriac.outcome import Outcome
 from celeriac.records import Delivery
 from celeriac.worker import frames, resources
+from celeriac.worker.admission import marks
 from celeriac.worker.deaths import Death, judge
 from celeriac.worker.dispatch import Dispatch, Hand, Held
 from celeriac.worker.pools.attendant import Attendant
@@ -368,7 +369,8 @@ class Prefork:
         """Settle a run that we ended, or that died with its executor: tell, commit, handlers."""
         name = f"{held.name}[{held.delivery.id}]"
         last = f"\nThe last Python stack was:\n{stack}" if stack else ""
-        logger.error("Task %s: %s; %s%s", name, how, what_follows(outcome), last)
+        extra = marks(held.delivery, held.name)
+        logger.error("Task %s: %s; %s%s", name, how, what_follows(outcome), last, extra=extra)
         self._dispatch.commit(held.delivery.fence, outcome)
         self.notices.ended(held.delivery, outcome)
         if held.facts.hooks and (outcome.terminal or outcome.charge == "retry"):

@@ -16,6 +16,7 @@ import selectors
 import signal
 import termios
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,7 +27,7 @@ from celeriac.worker import frames
 from celeriac.worker.dispatch import Dispatch, Hand, Held
 from celeriac.worker.hands import Company
 from celeriac.worker.pools.autoscale import Autoscale
-from celeriac.worker.pools.nursery import ASYNCIO, Nursery
+from celeriac.worker.pools.nursery import ASYNCIO, THREADS, Nursery
 from celeriac.worker.pools.prefork import Executor, OnDeath, Prefork
 
 logger = logging.getLogger("celeriac.worker.pool")
@@ -35,6 +36,16 @@ logger = logging.getLogger("celeriac.worker.pool")
 CANCEL_SECONDS: Final = 1.0
 #: An executor that is to be ended is asked for a sign of life this often, and has that long for it.
 PING_SECONDS: Final = 1.0
+#: What runs something and does not answer for so long is told to people.
+SILENT_SECONDS: Final = 5.0
+_SILENT: Final = {
+    ASYNCIO: "a coroutine blocks the event loop, and with it all others: have it await, or make "
+    "the task a plain function, which runs in a thread",
+    THREADS: "a task keeps the interpreter to itself, and with it all others: run it in the pool "
+    "prefork",
+}
+#: Most names of tasks in one log line.
+_NAMES_MOST: Final = 5
 #: Most processes at a time for tasks that have to run alone: of those younger than CELL_SECONDS,
 #: and of all. What has lived that long in one is hardly what killed the others.
 CELLS_MOST: Final = 16
@@ -87,6 +98,8 @@ class Crowd(Executor):
     asked: int = 0
     asked_at: float = 0.0
     answered: int = 0
+    #: The sign of life of which people have been told that it does not come.
+    missed: int = 0
 
     @property
     def is_cell(self) -> bool:
@@ -363,7 +376,27 @@ class Shared(Prefork):
                     self._give_up(executor, key, told)
             if executor.draining and not executor.doomed:
                 self._end_drained(executor, now)
+            elif executor.hand.held and executor.hand.ready and not executor.doomed:
+                self._look_for_silence(executor, now)
             self._end_if_spent(executor)
+
+    def _look_for_silence(self, executor: Crowd, now: float) -> None:
+        """Tell, once, of an executor that runs something and does not answer."""
+        since = now - executor.asked_at
+        if executor.asked == executor.answered:
+            if since > PING_SECONDS:
+                self._ask(executor)
+        elif since > SILENT_SECONDS and executor.missed != executor.asked:
+            executor.missed = executor.asked
+            found = (executor.hand.held.get(key) for key in self.begun(executor))
+            counts = Counter(held.name for held in found if held is not None)
+            names = [f"{name} ({count})" for name, count in counts.most_common(_NAMES_MOST)]
+            more = len(counts) - len(names)
+            logger.warning(
+                "Executor %d has not answered for %d s: %s. It runs %s",
+                executor.process.pid, since, _SILENT[self._shape.role],
+                ", ".join(names) + (f" and {more} more" if more > 0 else "") or "nothing",
+            )  # fmt: skip
 
     def _end_drained(self, executor: Crowd, now: float) -> None:
         waiting = self.collect_held_back(executor)

@@ -26,6 +26,7 @@ from celeriac.records import Beat, Commit, Delivery, Exchanged, Fence, Manifest,
 from celeriac.runner import Runner
 from celeriac.signing import Signer
 from celeriac.stores.base import Store
+from celeriac.worker.admission import marks
 from celeriac.worker.banner import tell_ready
 from celeriac.worker.duties.heart import Heart, report
 from celeriac.worker.duties.hostlock import HostLock
@@ -244,7 +245,8 @@ class Solo:
         if wait:
             self._put_back(delivery.fence, wait)
             return None
-        received_logger.info("Task %s[%s] received", message.header.task, delivery.id)
+        extra = marks(delivery, message.header.task)
+        received_logger.info("Task %s[%s] received", message.header.task, delivery.id, extra=extra)
         self._tell("task_received", delivery)
         self.totals[message.header.task] += 1
         name = message.header.task
