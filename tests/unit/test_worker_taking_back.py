@@ -205,6 +205,19 @@ def test_what_is_given_out_while_the_pipe_is_read_is_not_taken_back(bench: Bench
     assert bench.begin(4)
 
 
+def test_what_comes_when_all_places_are_taken_goes_back_from_the_line(bench: Bench) -> None:
+    bench.lease("d")
+    bench.begin(1)
+    bench.executor.relieved = True
+    bench.hold()
+    bench.lease("e")
+    with bench.dispatch.changed:
+        assert [held.delivery.id for held in bench.dispatch.backlog] == ["e"]
+    bench.pool.relieve(bench.executor)
+    assert [held.delivery.id for held in bench.pool.returned] == ["b", "c", "d", "e"]
+    assert not bench.dispatch.backlog
+
+
 def test_a_run_that_was_answered_is_not_ended_by_its_limit(bench: Bench) -> None:
     assert bench.begin(1)
     bench.end(1)
