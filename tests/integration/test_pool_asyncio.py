@@ -126,7 +126,7 @@ def test_a_coroutine_past_its_hard_limit_is_cancelled_and_its_executor_lives(pla
 def test_what_cannot_be_cancelled_costs_the_executor_and_neighbours_may_finish(
     place: Site, task: str
 ) -> None:
-    worker = start(place, "-c", "5", DRAIN="2")
+    worker = start(place, "-c", "5", DRAIN="5")
     gate = place.folder / "gate"
     (long,) = place.send("tasks.until", str(gate))
     (short,) = place.send("tasks.rest", 3)
