@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
+    from importlib.machinery import ModuleSpec as _ModuleSpec
 
     from . import exceptions, states
     from .app import Celeriac, Celery, bugreport, current_app, current_task, shared_task
@@ -85,7 +85,7 @@ class _Unbuilt:
     """Asked by the import system for modules that nobody else has found: see ``unbuilt``."""
 
     @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+    def find_spec(name: str, path: object = None, target: object = None) -> "_ModuleSpec | None":
         if not name.startswith("celeriac."):
             return None
         from .unbuilt import spec_of

@@ -40,7 +40,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "cronsim": ("schedules",),
     "django": ("app.discovery",),
     "hypothesis": ("testing",),
-    "psutil": ("worker",),
+    "psutil": ("worker", "cli.detach"),
     "pydantic": ("app.models",),
     "pytest": ("testing", "contrib.pytest"),
     "setproctitle": ("worker", "beat"),

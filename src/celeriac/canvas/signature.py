@@ -91,8 +91,8 @@ class Signature(dict[str, Any], Generic[R]):
     ) -> Self:
         """Make the signature of a call as *task* was just given it, without a look or a copy."""
         made = cls.__new__(cls)
-        made._app = task.app
-        made._task = task
+        made._app = task.app  # noqa: SLF001 - it is one of ours
+        made._task = task  # noqa: SLF001
         made.update(
             {
                 "task": task.name,

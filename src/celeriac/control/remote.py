@@ -24,7 +24,7 @@ from celeriac.records import RevokeEffect
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
-__all__ = ["Control", "judge", "signal_name"]
+__all__ = ["Control", "judge", "judge_limits", "signal_name"]
 
 Destination = str | Iterable[str] | None
 Replies = list[dict[str, Any]] | None

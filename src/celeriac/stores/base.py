@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import Protocol
+
+import msgspec
 
 from celeriac.clock import SYSTEM, Clock
 from celeriac.conf import Settings
@@ -43,8 +44,7 @@ from celeriac.records import (
 )
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """What a store is told when it is opened. Durations are seconds."""
 
     namespace: str = "celeriac"
@@ -71,9 +71,9 @@ class Options:
     durability: str = "full"
     #: Keep each result in an outbox, too, for a relay to another store (protocol section 7).
     mirror: bool = False
-    clock: Clock = field(default=SYSTEM)
+    clock: Clock = SYSTEM
     #: Where jitter comes from: numbers from 0 up to 1. Tests hand in a constant.
-    random: Callable[[], float] = field(default=SystemRandom().random)
+    random: Callable[[], float] = SystemRandom().random
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Options:
@@ -97,8 +97,7 @@ class Options:
         )
 
 
-@dataclass(frozen=True)
-class Capabilities:
+class Capabilities(msgspec.Struct, frozen=True):
     """What a store promises, and what it cannot."""
 
     #: An enqueue that returned survives kill -9 of every process / loss of power.
@@ -267,8 +266,7 @@ class Coordinator(Protocol):
         Returns 0.0 if taken, else the seconds until it could be (nothing is taken)."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One entry of the periodic schedule: *definition* is opaque to the store."""
 
     name: str
@@ -355,8 +353,7 @@ class Subscription(Protocol):
         """Stop listening. Repeatable."""
 
 
-@dataclass(frozen=True)
-class Store:
+class Store(msgspec.Struct, frozen=True):
     """A store as its users hold it: six faces of one place."""
 
     url: str

@@ -12,8 +12,10 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
+
+import msgspec
 
 from celeriac.exceptions import OperationalError
 from celeriac.stores.base import Store
@@ -128,7 +130,7 @@ class _Face:
 def wrap(store: Store, faults: Faults) -> Store:
     """The same store, with *faults* in between."""
     faces = {name: cast(Any, _Face(name, getattr(store, name), faults)) for name in FACES}
-    return replace(store, **faces)
+    return msgspec.structs.replace(store, **faces)
 
 
 __all__ = ["FACES", "Faults", "Kind", "Rule", "wrap"]

@@ -5,13 +5,14 @@ Layer 6. ``using(app)`` is what the pytest plugin's fixtures are made of, and wo
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
 
 from celeriac import states
 from celeriac.client import Client, verify
@@ -66,9 +67,9 @@ def using(app: Celeriac) -> Iterator[Harness]:
 
 def own_store(app: Celeriac, clock: Clock) -> Store:
     """Return a new store in memory for *app*: no other app has it, and it goes with its users."""
-    options = dataclasses.replace(Options.from_settings(app.conf), clock=clock)
+    options = msgspec.structs.replace(Options.from_settings(app.conf), clock=clock)
     store = make_store("memory://", options)
-    return dataclasses.replace(store, results=cast(Results, _Patient(store)))
+    return msgspec.structs.replace(store, results=cast(Results, _Patient(store)))
 
 
 def _look_again(store: Store) -> None:

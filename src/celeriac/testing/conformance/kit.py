@@ -6,9 +6,10 @@ Layer 6. A :class:`Worker` here is an owner driven by hand; it counts its own ex
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 
 from celeriac import states
@@ -130,7 +131,7 @@ class Kit:
 
     def __post_init__(self) -> None:
         # Jitter is 1.0 times the delay: (0.5 + random()).
-        self.options = replace(self.options, clock=self.clock, random=lambda: 0.5)
+        self.options = msgspec.structs.replace(self.options, clock=self.clock, random=lambda: 0.5)
 
     @property
     def store(self) -> Store:
@@ -142,7 +143,7 @@ class Kit:
     def configure(self, **options: Any) -> None:
         """Change options; before the store is used."""
         assert self._store is None, "the store is open"
-        self.options = replace(self.options, **options)
+        self.options = msgspec.structs.replace(self.options, **options)
 
     def send(self, *ids: str, **header: Any) -> None:
         """Enqueue messages in one call."""
