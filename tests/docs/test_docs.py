@@ -259,7 +259,7 @@ def _words(text: str) -> set[str]:
 
 
 def test_every_option_that_is_refused_is_named():
-    from celeriac import client
+    from celeriac import declined
     from celeriac.app import absent, options
     from celeriac.cli import pools, refused
 
@@ -267,7 +267,7 @@ def test_every_option_that_is_refused_is_named():
     long_names = {
         names[-1] if names[-1].startswith("--") else names[0] for names, _, _ in refused.WORKER
     }
-    wanted = {*client._LATER, *options._LATER, *absent.LATER, *absent.LATER_ARGUMENTS}
+    wanted = {*declined._LATER, *options._LATER, *absent.LATER, *absent.LATER_ARGUMENTS}
     wanted |= {*refused.COMMANDS, *long_names, *pools.INSTEAD}
     named = page | {"--purge"}
     assert sorted(wanted - named - {"thread", "--discard"}) == []
@@ -280,12 +280,15 @@ def _error(make) -> str:
 
 
 def test_the_errors_that_are_shown_are_the_errors_that_come():
-    from celeriac import client
+    from celeriac.app import Celeriac
+    from celeriac.declined import check_options
     from celeriac.stores import check_url
+
+    app = Celeriac(broker="memory://", set_as_current=False)
 
     shown = doc_blocks.blocks(DIFFERENCES, "text")[0].text
     errors = [
-        _error(lambda: client.check_options(["link"])),
+        _error(lambda: check_options({"link": "x"}, "apply_async()", app)),
         _error(lambda: Settings(security_certificate="x")),
         _error(lambda: check_url("redis://localhost")),
         _error(lambda: Settings(worker_pool="gevent")),

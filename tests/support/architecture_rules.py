@@ -106,7 +106,9 @@ def siblings(tree: SourceTree) -> list[str]:
         for each in tree.internal()
         for importer in family
         for target in family
-        if importer != target and within(each.importer, importer) and within(each.target, target)
+        if importer != target
+        and within(each.importer, importer)
+        and within(each.target, target)
         and not excepted(each)
     ]
 

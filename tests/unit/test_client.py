@@ -196,7 +196,7 @@ def test_countdown_goes_over_eta_and_may_be_past(app, add):
 
 @pytest.mark.parametrize("countdown", [-60, -0.001, timedelta(seconds=-1)])
 def test_a_negative_countdown_is_refused(app, add, countdown):
-    with pytest.raises(ValueError, match=r"it is 0 seconds .at once. or more. Where it is computed"):
+    with pytest.raises(ValueError, match=r"it is 0 seconds .at once. or more"):
         add.apply_async(countdown=countdown)
     assert app.store.inspection.list() == []
 

@@ -103,9 +103,11 @@ def test_a_new_file_is_for_its_owner_alone(tmp_path):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600, name
     assert sorted(each.name for each in tmp_path.iterdir()) == [
         "jobs.db",
+        "jobs.db-bells",
         "jobs.db-shm",
         "jobs.db-wal",
     ]
+    assert stat.S_IMODE((tmp_path / "jobs.db-bells").stat().st_mode) == 0o700
 
 
 def test_the_folder_of_bells_is_for_its_owner_alone(tmp_path):

@@ -67,7 +67,6 @@ class Code:
             known = self._environments[folder] = (folder / "pyvenv.cfg").exists()
         return known
 
-
     def newer(self, since: float) -> list[str]:
         """Code that was written after *since*, in seconds since the epoch."""
         found: list[str] = []
