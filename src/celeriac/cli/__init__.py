@@ -9,6 +9,7 @@ What a command finds out goes to standard output, notices and errors go to stand
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,13 @@ def print_help() -> None:
     long as to print it. A test holds the file to what the commands say.
     """
     text = Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
-    sys.stdout.write(text)
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away. Python would say so once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def run(args: Sequence[str]) -> int:
