@@ -113,7 +113,10 @@ def test_code_that_cannot_be_loaded_is_told_and_the_old_goes_on(place: Site) -> 
     worker.wait_for("The new code cannot be loaded; the worker goes on with what it had")
     assert "SyntaxError" in worker.text()
     assert result_by_worker(place) == "1"
-    assert {each.pid for each in worker.titled("zygote")} == zygotes
+    eventually(
+        lambda: {each.pid for each in worker.titled("zygote")} == zygotes,
+        "the zygote that could not load it has ended, the old one stays",
+    )
     change(place, "return (", "raise_this_now(")
     eventually(lambda: worker.text().count("cannot be loaded") >= 2, "told again")
     change(place, "raise_this_now(", "return 3")
