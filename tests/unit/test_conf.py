@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import fields
 from datetime import timedelta
 from itertools import permutations
 from pathlib import Path
@@ -12,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from inline import make_app
+from msgspec.structs import fields
 
 import celeriac
 from celeriac.checks import LONGEST
