@@ -1,5 +1,6 @@
 """The solo pool: in a test's own process and as a worker process."""
 
+import asyncio
 import logging
 import signal
 import threading
@@ -32,6 +33,30 @@ def test_start_worker_runs_tasks_for_real(tmp_path: Path, broker: str) -> None:
         with pytest.raises(KeyError, match="gone"):
             fails.delay().get(timeout=20)
     assert app.store.inspection.workers() == []
+
+
+def test_the_loop_of_coroutines_ends_with_its_worker() -> None:
+    app = Celeriac("solo-loop", broker="memory://solo-loop")
+    seen: list[asyncio.AbstractEventLoop] = []
+    ended = threading.Event()
+
+    async def lingers() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    @app.task
+    async def leaves_something_running() -> None:
+        seen.append(asyncio.get_running_loop())
+        leaves_something_running.kept = asyncio.create_task(lingers())
+        await asyncio.sleep(0)
+
+    with start_worker(app):
+        leaves_something_running.delay().get(timeout=20)
+        assert not seen[0].is_closed()
+    assert ended.is_set()
+    assert seen[0].is_closed()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

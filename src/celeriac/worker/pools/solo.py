@@ -179,6 +179,8 @@ class Solo:
             self._store.queue.close_owner(self._incarnation.owner)
             if self._lock is not None:
                 self._lock.drop()
+            # Last, because it ends what coroutines have left running: code of the user's.
+            self._runner.close()
         logger.info("Stopped.")
 
     def _work(self) -> None:
