@@ -8,6 +8,8 @@ PEERS_STAMP := $(PEERS_VENV)/.installed
 DOCS_VENV := .venv-docs
 DOCS_STAMP := $(DOCS_VENV)/.installed
 DEMO_STAMP := $(VENV)/.installed-demo
+# Processes that share the tests. More than two cores have: many tests wait for other processes.
+TEST_PROCESSES := 4
 
 .DEFAULT_GOAL := menu
 .PHONY: menu demo test lint bench bench-pools docs clean
@@ -20,7 +22,7 @@ demo: $(DEMO_STAMP)  ## 10,000 e-mails and a report, with processes killed in th
 	$(BIN)/python examples/demo/run.py
 
 test: $(STAMP)  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 lint: $(STAMP)  ## ruff, the formatter's check, mypy
 	$(BIN)/ruff check
