@@ -44,7 +44,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "pydantic": ("app.models",),
     "pytest": ("testing", "contrib.pytest"),
     "setproctitle": ("worker", "beat"),
-    "watchfiles": ("worker.duties.reload",),
+    "watchfiles": ("worker.duties.changes",),
     "zstandard": ("compression",),
 }
 
