@@ -21,7 +21,10 @@ menu:  ## print this menu
 demo: $(DEMO_STAMP)  ## 10,000 e-mails and a report, with processes killed in the middle
 	$(BIN)/python examples/demo/run.py
 
+# Compiled first, so that the many hundred processes that tests start need not do it, each for
+# itself, where PYTHONDONTWRITEBYTECODE is set.
 test: $(STAMP)  ## the whole test suite
+	@$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 lint: $(STAMP)  ## ruff, the formatter's check, mypy

@@ -177,7 +177,8 @@ def test_versions_saved_within_one_second_are_not_taken_for_each_other(place: Si
     path = place.folder / "tasks.py"
     second = int(path.stat().st_mtime) - 1
     os.utime(path, (second, second))
-    worker = place.worker("--reload", "-c", "1").ready()
+    worker = place.worker("--reload", "-c", "1", PYTHONDONTWRITEBYTECODE="").ready()
+    assert list((place.folder / "__pycache__").iterdir())
     fresh = place.folder / "tasks.py.new"
     fresh.write_text(path.read_text().replace("return 1", "return 2"))
     os.utime(fresh, (second, second + 0.5))
