@@ -99,7 +99,7 @@ class Batch:
             calls = new_calls(len(payloads))
             alike = Alike(first.header(app, run, "", "", now, here), calls, payloads)
             found.append(alike if app.signer is None else self._signed(alike))
-            results += AsyncResult.of_sent([id for id, _ in calls], app, first.ignored)
+            results += [AsyncResult(id, app, first.ignored) for id, _ in calls]
         if run is not None and run.id:
             for result in results:
                 note_child(result)

@@ -6,7 +6,6 @@ how it is sent. Most calls are, and each of them waits for what is done here, so
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec

@@ -7,9 +7,9 @@ and keeps what cannot change any more. Its sister ``EagerResult`` is in ``eager`
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from weakref import ref
 
 from celeriac import states
@@ -55,31 +55,12 @@ class AsyncResult(Generic[R_co]):
         ignored: the call asked that its result be dropped; ``get()`` then returns None.
     """
 
-    ignored: bool = False
-    #: How it ended, once that is known.
-    _ended: StoredResult | None = None
-
     def __init__(self, id: str, app: Celeriac | None = None, ignored: bool = False) -> None:
         _check_id(id)
         self.id = id
+        self.ignored = ignored
         self._app = app
-        if ignored:
-            self.ignored = True
-
-    @classmethod
-    def of_sent(cls, ids: Iterable[str], app: Celeriac, ignored: bool) -> list[Self]:
-        """Return the results of calls of one task, which were sent under *ids*."""
-        made = []
-        new = cls.__new__
-        for id in ids:
-            result = new(cls)
-            result.id = id
-            result._app = app
-            made.append(result)
-        if ignored:
-            for result in made:
-                result.ignored = True
-        return made
+        self._ended: StoredResult | None = None
 
     @property
     def app(self) -> Celeriac:
