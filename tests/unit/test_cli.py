@@ -2,6 +2,7 @@
 SQLite file without a worker. `tests/acceptance/test_cli.py` runs it as people do."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -252,6 +253,20 @@ def test_options_of_celery_that_mend_what_does_not_occur_are_taken(started, args
     assert (done.exit_code, len(started)) == (0, 1)
     assert "changes nothing here: --" in done.stderr
     assert run("-A", "jobs", "--skip-checks", "worker", "-q").exit_code == 0
+
+
+def test_an_option_that_is_refused_is_not_offered_for_a_slip(started, tmp_path):
+    (tmp_path / "slip_app.py").write_text("from celeriac import Celeriac\napp = Celeriac('a')\n")
+    place = ("--workdir", str(tmp_path), "-A", "slip_app")
+    done = run(*place, "worker", "--qeues", "mail")
+    assert "No such option '--qeues'. Did you mean '--queues'?" in done.stderr
+    for slip in ("--beet", "--statdb", "--optimisation"):
+        done = run(*place, "worker", slip)
+        assert done.exit_code == exits.USAGE
+        assert not re.search("--beat|--statedb|--optimization", done.stderr)
+    assert "--loader" not in run(*place, "status", "--loadr").stderr
+    assert not started
+    assert "Error: There is no module" in run("-A", "no_such_app", "worker", "--slip").stderr
 
 
 def test_processes_is_celerys_other_name_of_prefork(started):
