@@ -259,7 +259,7 @@ def test_an_option_that_is_refused_is_not_offered_for_a_slip(started, tmp_path):
     (tmp_path / "slip_app.py").write_text("from celeriac import Celeriac\napp = Celeriac('a')\n")
     place = ("--workdir", str(tmp_path), "-A", "slip_app")
     done = run(*place, "worker", "--qeues", "mail")
-    assert "No such option '--qeues'. Did you mean '--queues'?" in done.stderr
+    assert "'--queues'" in done.stderr
     for slip in ("--beet", "--statdb", "--optimisation"):
         done = run(*place, "worker", slip)
         assert done.exit_code == exits.USAGE

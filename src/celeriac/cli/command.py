@@ -106,8 +106,8 @@ def _shown_only(error: click.NoSuchOption, command: click.Command) -> click.NoSu
         if isinstance(each, click.Option) and not each.hidden
         for name in each.opts
     }
-    error.possibilities = [each for each in error.possibilities or () if each in shown]
-    return error
+    near = [each for each in error.possibilities or () if each in shown]
+    return click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx)
 
 
 class AppGroup(click.Group):
