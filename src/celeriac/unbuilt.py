@@ -13,7 +13,7 @@ __all__ = ["MODULES", "spec_of"]
 _BOOTSTEPS: Final = "A worker has no steps to add to; use signals, user_options or a base class."
 _POOLS: Final = "Name the pool: `celeriac worker -P`, or the setting worker_pool."
 _ROUTES: Final = "Name the queue: queue=…, or set task_routes."
-_STANDARD: Final = "Use the standard library."
+_STANDARD: Final = "Use the standard library"
 
 #: Module -> what to do instead. Those below one in the table go with it.
 MODULES: Final = {
@@ -44,24 +44,24 @@ MODULES: Final = {
     "celeriac.platforms": "Run the worker with --pidfile, --uid, --gid, --umask or --detach.",
     "celeriac.registry": "Tasks by name are app.tasks.",
     "celeriac.security": "The setting security_key is the whole switch.",
-    "celeriac.utils.abstract": f"{_STANDARD} (collections.abc)",
-    "celeriac.utils.collections": _STANDARD,
+    "celeriac.utils.abstract": f"{_STANDARD} (collections.abc).",
+    "celeriac.utils.collections": f"{_STANDARD}.",
     "celeriac.utils.debug": f"{_STANDARD} (tracemalloc); `celeriac inspect stats` shows memory.",
-    "celeriac.utils.deprecated": f"{_STANDARD} (warnings)",
-    "celeriac.utils.functional": f"{_STANDARD} (functools, itertools)",
-    "celeriac.utils.graph": f"{_STANDARD} (graphlib)",
-    "celeriac.utils.imports": f"{_STANDARD} (importlib)",
-    "celeriac.utils.iso8601": f"{_STANDARD} (datetime.fromisoformat)",
+    "celeriac.utils.deprecated": f"{_STANDARD} (warnings).",
+    "celeriac.utils.functional": f"{_STANDARD} (functools, itertools).",
+    "celeriac.utils.graph": f"{_STANDARD} (graphlib).",
+    "celeriac.utils.imports": f"{_STANDARD} (importlib).",
+    "celeriac.utils.iso8601": f"{_STANDARD} (datetime.fromisoformat).",
     "celeriac.utils.nodenames": "Import nodename and nodesplit from celeriac.utils.",
-    "celeriac.utils.objects": _STANDARD,
-    "celeriac.utils.saferepr": f"{_STANDARD} (reprlib)",
+    "celeriac.utils.objects": f"{_STANDARD}.",
+    "celeriac.utils.saferepr": f"{_STANDARD} (reprlib).",
     "celeriac.utils.serialization": "The settings task_serializer and accept_content say how.",
     "celeriac.utils.sysinfo": "`celeriac worker -c auto` counts the cores that may be used.",
     "celeriac.utils.term": "Lines of a worker are coloured on a terminal.",
-    "celeriac.utils.text": _STANDARD,
-    "celeriac.utils.threads": f"{_STANDARD} (threading)",
-    "celeriac.utils.time": f"{_STANDARD} (datetime, zoneinfo)",
-    "celeriac.utils.timer2": f"{_STANDARD} (threading.Timer)",
+    "celeriac.utils.text": f"{_STANDARD}.",
+    "celeriac.utils.threads": f"{_STANDARD} (threading).",
+    "celeriac.utils.time": f"{_STANDARD} (datetime, zoneinfo).",
+    "celeriac.utils.timer2": f"{_STANDARD} (threading.Timer).",
     "celeriac.worker.consumer": _BOOTSTEPS,
     "celeriac.worker.request": "What runs is self.request; signals hand it out as request.",
     "celeriac.worker.state": "Ask the workers: app.control.inspect().active().",
