@@ -236,6 +236,7 @@ def main() -> None:
     options = parser.parse_args()
     # Ended from outside, it ends what it started as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options.peers = os.path.abspath(options.peers)  # noqa: PTH100 - a link must stay what it is
     if not Path(options.peers).exists():
         raise SystemExit(f"no environment of the peers at {options.peers}: {MAKE}")
     log = ("--appendonly", "yes", "--appendfsync", options.appendfsync or "")

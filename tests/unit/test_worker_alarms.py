@@ -33,6 +33,7 @@ def test_it_is_raised_in_the_block_and_names_its_seconds() -> None:
     with pytest.raises(SoftTimeLimitExceeded, match=r"0\.05 s") as caught, alarms.limit(0.05):
         spin(LONG)
     assert caught.value.args == (0.05,)
+    assert str(caught.value) == str(SoftTimeLimitExceeded(0.05))
     assert type(caught.value).__qualname__ == "SoftTimeLimitExceeded"
     assert type(caught.value).__module__ == "celeriac.exceptions"
 

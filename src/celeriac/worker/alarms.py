@@ -29,6 +29,7 @@ def _reached(seconds: float) -> type[SoftTimeLimitExceeded]:
     Reached.__module__ = SoftTimeLimitExceeded.__module__
     Reached.__name__ = SoftTimeLimitExceeded.__name__
     Reached.__qualname__ = SoftTimeLimitExceeded.__qualname__
+    Reached.__doc__ = SoftTimeLimitExceeded.__doc__  # its text begins with it
     return Reached
 
 

@@ -61,6 +61,9 @@ _GATHER: Final = 0.001
 #: The interpreter's default of 5 ms would let one thread keep the others waiting that long.
 _SWITCH_INTERVAL: Final = 0.0005
 _EXIT_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+#: Within so much of the first, a second signal is the same one: timeout(1) and the like send theirs
+#: to the process and to its group.
+_ECHO: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -268,8 +271,10 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
     def _on_signal(self, number: int) -> None:
-        name = signal.Signals(number).name
-        if number == signal.SIGQUIT or self._stopping_since is not None:
+        name, since = signal.Signals(number).name, self._stopping_since
+        if number != signal.SIGQUIT and since and time.monotonic() - since < _ECHO:
+            return
+        if number == signal.SIGQUIT or since is not None:
             logger.warning("%s: stopping now; running tasks are requeued", name)
             self._grace = 0.0
         else:
