@@ -26,6 +26,8 @@ _WITH_VARIANT: Final = bytes(0x80 | byte & 0x3F for byte in range(256))
 
 # The last time part given out: milliseconds << 12 | counter.
 _last_tick = 0
+# The last millisecond and what ids made in it begin with; set together, for there is no lock.
+_last_head = 0, "00000000-0000"
 
 
 def new_task_id() -> str:
@@ -48,14 +50,23 @@ def new_call() -> tuple[str, str]:
 
     The id is one of :func:`new_task_id`, the mark one of :func:`new_nonce`. They share no bits.
     """
-    global _last_tick
+    global _last_tick, _last_head
     tick = (time_ns() // 1_000_000) << 12
     if tick <= _last_tick:
         tick = _last_tick + 1
     _last_tick = tick
+    known, head = _last_head
+    if known != tick >> 12:
+        head = _head(tick >> 12)
+        _last_head = tick >> 12, head
     drawn = urandom(16).hex()  # its first digit gives way to an 8, the variant (RFC 9562, 4.1)
-    head = f"{tick:015x}"
-    return f"{head[:8]}-{head[8:12]}-7{head[12:]}-8{drawn[1:4]}-{drawn[4:16]}", drawn[16:]
+    return f"{head}-7{tick & 0xFFF:03x}-8{drawn[1:4]}-{drawn[4:16]}", drawn[16:]
+
+
+def _head(millisecond: int) -> str:
+    """The part of an id that says the time, all but the counter."""
+    digits = f"{millisecond:012x}"
+    return f"{digits[:8]}-{digits[8:]}"
 
 
 def new_calls(count: int) -> list[tuple[str, str]]:
@@ -80,8 +91,7 @@ def new_calls(count: int) -> list[tuple[str, str]]:
     at, end = first, first + count
     while at < end:
         upto = min(end, (at | 0xFFF) + 1)  # those of one millisecond
-        head = f"{at >> 12:012x}"
-        head = f"{head[:8]}-{head[8:]}"
+        head = _head(at >> 12)
         lows = range(0x7000 | at & 0xFFF, (0x7000 | at & 0xFFF) + upto - at)
         sevens = pack(f">{len(lows)}H", *lows).hex("|", 2).split("|")
         mine = slice(at - first, upto - first)

@@ -70,8 +70,8 @@ class Bells:
         self._handle = -1
         self._sender: Bell | None = None
         self._made: set[str] = set()
-        #: Queues of which nobody waits, by the time of change of the folder that was found empty.
-        self._deserted: dict[str, int] = {}
+        #: Queues of which nobody waits: their folder, and when what was found empty had changed.
+        self._deserted: dict[str, tuple[str, int]] = {}
         self._locks: dict[int, threading.Lock] = {}
 
     @staticmethod
@@ -191,23 +191,25 @@ class Bells:
 
     def ring(self, queue: str, everybody: bool = False) -> None:
         """Wake one idle waiter of *queue* if there is one, or *everybody*."""
-        folder = f"q.{quoted(queue)}"
-        path = f"{self._base}{folder}"
+        known, then = self._deserted.get(queue, ("", 0))
         try:
-            changed = os.stat(path).st_mtime_ns  # noqa: PTH116 - most rings end with this
-            if self._deserted.get(queue) == changed:
+            # This is all that most rings do.
+            if known and os.stat(known).st_mtime_ns == then:  # noqa: PTH116 - Path costs double
                 return
+            folder = f"q.{quoted(queue)}"
+            path = f"{self._base}{folder}"
+            changed = os.stat(path).st_mtime_ns  # noqa: PTH116
             names = os.listdir(path)  # noqa: PTH208 - names, not paths
         except (FileNotFoundError, NotADirectoryError):
             # Nobody has waited here yet. Made now, since to look into an empty folder costs half
             # of what it costs to find none.
-            self.subfolder(folder)
+            self.subfolder(f"q.{quoted(queue)}")
             return
         if not names:
             # Who comes to wait changes the folder. That shows, unless it may still have the same
             # time as the change that was seen here.
             if changed % _SECOND and time.time_ns() - changed > _TICK:
-                self._deserted[queue] = changed
+                self._deserted[queue] = path, changed
             return
         self.prepare()
         if len(names) > 1:
