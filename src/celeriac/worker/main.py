@@ -16,6 +16,7 @@ import time
 from celeriac import logs
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
 from celeriac.worker.kinship import become_subreaper
+from celeriac.worker.orders import show_stacks_on_request
 from celeriac.worker.pools.nursery import ApplicationBroken, Nursery
 from celeriac.worker.sizing import SLOTS
 from celeriac.worker.slots import Slots
@@ -37,6 +38,7 @@ def run(options: WorkerOptions) -> int:
     spec = _complete(options)
     begun = time.time()
     set_title(f"celeriac: worker {spec.hostname}")
+    show_stacks_on_request()
     try:
         return _run_solo(options, spec) if options.pool == "solo" else _run_prefork(options, spec)
     except ApplicationBroken as error:
