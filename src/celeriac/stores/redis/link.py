@@ -245,8 +245,8 @@ class Link:
             commands.append(("AUTH", *who, location.password))
         # What a server or a proxy may lack or deny, we can do without.
         optional: list[tuple[Argument, ...]] = [
-            (b"HELLO", b"2"),
-            (b"CLIENT", b"SETNAME", location.client_name),
+            ("HELLO", 2),
+            ("CLIENT", "SETNAME", location.client_name),
         ]
         commands += optional
         if prefix:
