@@ -75,7 +75,12 @@ class _Wire:
 
     def sendall(self, data: bytes) -> None:
         self._arm()
-        self._sock.sendall(data)
+        try:
+            self._sock.sendall(data)
+        except ssl.SSLError:
+            # A server that turned us down has hung up; why, it said before.
+            self._sock.recv(1)
+            raise
 
     def recv_into(self, buffer: bytearray) -> int:
         self._arm()
@@ -303,6 +308,7 @@ class Link:
     def _greeting_failed(self, error: Exception, deadline: float) -> troubles.Unreachable:
         host, port = self.address
         location = self.location
+        error = troubles.cause_of(error)
         if isinstance(error, redis.InvalidResponse):
             return troubles.no_redis(location, self.where, str(error)[:120])
         if isinstance(error, ssl.SSLError):

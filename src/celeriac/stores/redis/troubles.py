@@ -191,13 +191,24 @@ def unreachable(location: Location, host: str, port: int, error: Exception) -> U
     )
 
 
+def cause_of(error: BaseException) -> Exception:
+    """The system's error behind the driver's, whose texts name the wrong address; else itself."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and not isinstance(found, TimeoutError):
+            return found
+        found = found.__cause__ or found.__context__
+    return error if isinstance(error, Exception) else Exception(str(error))
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     number = getattr(error, "errno", None)
     if number == errno.ECONNREFUSED:
         return "connection refused"
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).lower().rstrip(".")
 
 
 def _container(host: str) -> str:
@@ -253,7 +264,7 @@ def _alert(text: str) -> str:
 
 
 def _certificate(where: str, host: str, error: ssl.SSLCertVerificationError) -> str:
-    why = error.verify_message or str(error)
+    why = (error.verify_message or str(error)).rstrip(".")
     if error.verify_code == 10 or "expired" in why:
         return f"The certificate of {where} has expired. Renew it on the server."
     if error.verify_code == 9 or "not yet valid" in why:
@@ -275,6 +286,7 @@ def _certificate(where: str, host: str, error: ssl.SSLCertVerificationError) -> 
 
 def broken(location: Location, where: str, error: Exception) -> Unreachable:
     """A connection that was there broke off, or nothing came on it in time."""
+    error = cause_of(error)
     if isinstance(error, TimeoutError):
         return Unreachable(
             f"{where} took the connection and does not answer in time: the server, or what is "
