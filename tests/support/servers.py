@@ -124,9 +124,9 @@ class Server:
             assert self.process is not None
             if self.process.poll() is not None:
                 raise AssertionError(f"{self.binary} ended at once: {self.log()}")
-            with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
-                with self.connect() as client:
-                    return client.ping()
+            quiet = contextlib.suppress(redis.ConnectionError, redis.TimeoutError)
+            with quiet, self.connect() as client:
+                return client.ping()
             return False
 
         until(f"{self.binary} answers on port {self.port}", ready)

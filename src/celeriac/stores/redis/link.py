@@ -225,6 +225,10 @@ class Link:
         except redis.ResponseError as error:
             return error
 
+    def pending(self) -> bool:
+        """Whether TLS has read more than it has handed on, which ``poll`` does not see."""
+        return self._wire.pending() > 0
+
     def fileno(self) -> int:
         """For ``poll``. Replies that have been read in part or ahead do not show there."""
         return self._wire.fileno()
