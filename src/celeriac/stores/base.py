@@ -19,7 +19,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from random import SystemRandom
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -69,6 +69,10 @@ class Options(msgspec.Struct, frozen=True):
     #: Total budget of one call before it raises OperationalError.
     timeout: float = 5.0
     durability: str = "full"
+    #: What a server's connection needs beyond its URL, as Celery names it: the mappings of
+    #: ``broker_transport_options`` and ``broker_use_ssl`` (or True).
+    transport: Mapping[str, Any] | None = None
+    ssl: Mapping[str, Any] | bool | None = None
     #: Keep each result in an outbox, too, for a relay to another store (protocol section 7).
     mirror: bool = False
     clock: Clock = SYSTEM
@@ -94,6 +98,8 @@ class Options(msgspec.Struct, frozen=True):
             result_max=settings.result_max,
             timeout=settings.publish_timeout,
             durability=settings.sqlite_durability,
+            transport=settings.broker_transport_options,
+            ssl=settings.broker_use_ssl,
         )
 
 

@@ -66,8 +66,6 @@ class _Listening:
                 attempt = 0
             except Unreachable:
                 self._drop()
-                if not self._open:
-                    return None
                 pause = reconnect(min(attempt, 5))
                 attempt += 1
                 if until is not None and SYSTEM.monotonic() + pause >= until:

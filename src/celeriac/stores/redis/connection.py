@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import redis
 
@@ -28,6 +28,7 @@ from celeriac.stores.redis import troubles
 from celeriac.stores.redis.link import BROKEN, Argument, Link, Server, moved, pack
 from celeriac.stores.redis.location import Location
 from celeriac.stores.redis.nodes import Nodes
+from celeriac.stores.redis.script import Script
 from celeriac.stores.redis.troubles import ScriptError
 
 #: Answers that pass by themselves within moments: asked again within the budget.
@@ -37,25 +38,6 @@ _PASSING: Final = frozenset(
 #: Attempts a wait between attempts counts as at most: pauses stay below 0.8 s within a call.
 _LONGEST_PAUSE: Final = 3
 _log: Final = logging.getLogger(__name__)
-
-
-class Script(Protocol):
-    """A Lua script: its *text*, and the SHA-1 of that, by which the server knows it."""
-
-    @property
-    def name(self) -> str:
-        """What errors call it."""
-        ...
-
-    @property
-    def text(self) -> str:
-        """The source."""
-        ...
-
-    @property
-    def sha(self) -> str:
-        """Digest of the source."""
-        ...
 
 
 class Connection:
@@ -80,8 +62,8 @@ class Connection:
         self._met = False
         if location.moot:
             _log.warning(
-                "%s: the options %s change nothing here: publish_timeout is the whole budget of a "
-                "call.", location.shown, ", ".join(location.moot),
+                "%s: %s change nothing here: publish_timeout is the whole budget of a call, and "
+                "there is no visibility timeout.", location.shown, ", ".join(location.moot),
             )  # fmt: skip
 
     # -- calls
@@ -135,6 +117,12 @@ class Connection:
     def refused(self, reply: redis.ResponseError, asked: str) -> CeleriacError:
         """The error for an error reply that was received on a :meth:`link`."""
         return troubles.refused(str(reply), self.location, asked)
+
+    def now(self) -> bytes:
+        """The time for a script, in milliseconds: b"" for the server's own, which decides unless
+        a test has put a clock of its own in its place."""
+        clock = self.options.clock
+        return b"" if clock is SYSTEM else b"%d" % round(clock.wall() * 1000)
 
     def server(self) -> Server:
         """What the server says of itself, as of the newest link."""

@@ -11,6 +11,7 @@ import contextlib
 import os
 import socket
 import ssl
+import weakref
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -163,9 +164,13 @@ class Link:
         self.where = location.path or address_text(host, port)
         self.pid = os.getpid()
         try:
-            self._wire = _Wire(_dial(location, host, port, deadline))
+            sock = _dial(location, host, port, deadline)
         except OSError as error:
             raise troubles.unreachable(location, host, port, error) from None
+        # Closed with this object at the latest. Not by __del__: of a cycle of garbage, the socket
+        # might be found first, and complain that nobody had closed it.
+        weakref.finalize(self, sock.close)
+        self._wire = _Wire(sock)
         self._wire.deadline = deadline
         # redis-py has no types for these.
         self._driver: Any = cast("Callable[[_Wire], Any]", _Driver)(self._wire)

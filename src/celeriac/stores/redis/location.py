@@ -20,10 +20,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, Literal
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from celeriac.conf import without_password
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.stores.redis.tls import Tls, tls_of
 
@@ -131,7 +132,7 @@ def locate(
     """
     scheme, rest = _scheme(url)
     kind, secure = SCHEMES[scheme]
-    shown = mask(url)
+    shown = without_password(url)
     query = _query(url, shown)
     authority, path = _authority(rest, shown)
     given = {**_transport(transport or {}, kind), **query}
@@ -145,7 +146,7 @@ def locate(
         password=password,
         tls=tls,
         client_name=str(given.get("client_name") or "celeriac"),
-        moot=tuple(sorted(MOOT.intersection(query))),
+        moot=tuple(sorted({*MOOT.intersection(query), *_without_effect(transport or {})})),
         shown=shown,
     )
     if scheme in _SOCKETS:
@@ -165,34 +166,6 @@ def locate(
     )
 
 
-def mask(url: str) -> str:
-    """*url* with ``***`` in place of every password, also of one that was written wrongly."""
-    parts = []
-    for part in url.split(";"):
-        scheme, sep, rest = part.partition("://")
-        if not sep:
-            scheme, rest = "", part
-        # Everything before the last @ may be part of a password that was not encoded.
-        head, at, tail = rest.rpartition("@")
-        # A user's name ends at the first colon; without one, all of it is a name.
-        user, colon, _ = head.partition(":")
-        rest = f"{user}{colon and ':***'}{at}{tail}"
-        parts.append(scheme + sep + _mask_query(rest))
-    return ";".join(parts)
-
-
-def _mask_query(text: str) -> str:
-    base, sep, query = text.partition("?")
-    if not sep:
-        return text
-    shown = [
-        f"{name}=***" if "password" in name.lower() else each
-        for each in query.split("&")
-        for name in [each.partition("=")[0]]
-    ]
-    return f"{base}?{'&'.join(shown)}"
-
-
 # -- parts ---------------------------------------------------------------------------------------
 
 
@@ -200,7 +173,7 @@ def _scheme(url: str) -> tuple[str, str]:
     scheme, sep, rest = url.partition("://")
     if not sep or scheme.lower() not in SCHEMES:
         raise ImproperlyConfigured(
-            f"{mask(url)} is no URL of a Redis: write redis://host:6379/0; also "
+            f"{without_password(url)} is no URL of a Redis: write redis://host:6379/0; also "
             f"{', '.join(f'{name}://' for name in SCHEMES if name != 'redis')}."
         )
     return scheme.lower(), rest
@@ -320,6 +293,14 @@ def _transport(options: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     return found
 
 
+def _without_effect(options: Mapping[str, Any]) -> set[str]:
+    return {
+        name
+        for name in options
+        if name not in {*_KNOWN, "sentinel_kwargs"} and not name.startswith(_TLS)
+    }
+
+
 def _secured(
     secure: bool,
     scheme: str,
@@ -359,8 +340,3 @@ def _check_known(given: Mapping[str, Any], kind: Kind, shown: str) -> None:
 def address_text(host: str, port: int) -> str:
     """``host:port``, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def quoted(text: str) -> str:
-    """*text* as a part of a URL."""
-    return quote(text, safe="")
