@@ -1,22 +1,17 @@
--- claim: move the tick of an entry of the schedule and store the messages of it, in one step.
---   KEYS[1] P   ARGV[1] name   ARGV[2] tick, a number as text   ARGV[3...] as enqueue takes them;
---   none: no messages
---   Returns 1, or 0 if there is no such entry or the tick is not later than its last.
---   Errors: those of enqueue, and then nothing is changed. Keys: beat, and those of enqueue.
+-- claim: move the cursor of a periodic entry and store its messages, if the tick is later.
+-- ARGV[3] entry, ARGV[4] tick (packed double), ARGV[5] packed messages (see insert.lua); then wires.
+-- Keys: sched hash: entry -> definition; schedt hash: entry -> packed last tick.
+-- Returns 1, or 0 if the tick was claimed or there is no such entry. Refuses: DUPLICATE id.
 
-local beat = KEYS[1] .. 'beat'
-local name, tick = table.remove(ARGV, 1), table.remove(ARGV, 1)
-local last = redis.call('HGET', beat, 't:' .. name)
-if redis.call('HEXISTS', beat, 'd:' .. name) == 0
-  or (last and tonumber(tick) <= tonumber(last)) then
-  return 0
-end
-if #ARGV > 0 then
-  local function enqueue()
--- ENQUEUE
-  end
-  local answer = enqueue()
-  if type(answer) == 'table' and answer.err then return answer end
-end
-redis.call('HSET', beat, 't:' .. name, tick)
+local S = begin()
+if call('HEXISTS', S.P .. 'sched', ARGV[3]) == 0 then return 0 end
+local last = call('HGET', S.P .. 'schedt', ARGV[3])
+local tick = struct.unpack('>d', ARGV[4])
+if last and tick <= struct.unpack('>d', last) then return 0 end
+local fresh, duplicate = check_new(S, cmsgpack.unpack(ARGV[5]))
+if not fresh then return redis.error_reply('DUPLICATE ' .. duplicate) end
+call('HSET', S.P .. 'schedt', ARGV[3], ARGV[4])
+for i = 1, #fresh do insert(S, fresh[i]) end
+cascade(S)
+flush(S)
 return 1
