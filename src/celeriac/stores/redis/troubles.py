@@ -45,6 +45,12 @@ _SERVER: Final = frozenset(
 class Unreachable(OperationalError):
     """No connection, or one that broke: another attempt may succeed."""
 
+    passing = True
+
+
+class NotNow(Unreachable):
+    """The server answers, and cannot do it at the moment."""
+
 
 class ScriptError(StoreError):
     """A script refused what it was asked.
@@ -79,7 +85,11 @@ def refused(reply: str, location: Location, asked: str) -> CeleriacError:
         return StoreFull(f"{shown} has no room: nothing was stored. {told}")
     told = _AWAY.get(kind)
     if told is not None:
-        return OperationalError(f"{shown} {told} ({reply})")
+        return NotNow(f"{shown} {told} ({reply})")
+    if kind in {"MOVED", "ASK"}:
+        return ImproperlyConfigured(
+            f"{shown} is a node of a cluster: write redis+cluster://… in place of redis://…"
+        )
     if kind in {"NOAUTH", "WRONGPASS"} or _about_auth(reply):
         return unauthorised(reply, location)
     if kind == "NOPERM":
@@ -123,8 +133,6 @@ _AWAY: Final = {
     "MASTERDOWN": "is a replica that has lost its primary",
     "CLUSTERDOWN": "is a cluster that is down: some of its hash slots have no node",
     "TRYAGAIN": "is a cluster that is moving its hash slots",
-    "MOVED": "is a node of a cluster: write redis+cluster://… in place of redis://…",
-    "ASK": "is a node of a cluster: write redis+cluster://… in place of redis://…",
     "FAILOVER": "is failing over",
 }
 
