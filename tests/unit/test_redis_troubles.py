@@ -21,10 +21,10 @@ OPEN = locate("redis://cache")
         ("DUPLICATE 12-34", "DUPLICATE"),
         ("NOSCRIPT No matching script.", "NOSCRIPT"),
         # A script's own call that failed, as Redis before 7 tells of it.
-        ("ERR Error running script (call to f_0a): @user_script:7: @user_script: 7: -OOM command "
-         "not allowed when used memory > 'maxmemory'.", "OOM"),
-        ("ERR Error running script (call to f_0a): @user_script:7: @user_script: 7: -MISCONF Redis "
-         "is configured to save RDB snapshots", "MISCONF"),
+        (("ERR Error running script (call to f_0a): @user_script:7: -OOM command "
+         "not allowed when used memory > 'maxmemory'."), "OOM"),
+        (("ERR Error running script (call to f_0a): @user_script:7: -MISCONF Redis "
+         "is configured to save RDB snapshots"), "MISCONF"),
         ("lower case", "ERR"),
         ("", "ERR"),
     ],
@@ -49,10 +49,10 @@ def test_the_kind_of_a_reply(reply, kind):
         ("WRONGPASS invalid username-password pair", OperationalError, "user 'me'"),
         ("NOAUTH Authentication required.", OperationalError, "refuses the password"),
         ("ERR invalid password", OperationalError, "refuses the password"),
-        ("ERR AUTH <password> called without any password configured for the default user. Are "
-         "you sure your configuration is correct?", OperationalError, "the server has none set"),
+        (("ERR AUTH <password> called without any password configured for the default user. Are "
+         "you sure your configuration is correct?"), OperationalError, "the server has none set"),
         ("ERR DB index is out of range", ImproperlyConfigured, "no database 9"),
-        ("ERR max number of clients reached", OperationalError, "maxclients"),
+        ("ERR max number of clients reached", troubles.NotNow, "maxclients"),
         ("ERR unknown command `EVALSHA`", OperationalError, "a proxy or a compatible service"),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", StoreError,
          "another program"),

@@ -105,7 +105,7 @@ def refused(reply: str, location: Location, asked: str) -> CeleriacError:
             "many there are, 16 by default, numbered from 0)."
         )
     if "max number of clients" in reply:
-        return OperationalError(
+        return NotNow(
             f"{shown} has as many clients as its setting maxclients allows. Raise it, or find who "
             "holds so many connections: CLIENT LIST."
         )
@@ -203,7 +203,7 @@ def cause_of(error: BaseException) -> Exception:
     """The system's error behind the driver's, whose texts name the wrong address; else itself."""
     found: BaseException | None = error
     while found is not None:
-        if isinstance(found, OSError) and not isinstance(found, TimeoutError):
+        if isinstance(found, OSError):
             return found
         found = found.__cause__ or found.__context__
     return error if isinstance(error, Exception) else Exception(str(error))
@@ -246,11 +246,8 @@ def tls_failed(location: Location, where: str, host: str, error: ssl.SSLError) -
     if isinstance(error, ssl.SSLCertVerificationError):
         return Unreachable(_certificate(where, host, error))
     if "wrong version number" in text or "record layer failure" in text:
-        told = (
-            f"{where} does not speak TLS: write redis:// in place of rediss:// (broker_use_ssl off)"
-            ", or name the server's TLS port (its setting tls-port)."
-        )
-    elif "certificate required" in text or "alert handshake failure" in text:
+        return no_tls(where)
+    if "certificate required" in text or "alert handshake failure" in text:
         told = (
             f"{where} wants a certificate from us: set ssl_certfile and ssl_keyfile, signed by a "
             "CA that the server trusts."
@@ -264,6 +261,14 @@ def tls_failed(location: Location, where: str, host: str, error: ssl.SSLError) -
         reason = (error.reason or str(error)).lower().replace("_", " ")
         told = f"No TLS connection to {where}: {reason}."
     return Unreachable(told)
+
+
+def no_tls(where: str) -> Unreachable:
+    """TLS was spoken to a port in the clear."""
+    return Unreachable(
+        f"{where} does not speak TLS: write redis:// in place of rediss:// (broker_use_ssl off), "
+        "or name the server's TLS port (its setting tls-port)."
+    )
 
 
 def _alert(text: str) -> str:
