@@ -298,6 +298,18 @@ class Schedules(Protocol):
         *messages* and return True. So two schedulers fire once."""
 
 
+class Trap(msgspec.Struct, frozen=True):
+    """Something in a store's own set-up that loses tasks or holds them up.
+
+    A *note* is worth knowing and nothing wrong.
+    """
+
+    code: str
+    what: str
+    advice: str
+    note: bool = False
+
+
 class Inspection(Protocol):
     """The only thing command line, dashboard and metrics read."""
 
@@ -337,6 +349,9 @@ class Inspection(Protocol):
 
     def facts(self) -> dict[str, object]:
         """Plain facts for ``doctor``: place, version, durability, sizes, limits reached."""
+
+    def traps(self) -> builtins.list[Trap]:
+        """What is set up badly on the store's side; told by ``doctor`` and at a worker's start."""
 
 
 class Bus(Protocol):
@@ -388,4 +403,5 @@ __all__ = [
     "Schedules",
     "Store",
     "Subscription",
+    "Trap",
 ]

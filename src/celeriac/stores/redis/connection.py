@@ -129,6 +129,11 @@ class Connection:
         deadline = SYSTEM.monotonic() + self.options.timeout
         return self._attempt(lambda link: link.server, deadline)  # type: ignore[no-any-return]
 
+    def where(self) -> str:
+        """The address of the server that answers now, or the path of its socket."""
+        deadline = SYSTEM.monotonic() + self.options.timeout
+        return str(self._attempt(lambda link: link.where, deadline))
+
     def close(self) -> None:
         """Close the idle links. The next call opens one anew."""
         self._drop_idle()
@@ -249,8 +254,9 @@ class Connection:
         while True:
             try:
                 link = self._dial(deadline)
-            except troubles.Unreachable:
-                if not self._met or not self._pause(attempt, deadline):
+            except troubles.Unreachable as error:
+                known = self._met or isinstance(error, troubles.NotNow)
+                if not known or not self._pause(attempt, deadline):
                     raise
                 attempt += 1
             else:

@@ -32,6 +32,9 @@ SCHEMA: Final = 1
 OLDEST: Final = (6, 2)
 #: Longest time a second look at a port may take: whether it speaks TLS.
 _PROBE: Final = 1.0
+#: Part of the time left that a TLS handshake may take: a Redis without TLS waits in silence for the
+#: end of the line that the handshake is to it, and there is to be time to find that out.
+_HANDSHAKE: Final = 0.85
 
 Argument = bytes | str | int | float
 #: A command as the bytes that are sent.
@@ -166,6 +169,9 @@ class Link:
         try:
             sock = _dial(location, host, port, deadline)
         except OSError as error:
+            late = location.tls is not None and isinstance(error, TimeoutError)
+            if late and _speaks_plainly(host, port, deadline):
+                raise troubles.no_tls(self.where) from None
             raise troubles.unreachable(location, host, port, error) from None
         # Closed with this object at the latest. Not by __del__: of a cycle of garbage, the socket
         # might be found first, and complain that nobody had closed it.
@@ -268,16 +274,13 @@ class Link:
                 commands.append(("SELECT", location.db))
             commands.append(("GET", prefix + b"schema"))
         replies = self.ask_all(b"".join(map(pack, commands)), len(commands), self._wire.deadline)
-        hello: Any = None
+        server = _server(replies[commands.index(optional[0])])
+        self._check_server(server)
         for command, reply in zip(commands, replies, strict=True):
-            if command[0] == "HELLO":
-                hello = reply
-            elif isinstance(reply, redis.ResponseError) and command not in optional:
+            if isinstance(reply, redis.ResponseError) and command not in optional:
                 if location.kind == "cluster" and (to := moved(str(reply), self.address[0])):
                     raise to
                 raise troubles.refused(str(reply), location, str(command[0]))
-        server = _server(hello)
-        self._check_server(server)
         if prefix:
             self._check_schema(prefix, replies[-1])
         return server
@@ -322,10 +325,15 @@ class Link:
             return troubles.no_redis(location, self.where, str(error)[:120])
         if isinstance(error, ssl.SSLError):
             return troubles.tls_failed(location, self.where, host, error)
-        if isinstance(error, redis.TimeoutError | TimeoutError):
-            error = TimeoutError("timed out")
-        elif location.tls is None and not location.path and _speaks_tls(host, port, deadline):
-            return troubles.speaks_tls(location, self.where)
+        if isinstance(error, TimeoutError):
+            return troubles.broken(location, self.where, error)
+        if location.tls is None and not location.path:
+            said = _said_unasked(host, port, deadline)
+            if said.startswith("-"):
+                told = troubles.refused(said[1:].strip(), location, "a connection")
+                return troubles.NotNow(str(told))
+            if _speaks_tls(host, port, deadline):
+                return troubles.speaks_tls(location, self.where)
         return troubles.broken(location, self.where, error)
 
 
@@ -393,11 +401,38 @@ def _secured(location: Location, sock: socket.socket, host: str, deadline: float
     if location.tls is None:
         return sock
     try:
-        sock.settimeout(max(0.001, deadline - SYSTEM.monotonic()))
-        return context_of(location.tls, location.shown).wrap_socket(sock, server_hostname=host)
+        context = context_of(location.tls, location.shown)
+        sock.settimeout(max(0.001, (deadline - SYSTEM.monotonic()) * _HANDSHAKE))
+        return context.wrap_socket(sock, server_hostname=host)
     except BaseException:
         sock.close()
         raise
+
+
+def _said_unasked(host: str, port: int, deadline: float) -> str:
+    """What a server that hung up on us says by itself: why, if it has too many clients. What it
+    said to us before may have been lost with the connection."""
+    left = min(_PROBE / 4, deadline - SYSTEM.monotonic())
+    if left <= 0:
+        return ""
+    try:
+        with socket.create_connection((host, port), left) as sock:
+            return sock.recv(200).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _speaks_plainly(host: str, port: int, deadline: float) -> bool:
+    """Whether a server that does not answer a TLS handshake is a Redis in the clear."""
+    left = min(_PROBE, deadline - SYSTEM.monotonic())
+    if left <= 0:
+        return False
+    try:
+        with socket.create_connection((host, port), left) as sock:
+            sock.sendall(b"PING\r\n")
+            return sock.recv(1) in {b"+", b"-"}
+    except OSError:
+        return False
 
 
 def _speaks_tls(host: str, port: int, deadline: float) -> bool:

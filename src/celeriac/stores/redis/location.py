@@ -173,7 +173,8 @@ def _scheme(url: str) -> tuple[str, str]:
     scheme, sep, rest = url.partition("://")
     if not sep or scheme.lower() not in SCHEMES:
         raise ImproperlyConfigured(
-            f"{without_password(url)} is no URL of a Redis: write redis://host:6379/0; also "
+            # Of what cannot be taken apart, any part may be a password.
+            f"{url.partition(':')[0]}:… is no URL of a Redis: write redis://host:6379/0; also "
             f"{', '.join(f'{name}://' for name in SCHEMES if name != 'redis')}."
         )
     return scheme.lower(), rest

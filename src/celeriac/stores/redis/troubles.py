@@ -45,6 +45,12 @@ _SERVER: Final = frozenset(
 class Unreachable(OperationalError):
     """No connection, or one that broke: another attempt may succeed."""
 
+    passing = True
+
+
+class NotNow(Unreachable):
+    """The server answers, and cannot do it at the moment."""
+
 
 class ScriptError(StoreError):
     """A script refused what it was asked.
@@ -79,7 +85,11 @@ def refused(reply: str, location: Location, asked: str) -> CeleriacError:
         return StoreFull(f"{shown} has no room: nothing was stored. {told}")
     told = _AWAY.get(kind)
     if told is not None:
-        return OperationalError(f"{shown} {told} ({reply})")
+        return NotNow(f"{shown} {told} ({reply})")
+    if kind in {"MOVED", "ASK"}:
+        return ImproperlyConfigured(
+            f"{shown} is a node of a cluster: write redis+cluster://… in place of redis://…"
+        )
     if kind in {"NOAUTH", "WRONGPASS"} or _about_auth(reply):
         return unauthorised(reply, location)
     if kind == "NOPERM":
@@ -95,7 +105,7 @@ def refused(reply: str, location: Location, asked: str) -> CeleriacError:
             "many there are, 16 by default, numbered from 0)."
         )
     if "max number of clients" in reply:
-        return OperationalError(
+        return NotNow(
             f"{shown} has as many clients as its setting maxclients allows. Raise it, or find who "
             "holds so many connections: CLIENT LIST."
         )
@@ -123,8 +133,6 @@ _AWAY: Final = {
     "MASTERDOWN": "is a replica that has lost its primary",
     "CLUSTERDOWN": "is a cluster that is down: some of its hash slots have no node",
     "TRYAGAIN": "is a cluster that is moving its hash slots",
-    "MOVED": "is a node of a cluster: write redis+cluster://… in place of redis://…",
-    "ASK": "is a node of a cluster: write redis+cluster://… in place of redis://…",
     "FAILOVER": "is failing over",
 }
 
@@ -195,7 +203,7 @@ def cause_of(error: BaseException) -> Exception:
     """The system's error behind the driver's, whose texts name the wrong address; else itself."""
     found: BaseException | None = error
     while found is not None:
-        if isinstance(found, OSError) and not isinstance(found, TimeoutError):
+        if isinstance(found, OSError):
             return found
         found = found.__cause__ or found.__context__
     return error if isinstance(error, Exception) else Exception(str(error))
@@ -238,11 +246,8 @@ def tls_failed(location: Location, where: str, host: str, error: ssl.SSLError) -
     if isinstance(error, ssl.SSLCertVerificationError):
         return Unreachable(_certificate(where, host, error))
     if "wrong version number" in text or "record layer failure" in text:
-        told = (
-            f"{where} does not speak TLS: write redis:// in place of rediss:// (broker_use_ssl off)"
-            ", or name the server's TLS port (its setting tls-port)."
-        )
-    elif "certificate required" in text or "alert handshake failure" in text:
+        return no_tls(where)
+    if "certificate required" in text or "alert handshake failure" in text:
         told = (
             f"{where} wants a certificate from us: set ssl_certfile and ssl_keyfile, signed by a "
             "CA that the server trusts."
@@ -256,6 +261,14 @@ def tls_failed(location: Location, where: str, host: str, error: ssl.SSLError) -
         reason = (error.reason or str(error)).lower().replace("_", " ")
         told = f"No TLS connection to {where}: {reason}."
     return Unreachable(told)
+
+
+def no_tls(where: str) -> Unreachable:
+    """TLS was spoken to a port in the clear."""
+    return Unreachable(
+        f"{where} does not speak TLS: write redis:// in place of rediss:// (broker_use_ssl off), "
+        "or name the server's TLS port (its setting tls-port)."
+    )
 
 
 def _alert(text: str) -> str:
