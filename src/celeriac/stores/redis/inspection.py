@@ -8,27 +8,30 @@ from typing import Any, Final
 
 import msgspec
 
+from celeriac import states as store_states
 from celeriac.message import Message
 from celeriac.records import Counts, JoinView, Manifest, Record, WorkerView
+from celeriac.stores.base import Trap
 from celeriac.stores.fates import DISCARDED_REASON
-from celeriac.stores.redis.facts import facts
-from celeriac.stores.redis.packing import STATES, Beside, pack
+from celeriac.stores.redis import facts
+from celeriac.stores.redis.packing import LETTERS, STATES, Beside, pack
 from celeriac.stores.redis.reading import BATCH, CHUNK, Reader
 from celeriac.stores.redis.reaper import Reaper
 from celeriac.stores.redis.results import done_members
-from celeriac.stores.redis.server import Server
+from celeriac.stores.redis.steps import Steps
 
 _manifest: Final = msgspec.msgpack.Decoder(Manifest).decode
+_ASIDE: Final = (store_states.FAILED, store_states.DEAD)
 _WORKER: Final = ("man", "registered", "beat", "no")
 
 
 class RedisInspection:
     """``stores.base.Inspection`` on a Redis server."""
 
-    def __init__(self, server: Server, reader: Reader) -> None:
-        self._server = server
+    def __init__(self, steps: Steps, reader: Reader) -> None:
+        self._steps = steps
         self._reader = reader
-        self._reaper = Reaper(server)
+        self._reaper = Reaper(steps)
 
     # -- reading
 
@@ -46,7 +49,7 @@ class RedisInspection:
         return Counts(numbers, parked)
 
     def _hash(self, key: str) -> dict[tuple[str, str], int]:
-        flat = self._server.call("HGETALL", key)
+        flat = self._steps.call("HGETALL", key)
         found = {}
         for field, number in zip(flat[::2], flat[1::2], strict=True):
             queue, _, rest = field.decode().partition("\0")
@@ -84,7 +87,7 @@ class RedisInspection:
         return self._reader.records(ids, whole=True)
 
     def join(self, join: str) -> JoinView | None:
-        body, size, decided, cause = self._server.call(
+        body, size, decided, cause = self._steps.call(
             "HMGET", f"j:{join}", "body", "size", "decided", "cause"
         )
         if body is None:
@@ -93,22 +96,22 @@ class RedisInspection:
             join,
             body.decode(),
             None if size is None else int(size),
-            tuple(done_members(self._server, join)),
+            tuple(done_members(self._steps, join)),
             (decided or b"").decode(),
             (cause or b"").decode(),
         )
 
     def workers(self) -> builtins.list[WorkerView]:
-        server = self._server
-        prefix = server.prefix
-        flat = server.call("ZRANGE", "owners", 0, -1, "WITHSCORES")
+        steps = self._steps
+        prefix = steps.prefix
+        flat = steps.call("ZRANGE", "owners", 0, -1, "WITHSCORES")
         owners = {each.decode(): float(till) for each, till in zip(flat[::2], flat[1::2], strict=True)}
         asked: builtins.list[tuple[Any, ...]] = [("TIME",)]
         for owner in owners:
             asked.append(("HMGET", f"{prefix}w:{owner}", *_WORKER))
             asked.append(("SCARD", f"{prefix}h:{owner}"))
-        (secs, micros), *told = server.connection.pipeline(asked)
-        now = server.mono(int(secs) + int(micros) / 1e6)
+        (secs, micros), *told = steps.connection.pipeline(asked)
+        now = steps.mono(int(secs) + int(micros) / 1e6)
         found = []
         for owner, values, held in zip(owners, told[::2], told[1::2], strict=True):
             manifest, registered, beat, number = values
@@ -127,7 +130,23 @@ class RedisInspection:
         return [view for _, view in sorted(found, key=lambda each: each[0])]
 
     def facts(self) -> dict[str, object]:
-        return facts(self._server)
+        steps = self._steps
+        options = steps.options
+        found = facts.facts_of(
+            facts.read(steps.connection), options.keyprefix + options.namespace
+        )
+        aside = {state: steps.call("ZCARD", f"aside:{LETTERS[state]}") for state in _ASIDE}
+        return {
+            **found,
+            "records": sum(sum(each.values()) for each in self.counts().states.values()),
+            "workers": steps.call("ZCARD", "owners"),
+            "limits reached": sorted(
+                state for state, number in aside.items() if number >= options.dead_limit
+            ),
+        }
+
+    def traps(self) -> builtins.list[Trap]:
+        return facts.traps_of(facts.read(self._steps.connection))
 
     # -- acting
 
@@ -140,7 +159,7 @@ class RedisInspection:
         reopened: set[str] = set()
         for id in ids:
             if id not in reopened:
-                again = self._server.run("retry", id, packed, *beside.values)
+                again = self._steps.run("retry", id, packed, *beside.values)
                 reopened.update(each.decode() for each in again)
         return [id for id in ids if id in reopened]
 
@@ -149,7 +168,7 @@ class RedisInspection:
         for start in range(0, len(ids), BATCH):
             left, some = 1, builtins.list(ids[start : start + BATCH])
             while left:
-                gone, left = self._server.run("discard", DISCARDED_REASON, *some)
+                gone, left = self._steps.run("discard", DISCARDED_REASON, *some)
                 removed += [each.decode() for each in gone]
                 if left:
                     self._reaper.work_off()

@@ -6,7 +6,6 @@ Part of the Redis store. What a step does stands in ``lua/``; here is what it is
 from __future__ import annotations
 
 import struct
-from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 from zlib import crc32
@@ -14,7 +13,7 @@ from zlib import crc32
 from celeriac import message as wire
 from celeriac import states
 from celeriac.crashpoints import crashpoint
-from celeriac.exceptions import DecodeError, DuplicateTask, HeaderIncomplete, StoreError
+from celeriac.exceptions import DecodeError, StoreError
 from celeriac.message import Message
 from celeriac.outcome import Outcome
 from celeriac.records import (
@@ -34,7 +33,6 @@ from celeriac.records import (
 from celeriac.stores.fates import PURGED_REASON
 from celeriac.stores.redis.packing import (
     LETTERS,
-    STATES,
     VERDICTS,
     Beside,
     pack,
@@ -43,8 +41,8 @@ from celeriac.stores.redis.packing import (
 )
 from celeriac.stores.redis.reading import Reader
 from celeriac.stores.redis.reaper import Reaper
-from celeriac.stores.redis.server import Server
-from celeriac.stores.redis.troubles import ScriptError
+from celeriac.stores.redis.steps import Steps
+from celeriac.stores.redis.troubles import ScriptError, refusal
 from celeriac.stores.redis.waiter import Waiters
 
 #: Records one script touches at most where a call may concern any number of them.
@@ -61,11 +59,11 @@ _DOUBLE: Final = struct.Struct(">d")
 class RedisQueue:
     """``stores.base.Queue`` on a Redis server."""
 
-    def __init__(self, server: Server, reader: Reader) -> None:
-        self._server = server
+    def __init__(self, steps: Steps, reader: Reader) -> None:
+        self._steps = steps
         self._reader = reader
-        self._reaper = Reaper(server)
-        self._waiters = Waiters(server)
+        self._reaper = Reaper(steps)
+        self._waiters = Waiters(steps)
 
     # -- enqueue
 
@@ -96,7 +94,7 @@ class RedisQueue:
             args += (header.id, plain_entry(each))
         if len(messages) > 1 and len({each.header.id for each in messages}) != len(messages):
             return False
-        return bool(self._server.run_bare("enqueue_plain", queue, str(priority), *args))
+        return bool(self._steps.run_bare("enqueue_plain", queue, str(priority), *args))
 
     def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
         beside = Beside(4)
@@ -110,7 +108,7 @@ class RedisQueue:
 
     def _sending(self, script: str, join: str | None, *args: bytes | str) -> None:
         try:
-            self._server.run(script, *args)
+            self._steps.run(script, *args)
         except ScriptError as error:
             raise refusal(error, join) from None
 
@@ -120,21 +118,21 @@ class RedisQueue:
         names: list[str] = []
         for name, facts in manifest.tasks.items():
             names += (name, str(int(facts.stamp)))
-        self._server.run(
+        self._steps.run(
             "register", owner, pack(manifest), manifest.hostname, str(manifest.pid), *names
         )
-        while self._server.run("unpark", owner):
+        while self._steps.run("unpark", owner):
             pass
 
     def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
         starts, ids = pack(_flat(started)), pack(tuple(held))
-        lost, gone, revoked, due = self._server.run("beat", owner, starts, ids, "0")
+        lost, gone, revoked, due = self._steps.run("beat", owner, starts, ids, "0")
         reaped = None
         if due and not lost:
             reaped = self._reaper.run(ride=True)
             if reaped is not None:
                 # The pass may have ended leases of this owner, too.
-                lost, gone, revoked, _ = self._server.run("beat", owner, pack(()), ids, "1")
+                lost, gone, revoked, _ = self._steps.run("beat", owner, pack(()), ids, "1")
         answer = Beat(
             lost=bool(lost),
             revoked=tuple(_orders(revoked)),
@@ -152,7 +150,7 @@ class RedisQueue:
     def close_owner(self, owner: str) -> int:
         count, gone = 0, 0
         while not gone:
-            some, gone, left = self._server.run("close", owner)
+            some, gone, left = self._steps.run("close", owner)
             count += some
             if left:
                 self._reaper.work_off()
@@ -191,7 +189,7 @@ class RedisQueue:
             )
         )
         try:
-            answer = self._server.run("exchange", request, *beside.values)
+            answer = self._steps.run("exchange", request, *beside.values)
         except ScriptError as error:
             if error.kind != "SEQ":
                 raise
@@ -248,7 +246,7 @@ class RedisQueue:
 
     def _checked(self, outcome: Outcome) -> tuple[Outcome, Message | None, list[Message]]:
         """The outcome, or the failure it becomes if its content cannot be stored."""
-        limit = self._server.options.result_max
+        limit = self._steps.options.result_max
         if outcome.body is not None and len(outcome.body) > limit:
             reason = (
                 f"ResultTooLarge: the result takes {len(outcome.body)} bytes and {limit} are "
@@ -266,7 +264,7 @@ class RedisQueue:
     def release(
         self, owner: str, fences: Sequence[Fence], started: bool = False, delay: float = 0.0
     ) -> tuple[Verdict, ...]:
-        letters, left = self._server.run(
+        letters, left = self._steps.run(
             "release", pack(_flat(fences)), "1" if started else "0", _DOUBLE.pack(delay)
         )
         if left:
@@ -276,7 +274,7 @@ class RedisQueue:
 
     def update(self, fence: Fence, state: str, meta: bytes | None) -> Verdict:
         kept = b"-" if meta is None else b"+" + meta
-        letter = self._server.run(
+        letter = self._steps.run(
             "update", fence.id, str(fence.attempt), fence.nonce, state, kept
         )
         return VERDICTS[letter.decode()]
@@ -295,7 +293,7 @@ class RedisQueue:
         effects: dict[str, RevokeEffect] = {}
         for start in range(0, len(ids), BATCH):
             some = ids[start : start + BATCH]
-            letters, left = self._server.run("revoke", terminate or "", *some)
+            letters, left = self._steps.run("revoke", terminate or "", *some)
             if left:
                 self._reaper.work_off()
             effects.update(
@@ -304,21 +302,33 @@ class RedisQueue:
         return effects
 
     def purge(self, queues: Sequence[str]) -> int:
-        ended: Counter[str] = Counter()
+        count = 0
         for queue in dict.fromkeys(queues):
-            for ids in self._reader.pending(queue, BATCH):
-                count, left = self._server.run("end_all", PURGED_REASON, queue, *ids)
-                ended[queue] += count
-                if left:
-                    self._reaper.work_off()
-        return ended.total()
+            # What the ends of others release meanwhile is not concerned.
+            last, others = self._reader.last_number(), self._reader.come_back(queue)
+            for priority in range(10):
+                more = 1
+                while more:
+                    ended, more = self._end("purge", queue, str(priority), str(last))
+                    count += ended
+            for start in range(0, len(others), BATCH):
+                (ended,) = self._end("end_all", queue, *others[start : start + BATCH])
+                count += ended
+        return count
+
+    def _end(self, script: str, *args: str) -> list[int]:
+        """Run a script that ends records; work off what it left. Its other answers."""
+        *answers, left = self._steps.run(script, PURGED_REASON, *args)
+        if left:
+            self._reaper.work_off()
+        return answers
 
     # -- mirroring
 
     def outbox(self, limit: int) -> list[StoredResult]:
         found: list[StoredResult] = []
         gone: list[str] = []
-        ids = [each.decode() for each in self._server.call("ZRANGE", "outbox", 0, limit - 1)]
+        ids = [each.decode() for each in self._steps.call("ZRANGE", "outbox", 0, limit - 1)]
         for id, result in zip(ids, self._reader.results(ids), strict=True):
             if result is None:
                 gone.append(id)
@@ -330,18 +340,7 @@ class RedisQueue:
 
     def mirrored(self, ids: Sequence[str]) -> None:
         for start in range(0, len(ids), BATCH):
-            self._server.call("ZREM", "outbox", *ids[start : start + BATCH])
-
-
-def refusal(error: ScriptError, join: str | None) -> Exception:
-    """What a script refused, as the seam's error."""
-    if error.kind == "DUPLICATE":
-        return DuplicateTask(error.text)
-    if error.kind == "INCOMPLETE":
-        return HeaderIncomplete(join or "", int(error.text))
-    if error.kind == "NOJOIN":
-        return StoreError(f"join {join} is not known: open it before its members are sent")
-    return error
+            self._steps.call("ZREM", "outbox", *ids[start : start + BATCH])
 
 
 def _flat(fences: Sequence[Fence]) -> list[Any]:
@@ -387,4 +386,4 @@ def _deliveries(flat: list[Any], nonce: str) -> tuple[Delivery, ...]:
     return tuple(found)
 
 
-__all__ = ["BATCH", "STATES", "RedisQueue", "refusal"]
+__all__ = ["BATCH", "RedisQueue"]

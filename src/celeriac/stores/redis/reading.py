@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from celeriac.records import Record, StoredResult
 from celeriac.stores.redis.packing import read_base, read_record, read_result, unpack_result
-from celeriac.stores.redis.server import Server
+from celeriac.stores.redis.steps import Steps
 
 BATCH: Final = 500
 #: Numbers of records in one list of ids (``lua/step.lua``, o:K).
@@ -20,8 +20,8 @@ CHUNK: Final = 4096
 class Reader:
     """What is kept, read."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
 
     def results(self, ids: Sequence[str]) -> list[StoredResult | None]:
         """Results in order: of own records, else of another store's."""
@@ -58,7 +58,7 @@ class Reader:
     def _read(self, what: str, ids: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
         for start in range(0, len(ids), BATCH):
             some = ids[start : start + BATCH]
-            flat = self._server.read("read", what, *some)
+            flat = self._steps.read("read", what, *some)
             for number, id in enumerate(some):
                 yield id, flat[5 * number : 5 * number + 5]
 
@@ -68,40 +68,30 @@ class Reader:
         *after*: begin with the chunk that holds this number. An id may be listed where it was sent
         in an earlier run.
         """
-        last = int(self._server.call("GET", "seq") or 0)
+        last = self.last_number()
         top = (last if after is None else min(after, last)) // CHUNK
         for chunk in self._chunks(top):
-            ids = self._server.call("LRANGE", f"o:{chunk}", 0, -1)
+            ids = self._steps.call("LRANGE", f"o:{chunk}", 0, -1)
             yield chunk, [each.decode() for each in reversed(ids)]
 
     def _chunks(self, top: int) -> Iterator[int]:
         """Those chunks that are there, from *top* down."""
         for end in range(top, -1, -BATCH):
             numbers = range(end, max(-1, end - BATCH), -1)
-            asked = [("EXISTS", self._server.prefix + f"o:{each}") for each in numbers]
-            there = self._server.connection.pipeline(asked)
+            asked = [("EXISTS", self._steps.prefix + f"o:{each}") for each in numbers]
+            there = self._steps.connection.pipeline(asked)
             yield from (number for number, found in zip(numbers, there, strict=True) if found)
 
-    def pending(self, queue: str, batch: int) -> Iterator[list[str]]:
-        """Ids of what is queued or scheduled in *queue*, and of others perhaps, in batches."""
-        call = self._server.call
-        for priority in range(10):
-            yield from self._of_list(f"q:{queue}:{priority}", batch)
-            yield from self._of_set(f"b:{queue}:{priority}", batch)
-        for key in call("HKEYS", "kn"):
-            if key.startswith(queue.encode() + b"\0"):
-                yield from self._of_set(f"k:{key.decode()}", batch)
-        yield from self._of_set("due", batch)
+    def come_back(self, queue: str) -> list[str]:
+        """Ids of what is scheduled, parked or has come back to *queue*, and of others perhaps."""
+        call = self._steps.call
+        keys = ["due", *(f"b:{queue}:{priority}" for priority in range(10))]
+        for field in call("HKEYS", "kn"):
+            name = field.decode()
+            if name.startswith(f"{queue}\0"):
+                keys.append(f"k:{name}")
+        return [each.decode() for key in keys for each in call("ZRANGE", key, 0, -1)]
 
-    def _of_list(self, key: str, batch: int) -> Iterator[list[str]]:
-        size = self._server.call("LLEN", key)
-        # From the end: what workers take meanwhile leaves at the front.
-        for end in range(-1, -size - 1, -batch):
-            entries = self._server.call("LRANGE", key, end - batch + 1, end)
-            if entries:
-                yield [each[6:].decode() for each in entries]
-
-    def _of_set(self, key: str, batch: int) -> Iterator[list[str]]:
-        ids = self._server.call("ZRANGE", key, 0, -1)
-        for start in range(0, len(ids), batch):
-            yield [each.decode() for each in ids[start : start + batch]]
+    def last_number(self) -> int:
+        """The newest sequence."""
+        return int(self._steps.call("GET", "seq") or 0)

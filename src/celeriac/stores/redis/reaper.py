@@ -13,7 +13,7 @@ from typing import Final
 from celeriac.crashpoints import crashpoint
 from celeriac.records import Reaped
 from celeriac.stores.redis.packing import pack
-from celeriac.stores.redis.server import Server
+from celeriac.stores.redis.steps import Steps
 
 #: Seconds a pass spends on retention at most; the next pass goes on. It rides in a heartbeat.
 _SWEEP_TIME: Final = 0.5
@@ -24,27 +24,27 @@ _DRAWS: Final = 16
 class Reaper:
     """The passes of one process."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
         # (monotonic, the store's wall clock) of this process' last pass.
         self._last: tuple[float, float] | None = None
 
     def run(self, dead: Collection[str] = (), ride: bool = False) -> Reaped | None:
         """One pass; with *ride* only if none was made in this store for ``reap_interval``."""
-        server = self._server
+        steps = self._steps
         self.work_off()
-        mono = server.clock.monotonic()
+        mono = steps.clock.monotonic()
         gap: tuple[object, object] = (False, False)
         if self._last is not None:
             passed = mono - self._last[0]
             gap = (self._last[1] + passed, passed)
-        begun, *rest = server.run(
+        begun, *rest = steps.run(
             "reap_begin", "1" if ride else "0", pack(gap), pack(tuple(dead))
         )
         if not begun:
             return None
         grace, wall, lost = rest
-        self._last = (mono, server.wall(wall))
+        self._last = (mono, steps.wall(wall))
         owners = [each.decode() for each in lost[::2]]
         workers = [each.decode() for each in lost[1::2]]
         fates: Counter[str] = Counter()
@@ -52,7 +52,7 @@ class Reaper:
             self._lose(owner, worker, fates)
         expired, joins = self._fall_due()
         swept = 0 if grace else self._sweep()
-        server.run("ring")
+        steps.run("ring")
         crashpoint("reap.applied")
         return Reaped(
             owners=tuple(owners),
@@ -67,15 +67,15 @@ class Reaper:
 
     def work_off(self) -> None:
         """Follow the edges that large steps left, a bounded number in each script."""
-        while self._server.run("work_off"):
+        while self._steps.run("work_off"):
             pass
 
     def _lose(self, owner: str, worker: str, fates: Counter[str]) -> None:
-        random = self._server.options.random
+        random = self._steps.options.random
         gone = 0
         while not gone:
             draws = pack([random() for _ in range(_DRAWS)])
-            letters, gone, left = self._server.run("lose", owner, worker, draws)
+            letters, gone, left = self._steps.run("lose", owner, worker, draws)
             fates.update(letters.decode())
             if left:
                 self.work_off()
@@ -84,7 +84,7 @@ class Reaper:
     def _fall_due(self) -> tuple[int, int]:
         expired, joins, more = 0, 0, 1
         while more:
-            some, given_up, more, left = self._server.run("pass")
+            some, given_up, more, left = self._steps.run("pass")
             expired += some
             joins += given_up
             if left:
@@ -95,7 +95,7 @@ class Reaper:
         until = time.monotonic() + _SWEEP_TIME
         swept, more = 0, 1
         while more and time.monotonic() < until:
-            some, more = self._server.run("sweep")
+            some, more = self._steps.run("sweep")
             swept += some
             if more:
                 crashpoint("reap.applied")

@@ -1,12 +1,11 @@
 """The periodic schedule of the Redis store: one hash, two fields an entry.
 
-``d:NAME`` holds the definition and whether it is enabled, ``t:NAME`` the last tick. A claim is the
-script that enqueues, between a look at the tick and the moving of it.
+``d:NAME`` holds the definition and whether it is enabled, ``t:NAME`` the last tick.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -14,44 +13,22 @@ import msgspec
 from celeriac.crashpoints import crashpoint
 from celeriac.message import Message
 from celeriac.stores.base import Entry
-from celeriac.stores.redis.connection import Connection
 from celeriac.stores.redis.link import Argument
-from celeriac.stores.redis.script import Script, read
+from celeriac.stores.redis.packing import Beside, pack
+from celeriac.stores.redis.steps import Steps
+from celeriac.stores.redis.troubles import ScriptError, refusal
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(tuple[bytes, bool]).decode
 
-#: What stands for the script that enqueues in ``lua/claim.lua``.
-_PLACE: Final = "-- ENQUEUE"
-
-
-def claiming(enqueue: Script) -> Script:
-    """The script of a claim around *enqueue*, which is one that refuses before it writes."""
-    around = read("claim").text
-    if _PLACE not in around:
-        raise ValueError(f"claim.lua has no line {_PLACE!r}")
-    return Script.of("claim", around.replace(_PLACE, enqueue.text))
-
 
 class RedisSchedules:
-    """``stores.base.Schedules``.
+    """``stores.base.Schedules`` on a Redis server."""
 
-    Args:
-        connection: where to.
-        enqueue: the script that stores messages.
-        request: makes its arguments of messages.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        enqueue: Script,
-        request: Callable[[Sequence[Message]], Sequence[Argument]],
-    ) -> None:
-        self._connection = connection
-        self._key = connection.prefix + b"beat"
-        self._claim = claiming(enqueue)
-        self._request = request
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._connection = steps.connection
+        self._key = steps.connection.prefix + b"beat"
 
     def load(self) -> list[Entry]:
         found = self._connection.call(b"HGETALL", self._key)
@@ -78,8 +55,12 @@ class RedisSchedules:
         return bool(self._connection.call(b"HDEL", self._key, b"d:" + key, b"t:" + key))
 
     def claim(self, name: str, tick: float, messages: Sequence[Message] = ()) -> bool:
-        request = self._request(messages) if messages else ()
-        claimed = self._connection.run(self._claim, name, repr(float(tick)), *request)
+        beside = Beside(6)
+        packed = pack([beside.message(each) for each in messages])
+        try:
+            claimed = self._steps.run("claim", name, repr(float(tick)), packed, *beside.values)
+        except ScriptError as error:
+            raise refusal(error, None) from None
         if claimed:
             crashpoint("enqueue.applied")
         return bool(claimed)

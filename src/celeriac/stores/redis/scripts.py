@@ -1,13 +1,12 @@
 """The Lua scripts: each is what it shares with others, put before its own text.
 
 Part of the Redis store. The sources stand in ``lua/``; ``step.lua`` says what is kept under which
-key. ``$name`` in them is the place of a field in a packed array, as :data:`FIELDS` and
+key. A name behind ``$`` in them is the place of a field in a packed array, as :data:`FIELDS` and
 :data:`OPTIONS` say: here and there go by one list.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from functools import cache
 from importlib import resources
@@ -16,6 +15,7 @@ from typing import Final
 import msgspec
 
 from celeriac.stores.base import Options
+from celeriac.stores.redis.script import Script
 
 #: A record's state, packed behind its base in this order; Lua counts from 1.
 FIELDS: Final = (
@@ -91,6 +91,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "ring": _STEP,
     "revoke": _STEP,
     "end_all": _STEP,
+    "purge": _STEP,
     "discard": _STEP,
     "forget": _STEP,
     "put": _STEP,
@@ -102,21 +103,13 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
 _KEEPS_TO_MAXMEMORY: Final = frozenset({"enqueue_plain", "enqueue", "open_join", "claim", "put"})
 
 
-class Script(msgspec.Struct, frozen=True):
-    """A script: its *text* and the SHA-1 of that, by which the server knows it."""
-
-    name: str
-    text: str
-    sha: str
-
-
 @cache
 def script(name: str, flags: bool) -> Script:
     """The script *name*; *flags*: the server knows flags (Redis 7, Valkey)."""
     text = "\n".join(_source(each) for each in (*_SHARED[name], name))
     if flags and name not in _KEEPS_TO_MAXMEMORY:
         text = f"#!lua flags=allow-oom\n{text}"
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Script.of(name, text)
 
 
 def names() -> tuple[str, ...]:

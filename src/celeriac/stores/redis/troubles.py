@@ -16,6 +16,8 @@ from typing import Final
 
 from celeriac.exceptions import (
     CeleriacError,
+    DuplicateTask,
+    HeaderIncomplete,
     ImproperlyConfigured,
     OperationalError,
     StoreError,
@@ -64,6 +66,17 @@ class ScriptError(StoreError):
         super().__init__(f"{kind} {text}".rstrip())
         self.kind = kind
         self.text = text
+
+
+def refusal(error: ScriptError, join: str | None) -> CeleriacError:
+    """What a script refused, as the seam's error."""
+    if error.kind == "DUPLICATE":
+        return DuplicateTask(error.text)
+    if error.kind == "INCOMPLETE":
+        return HeaderIncomplete(join or "", int(error.text))
+    if error.kind == "NOJOIN":
+        return StoreError(f"join {join} is not known: open it before its members are sent")
+    return error
 
 
 def kind_of(reply: str) -> str:

@@ -19,7 +19,7 @@ from celeriac.clock import SYSTEM
 from celeriac.exceptions import OperationalError
 from celeriac.stores.redis import troubles
 from celeriac.stores.redis.link import BROKEN, Link, pack
-from celeriac.stores.redis.server import Server
+from celeriac.stores.redis.steps import Steps
 
 #: Seconds one BLPOP lasts at most: 200 idle workers are 20 looks and 20 sleeps a second.
 LONGEST: Final = 10.0
@@ -37,8 +37,8 @@ class _Mine(threading.local):
 class Waiters:
     """All the waits of this process."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
         self._mine = _Mine()
         self._lock = threading.Lock()
         #: Keys of the waits that go on now.
@@ -47,7 +47,7 @@ class Waiters:
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """See ``stores.base.Queue.wait``."""
         until = SYSTEM.monotonic() + timeout
-        key = f"{self._server.prefix}wake:{os.urandom(8).hex()}"
+        key = f"{self._steps.prefix}wake:{os.urandom(8).hex()}"
         with self._lock:
             self._asleep[key] = os.getpid()
         try:
@@ -63,15 +63,15 @@ class Waiters:
         for key in keys:
             # A server that is away wakes nobody, but ends their links, too.
             with contextlib.suppress(OperationalError):
-                self._server.connection.pipeline(
+                self._steps.connection.pipeline(
                     [("RPUSH", key, "w"), ("EXPIRE", key, _KEPT)]
                 )
 
     def _sleep(self, key: str, queues: Sequence[str], until: float) -> bool:
-        server = self._server
-        bells = [f"{server.prefix}bell:{queue}" for queue in queues]
+        steps = self._steps
+        bells = [f"{steps.prefix}bell:{queue}" for queue in queues]
         while True:
-            told = server.read("look", server.time(), *queues)
+            told = steps.read("look", steps.time(), *queues)
             if not told:
                 return True
             left = until - SYSTEM.monotonic()
@@ -93,7 +93,7 @@ class Waiters:
             answer = link.receive(SYSTEM.monotonic() + seconds + _PATIENCE)
             good = True
         except BROKEN as error:
-            connection = self._server.connection
+            connection = self._steps.connection
             raise troubles.broken(connection.location, link.where, error) from None
         finally:
             if not good:
@@ -102,11 +102,11 @@ class Waiters:
         if isinstance(answer, redis.ResponseError):
             self._mine.link = None
             link.close()
-            raise self._server.connection.refused(answer, "BLPOP")
+            raise self._steps.connection.refused(answer, "BLPOP")
         return answer
 
     def _link(self) -> Link:
         mine = self._mine
         if mine.link is None or mine.pid != os.getpid():
-            mine.link, mine.pid = self._server.connection.link(), os.getpid()
+            mine.link, mine.pid = self._steps.connection.link(), os.getpid()
         return mine.link

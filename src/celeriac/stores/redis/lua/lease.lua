@@ -260,7 +260,10 @@ local function round_robin(S, W, queues, last)
       consume(here.lines[1])
       lease(S, W, rec, m, stamp)
       W.last = here.queue
-      if #turn > 1 then turn[#turn + 1] = table.remove(turn, 1) end
+      if #turn > 1 then
+        table.remove(turn, 1)
+        turn[#turn + 1] = here
+      end
     else
       -- Nothing scans past a head that finds no room.
       settle_all({here})

@@ -2,7 +2,8 @@
 --
 -- Every script has KEYS[1] = P, the prefix of all keys, whose hash tag holds them on one node;
 -- ARGV[1] = "" (the server's clock decides) or wall and monotonic clock as two packed doubles (a
--- test drives the clock); ARGV[2] = the options, packed (scripts.py). `$name` is the place of a
+-- test drives the clock); ARGV[2] = the options, packed (scripts.py). A name behind a dollar sign is
+-- the place of a
 -- field in a packed state, put in by scripts.py.
 --
 -- Keys:

@@ -9,14 +9,15 @@ from typing import Any, Final
 from celeriac.clock import SYSTEM
 from celeriac.stores.base import Options
 from celeriac.stores.redis.connection import Connection
-from celeriac.stores.redis.scripts import Script, pack_options, script
+from celeriac.stores.redis.script import Script
+from celeriac.stores.redis.scripts import pack_options, script
 
 _CLOCKS: Final = struct.Struct(">dd")
 #: From this version on a script says in its first line what it may do.
 _FLAGS: Final = (7, 0)
 
 
-class Server:
+class Steps:
     """Runs what the faces ask for.
 
     Args:
