@@ -122,7 +122,7 @@ class Connection:
         """The time for a script, in milliseconds: b"" for the server's own, which decides unless
         a test has put a clock of its own in its place."""
         clock = self.options.clock
-        return b"" if clock is SYSTEM else b"%d" % round(clock.wall() * 1000)
+        return b"" if clock is SYSTEM else b"%d" % round(clock.monotonic() * 1000)
 
     def server(self) -> Server:
         """What the server says of itself, as of the newest link."""

@@ -208,7 +208,7 @@ def read_record(
         crashes=v[_AT["crashes"]],
         losses=v[_AT["losses"]],
         generation=v[_AT["generation"]],
-        owner=nonce.partition(".")[0] if nonce else None,
+        owner=nonce.rsplit(".", 2)[0] if nonce else None,
         worker=v[_AT["worker"]] or None,
         nonce=nonce,
         leased_at=seconds(v[_AT["leased"]]),

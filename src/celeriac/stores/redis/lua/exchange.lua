@@ -19,7 +19,6 @@ local function still_leased(S, W, ids)
 end
 
 local function take(S, W, queues, last)
-  if W.free + W.ahead <= 0 then return end
   local asked = {}
   for i = 1, #queues do asked[queues[i]] = true end
   if call('HLEN', S.P .. 'kn') > 0 or next(S.kn) then
@@ -63,11 +62,12 @@ local function exchange()
     end
     call('HSET', key, 'l' .. lane, cmsgpack.pack({seq, q[4], verdicts, more, W.held}),
          'lq', W.last or '')
-    for from = 1, #W.held, 4000 do
-      call('SADD', S.P .. 'h:' .. owner, unpack(W.held, from, math.min(from + 3999, #W.held)))
-    end
   end
   flush(S)
+  -- After what left its hands in this very step.
+  for from = 1, #W.held, 4000 do
+    call('SADD', S.P .. 'h:' .. owner, unpack(W.held, from, math.min(from + 3999, #W.held)))
+  end
   return {known[1] and 0 or 1, more, S.left and 1 or 0, verdicts, W.deliveries}
 end
 

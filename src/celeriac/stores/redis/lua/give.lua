@@ -40,7 +40,7 @@ local function hand_back(S, rec, started, delay, worker)
 end
 
 local function owner_of(rec)
-  return string.match(rec.v[$nonce], '^[^.]*')
+  return string.match(rec.v[$nonce], '^(.*)%.[^.]*%.[^.]*$')
 end
 
 -- "worker HOST (pid N)", for reasons.

@@ -143,7 +143,7 @@ local function next_of(S, W, line)
   while W.looked < PAGES do
     if line.at >= #line.ids then
       if line.n and line.n == 0 then return nil end
-      fill(S, line, math.max(W.free + W.ahead, 1))
+      fill(S, line, W.free + W.ahead + 1)
       if line.n == 0 then return nil end
     end
     local i = line.at + 1
@@ -194,7 +194,7 @@ local function from_parked(S, W, queues)
     local at = string.find(names[i], '\0', 1, true)
     local queue, task = string.sub(names[i], 1, at - 1), string.sub(names[i], at + 1)
     if queues[queue] and stamp_of(S, W, task) then
-      local ids = call('ZRANGE', S.P .. 'k:' .. names[i], 0, W.free + W.ahead - 1)
+      local ids = call('ZRANGE', S.P .. 'k:' .. names[i], 0, W.free + W.ahead + 99)
       for k = 1, #ids do
         local rec = record(S, ids[k])
         if rec and rec.v[$state] == 'P' then
@@ -244,7 +244,7 @@ local function round_robin(S, W, queues, last)
     turn[i] = {queue = queues[(first + i - 1) % #queues + 1]}
     open_lines(S, turn[i])
   end
-  while #turn > 0 and (W.free > 0 or W.ahead > 0) do
+  while #turn > 0 do
     local here = turn[1]
     local rec, m, task, stamp
     while here.lines[1] do

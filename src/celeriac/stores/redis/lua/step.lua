@@ -209,7 +209,7 @@ local function move(S, rec, state)
     call('ZREM', S.P .. 'due', rec.id)
     v[$due] = false
   elseif HELD[old] and not HELD[state] then
-    local owner = string.match(v[$nonce], '^[^.]*')
+    local owner = string.match(v[$nonce], '^(.*)%.[^.]*%.[^.]*$')
     local held = S.unheld[owner]
     if not held then
       held = {}

@@ -5,14 +5,28 @@ local S = begin()
 local P, swept, more = S.P, 0, 0
 local ids = call('ZRANGEBYSCORE', P .. 'drop', '-inf', S.now, 'LIMIT', 0, LIMIT)
 prefetch(S, ids)
+local found = {}
 for i = 1, #ids do
   local rec = record(S, ids[i])
-  if not rec or not rec.v[$drop] then
+  if rec and rec.v[$drop] then
+    found[#found + 1] = rec
+    local _, _, order = struct.unpack('>Idd', rec.base)
+    rec.order = order
+  else
     call('ZREM', P .. 'drop', ids[i])
-  elseif referred(S, rec) then
+  end
+end
+-- Of those that are due together the oldest goes first: it may be what others refer to.
+table.sort(found, function(a, b)
+  if a.v[$drop] ~= b.v[$drop] then return a.v[$drop] < b.v[$drop] end
+  return a.order < b.order
+end)
+for i = 1, #found do
+  local rec = found[i]
+  if referred(S, rec) then
     rec.v[$drop] = S.now + S.o[$o_lease]
     touch(S, rec)
-    call('ZADD', P .. 'drop', rec.v[$drop], ids[i])
+    call('ZADD', P .. 'drop', rec.v[$drop], rec.id)
   else
     drop(S, rec)
     swept = swept + 1
