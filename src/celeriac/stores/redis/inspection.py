@@ -105,7 +105,8 @@ class RedisInspection:
         steps = self._steps
         prefix = steps.prefix
         flat = steps.call("ZRANGE", "owners", 0, -1, "WITHSCORES")
-        owners = {each.decode(): float(till) for each, till in zip(flat[::2], flat[1::2], strict=True)}
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        owners = {each.decode(): float(deadline) for each, deadline in pairs}
         asked: builtins.list[tuple[Any, ...]] = [("TIME",)]
         for owner in owners:
             asked.append(("HMGET", f"{prefix}w:{owner}", *_WORKER))
@@ -132,9 +133,7 @@ class RedisInspection:
     def facts(self) -> dict[str, object]:
         steps = self._steps
         options = steps.options
-        found = facts.facts_of(
-            facts.read(steps.connection), options.keyprefix + options.namespace
-        )
+        found = facts.facts_of(facts.read(steps.connection), options.keyprefix + options.namespace)
         aside = {state: steps.call("ZCARD", f"aside:{LETTERS[state]}") for state in _ASIDE}
         return {
             **found,

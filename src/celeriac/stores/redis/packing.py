@@ -66,14 +66,24 @@ class Base(msgspec.Struct, frozen=True):
 def read_base(data: bytes) -> Base:
     """Take the base off the front of *data*."""
     size, enqueued, order, flags, priority = _HEAD.unpack_from(data)
-    at = _HEAD.size
-    texts = []
-    for _ in range(3):
-        (length,) = _SHORT.unpack_from(data, at)
-        texts.append(data[at + 2 : at + 2 + length].decode())
-        at += 2 + length
+    task, at = _short(data, _HEAD.size)
+    queue, at = _short(data, at)
+    nonce, at = _short(data, at)
     expires = _DOUBLE.unpack_from(data, at)[0] if flags & EXPIRES else None
-    return Base(size, enqueued, int(order), flags, priority, *texts, expires)
+    return Base(size, enqueued, int(order), flags, priority, task, queue, nonce, expires)
+
+
+def queue_in(data: bytes) -> str:
+    """The queue a base names."""
+    (length,) = _SHORT.unpack_from(data, _HEAD.size)
+    return _short(data, _HEAD.size + 2 + length)[0]
+
+
+def _short(data: bytes, at: int) -> tuple[str, int]:
+    """A text behind its length, and where it ends."""
+    (length,) = _SHORT.unpack_from(data, at)
+    end = at + 2 + length
+    return data[at + 2 : end].decode(), end
 
 
 def wire_of(data: bytes) -> bytes:

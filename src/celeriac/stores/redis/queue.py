@@ -37,6 +37,7 @@ from celeriac.stores.redis.packing import (
     Beside,
     pack,
     plain_entry,
+    queue_in,
     wire_of,
 )
 from celeriac.stores.redis.reading import Reader
@@ -68,12 +69,11 @@ class RedisQueue:
     # -- enqueue
 
     def enqueue(self, messages: Sequence[Message], join: str | None = None) -> None:
-        if messages or join is not None:
-            if join is not None or not self._enqueue_plain(messages):
-                beside = Beside(4)
-                rows = [beside.message(each) for each in messages]
-                request = pack((rows, join or False))
-                self._sending("enqueue", join, request, *beside.values)
+        plain = not messages or self._enqueue_plain(messages) if join is None else False
+        if not plain:
+            beside = Beside(4)
+            rows = [beside.message(each) for each in messages]
+            self._sending("enqueue", join, pack((rows, join or False)), *beside.values)
         crashpoint("enqueue.applied")
 
     def _enqueue_plain(self, messages: Sequence[Message]) -> bool:
@@ -274,9 +274,7 @@ class RedisQueue:
 
     def update(self, fence: Fence, state: str, meta: bytes | None) -> Verdict:
         kept = b"-" if meta is None else b"+" + meta
-        letter = self._steps.run(
-            "update", fence.id, str(fence.attempt), fence.nonce, state, kept
-        )
+        letter = self._steps.run("update", fence.id, str(fence.attempt), fence.nonce, state, kept)
         return VERDICTS[letter.decode()]
 
     # -- waiting
@@ -318,8 +316,8 @@ class RedisQueue:
 
     def _end(self, script: str, *args: str) -> list[int]:
         """Run a script that ends records; work off what it left. Its other answers."""
-        *answers, left = self._steps.run(script, PURGED_REASON, *args)
-        if left:
+        answers: list[int] = self._steps.run(script, PURGED_REASON, *args)
+        if answers.pop():
             self._reaper.work_off()
         return answers
 
@@ -365,18 +363,13 @@ def _deliveries(flat: list[Any], nonce: str) -> tuple[Delivery, ...]:
     for at in range(0, len(flat), 4):
         id, data, extra, inputs = flat[at : at + 4]
         attempt, retries, crashes, losses = map(int, extra.split()) if extra else (1, 0, 0, 0)
-        sent = wire_of(data) if data is not None else b""
-        # The queue stands in the base: after size, times, flags, priority and the task's name.
-        name = int.from_bytes(data[22:24], "big") if data is not None else 0
-        length = int.from_bytes(data[24 + name : 26 + name], "big") if data is not None else 0
-        queue = data[26 + name : 26 + name + length].decode() if data is not None else ""
         found.append(
             Delivery(
                 id.decode(),
                 attempt,
                 nonce,
-                sent,
-                queue,
+                b"" if data is None else wire_of(data),
+                "" if data is None else queue_in(data),
                 retries,
                 crashes,
                 losses,

@@ -38,9 +38,7 @@ class Reaper:
         if self._last is not None:
             passed = mono - self._last[0]
             gap = (self._last[1] + passed, passed)
-        begun, *rest = steps.run(
-            "reap_begin", "1" if ride else "0", pack(gap), pack(tuple(dead))
-        )
+        begun, *rest = steps.run("reap_begin", "1" if ride else "0", pack(gap), pack(tuple(dead)))
         if not begun:
             return None
         grace, wall, lost = rest

@@ -1,5 +1,5 @@
-"""The server as the faces of the store use it: scripts with the clock and the options, plain commands
-with the prefix. Part of the Redis store."""
+"""The server as the faces of the store use it: scripts with the clock and the options, plain
+commands with the prefix. Part of the Redis store."""
 
 from __future__ import annotations
 

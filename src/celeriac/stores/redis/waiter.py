@@ -1,8 +1,8 @@
 """``Queue.wait``: an idle worker's thread, asleep until there may be work. Part of the Redis store.
 
-A bell is a list that holds a token, or few; whoever waits takes it off with BLPOP, so one ring wakes
-one waiter, and a ring that nobody hears yet is kept. First look, then sleep: what comes in between
-has left a token. Each wait has a key of its own besides, by which this process wakes it.
+A bell is a list that holds a token, or few; whoever waits takes it off with BLPOP, so one ring
+wakes one waiter, and a ring that nobody hears yet is kept. First look, then sleep: what comes in
+between has left a token. Each wait has a key of its own, too, by which this process wakes it.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ class Waiters:
         for key in keys:
             # A server that is away wakes nobody, but ends their links, too.
             with contextlib.suppress(OperationalError):
-                self._steps.connection.pipeline(
-                    [("RPUSH", key, "w"), ("EXPIRE", key, _KEPT)]
-                )
+                self._steps.connection.pipeline([("RPUSH", key, "w"), ("EXPIRE", key, _KEPT)])
 
     def _sleep(self, key: str, queues: Sequence[str], until: float) -> bool:
         steps = self._steps
