@@ -14,7 +14,8 @@ _RANDOM: Final = SystemRandom()
 _MOST_DOUBLINGS: Final = 62
 
 _RECONNECT_FIRST: Final = 0.1
-_RECONNECT_LONGEST: Final = 30.0
+# A worker goes on within five seconds of its store's return, and the jitter spares the store.
+_RECONNECT_LONGEST: Final = 4.0
 
 
 def exponential(
@@ -49,7 +50,7 @@ def exponential(
 def reconnect(attempt: int, random: Random = _RANDOM) -> float:
     """Seconds to wait before connecting again to a store that is away, with full jitter.
 
-    The wait lies between 0 and a bound that starts at 0.1 s and doubles up to 30 s.
+    The wait lies between 0 and a bound that starts at 0.1 s and doubles up to 4 s.
 
     Args:
         attempt: attempts that have failed since the last success, less one; 0 for the first.

@@ -228,7 +228,13 @@ class DuplicateTask(CeleriacError):
 
 
 class OperationalError(CeleriacError):
-    """The store cannot be reached, so the call was not acknowledged."""
+    """The store cannot be reached, so the call was not acknowledged.
+
+    Attributes:
+        passing: it may pass by itself, as a server that is away comes back: worth waiting for.
+    """
+
+    passing = False
 
 
 class StoreFull(OperationalError):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from servers import server
 from workers import DEADLINE, Site, Worker, eventually, site
 
 from celeriac.crashpoints import ENVIRONMENT, POINTS
@@ -20,10 +21,21 @@ STOPPING = {"release.applied": 1, "close.applied": 1}
 WORKING = sorted(set(POINTS) - set(CLIENT) - set(EXECUTOR) - set(STOPPING) - {"reap.applied"})
 
 
-@pytest.fixture
-def place(tmp_path: Path):
-    with site(tmp_path) as found:
+@pytest.fixture(scope="module")
+def redis_server():
+    with server("redis", appendonly="yes") as found:
         yield found
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def place(tmp_path: Path, request):
+    broker = ""
+    if request.param == "redis":
+        found = request.getfixturevalue("redis_server")
+        found.do("FLUSHALL")
+        broker = found.url
+    with site(tmp_path, broker=broker) as made:
+        yield made
 
 
 def finish(place: Site, ids: list[str]) -> None:

@@ -5,6 +5,7 @@ and what the call answered, must be the same. "Error before" raises without appl
 after" applies and raises; both are then repeated, as a worker does that lost a reply.
 """
 
+import itertools
 import shutil
 import tempfile
 from collections import Counter
@@ -22,6 +23,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
+from servers import server
 
 from celeriac import states
 from celeriac.clock import ManualClock
@@ -45,6 +48,7 @@ FACTS = {
     "once": TaskFacts(late=False),
     "fragile": TaskFacts(requeue_lost=False),
 }
+_namespaces = itertools.count(1)
 NO_FAULT = ""
 FAULTS = [NO_FAULT] * 6 + ["before", "after"]
 QUEUES = ["q", "q", "r"]
@@ -524,6 +528,12 @@ def answer(store, path, args, kwargs):
         return type(error)
 
 
+SETTINGS = settings(
+    max_examples=15,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 #: Steps of a walk and their weights: mostly work, sometimes trouble.
 STEPS = {
     "exchange": 12,
@@ -554,6 +564,25 @@ class SqliteMachine(StoreMachine):
         shutil.rmtree(self.folder)
 
 
+class RedisMachine(StoreMachine):
+    """On one server for all; each run has a namespace of its own."""
+
+    place = None
+
+    def open_store(self, options):
+        name = f"machine{next(_namespaces)}"
+        return connect(self.place.url, replace(options, namespace=name, durability="full"))
+
+    def close_store(self):
+        self.place.do("FLUSHALL")
+
+
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def redis_machine(request):
+    with server(request.param) as place:
+        yield type("RedisMachine", (RedisMachine,), {"place": place})
+
+
 def walk(machine_class, seed, steps=120):
     """A random walk over the rules of a machine; the seed is all it takes to repeat it."""
     choose = Random(seed)
@@ -574,20 +603,29 @@ def test_every_rule_is_a_step_of_the_walks():
 
 
 def test_sqlite_does_what_memory_does():
-    run_state_machine_as_test(
-        SqliteMachine,
-        settings=settings(
-            max_examples=15,
-            stateful_step_count=25,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_state_machine_as_test(SqliteMachine, settings=SETTINGS)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_sqlite_walks_with_memory(seed):
     walk(SqliteMachine, seed, steps=100)
+
+
+def test_redis_does_what_memory_does(redis_machine):
+    run_state_machine_as_test(redis_machine, settings=SETTINGS)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_redis_walks_with_memory(redis_machine, seed):
+    walk(redis_machine, seed, steps=100)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("block", range(5))
+def test_redis_walks_far_with_memory(redis_machine, block):
+    for seed in range(2000 + block * 10, 2010 + block * 10):
+        walk(redis_machine, seed)
 
 
 @pytest.mark.slow

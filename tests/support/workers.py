@@ -113,11 +113,12 @@ class Worker:
 
 
 class Site:
-    """A folder with an application, its database and its ledger."""
+    """A folder with an application, its database and its ledger; *broker*: another store."""
 
-    def __init__(self, folder: Path, source: Path) -> None:
+    def __init__(self, folder: Path, source: Path, broker: str = "") -> None:
         self.folder = folder
         self.db = folder / "celeriac.db"
+        self.broker = broker or f"sqlite:///{self.db}"
         self.ledger_path = folder / "ledger"
         self.ledger_path.touch()
         (folder / "tasks.py").write_text(source.read_text())
@@ -125,7 +126,7 @@ class Site:
         self.environment = {
             **os.environ,
             "LEDGER": str(self.ledger_path),
-            "BROKER": f"sqlite:///{self.db}",
+            "BROKER": self.broker,
             "PYTHONUNBUFFERED": "1",
         }
         self._store: Store | None = None
@@ -133,7 +134,7 @@ class Site:
     @property
     def store(self) -> Store:
         if self._store is None:
-            self._store = connect(f"sqlite:///{self.db}", Options())
+            self._store = connect(self.broker, Options())
         return self._store
 
     def worker(self, *options: str, **environment: str) -> Worker:
@@ -239,9 +240,9 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, source: str = "worker_tasks.py") -> Iterator[Site]:
+def site(folder: Path, source: str = "worker_tasks.py", broker: str = "") -> Iterator[Site]:
     """A :class:`Site` that leaves no process behind."""
-    place = Site(folder, HERE / source)
+    place = Site(folder, HERE / source, broker)
     try:
         yield place
     finally:

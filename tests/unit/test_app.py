@@ -170,7 +170,7 @@ def test_a_folder_with_odd_characters_is_quoted(tmp_path):
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("redis://localhost", "Redis is not in this version"),
+        ("postgresql://localhost", "PostgreSQL is not in this version"),
         ("amqp://localhost", "RabbitMQ is not in this version"),
         ("db+postgresql://x", "leave the backend unset"),
     ],
@@ -188,7 +188,7 @@ def test_an_unknown_scheme_says_what_is_near():
 @pytest.mark.parametrize(
     ("setting", "url", "error"),
     [
-        ("broker_url", "redis://localhost", NotInThisVersion),
+        ("broker_url", "amqp://localhost", NotInThisVersion),
         ("broker_url", "kafka://localhost", ImproperlyConfigured),
         ("result_backend", "redis://localhost", NotInThisVersion),
         ("result_backend", "sqlite:///elsewhere.db", NotInThisVersion),

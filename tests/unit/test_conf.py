@@ -85,6 +85,8 @@ def test_stores_have_the_defaults_of_the_table():
         "keyprefix": "global_keyprefix",
         "timeout": "publish_timeout",
         "durability": "sqlite_durability",
+        "transport": "broker_transport_options",
+        "ssl": "broker_use_ssl",
     }
     options = {names.get(each.name, each.name): each.name for each in fields(Options)}
     told = {name for name, setting in SETTINGS.items() if setting.where == "store"}
@@ -441,6 +443,8 @@ def test_every_setting_can_be_read_from_the_environment(setting):
     value = setting.default
     if setting.kind == "retry policy":
         text = json.dumps(dict(value))
+    elif setting.kind in {"tls", "transport"}:
+        text, value = '{"name": "value"}', {"name": "value"}
     elif isinstance(value, tuple):
         text = ",".join(value)
         if not text:

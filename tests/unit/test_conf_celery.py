@@ -1,5 +1,6 @@
 """Settings as people bring them from Celery: old names, prefixes, and names without a meaning."""
 
+import ssl
 import warnings
 from types import SimpleNamespace
 
@@ -104,16 +105,31 @@ def test_what_has_no_meaning_and_was_not_set_says_why_it_is_not_there():
     assert Settings().get("worker_prefetch_multiplier", 4) == 4
 
 
-@pytest.mark.parametrize("name", ["broker_transport_options", "result_backend_transport_options"])
 @pytest.mark.parametrize("key", ["global_keyprefix", "master_name", "sentinel_kwargs"])
-def test_a_transport_option_that_asks_for_something_is_refused(name, key):
+def test_a_transport_option_that_asks_for_something_is_refused(key):
+    name = "result_backend_transport_options"
     assert f"{key!r}" in problem(Settings, **{name: {key: "x"}})
     with pytest.warns(CeleryWarning):
         Settings(**{name: {"visibility_timeout": 3600}})
 
 
-def test_a_moot_setting_with_a_value_that_makes_no_sense():
+def test_transport_options_of_the_broker():
+    given = {"master_name": "main", "sentinel_kwargs": {"password": "hunter2"}}
+    conf = Settings(broker_transport_options=given)
+    assert conf.broker_transport_options == given
+    assert Settings.from_dict(conf.as_dict()).broker_transport_options == given
+    assert "hunter2" not in conf.humanize()
+    words = problem(Settings, broker_transport_options={"global_keyprefix": "x"})
+    assert "setting of its own" in words
     assert "expected a mapping" in problem(Settings, broker_transport_options=1)
+    environment = {"CELERIAC_BROKER_TRANSPORT_OPTIONS": '{"master_name": "main"}'}
+    conf = Settings()
+    conf.load_environment(environment)
+    assert conf.broker_transport_options == {"master_name": "main"}
+
+
+def test_a_moot_setting_with_a_value_that_makes_no_sense():
+    assert "expected a mapping" in problem(Settings, result_backend_transport_options=1)
     assert "there is no protocol 3" in problem(Settings, task_protocol=3)
 
 
@@ -137,9 +153,29 @@ def test_a_value_that_asks_for_what_is_done_anyway_is_accepted(name):
 
 
 def test_true_is_not_one():
-    assert "broker_use_ssl" in problem(Settings, broker_use_ssl=True)
     assert "broker_use_ssl" in problem(Settings, broker_use_ssl=0)
     assert Settings(broker_use_ssl=False) == Settings()
+
+
+def test_tls_of_the_broker():
+    assert Settings(broker_use_ssl=True).broker_use_ssl is True
+    given = {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_ca_certs": "/ca.pem"}
+    conf = Settings(broker_use_ssl=given)
+    assert conf.broker_use_ssl == given
+    assert Settings.from_dict(conf.as_dict()).broker_use_ssl == given
+    conf = Settings()
+    conf.load_environment({"CELERIAC_BROKER_USE_SSL": '{"ssl_certfile": "/c.pem"}'})
+    assert conf.broker_use_ssl == {"ssl_certfile": "/c.pem"}
+    conf.load_environment({"CELERIAC_BROKER_USE_SSL": "true"})
+    assert conf.broker_use_ssl is True
+    assert "broker_use_ssl" in problem(Settings, broker_use_ssl="yes")
+
+
+def test_several_sentinels_are_one_url():
+    url = "sentinel://:p@a:26379;sentinel://b:26379;sentinel://c"
+    assert Settings(broker_url=url).broker_url == url
+    assert "more than one URL" in problem(Settings, broker_url="redis://a;redis://b")
+    assert "more than one URL" in problem(Settings, broker_url="sentinel://a;redis://b")
 
 
 # -- objects -----------------------------------------------------------------------------------

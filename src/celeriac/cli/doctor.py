@@ -14,6 +14,7 @@ from celeriac.cli.command import AppCommand
 from celeriac.cli.options import as_json
 from celeriac.cli.output import facts, heading, say, say_json
 from celeriac.cli.session import Session, pass_session
+from celeriac.conf import without_password
 from celeriac.exceptions import BackendError, ImproperlyConfigured, OperationalError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _look(app: Celeriac, spec: str) -> tuple[dict[str, object], list[Finding], i
             app.store, tasks=names, version=__version__, now=time.time(), app=spec, known=known
         )
     except (OperationalError, BackendError, ImproperlyConfigured) as error:
-        where = f"store {app.broker_url}"
+        where = f"store {without_password(app.broker_url)}"
         advice = "Mend what the message names, or name another store with broker=…"
         return about, [Finding("store", str(error), where, advice), *found], exits.STORE
     about |= {name: _plain(value) for name, value in checkup.facts.items()}
@@ -91,7 +92,7 @@ def _about(app: Celeriac) -> dict[str, object]:
         "celeriac": __version__,
         "python": platform.python_version(),
         "app": app.main or "(unnamed)",
-        "broker": str(app.broker_url),
+        "broker": without_password(app.broker_url),
         "namespace": app.conf.namespace,
         "tasks": len(_own_tasks(app)),
         "settings": "; ".join(changed) if changed else "all as they are by default",

@@ -61,7 +61,6 @@ MOOT: Mapping[str, str] = {
     "broker_login_method": _OTHER_STORE,
     "broker_failover_strategy": "there is one URL",
     "broker_native_delayed_delivery_queue_type": _HELD,
-    "broker_transport_options": "there is no visibility timeout, and no connection to tune",
     "result_backend_transport_options": "there is no connection to tune",
     **dict.fromkeys(
         (
@@ -116,16 +115,15 @@ MOOT: Mapping[str, str] = {
 }
 """Settings that have no meaning here: name to reason, as half a sentence."""
 
-# Keys of the two mappings of transport options that do ask for something, and what asks for it.
+# Keys of a mapping of transport options that do ask for something, and what asks for it.
 _MEANT = {
     "global_keyprefix": "set global_keyprefix, the setting, in place of this key",
-    "master_name": "sentinels are not in this version; remove the key",
-    "sentinel_kwargs": "sentinels are not in this version; remove the key",
+    "master_name": "results are kept beside the tasks: set it in broker_transport_options",
+    "sentinel_kwargs": "results are kept beside the tasks: set it in broker_transport_options",
 }
 
 # What Celery does unless told otherwise, where that is also what is done here.
 _USUAL: Mapping[str, tuple[Any, ...]] = {
-    "broker_use_ssl": (None, False),
     "task_acks_on_failure_or_timeout": (True,),
     "task_acks_on_failure": (None, True),
     "task_acks_on_timeout": (None, True),

@@ -30,6 +30,8 @@ Kind = Literal[
     "seconds",
     "text",
     "timezone",
+    "tls",
+    "transport",
     "url",
 ]
 """What a value is; `values` holds one judge for each."""

@@ -19,6 +19,8 @@ class Typed:
     result_backend: str | None
     namespace: str
     global_keyprefix: str
+    broker_use_ssl: bool | Mapping[str, Any] | None
+    broker_transport_options: Mapping[str, Any] | None
     sqlite_durability: Literal["full", "relaxed"]
     task_serializer: str
     result_serializer: str

@@ -24,7 +24,16 @@ from .rates import per_second
 from .record import Kind, Setting
 from .routes import kept, read_routes
 
-__all__ = ["judge", "masked", "near", "parse", "retry_waits", "shown"]
+__all__ = [
+    "judge",
+    "masked",
+    "near",
+    "parse",
+    "retry_waits",
+    "shown",
+    "without_password",
+]
+
 
 _TEXT_SHOWN = 80
 _HIDDEN = "(hidden)"
@@ -40,6 +49,8 @@ _OTHER_WORDS = {
 }
 
 _SEVERAL = re.compile(r";\s*\w+:")
+# Celery's way to name several sentinels: each by a URL of its own, all of them one store.
+_SENTINELS = re.compile(r"sentinel://[^;]*(;\s*sentinel://[^;]*)+\Z")
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
@@ -69,7 +80,7 @@ def shown(setting: Setting, value: object) -> str:
         return _HIDDEN
     text = repr(value if not isinstance(value, MappingProxyType) else dict(value))
     if setting.kind == "url":
-        text = _without_password(text)
+        text = without_password(text)
     return text if len(text) <= _TEXT_SHOWN else f"{text[:_TEXT_SHOWN]}…"
 
 
@@ -78,7 +89,7 @@ def masked(setting: Setting, value: object) -> Any:
     if setting.secret and value is not None:
         return _HIDDEN
     if setting.kind == "url" and isinstance(value, str):
-        return _without_password(value)
+        return without_password(value)
     if isinstance(value, MappingProxyType):
         value = dict(value)
     if isinstance(value, tuple) and all(isinstance(each, str) for each in value):
@@ -90,7 +101,8 @@ def masked(setting: Setting, value: object) -> Any:
     return value
 
 
-def _without_password(text: str) -> str:
+def without_password(text: str) -> str:
+    """Return `text` with the passwords of the URLs in it struck out."""
     # Greedy to the last @: a password may hold an unquoted / or @, and must not slip through.
     text = re.sub(r"(://[^:@/]*):.*@", r"\1:***@", text, flags=re.DOTALL)
     return re.sub(r"((?:password|secret|token)=)[^&'\"]*", r"\1***", text, flags=re.IGNORECASE)
@@ -182,11 +194,36 @@ def _compression(setting: Setting, value: object) -> str:
 
 
 def _url(setting: Setting, value: object) -> str:
-    if isinstance(value, list | tuple) or (isinstance(value, str) and _SEVERAL.search(value)):
+    several = isinstance(value, str) and _SEVERAL.search(value) and not _SENTINELS.match(value)
+    if several or isinstance(value, list | tuple):
         raise ValueError("more than one URL (fail-over) is not in this version; give one")
     if not isinstance(value, str) or not value.strip():
         raise _UnexpectedError(setting)
     return value
+
+
+def _tls(setting: Setting, value: object) -> bool | Mapping[str, Any] | None:
+    if value is False:  # Celery's default
+        return None
+    if value is True:
+        return value
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value):
+        raise _UnexpectedError(setting)
+    # What ssl.CERT_NONE and its like are to people, and to another process of this app.
+    return MappingProxyType(
+        {
+            name: int(each) if isinstance(each, int) and not isinstance(each, bool) else each
+            for name, each in value.items()
+        }
+    )
+
+
+def _transport(setting: Setting, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value):
+        raise _UnexpectedError(setting)
+    if "global_keyprefix" in value:
+        raise ValueError("'global_keyprefix' is a setting of its own: set it, not this key")
+    return MappingProxyType(dict(value))
 
 
 def _timezone(setting: Setting, value: object) -> str:
@@ -346,6 +383,8 @@ _JUDGES: dict[Kind, Callable[[Setting, object], Any]] = {
     "seconds": _seconds,
     "text": _text,
     "timezone": _timezone,
+    "tls": _tls,
+    "transport": _transport,
     "url": _url,
 }
 
@@ -357,11 +396,11 @@ def parse(setting: Setting, text: str) -> Any:
     """Return the value that `text` names, judged, or raise `ValueError` with what is expected.
 
     Lists are separated by commas, mappings are JSON, and ``none`` is None where None is allowed;
-    except for secrets, where every text is a secret.
+    except for keys, where every text is a secret.
     """
     if not text and setting.default != "":
         raise ValueError(f"it is empty; {_expected(setting)}, or remove the variable")
-    if setting.none and not setting.secret and text.lower() in {"none", "null"}:
+    if setting.none and setting.kind != "key" and text.lower() in {"none", "null"}:
         return None
     return judge(setting, _read(setting, text))
 
@@ -377,8 +416,10 @@ def _read(setting: Setting, text: str) -> object:
                 return float(text)
             case "module names" | "choices":
                 return [part.strip() for part in text.split(",") if part.strip()]
-            case "retry policy":
+            case "retry policy" | "transport":
                 return json.decode(text)
+            case "tls":
+                return json.decode(text) if text.startswith("{") else _read_bool(text)
             case "annotations" | "queues" | "routes" if text.startswith(("{", "[")):
                 return json.decode(text)
             case "queues":
@@ -436,6 +477,8 @@ _WANTED: dict[Kind, str] = {
     "retry policy": "a mapping with max_retries, interval_start, interval_step or interval_max",
     "text": "text",
     "timezone": "the name of a time zone such as 'Europe/Berlin'",
+    "tls": "True, False, or a mapping such as {'ssl_ca_certs': '/path/ca.pem'}",
+    "transport": "a mapping",
     "url": "the URL of a store, as text",
 }
 

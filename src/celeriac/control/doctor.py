@@ -21,7 +21,7 @@ from celeriac.records import WorkerView
 
 if TYPE_CHECKING:
     from celeriac.conf import Settings
-    from celeriac.stores.base import Store
+    from celeriac.stores.base import Store, Trap
 
 __all__ = ["Checkup", "Finding", "Place", "examine", "judge", "look_at", "settings_findings"]
 
@@ -77,6 +77,7 @@ class Checkup:
     overview: Overview
     facts: Mapping[str, object] = field(default_factory=dict)
     place: Place | None = None
+    traps: Sequence[Trap] = ()
     #: Names this application registers; empty if it is not known.
     tasks: frozenset[str] = frozenset()
     #: When the newest message was stored, None if there is none.
@@ -104,6 +105,7 @@ def examine(
         overview=overview(store),
         facts=facts,
         place=look_at(str(facts.get("place", ""))),
+        traps=store.inspection.traps(),
         tasks=frozenset(tasks),
         newest=newest[0].enqueued_at if newest else None,
         app=app,
@@ -144,6 +146,7 @@ def judge(checkup: Checkup) -> list[Finding]:
         *_aside(checkup),
         *_clocks(checkup),
         *_place(checkup),
+        *_traps(checkup),
         *_versions(checkup),
     ]
     told = [replace(each, advice=commands(each.advice, checkup.app)) for each in found]
@@ -317,6 +320,11 @@ def _place(c: Checkup) -> Iterator[Finding]:
             where,
             "Make room, or move the store to a larger file system.",
         )
+
+
+def _traps(c: Checkup) -> Iterator[Finding]:
+    for each in c.traps:
+        yield Finding(each.code, each.what, f"store {c.url}", each.advice, each.note)
 
 
 def _versions(c: Checkup) -> Iterator[Finding]:

@@ -12,17 +12,26 @@ from typing import Final, cast
 from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion
 from celeriac.stores.base import Options, Store
 
+_REDIS: Final = "celeriac.stores.redis"
 #: URL scheme → module with ``open_store(url, options)``.
 _MODULES: Final = {
     "memory": "celeriac.stores.memory",
     "sqlite": "celeriac.stores.sqlite",
+    **dict.fromkeys(
+        (
+            *("redis", "rediss", "valkey", "valkeys"),
+            *("redis+socket", "valkey+socket", "unix"),
+            *("sentinel", "redis+sentinel", "valkey+sentinel"),
+            *("rediss+sentinel", "valkeys+sentinel"),
+            *("redis+cluster", "valkey+cluster", "rediss+cluster", "valkeys+cluster"),
+        ),
+        _REDIS,
+    ),
 }
+#: Module → what it needs beyond the core: the packages, and the extra that installs them.
+_EXTRAS: Final = {_REDIS: (("redis", "hiredis"), "redis")}
 #: Schemes that are planned or have a replacement: refused with the line that helps.
 _LATER: Final = {
-    "redis": 'Redis is not in this version. Use "sqlite:///path/to/file.db" on one machine.',
-    "rediss": 'Redis is not in this version. Use "sqlite:///path/to/file.db" on one machine.',
-    "valkey": 'Valkey is not in this version. Use "sqlite:///path/to/file.db" on one machine.',
-    "sentinel": 'Redis Sentinel is not in this version. Use "sqlite:///path/to/file.db".',
     "amqp": 'RabbitMQ is not in this version. Use "sqlite:///path/to/file.db" on one machine.',
     "amqps": 'RabbitMQ is not in this version. Use "sqlite:///path/to/file.db" on one machine.',
     "pyamqp": 'RabbitMQ is not in this version. Use "sqlite:///path/to/file.db" on one machine.',
@@ -63,7 +72,7 @@ def check_url(url: str) -> str:
 
     near = get_close_matches(scheme, [*_MODULES, *_LATER], n=1, cutoff=0.7)
     hint = f" Did you mean {near[0]}://?" if near else ""
-    known = ", ".join(f"{name}://" for name in _MODULES)
+    known = ", ".join(f"{name}://" for name in _MODULES if "+" not in name)
     raise ImproperlyConfigured(
         f"no store for URL scheme {scheme!r}.{hint} This version knows {known}."
     )
@@ -78,8 +87,23 @@ def _as_url(text: str) -> str:
 
 
 def connect(url: str, options: Options | None = None) -> Store:
-    """Open the store that *url* names (see :func:`check_url` for what is refused)."""
-    module = importlib.import_module(_MODULES[check_url(url)])
+    """Open the store that *url* names (see :func:`check_url` for what is refused).
+
+    Raises :class:`~celeriac.exceptions.ImproperlyConfigured`, with the line that installs it, if
+    the store's driver is missing.
+    """
+    scheme = check_url(url)
+    name = _MODULES[scheme]
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        packages, extra = _EXTRAS.get(name, ((), ""))
+        if error.name not in packages:
+            raise
+        raise ImproperlyConfigured(
+            f"{scheme}:// needs the package {error.name}, which is not installed: "
+            f'pip install "celeriac[{extra}]"'
+        ) from None
     open_store = cast(Callable[[str, Options], Store], module.open_store)
     return open_store(url, options or Options())
 

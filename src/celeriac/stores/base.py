@@ -19,7 +19,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from random import SystemRandom
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -69,6 +69,10 @@ class Options(msgspec.Struct, frozen=True):
     #: Total budget of one call before it raises OperationalError.
     timeout: float = 5.0
     durability: str = "full"
+    #: What a server's connection needs beyond its URL, as Celery names it: the mappings of
+    #: ``broker_transport_options`` and ``broker_use_ssl`` (or True).
+    transport: Mapping[str, Any] | None = None
+    ssl: Mapping[str, Any] | bool | None = None
     #: Keep each result in an outbox, too, for a relay to another store (protocol section 7).
     mirror: bool = False
     clock: Clock = SYSTEM
@@ -94,6 +98,8 @@ class Options(msgspec.Struct, frozen=True):
             result_max=settings.result_max,
             timeout=settings.publish_timeout,
             durability=settings.sqlite_durability,
+            transport=settings.broker_transport_options,
+            ssl=settings.broker_use_ssl,
         )
 
 
@@ -292,6 +298,18 @@ class Schedules(Protocol):
         *messages* and return True. So two schedulers fire once."""
 
 
+class Trap(msgspec.Struct, frozen=True):
+    """Something in a store's own set-up that loses tasks or holds them up.
+
+    A *note* is worth knowing and nothing wrong.
+    """
+
+    code: str
+    what: str
+    advice: str
+    note: bool = False
+
+
 class Inspection(Protocol):
     """The only thing command line, dashboard and metrics read."""
 
@@ -331,6 +349,9 @@ class Inspection(Protocol):
 
     def facts(self) -> dict[str, object]:
         """Plain facts for ``doctor``: place, version, durability, sizes, limits reached."""
+
+    def traps(self) -> builtins.list[Trap]:
+        """What is set up badly on the store's side; told by ``doctor`` and at a worker's start."""
 
 
 class Bus(Protocol):
@@ -382,4 +403,5 @@ __all__ = [
     "Schedules",
     "Store",
     "Subscription",
+    "Trap",
 ]

@@ -19,7 +19,7 @@ from celeriac.records import Manifest
 from celeriac.runner import Runner
 from celeriac.signing import Signer
 from celeriac.stores import connect
-from celeriac.stores.base import Options, Store
+from celeriac.stores.base import Options
 from celeriac.worker import resources
 from celeriac.worker.announce import process_begins, process_ends
 from celeriac.worker.banner import banner
@@ -27,6 +27,7 @@ from celeriac.worker.duties.hostlock import HostLock, lock_folder
 from celeriac.worker.duties.limits import memory_limits
 from celeriac.worker.executor import soft_limit
 from celeriac.worker.hooks import LocalHooks
+from celeriac.worker.opening import open_store, tell_namesakes, tell_traps
 from celeriac.worker.orders import exit_signals
 from celeriac.worker.pools.choice import SHARED
 from celeriac.worker.pools.nursery import ApplicationBroken, Nursery
@@ -63,11 +64,12 @@ def supervise(options: WorkerOptions, spec: WorkerSpec, nursery: Nursery, facts:
         return run_solo(options, spec)
     set_up_logs(spec, settings)
     refuse_memory(facts.broker_url)
-    store = connect(facts.broker_url, Options.from_settings(settings))
+    store = open_store(lambda: connect(facts.broker_url, Options.from_settings(settings)))
     plan = make_plan(options, spec, facts, settings, pool)
     if options.banner:
         print(banner(facts, store, plan), flush=True)
     tell_namesakes(store, spec.hostname)
+    tell_traps(store)
     lock = HostLock(lock_folder(store.url, settings.namespace))
     return Supervisor(plan, facts, store, nursery, make_signer(settings), lock).run()
 
@@ -81,12 +83,13 @@ def run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
     refuse_memory(app.broker_url)
     facts, settings = describe(app), app.conf
     plan = make_plan(options, spec, facts, settings, pool="solo")
-    store = app.store
+    store = open_store(lambda: app.store)
     if options.banner:
         print(banner(facts, store, plan), flush=True)
     redirect_prints()
     runner = Runner(app, spec.hostname, update=store.queue.update, limiter=soft_limit)
     tell_namesakes(store, spec.hostname)
+    tell_traps(store)
     lock = HostLock(lock_folder(store.url, settings.namespace))
     solo = Solo(
         store, runner, plan.manifest, make_signer(settings), timing=timing(settings), lock=lock,
@@ -112,16 +115,6 @@ def refuse_memory(url: str) -> None:
             "Use a SQLite file (leave broker= unset), or celeriac.testing.worker.start_worker in "
             "tests."
         )
-
-
-def tell_namesakes(store: Store, hostname: str) -> None:
-    """Warn if a living worker has this name: logs and ``status`` could not tell them apart."""
-    for view in store.inspection.workers():
-        if view.alive and view.manifest.hostname == hostname:
-            logger.warning(
-                "Another worker is called %s, too (pid %d). Both work; give one another name with "
-                "-n to tell them apart.", hostname, view.manifest.pid,
-            )  # fmt: skip
 
 
 def timing(settings: Settings) -> Timing:
@@ -202,6 +195,5 @@ __all__ = [
     "refuse_memory",
     "run_solo",
     "supervise",
-    "tell_namesakes",
     "timing",
 ]

@@ -47,6 +47,8 @@ def run(options: WorkerOptions) -> int:
     except ImproperlyConfigured as error:
         print(f"Error: {error}", file=sys.stderr)
         return EXIT_APP
+    except KeyboardInterrupt:  # while it waits for its store: nothing has begun
+        return EXIT_INTERRUPTED
     except OperationalError as error:
         print(f"Error: the store cannot be used: {error}", file=sys.stderr)
         return EXIT_STORE

@@ -36,6 +36,28 @@ FAMILY = (
         help="Text put before the namespace, for a store whose keys must share a prefix.",
     ),
     Setting(
+        name="broker_use_ssl",
+        kind="tls",
+        default=None,
+        none="TLS where the URL says so (`rediss://`)",
+        where="store",
+        secret=True,
+        help="TLS for a Redis: True, or its options `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`, "
+        "`ssl_password`, `ssl_cert_reqs`, `ssl_check_hostname`. Certificate and host name are "
+        "verified unless the last two say otherwise.",
+    ),
+    Setting(
+        name="broker_transport_options",
+        kind="transport",
+        default=None,
+        none="nothing that the URL does not say",
+        where="store",
+        secret=True,
+        help="For a Redis behind sentinels: `master_name`, the primary's name, and "
+        "`sentinel_kwargs` with `username` and `password` for the sentinels themselves. Keys that "
+        "tune Celery's transport change nothing, which the log says once.",
+    ),
+    Setting(
         name="sqlite_durability",
         kind="choice",
         default="full",

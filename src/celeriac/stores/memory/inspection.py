@@ -9,6 +9,7 @@ from celeriac import states as store_states
 from celeriac.message import Message
 from celeriac.records import Counts, JoinView, Record, WorkerView
 from celeriac.stores import fates, finish
+from celeriac.stores.base import Trap
 from celeriac.stores.effects import Reopen
 from celeriac.stores.memory.core import Core
 
@@ -123,6 +124,9 @@ class MemoryInspection:
                 )
                 for owner in core.owners.values()
             ]
+
+    def traps(self) -> builtins.list[Trap]:
+        return []
 
     def facts(self) -> dict[str, object]:
         core = self._core

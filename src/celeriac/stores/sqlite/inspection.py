@@ -13,6 +13,7 @@ from celeriac import states as store_states
 from celeriac.message import Message
 from celeriac.records import Counts, JoinView, Record, WorkerView
 from celeriac.stores import finish
+from celeriac.stores.base import Trap
 from celeriac.stores.effects import Reopen
 from celeriac.stores.fates import DISCARDED_REASON
 from celeriac.stores.sqlite import codes, schema
@@ -148,6 +149,9 @@ class SqliteInspection:
             )
             for id, manifest, registered_at, beat_at, boot, deadline, held in rows
         ]
+
+    def traps(self) -> builtins.list[Trap]:
+        return []
 
     def facts(self) -> dict[str, object]:
         database = self._database

@@ -1,0 +1,24 @@
+-- enqueue: store messages of any kind, all or none.
+-- ARGV[3] packed [messages (see insert.lua), join|false]; then their wires.
+-- Returns the number stored. Refuses: DUPLICATE id · INCOMPLETE arrived · NOJOIN.
+
+local S = begin()
+local messages, join_id = unpack(cmsgpack.unpack(ARGV[3]))
+local ids = {}
+for i = 1, #messages do ids[i] = messages[i][1] end
+prefetch(S, ids)
+local join = join_id and join_of(S, join_id)
+if join_id then
+  if not join then return redis.error_reply('NOJOIN') end
+  if given_up(join) then return redis.error_reply('INCOMPLETE ' .. join.arrived) end
+end
+local fresh, duplicate = check_new(S, messages)
+if not fresh then return redis.error_reply('DUPLICATE ' .. duplicate) end
+if join then
+  call('HSET', S.P .. 'j:' .. join_id, 'touched', S.mono, 'arrived', join.arrived + #fresh)
+  if not join.size and join.decided == '' then call('ZADD', S.P .. 'jopen', S.mono, join_id) end
+end
+for i = 1, #fresh do insert(S, fresh[i]) end
+cascade(S)
+flush(S)
+return #fresh

@@ -1,0 +1,303 @@
+-- finish.lua: the end of a record and what follows from it; `stores/finish.py` is the reference.
+
+local follow_join
+
+-- Whether an unfinished or retryable part of a workflow needs this record.
+local function referred(S, rec)
+  local function needs(id)
+    local other = id and record(S, id)
+    return other and other.v[$state] ~= 's' and other.v[$state] ~= 'i'
+  end
+  if band(rec.v[$special], LINKED) > 0 then
+    local readers = call('SMEMBERS', S.P .. 'rd:' .. rec.id)
+    for i = 1, #readers do
+      if needs(readers[i]) then return true end
+    end
+    if needs(call('GET', S.P .. 'pa:' .. rec.id)) then return true end
+  end
+  local edges = edges_of(rec)
+  if edges and edges[3] then
+    return needs(call('HGET', S.P .. 'j:' .. edges[3][1], 'body'))
+  end
+  return false
+end
+
+-- Drop message and result of an ended record that nobody keeps or needs.
+local function shrink(S, rec)
+  local v = rec.v
+  local state, special = v[$state], v[$special]
+  if band(special, FORGET) == 0 or state == 'f' or state == 'd' or not OVER[state]
+    or band(special, SHRUNK) > 0 or referred(S, rec) then return end
+  take_key(S, S.P .. 'm:' .. rec.id)
+  if band(special, BODY) > 0 then
+    take_key(S, S.P .. 'r:' .. rec.id)
+    special = special - BODY
+  end
+  v[$special] = bor(special, SHRUNK)
+  if v[$progress] ~= 0 then
+    local key = S.P .. 'p:' .. rec.id
+    local kept = S.set[key] or call('GET', key)
+    local at = kept and string.find(kept, '\0', 1, true)
+    if at then put_key(S, key, string.sub(kept, 1, at) .. '-') end
+  end
+  touch(S, rec)
+end
+
+-- After `rec` has ended: what only it needed may go.
+local function shrink_sources(S, rec)
+  local edges = edges_of(rec)
+  if not edges then return end
+  local sources = {}
+  for i = 1, #edges[2] do sources[i] = edges[2][i] end
+  if edges[5] then sources[#sources + 1] = edges[5] end
+  if edges[6] then
+    local members = call('HVALS', S.P .. 'j:' .. edges[6] .. ':m')
+    for i = 1, #members do
+      if string.sub(members[i], 1, 1) == '+' then
+        sources[#sources + 1] = string.sub(members[i], 2)
+      end
+    end
+  end
+  for i = 1, #sources do
+    local source = record(S, sources[i])
+    if source then shrink(S, source) end
+  end
+end
+
+-- Seconds after its end that a record is kept; false: for ever. As `fates.retention`.
+local function retention(S, v)
+  local o, kept = S.o, nil
+  if v[$state] == 'f' or v[$state] == 'd' then
+    kept = o[$o_dead_expires]
+  elseif band(v[$special], FORGET) > 0 then
+    kept = o[$o_tombstone_expires]
+  else
+    kept = o[$o_result_expires]
+  end
+  if kept and band(v[$flags], UNIQUE) > 0 then kept = math.max(kept, o[$o_revoke_expires]) end
+  return kept
+end
+
+local function schedule_drop(S, rec)
+  local v = rec.v
+  local kept = retention(S, v)
+  if kept and v[$ended] then
+    v[$drop] = v[$ended] + kept
+    S.drops[#S.drops + 1] = v[$drop]
+    S.drops[#S.drops + 1] = rec.id
+  end
+end
+
+-- What waiters hear of an end: enough for a small result, else nothing but that it is there.
+local function say(S, rec, body)
+  local v = rec.v
+  if v[$progress] ~= 0 or (body and #body > 4096) then
+    S.said[rec.id] = ''
+    return
+  end
+  local kept = body and band(v[$special], BODY) > 0
+  S.said[rec.id] = struct.pack('>BIdBHc0', string.byte(v[$state]), v[$retries], v[$ended],
+                               kept and 1 or 0, #v[$reason], v[$reason]) .. (kept and body or '')
+end
+
+local function later(S, id, state, cause, skipped, offset)
+  S.todo[#S.todo + 1] = {id, state, cause, skipped or false, offset or 0}
+end
+
+-- End a record that has not ended, and put its edges on the work list.
+local function finish(S, rec, state, reason, cause, body, skipped)
+  local v, P = rec.v, S.P
+  if OVER[v[$state]] then return end
+  move(S, rec, state)
+  v[$reason], v[$cause], v[$ended] = reason, cause, S.now
+  if v[$expires] then call('ZREM', P .. 'exp', rec.id) end
+  if body then
+    put_key(S, P .. 'r:' .. rec.id, body)
+    v[$special] = bor(v[$special], BODY)
+  end
+  schedule_drop(S, rec)
+  if state == 'f' or state == 'd' then call('ZADD', P .. 'aside:' .. state, number(S), rec.id) end
+  if S.o[$o_mirror] then call('ZADD', P .. 'outbox', 'NX', number(S), rec.id) end
+  shrink(S, rec)
+  if band(v[$flags], EDGES) > 0 then
+    shrink_sources(S, rec)
+    later(S, rec.id, state, cause ~= '' and cause or rec.id, skipped)
+  end
+  say(S, rec, body)
+end
+
+-- Remove a record for good.
+local function drop(S, rec)
+  local P, id, v = S.P, rec.id, rec.v
+  if v[$state] == 'S' or v[$state] == 'P' or HELD[v[$state]] then move(S, rec, 'W') end
+  count(S, v[$queue], cell(v), -1)
+  if v[$state] == 'f' or v[$state] == 'd' then call('ZREM', P .. 'aside:' .. v[$state], id) end
+  take_key(S, P .. 't:' .. id)
+  take_key(S, P .. 'm:' .. id)
+  if band(v[$special], BODY) > 0 then take_key(S, P .. 'r:' .. id) end
+  if v[$progress] ~= 0 then take_key(S, P .. 'p:' .. id) end
+  call('ZREM', P .. 'drop', id)
+  if S.o[$o_mirror] then call('ZREM', P .. 'outbox', id) end
+  if v[$expires] then call('ZREM', P .. 'exp', id) end
+  if band(v[$special], LINKED) > 0 then call('DEL', P .. 'pa:' .. id) end
+  local chunk = tostring(math.floor(base_of(rec).order / 4096))
+  S.og[chunk] = (S.og[chunk] or 0) + 1
+  local edges = edges_of(rec)
+  if edges then
+    if edges[5] then call('SREM', P .. 'rd:' .. edges[5], id) end
+    if edges[6] then
+      call('UNLINK', P .. 'j:' .. edges[6], P .. 'j:' .. edges[6] .. ':m')
+      call('ZREM', P .. 'jopen', edges[6])
+      S.joins[edges[6]] = false
+    end
+    for i = 1, #edges[2] do
+      local key = P .. 'pa:' .. edges[2][i]
+      if call('GET', key) == id then call('DEL', key) end
+    end
+  end
+  rec.dropped = true
+  S.recs[id] = false
+end
+
+-- --- following edges, breadth first, in bounded steps -----------------------------------------
+
+local function release_waiting(S, id)
+  local rec = record(S, id)
+  if not rec or rec.v[$state] ~= 'W' then return end
+  if rec.v[$revoked] then
+    finish(S, rec, 'c', REVOKED, '')
+  elseif rec.v[$expires] and rec.v[$expires] <= S.now then
+    finish(S, rec, 'x', EXPIRED, '')
+  else
+    place(S, rec, base_of(rec).eta)
+  end
+end
+
+-- End a record that waited for another, which did not succeed (or, skipped, never ran).
+local function cancel(S, id, by_id, by_state, cause, skipped)
+  local rec = record(S, id)
+  if not rec or rec.v[$state] ~= 'W' then return end
+  if skipped then
+    finish(S, rec, 'i', 'not needed: ' .. cause .. ' ended without failure', cause, nil, true)
+  else
+    finish(S, rec, by_state == 'c' and 'c' or 'f',
+           'UpstreamFailed: upstream ' .. by_id .. ' ended ' .. NAMES[by_state], cause)
+  end
+end
+
+local function join_of(S, id)
+  local join = S.joins[id]
+  if join == nil then
+    local v = call('HMGET', S.P .. 'j:' .. id, 'body', 'size', 'count', 'failures', 'decided',
+                   'cause', 'arrived')
+    join = v[1] and {id = id, body = v[1], size = tonumber(v[2]), count = tonumber(v[3]) or 0,
+                     failures = tonumber(v[4]) or 0, decided = v[5] or '', cause = v[6] or '',
+                     arrived = tonumber(v[7]) or 0} or false
+    S.joins[id] = join
+  end
+  return join
+end
+
+local function given_up(join)
+  return join.decided == 'failed' and join.cause == ''
+end
+
+local function decide(S, join, decided, cause)
+  join.decided, join.cause = decided, cause
+  call('HSET', S.P .. 'j:' .. join.id, 'decided', decided, 'cause', cause, 'touched', S.mono)
+  if decided == '' and not join.size then
+    call('ZADD', S.P .. 'jopen', S.mono, join.id)
+  else
+    call('ZREM', S.P .. 'jopen', join.id)
+  end
+end
+
+local function complete(S, join)
+  if join.decided ~= '' or not join.size or join.count < join.size then return end
+  decide(S, join, 'done', '')
+  release_waiting(S, join.body)
+end
+
+local function fail_join(S, join, index, by_id, state, cause, skipped)
+  decide(S, join, 'failed', cause)
+  local body = record(S, join.body)
+  if not body or body.v[$state] ~= 'W' then return end
+  if skipped then
+    cancel(S, join.body, by_id, state, cause, true)
+  else
+    finish(S, body, 'f', 'ChordError: member ' .. index .. ' (' .. by_id .. ') ended '
+           .. NAMES[state], cause)
+  end
+end
+
+-- Note the end of a member, and decide the join if that decides it.
+local function note(S, at, by_id, state, cause, skipped)
+  local join, index = join_of(S, at[1]), at[2]
+  if not join or join.decided == 'done' then return end
+  local key, done = S.P .. 'j:' .. join.id, state == 's'
+  if call('HSETNX', key .. ':m', index, (done and '+' or '-') .. by_id) == 0 then return end
+  if done then
+    join.count = join.count + 1
+    call('HSET', key, 'count', join.count)
+    complete(S, join)
+  else
+    join.failures = join.failures + 1
+    call('HSET', key, 'failures', join.failures)
+    if join.decided == '' then fail_join(S, join, index, by_id, state, cause, skipped) end
+  end
+end
+
+local function follow_one(S, other, errback, id, state, cause, skipped)
+  if skipped then
+    cancel(S, other, id, state, cause, true)
+  elseif state == 's' then
+    if errback then cancel(S, other, id, state, cause, true) else release_waiting(S, other) end
+  elseif errback then
+    release_waiting(S, other)
+  else
+    cancel(S, other, id, state, cause, false)
+  end
+end
+
+-- Follow the edges of an ended record from its offset on; the new offset if the limit came first.
+local function follow(S, id, state, cause, skipped, offset)
+  local rec = record(S, id)
+  local edges = rec and edges_of(rec)
+  if not edges then return nil end
+  if offset == 0 then
+    S.followed = S.followed + 1
+    if edges[3] then
+      note(S, edges[3], id, state, cause, skipped)
+    elseif edges[4] and state ~= 's' and not skipped then
+      note(S, edges[4], id, state, cause, skipped)
+    end
+  end
+  local failure, success = edges[2], edges[1]
+  for i = math.max(offset, 1), #failure + #success do
+    if S.followed >= LIMIT then return i end
+    S.followed = S.followed + 1
+    local errback = i <= #failure
+    follow_one(S, errback and failure[i] or success[i - #failure], errback, id, state, cause,
+               skipped)
+  end
+  return nil
+end
+
+-- Work off the list; what is too much for one step goes to `pend`. Whether anything did.
+local function cascade(S)
+  while S.first <= #S.todo and S.followed < LIMIT do
+    local p = S.todo[S.first]
+    local offset = follow(S, p[1], p[2], p[3], p[4], p[5])
+    if offset then
+      p[5] = offset
+      break
+    end
+    S.first = S.first + 1
+  end
+  for i = S.first, #S.todo do
+    call('RPUSH', S.P .. 'pend', cmsgpack.pack(S.todo[i]))
+    S.left = true
+  end
+  S.todo, S.first = {}, 1
+  return S.left
+end

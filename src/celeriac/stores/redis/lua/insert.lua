@@ -1,0 +1,112 @@
+-- insert.lua: storing messages as records, and letting a new message take a record's place.
+-- A message is [id, send nonce, task, queue, priority, flags, expires|false, eta|false,
+-- index of its packed edges in ARGV|false, index of its wire there].
+
+-- Those of `messages` that are no resends; or nil and the id that is a duplicate. Writes nothing.
+local function check_new(S, messages)
+  local seen, fresh = {}, {}
+  for i = 1, #messages do
+    local m = messages[i]
+    local id = m[1]
+    if seen[id] then
+      if seen[id][2] ~= m[2] then return nil, id end
+    else
+      local rec = record(S, id)
+      if not rec then
+        seen[id] = m
+        fresh[#fresh + 1] = m
+      elseif base_of(rec).nonce ~= m[2] then
+        if not OVER[rec.v[$state]] then return nil, id end
+        seen[id] = m
+        fresh[#fresh + 1] = m
+      end
+    end
+  end
+  return fresh
+end
+
+-- Note who refers to whom.
+local function link(S, id)
+  local rec = record(S, id)
+  if rec and band(rec.v[$special], LINKED) == 0 then
+    rec.v[$special] = rec.v[$special] + LINKED
+    touch(S, rec)
+  end
+end
+
+local function index_edges(S, rec)
+  local edges = edges_of(rec)
+  if not edges then return end
+  if edges[5] then
+    call('SADD', S.P .. 'rd:' .. edges[5], rec.id)
+    link(S, edges[5])
+  end
+  for i = 1, #edges[2] do
+    call('SET', S.P .. 'pa:' .. edges[2][i], rec.id)
+    link(S, edges[2][i])
+  end
+end
+
+-- Store one message as a record; `check_new` has passed it.
+local function insert(S, m, waits)
+  local P, id = S.P, m[1]
+  local before = record(S, id)
+  if before then drop(S, before) end
+  local order = number(S)
+  local d = {enqueued = S.now, order = order, flags = m[6], priority = m[5], task = m[3],
+             queue = m[4], nonce = m[2], expires = m[7], eta = m[8], edges = m[9] and ARGV[m[9]]}
+  local base = encode(d)
+  local rec = {id = id, v = fresh_state(base), base = base, d = d}
+  local v = rec.v
+  S.recs[id], S.states[id] = rec, nil
+  put_key(S, P .. 'm:' .. id, base .. ARGV[m[10]])
+  take_key(S, P .. 't:' .. id)
+  call('RPUSH', P .. 'o:' .. math.floor(order / 4096), id)
+  if before then
+    v[$generation], v[$attempt] = before.v[$generation] + 1, before.v[$attempt]
+    touch(S, rec)
+  end
+  if call('EXISTS', P .. 'rd:' .. id, P .. 'pa:' .. id) > 0 then link(S, id) end
+  v[$state] = 'W'
+  count(S, v[$queue], 'W', 1)
+  index_edges(S, rec)
+  will_expire(S, rec)
+  local tombstone = call('GET', P .. 'rv:' .. id)
+  if tombstone then
+    call('DEL', P .. 'rv:' .. id)
+    call('ZREM', P .. 'rvs', id)
+    tombstone = cmsgpack.unpack(tombstone)
+  end
+  if tombstone and tombstone[1] > S.now then
+    v[$terminate] = tombstone[2]
+    finish(S, rec, 'c', REVOKED, '')
+    cascade(S)
+  elseif waits or band(m[6], WAITS) > 0 then
+    touch(S, rec)
+  else
+    local dirty = rec.dirty
+    place(S, rec, m[8] or nil, true)
+    -- One that is simply queued needs no state of its own.
+    if v[$state] == 'Q' and not dirty then
+      rec.dirty = nil
+      S.dirty[#S.dirty] = nil
+    end
+  end
+end
+
+-- Let a newly signed message take the place of a record's present one. The send nonce stays, and
+-- so do the edges if the new one names none.
+local function take_message(S, rec, m)
+  local v, d = rec.v, base_of(rec)
+  local edges = m[9] and ARGV[m[9]] or d.edges
+  local flags = band(m[6], EXPIRES + ETA + WAITS) + band(d.flags, UNIQUE) + (edges and EDGES or 0)
+  count(S, v[$queue], cell(v), -1)
+  rec.d = {enqueued = d.enqueued, order = d.order, flags = flags, priority = m[5], task = m[3],
+           queue = m[4], nonce = d.nonce, expires = m[7], eta = m[8], edges = edges}
+  rec.edges = nil
+  rec.base = encode(rec.d)
+  v[$queue], v[$priority], v[$flags], v[$expires] = m[4], m[5], flags, m[7]
+  count(S, v[$queue], cell(v), 1)
+  put_key(S, S.P .. 'm:' .. rec.id, rec.base .. ARGV[m[10]])
+  touch(S, rec)
+end

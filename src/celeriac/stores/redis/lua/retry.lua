@@ -1,0 +1,141 @@
+-- retry: reopen an ended record and what ended only because of it; `finish.reopen` is the reference.
+-- ARGV[3] id, ARGV[4] packed map id -> message that takes its place (see insert.lua); then wires.
+-- Returns the ids reopened.
+
+local S = begin()
+local messages, reopened, order = cmsgpack.unpack(ARGV[4]), {}, {}
+-- Everything is worked out on this overlay first: nothing is written if a record has no message.
+local over, joins, members = {}, {}, {}
+
+local function node(id)
+  if over[id] == nil then
+    local rec = record(S, id)
+    over[id] = rec and {id = id, rec = rec, state = rec.v[$state], cause = rec.v[$cause]} or false
+  end
+  return over[id]
+end
+
+local function join_at(id)
+  if joins[id] == nil then
+    local join = join_of(S, id)
+    joins[id] = join and {id = id, body = join.body, size = join.size, count = join.count,
+                          failures = join.failures, decided = join.decided, cause = join.cause}
+  end
+  return joins[id]
+end
+
+local function reopen(at, waits)
+  local eta = base_of(at.rec).eta
+  local state = waits and 'W' or (eta and eta > S.now and 'S' or 'Q')
+  at.state, at.cause = state, ''
+  reopened[#reopened + 1] = {at.id, state, eta}
+end
+
+local todo, first = {}, 1
+
+local function reopen_waiting(id, on)
+  local at = node(id)
+  if not at or not OVER[at.state] then return end
+  if on.whole or (at.state ~= 's' and at.cause == on.cause) then
+    reopen(at, true)
+    todo[#todo + 1] = on
+  end
+end
+
+local function reopen_join(join_id, index, at)
+  local found = join_at(join_id)
+  local key = join_id .. '\0' .. index
+  if members[key] == nil then
+    members[key] = found and call('HGET', S.P .. 'j:' .. join_id .. ':m', index) or ''
+  end
+  local noted = members[key] and string.sub(members[key], 1, 1) or ''
+  if not found or noted == '' or (noted == '+' and not at.whole) then return end
+  members[key] = ''
+  if noted == '+' then found.count = found.count - 1 else found.failures = found.failures - 1 end
+  found.forget = found.forget or {}
+  table.insert(found.forget, index)
+  if found.failures > 0 or found.decided == ''
+    or (found.decided == 'failed' and found.cause == '') then return end
+  local cause = found.cause ~= '' and found.cause or at.cause
+  found.decided, found.cause, found.reopened = '', '', true
+  reopen_waiting(found.body, {id = found.body, cause = cause, whole = at.whole})
+end
+
+local function along(at)
+  local here = node(at.id)
+  local edges = here and edges_of(here.rec)
+  if not edges then return end
+  for _, id in ipairs(edges[2]) do reopen_waiting(id, {id = id, cause = at.cause, whole = true}) end
+  for _, id in ipairs(edges[1]) do
+    reopen_waiting(id, {id = id, cause = at.cause, whole = at.whole})
+  end
+  if edges[3] then reopen_join(edges[3][1], edges[3][2], at) end
+  if edges[4] and not (edges[3] and edges[3][1] == edges[4][1] and edges[3][2] == edges[4][2]) then
+    reopen_join(edges[4][1], edges[4][2], at)
+  end
+end
+
+local function start()
+  local at = node(ARGV[3])
+  if at and at.cause ~= '' then at = node(at.cause) end
+  if not at or not OVER[at.state] or at.state == 's' or at.cause ~= '' then return false end
+  local edges = edges_of(at.rec)
+  if edges and edges[6] then
+    local join = join_at(edges[6])
+    if not join or join.decided ~= 'done' then return false end
+  end
+  reopen(at, false)
+  todo[1] = {id = at.id, cause = at.id, whole = false}
+  return true
+end
+
+local function apply_one(id, state, eta)
+  local rec = record(S, id)
+  local v = rec.v
+  if v[$state] == 'f' or v[$state] == 'd' then
+    call('ZREM', S.P .. 'aside:' .. v[$state], id)
+  end
+  move(S, rec, 'W')
+  v[$generation], v[$retries], v[$crashes], v[$losses] = v[$generation] + 1, 0, 0, 0
+  v[$sequence] = number(S)
+  v[$reason], v[$cause] = '', ''
+  if band(v[$special], BODY) > 0 then take_key(S, S.P .. 'r:' .. id) end
+  v[$special] = band(v[$special], LINKED)
+  forget_progress(S, rec)
+  v[$terminate], v[$revoked] = false, false
+  v[$started], v[$leased], v[$ended] = false, false, false
+  if v[$drop] then
+    v[$drop] = false
+    call('ZREM', S.P .. 'drop', id)
+  end
+  if v[$expires] and v[$expires] <= S.now then v[$expires] = false end
+  will_expire(S, rec)
+  if state ~= 'W' then place(S, rec, eta, true) end
+end
+
+if not start() then return {} end
+while todo[first] do
+  along(todo[first])
+  first = first + 1
+end
+for i = 1, #reopened do
+  local id = reopened[i][1]
+  -- A record that was shrunk has no message left to run.
+  if not messages[id] and call('EXISTS', S.P .. 'm:' .. id) == 0 then return {} end
+end
+for i = 1, #reopened do
+  local id = reopened[i][1]
+  order[i] = id
+  if messages[id] then take_message(S, record(S, id), messages[id]) end
+end
+for id, found in pairs(joins) do
+  if found and found.forget then
+    local key = S.P .. 'j:' .. id
+    for _, index in ipairs(found.forget) do call('HDEL', key .. ':m', index) end
+    call('HSET', key, 'count', found.count, 'failures', found.failures)
+    if found.reopened then decide(S, join_of(S, id), '', '') end
+  end
+end
+for i = 1, #reopened do apply_one(reopened[i][1], reopened[i][2], reopened[i][3]) end
+flush(S)
+return order

@@ -1,0 +1,25 @@
+-- ring: ring queues with due work, and those where something is parked that a worker knows.
+-- Returns 1.
+
+local S = begin()
+local counts = call('HGETALL', S.P .. 'n')
+for i = 1, #counts, 2 do
+  local queue, letter = string.match(counts[i], '^(.*)%z(.)%d$')
+  if letter == 'Q' and tonumber(counts[i + 1]) > 0 then S.rings[queue] = true end
+end
+local parked = call('HKEYS', S.P .. 'kn')
+if #parked > 0 then
+  local owners = call('ZRANGE', S.P .. 'owners', 0, 99)
+  for i = 1, #parked do
+    local at = string.find(parked[i], '\0', 1, true)
+    local task = string.sub(parked[i], at + 1)
+    for k = 1, #owners do
+      if call('HEXISTS', S.P .. 'w:' .. owners[k] .. ':n', task) == 1 then
+        S.park_rings[string.sub(parked[i], 1, at - 1)] = true
+        break
+      end
+    end
+  end
+end
+flush(S)
+return 1

@@ -1,0 +1,63 @@
+-- sweep: retention. Remove up to 500 of what was kept long enough, and the oldest above the limits.
+-- Returns [removed, 1 if there may be more].
+
+local S = begin()
+local P, swept, more = S.P, 0, 0
+local ids = call('ZRANGEBYSCORE', P .. 'drop', '-inf', S.now, 'LIMIT', 0, LIMIT)
+prefetch(S, ids)
+local found = {}
+for i = 1, #ids do
+  local rec = record(S, ids[i])
+  if rec and rec.v[$drop] then
+    found[#found + 1] = rec
+    local _, _, order = struct.unpack('>Idd', rec.base)
+    rec.order = order
+  else
+    call('ZREM', P .. 'drop', ids[i])
+  end
+end
+-- Of those that are due together the oldest goes first: it may be what others refer to.
+table.sort(found, function(a, b)
+  if a.v[$drop] ~= b.v[$drop] then return a.v[$drop] < b.v[$drop] end
+  return a.order < b.order
+end)
+for i = 1, #found do
+  local rec = found[i]
+  if referred(S, rec) then
+    rec.v[$drop] = S.now + S.o[$o_lease]
+    touch(S, rec)
+    call('ZADD', P .. 'drop', rec.v[$drop], rec.id)
+  else
+    drop(S, rec)
+    swept = swept + 1
+  end
+end
+if #ids == LIMIT then more = 1 end
+
+for _, state in ipairs({'f', 'd'}) do
+  local excess = call('ZCARD', P .. 'aside:' .. state) - S.o[$o_dead_limit]
+  if excess > 0 then
+    ids = call('ZRANGE', P .. 'aside:' .. state, 0, math.min(excess, LIMIT) - 1)
+    for i = 1, #ids do
+      local rec = record(S, ids[i])
+      if rec then
+        drop(S, rec)
+        swept = swept + 1
+      else
+        call('ZREM', P .. 'aside:' .. state, ids[i])
+      end
+    end
+    if excess > LIMIT then more = 1 end
+  end
+end
+
+for set, kind in pairs({rvs = 'rv:', fs = 'f:'}) do
+  ids = call('ZRANGEBYSCORE', P .. set, '-inf', S.now, 'LIMIT', 0, LIMIT)
+  for i = 1, #ids do
+    call('UNLINK', P .. kind .. ids[i])
+    call('ZREM', P .. set, ids[i])
+  end
+  if #ids == LIMIT then more = 1 end
+end
+flush(S)
+return {swept, more}

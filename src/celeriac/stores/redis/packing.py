@@ -1,0 +1,288 @@
+"""Between the seam's data and what scripts take and give: pure functions.
+
+Part of the Redis store. The server's MessagePack reader knows no ``bin`` type, so bytes travel as
+arguments of their own, named by index. A message is kept as its *base* (what the store decides on)
+followed by its wire; the layout is that of ``decode`` in ``lua/step.lua``.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+import msgspec
+
+from celeriac import states
+from celeriac.message import Edges, Header, Message
+from celeriac.records import Record, StoredResult, Verdict
+from celeriac.stores.redis.scripts import FIELDS
+
+pack: Final = msgspec.msgpack.Encoder().encode
+unpack: Final = msgspec.msgpack.Decoder().decode
+
+LETTERS: Final = {
+    states.WAITING: "W",
+    states.SCHEDULED: "S",
+    states.QUEUED: "Q",
+    states.LEASED: "L",
+    states.RUNNING: "R",
+    states.SUCCEEDED: "s",
+    states.FAILED: "f",
+    states.CANCELLED: "c",
+    states.EXPIRED: "x",
+    states.SKIPPED: "i",
+    states.REFUSED: "r",
+    states.DEAD: "d",
+}
+#: P: parked, a place within queued.
+STATES: Final = {**{letter: state for state, letter in LETTERS.items()}, "P": states.QUEUED}
+VERDICTS: Final = {"O": Verdict.OK, "A": Verdict.ALREADY, "F": Verdict.FENCED}
+
+EXPIRES, ETA, EDGES, UNIQUE, WAITS = 1, 2, 4, 8, 16
+_FORGOTTEN: Final = 2
+_HEAD: Final = struct.Struct(">IddBB")
+_SIZE: Final = struct.Struct(">I")
+_SHORT: Final = struct.Struct(">H")
+_TWO: Final = struct.Struct(">BB")
+_DOUBLE: Final = struct.Struct(">d")
+_SAID: Final = struct.Struct(">BIdBH")
+_AT: Final = {name: place for place, name in enumerate(FIELDS)}
+
+
+class Base(msgspec.Struct, frozen=True):
+    """What is known of a message without its wire."""
+
+    size: int
+    enqueued: float
+    order: int
+    flags: int
+    priority: int
+    task: str
+    queue: str
+    nonce: str
+    expires: float | None
+
+
+def read_base(data: bytes) -> Base:
+    """Take the base off the front of *data*."""
+    size, enqueued, order, flags, priority = _HEAD.unpack_from(data)
+    task, at = _short(data, _HEAD.size)
+    queue, at = _short(data, at)
+    nonce, at = _short(data, at)
+    expires = _DOUBLE.unpack_from(data, at)[0] if flags & EXPIRES else None
+    return Base(size, enqueued, int(order), flags, priority, task, queue, nonce, expires)
+
+
+def queue_in(data: bytes) -> str:
+    """The queue a base names."""
+    (length,) = _SHORT.unpack_from(data, _HEAD.size)
+    return _short(data, _HEAD.size + 2 + length)[0]
+
+
+def _short(data: bytes, at: int) -> tuple[str, int]:
+    """A text behind its length, and where it ends."""
+    (length,) = _SHORT.unpack_from(data, at)
+    end = at + 2 + length
+    return data[at + 2 : end].decode(), end
+
+
+def wire_of(data: bytes) -> bytes:
+    """The wire behind a base."""
+    return data[_SIZE.unpack_from(data)[0] :]
+
+
+def flags_of(header: Header) -> int:
+    """What marks a message for the scripts."""
+    flags = 0
+    if header.expires is not None:
+        flags = EXPIRES
+    if header.eta is not None:
+        flags |= ETA
+    if header.edges is not None:
+        flags |= EDGES | (WAITS if header.edges.waits else 0)
+    if header.nonce == header.id:
+        flags |= UNIQUE
+    return flags
+
+
+def plain_entry(message: Message) -> bytes:
+    """The rest of the base of a message without eta and edges, with its wire, for
+    ``enqueue_plain``: the length of that rest in four bytes, the rest, the wire."""
+    header = message.header
+    task, queue, nonce = header.task.encode(), header.queue.encode(), header.nonce.encode()
+    rest = b"".join(
+        (
+            _TWO.pack(flags_of(header), header.priority),
+            _SHORT.pack(len(task)),
+            task,
+            _SHORT.pack(len(queue)),
+            queue,
+            _SHORT.pack(len(nonce)),
+            nonce,
+        )
+    )
+    return _SIZE.pack(len(rest)) + rest + message.encode()
+
+
+class Beside:
+    """Arguments that go beside a packed request, named in it by their index in ARGV."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.values: list[bytes] = []
+
+    def put(self, value: bytes) -> int:
+        """Add one; its index."""
+        self.values.append(value)
+        return self.first + len(self.values) - 1
+
+    def message(self, message: Message, wire: bytes | None = None) -> tuple[object, ...]:
+        """A message as scripts take it (``lua/insert.lua``)."""
+        header = message.header
+        flags = flags_of(header)
+        return (
+            header.id,
+            header.nonce,
+            header.task,
+            header.queue,
+            header.priority,
+            flags,
+            False if header.expires is None else header.expires,
+            False if header.eta is None else header.eta,
+            False if header.edges is None else self.put(pack_edges(header.edges)),
+            self.put(message.encode() if wire is None else wire),
+        )
+
+
+def pack_edges(edges: Edges) -> bytes:
+    """Edges as the scripts read them: success, failure, join, within, takes, gathers."""
+    return pack(
+        (
+            edges.success,
+            edges.failure,
+            edges.join or False,
+            edges.within or False,
+            edges.takes or False,
+            edges.gathers or False,
+        )
+    )
+
+
+def text(value: Any) -> str | None:
+    """A field that is false where there is nothing."""
+    return value if isinstance(value, str) and value else None
+
+
+def seconds(value: Any) -> float | None:
+    """A time that is false where there is none."""
+    return None if value is False or value is None else float(value)
+
+
+def read_record(
+    id: str, state: bytes | None, data: bytes | None, body: bytes | None, progress: bytes | None
+) -> Record | None:
+    """A record from what ``read`` gave: packed state, base and wire, body, progress."""
+    if state is None and data is None:
+        return None
+    whole = data is not None and len(data) > _SIZE.unpack_from(data)[0]
+    wire = wire_of(data) if data is not None and whole else None
+    if state is None:
+        assert data is not None
+        base = read_base(data)
+        return Record(
+            id=id,
+            state=states.QUEUED,
+            task=base.task,
+            queue=base.queue,
+            priority=base.priority,
+            wire=wire,
+            enqueued_at=base.enqueued,
+            expires=base.expires,
+        )
+    v = read_state(state)
+    base = read_base(state)
+    custom, meta = read_progress(progress)
+    nonce = v[_AT["nonce"]] or None
+    return Record(
+        id=id,
+        state=STATES[v[0]],
+        task=base.task,
+        queue=base.queue,
+        priority=base.priority,
+        wire=wire,
+        enqueued_at=base.enqueued,
+        due=seconds(v[_AT["due"]]),
+        expires=seconds(v[_AT["expires"]]),
+        attempt=v[_AT["attempt"]],
+        retries=v[_AT["retries"]],
+        crashes=v[_AT["crashes"]],
+        losses=v[_AT["losses"]],
+        generation=v[_AT["generation"]],
+        owner=nonce.rsplit(".", 2)[0] if nonce else None,
+        worker=v[_AT["worker"]] or None,
+        nonce=nonce,
+        leased_at=seconds(v[_AT["leased"]]),
+        started_at=seconds(v[_AT["started"]]),
+        ended_at=seconds(v[_AT["ended"]]),
+        parked=v[0] == "P",
+        revoked=bool(v[_AT["revoked"]]),
+        terminate=text(v[_AT["terminate"]]),
+        stamp=v[_AT["stamp"]],
+        reason=v[_AT["reason"]],
+        cause=v[_AT["cause"]],
+        body=body,
+        custom_state=custom,
+        meta=meta,
+        drop_at=seconds(v[_AT["drop"]]),
+    )
+
+
+def read_result(
+    id: str, state: bytes | None, data: bytes | None, body: bytes | None, progress: bytes | None
+) -> StoredResult | None:
+    """A result from what ``read`` gave."""
+    if state is None:
+        return None if data is None else StoredResult(id, states.QUEUED)
+    v = read_state(state)
+    custom, meta = read_progress(progress)
+    return StoredResult(
+        id,
+        STATES[v[0]],
+        v[_AT["retries"]],
+        body,
+        v[_AT["reason"]],
+        seconds(v[_AT["ended"]]),
+        custom,
+        meta,
+        bool(v[_AT["special"]] & _FORGOTTEN) and body is None,
+    )
+
+
+pack_result: Final = pack
+unpack_result: Final = msgspec.msgpack.Decoder(StoredResult).decode
+
+
+def read_progress(progress: bytes | None) -> tuple[str | None, bytes | None]:
+    """State and metadata set by ``update``."""
+    if progress is None:
+        return None, None
+    state, _, meta = progress.partition(b"\0")
+    return state.decode(), meta[1:] if meta.startswith(b"+") else None
+
+
+def read_state(kept: bytes) -> list[Any]:
+    """The packed state behind a base."""
+    values: list[Any] = unpack(kept[_SIZE.unpack_from(kept)[0] :])
+    return values
+
+
+def said(id: str, data: bytes) -> StoredResult | None:
+    """What a message on an id's channel says; None: it must be read."""
+    if not data:
+        return None
+    letter, retries, ended, has_body, length = _SAID.unpack_from(data)
+    at = _SAID.size + length
+    reason = data[_SAID.size : at].decode()
+    return StoredResult(
+        id, STATES[chr(letter)], retries, data[at:] if has_body else None, reason, ended
+    )

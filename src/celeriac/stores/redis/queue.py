@@ -1,0 +1,382 @@
+"""The queue face of the Redis store: each method is one script, or a few bounded ones.
+
+Part of the Redis store. What a step does stands in ``lua/``; here is what it is asked and told.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+from zlib import crc32
+
+from celeriac import message as wire
+from celeriac import states
+from celeriac.crashpoints import crashpoint
+from celeriac.exceptions import DecodeError, StoreError
+from celeriac.message import Message
+from celeriac.outcome import Outcome
+from celeriac.records import (
+    Beat,
+    Commit,
+    Delivery,
+    Exchanged,
+    Fence,
+    Manifest,
+    Reaped,
+    RevokeEffect,
+    RevokeOrder,
+    StoredResult,
+    Verdict,
+    Want,
+)
+from celeriac.stores.fates import PURGED_REASON
+from celeriac.stores.redis.packing import (
+    LETTERS,
+    VERDICTS,
+    Beside,
+    pack,
+    plain_entry,
+    queue_in,
+    wire_of,
+)
+from celeriac.stores.redis.reading import Reader
+from celeriac.stores.redis.reaper import Reaper
+from celeriac.stores.redis.steps import Steps
+from celeriac.stores.redis.troubles import ScriptError, refusal
+from celeriac.stores.redis.waiter import Waiters
+
+#: Records one script touches at most where a call may concern any number of them.
+BATCH: Final = 500
+_EFFECTS: Final = {
+    "R": RevokeEffect.REVOKED,
+    "P": RevokeEffect.PENDING,
+    "E": RevokeEffect.ENDED,
+    "U": RevokeEffect.UNKNOWN,
+}
+_DOUBLE: Final = struct.Struct(">d")
+
+
+class RedisQueue:
+    """``stores.base.Queue`` on a Redis server."""
+
+    def __init__(self, steps: Steps, reader: Reader) -> None:
+        self._steps = steps
+        self._reader = reader
+        self._reaper = Reaper(steps)
+        self._waiters = Waiters(steps)
+
+    # -- enqueue
+
+    def enqueue(self, messages: Sequence[Message], join: str | None = None) -> None:
+        plain = not messages or self._enqueue_plain(messages) if join is None else False
+        if not plain:
+            beside = Beside(4)
+            rows = [beside.message(each) for each in messages]
+            self._sending("enqueue", join, pack((rows, join or False)), *beside.values)
+        crashpoint("enqueue.applied")
+
+    def _enqueue_plain(self, messages: Sequence[Message]) -> bool:
+        """Store messages that are all simply queued, in one place, and new; False if not so."""
+        first = messages[0].header
+        queue, priority = first.queue, first.priority
+        args: list[bytes | str] = []
+        for each in messages:
+            header = each.header
+            if (
+                header.edges is not None
+                or header.eta is not None
+                or header.expires is not None
+                or header.queue != queue
+                or header.priority != priority
+            ):
+                return False
+            args += (header.id, plain_entry(each))
+        if len(messages) > 1 and len({each.header.id for each in messages}) != len(messages):
+            return False
+        return bool(self._steps.run_bare("enqueue_plain", queue, str(priority), *args))
+
+    def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
+        beside = Beside(4)
+        rows = [beside.message(each) for each in (body, *errbacks)]
+        self._sending("open_join", join, pack((join, *rows)), *beside.values)
+        crashpoint("enqueue.applied")
+
+    def seal(self, join: str, size: int) -> None:
+        self._sending("seal", join, join, str(size))
+        crashpoint("enqueue.applied")
+
+    def _sending(self, script: str, join: str | None, *args: bytes | str) -> None:
+        try:
+            self._steps.run(script, *args)
+        except ScriptError as error:
+            raise refusal(error, join) from None
+
+    # -- owners
+
+    def register(self, owner: str, manifest: Manifest) -> None:
+        names: list[str] = []
+        for name, facts in manifest.tasks.items():
+            names += (name, str(int(facts.stamp)))
+        self._steps.run(
+            "register", owner, pack(manifest), manifest.hostname, str(manifest.pid), *names
+        )
+        while self._steps.run("unpark", owner):
+            pass
+
+    def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
+        starts, ids = pack(_flat(started)), pack(tuple(held))
+        lost, gone, revoked, due = self._steps.run("beat", owner, starts, ids, "0")
+        reaped = None
+        if due and not lost:
+            reaped = self._reaper.run(ride=True)
+            if reaped is not None:
+                # The pass may have ended leases of this owner, too.
+                lost, gone, revoked, _ = self._steps.run("beat", owner, pack(()), ids, "1")
+        answer = Beat(
+            lost=bool(lost),
+            revoked=tuple(_orders(revoked)),
+            gone=tuple(each.decode() for each in gone),
+            reaped=reaped,
+        )
+        crashpoint("beat.applied")
+        return answer
+
+    def reap(self, dead: Collection[str] = ()) -> Reaped:
+        reaped = self._reaper.run(dead)
+        assert reaped is not None
+        return reaped
+
+    def close_owner(self, owner: str) -> int:
+        count, gone = 0, 0
+        while not gone:
+            some, gone, left = self._steps.run("close", owner)
+            count += some
+            if left:
+                self._reaper.work_off()
+        crashpoint("close.applied")
+        return count
+
+    # -- exchange
+
+    def exchange(
+        self,
+        owner: str,
+        lane: int,
+        seq: int,
+        commits: Sequence[Commit],
+        started: Sequence[Fence],
+        queues: Sequence[str],
+        want: Want,
+    ) -> Exchanged:
+        crashpoint("exchange.before")
+        beside = Beside(4)
+        ids, which, kinds = self._kinds(commits, beside)
+        request = pack(
+            (
+                owner,
+                lane,
+                seq,
+                crc32("\n".join(ids).encode()) if ids else 0,
+                ids,
+                which,
+                kinds,
+                _flat(started),
+                list(dict.fromkeys(queues)),
+                want.free,
+                want.ahead,
+                "\0".join(("", *want.brief, "")) if want.ahead else "",
+            )
+        )
+        try:
+            answer = self._steps.run("exchange", request, *beside.values)
+        except ScriptError as error:
+            if error.kind != "SEQ":
+                raise
+            raise StoreError(
+                f"exchange {seq} of lane {lane} of owner {owner} comes after {error.text}: "
+                "a reply that is no longer kept; register a new owner"
+            ) from None
+        lost, more, left, verdicts, deliveries = answer
+        if left:
+            self._reaper.work_off()
+        answered = Exchanged(
+            tuple([VERDICTS[letter] for letter in verdicts.decode()]),
+            _deliveries(deliveries, f"{owner}.{lane}.{seq}"),
+            bool(lost),
+            bool(more),
+        )
+        crashpoint("exchange.applied")
+        return answered
+
+    def _kinds(
+        self, commits: Sequence[Commit], beside: Beside
+    ) -> tuple[list[str], list[int], list[Any]]:
+        """Ids, the number of each one's kind, the kinds; the bodies come first beside."""
+        ids, which = [], []
+        kinds: list[Any] = []
+        known: dict[tuple[object, ...], int] = {}
+        outcomes = [self._checked(each.outcome) for each in commits]
+        beside.values = [each[0].body or b"" for each in outcomes]
+        for commit, (outcome, new, parts) in zip(commits, outcomes, strict=True):
+            fence = commit.fence
+            ids.append(fence.id)
+            plain = (
+                fence.attempt,
+                fence.nonce,
+                LETTERS[outcome.state],
+                outcome.reason,
+                0 if outcome.keep else 1,
+                0 if outcome.body is None else 1,
+                outcome.charge,
+                False if outcome.eta is None else outcome.eta,
+                outcome.delay,
+            )
+            if new is None and not parts:
+                number = known.get(plain)
+                if number is None:
+                    kinds.append((*plain, False, ()))
+                    number = known[plain] = len(kinds)
+            else:
+                message = False if new is None else beside.message(new, outcome.message)
+                kinds.append((*plain, message, [beside.message(each) for each in parts]))
+                number = len(kinds)
+            which.append(number)
+        return ids, which, kinds
+
+    def _checked(self, outcome: Outcome) -> tuple[Outcome, Message | None, list[Message]]:
+        """The outcome, or the failure it becomes if its content cannot be stored."""
+        limit = self._steps.options.result_max
+        if outcome.body is not None and len(outcome.body) > limit:
+            reason = (
+                f"ResultTooLarge: the result takes {len(outcome.body)} bytes and {limit} are "
+                "allowed"
+            )
+            return Outcome(states.FAILED, reason=reason), None, []
+        if outcome.message is None and not outcome.parts:
+            return outcome, None, []
+        try:
+            new = wire.decode(outcome.message) if outcome.message is not None else None
+            return outcome, new, [wire.decode(part) for part in outcome.parts]
+        except DecodeError as error:
+            return Outcome(states.FAILED, reason=f"DecodeError: {error}"), None, []
+
+    def release(
+        self, owner: str, fences: Sequence[Fence], started: bool = False, delay: float = 0.0
+    ) -> tuple[Verdict, ...]:
+        letters, left = self._steps.run(
+            "release", pack(_flat(fences)), "1" if started else "0", _DOUBLE.pack(delay)
+        )
+        if left:
+            self._reaper.work_off()
+        crashpoint("release.applied")
+        return tuple(VERDICTS[letter] for letter in letters.decode())
+
+    def update(self, fence: Fence, state: str, meta: bytes | None) -> Verdict:
+        kept = b"-" if meta is None else b"+" + meta
+        letter = self._steps.run("update", fence.id, str(fence.attempt), fence.nonce, state, kept)
+        return VERDICTS[letter.decode()]
+
+    # -- waiting
+
+    def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        return self._waiters.wait(queues, timeout)
+
+    def wake(self) -> None:
+        self._waiters.wake()
+
+    # -- revoke, purge
+
+    def revoke(self, ids: Sequence[str], terminate: str | None = None) -> dict[str, RevokeEffect]:
+        effects: dict[str, RevokeEffect] = {}
+        for start in range(0, len(ids), BATCH):
+            some = ids[start : start + BATCH]
+            letters, left = self._steps.run("revoke", terminate or "", *some)
+            if left:
+                self._reaper.work_off()
+            effects.update(
+                (id, _EFFECTS[letter]) for id, letter in zip(some, letters.decode(), strict=True)
+            )
+        return effects
+
+    def purge(self, queues: Sequence[str]) -> int:
+        count = 0
+        for queue in dict.fromkeys(queues):
+            # What the ends of others release meanwhile is not concerned.
+            last, others = self._reader.last_number(), self._reader.come_back(queue)
+            for priority in range(10):
+                more = 1
+                while more:
+                    ended, more = self._end("purge", queue, str(priority), str(last))
+                    count += ended
+            for start in range(0, len(others), BATCH):
+                (ended,) = self._end("end_all", queue, *others[start : start + BATCH])
+                count += ended
+        return count
+
+    def _end(self, script: str, *args: str) -> list[int]:
+        """Run a script that ends records; work off what it left. Its other answers."""
+        answers: list[int] = self._steps.run(script, PURGED_REASON, *args)
+        if answers.pop():
+            self._reaper.work_off()
+        return answers
+
+    # -- mirroring
+
+    def outbox(self, limit: int) -> list[StoredResult]:
+        found: list[StoredResult] = []
+        gone: list[str] = []
+        ids = [each.decode() for each in self._steps.call("ZRANGE", "outbox", 0, limit - 1)]
+        for id, result in zip(ids, self._reader.results(ids), strict=True):
+            if result is None:
+                gone.append(id)
+            else:
+                found.append(result)
+        if gone:
+            self.mirrored(gone)
+        return found
+
+    def mirrored(self, ids: Sequence[str]) -> None:
+        for start in range(0, len(ids), BATCH):
+            self._steps.call("ZREM", "outbox", *ids[start : start + BATCH])
+
+
+def _flat(fences: Sequence[Fence]) -> list[Any]:
+    flat: list[Any] = []
+    for each in fences:
+        flat += (each.id, each.attempt, each.nonce)
+    return flat
+
+
+def _orders(revoked: list[Any]) -> list[RevokeOrder]:
+    return [
+        RevokeOrder(
+            Fence(revoked[at].decode(), revoked[at + 1], revoked[at + 2].decode()),
+            revoked[at + 3].decode() or None,
+        )
+        for at in range(0, len(revoked), 4)
+    ]
+
+
+def _deliveries(flat: list[Any], nonce: str) -> tuple[Delivery, ...]:
+    found = []
+    for at in range(0, len(flat), 4):
+        id, data, extra, inputs = flat[at : at + 4]
+        attempt, retries, crashes, losses = map(int, extra.split()) if extra else (1, 0, 0, 0)
+        found.append(
+            Delivery(
+                id.decode(),
+                attempt,
+                nonce,
+                b"" if data is None else wire_of(data),
+                "" if data is None else queue_in(data),
+                retries,
+                crashes,
+                losses,
+                inputs[1:] if inputs else None,
+            )
+        )
+    return tuple(found)
+
+
+__all__ = ["BATCH", "RedisQueue"]

@@ -1,0 +1,65 @@
+"""The results face of the Redis store. Part of the Redis store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from celeriac import states
+from celeriac.records import StoredResult
+from celeriac.stores.redis.listener import Listener
+from celeriac.stores.redis.packing import pack_result, said
+from celeriac.stores.redis.reading import BATCH, Reader
+from celeriac.stores.redis.steps import Steps
+
+
+class RedisResults:
+    """``stores.base.Results`` on a Redis server."""
+
+    def __init__(self, steps: Steps, reader: Reader) -> None:
+        self._steps = steps
+        self._reader = reader
+        self._listener = Listener(steps.connection, said)
+
+    def get_many(self, ids: Sequence[str]) -> list[StoredResult | None]:
+        return self._reader.results(ids)
+
+    def wait(self, ids: Collection[str], timeout: float | None) -> dict[str, StoredResult | None]:
+        wanted = tuple(dict.fromkeys(ids))
+        if not wanted:
+            return {}
+        return self._listener.wait(wanted, timeout, self._ended)
+
+    def _ended(self, ids: Sequence[str]) -> dict[str, StoredResult | None]:
+        """Those of *ids* that have ended or have no record."""
+        return {
+            id: result
+            for id, result in zip(ids, self._reader.results(ids), strict=True)
+            if result is None or result.state in states.TERMINAL
+        }
+
+    def forget(self, ids: Sequence[str]) -> None:
+        for start in range(0, len(ids), BATCH):
+            self._steps.run("forget", *ids[start : start + BATCH])
+
+    def put_many(self, results: Iterable[StoredResult]) -> None:
+        args: list[bytes | str] = []
+        for result in results:
+            args += (result.id, pack_result(result))
+        for start in range(0, len(args), 2 * BATCH):
+            self._steps.run("put", *args[start : start + 2 * BATCH])
+
+    def join_results(self, join: str) -> list[StoredResult | None]:
+        size = self._steps.call("HMGET", f"j:{join}", "body", "size")
+        if size[0] is None:
+            return []
+        members = done_members(self._steps, join)
+        count = int(size[1]) if size[1] is not None else max(members, default=-1) + 1
+        found = dict(zip(members, self._reader.results(list(members.values())), strict=True))
+        return [found.get(index) for index in range(count)]
+
+
+def done_members(steps: Steps, join: str) -> dict[int, str]:
+    """The members of a join that succeeded: index → id, in order of index."""
+    flat = steps.call("HGETALL", f"j:{join}:m")
+    noted = {int(index): what.decode() for index, what in zip(flat[::2], flat[1::2], strict=True)}
+    return {index: noted[index][1:] for index in sorted(noted) if noted[index].startswith("+")}

@@ -1,0 +1,142 @@
+"""The Lua scripts: each is what it shares with others, put before its own text.
+
+Part of the Redis store. The sources stand in ``lua/``; ``step.lua`` says what is kept under which
+key. A name behind ``$`` in them is the place of a field in a packed array, as :data:`FIELDS` and
+:data:`OPTIONS` say: here and there go by one list.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+from typing import Final
+
+import msgspec
+
+from celeriac.stores.base import Options
+from celeriac.stores.redis.script import Script
+
+#: A record's state, packed behind its base in this order; Lua counts from 1.
+FIELDS: Final = (
+    "state",
+    "attempt",
+    "nonce",
+    "applied",
+    "sequence",
+    "retries",
+    "crashes",
+    "losses",
+    "generation",
+    "stamp",
+    "leased",
+    "started",
+    "ended",
+    "expires",
+    "revoked",
+    "terminate",
+    "cause",
+    "reason",
+    "progress",
+    "drop",
+    "worker",
+    "special",
+    "due",
+    "queue",
+    "flags",
+    "priority",
+)
+#: What scripts are told of the options, in this order; None (for ever) is false there.
+OPTIONS: Final = (
+    "result_expires",
+    "tombstone_expires",
+    "revoke_expires",
+    "dead_expires",
+    "dead_limit",
+    "lease",
+    "reap_interval",
+    "join_seal",
+    "max_losses",
+    "loss_delay",
+    "mirror",
+)
+_PLACES: Final = {
+    **{name: str(place) for place, name in enumerate(FIELDS, 1)},
+    **{f"o_{name}": str(place) for place, name in enumerate(OPTIONS, 1)},
+}
+_NAMED: Final = re.compile(r"\$(\w+)")
+
+_STEP: Final = ("step", "finish")
+_GIVE: Final = (*_STEP, "give")
+_INSERT: Final = (*_STEP, "insert")
+#: Script → the files before it.
+_SHARED: Final[dict[str, tuple[str, ...]]] = {
+    "enqueue_plain": (),
+    "enqueue": _INSERT,
+    "open_join": _INSERT,
+    "seal": _STEP,
+    "claim": _INSERT,
+    "register": _STEP,
+    "unpark": _STEP,
+    "exchange": (*_GIVE, "insert", "commit", "lease"),
+    "beat": _GIVE,
+    "release": _GIVE,
+    "update": _GIVE,
+    "close": (*_GIVE, "owners"),
+    "reap_begin": _GIVE,
+    "lose": (*_GIVE, "owners"),
+    "pass": _STEP,
+    "sweep": _STEP,
+    "work_off": _STEP,
+    "ring": _STEP,
+    "revoke": _STEP,
+    "end_all": _STEP,
+    "purge": _STEP,
+    "discard": _STEP,
+    "forget": _STEP,
+    "put": _STEP,
+    "retry": _INSERT,
+    "read": (),
+    "look": (),
+}
+#: Those that make new work keep to ``maxmemory``; all others must run for a full server to drain.
+_KEEPS_TO_MAXMEMORY: Final = frozenset({"enqueue_plain", "enqueue", "open_join", "claim", "put"})
+
+
+@cache
+def script(name: str, flags: bool) -> Script:
+    """The script *name*; *flags*: the server knows flags (Redis 7, Valkey)."""
+    text = "\n".join(_source(each) for each in (*_SHARED[name], name))
+    if flags and name not in _KEEPS_TO_MAXMEMORY:
+        text = f"#!lua flags=allow-oom\n{text}"
+    return Script.of(name, text)
+
+
+def names() -> tuple[str, ...]:
+    """Of all scripts."""
+    return tuple(_SHARED)
+
+
+def pack_options(options: Options) -> bytes:
+    """What scripts are told of *options*."""
+    forever = options.result_expires is None
+    values: tuple[object, ...] = (
+        False if forever else options.result_expires,
+        options.tombstone_expires,
+        options.revoke_expires,
+        options.dead_expires,
+        options.dead_limit,
+        options.lease,
+        options.reap_interval,
+        options.join_seal_timeout,
+        options.max_losses,
+        options.loss_delay,
+        options.mirror,
+    )
+    return msgspec.msgpack.encode(values)
+
+
+@cache
+def _source(name: str) -> str:
+    text = (resources.files(__package__) / "lua" / f"{name}.lua").read_text()
+    return _NAMED.sub(lambda found: _PLACES[found[1]], text)

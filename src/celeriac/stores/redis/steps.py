@@ -1,0 +1,78 @@
+"""The server as the faces of the store use it: scripts with the clock and the options, plain
+commands with the prefix. Part of the Redis store."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+from celeriac.clock import SYSTEM
+from celeriac.stores.base import Options
+from celeriac.stores.redis.connection import Connection
+from celeriac.stores.redis.script import Script
+from celeriac.stores.redis.scripts import pack_options, script
+
+_CLOCKS: Final = struct.Struct(">dd")
+#: From this version on a script says in its first line what it may do.
+_FLAGS: Final = (7, 0)
+
+
+class Steps:
+    """Runs what the faces ask for.
+
+    Args:
+        connection: where to.
+        options: what the scripts are told.
+    """
+
+    def __init__(self, connection: Connection, options: Options) -> None:
+        self.connection = connection
+        self.options = options
+        self.clock = options.clock
+        self.prefix = connection.prefix.decode()
+        self._own_clock = options.clock is not SYSTEM
+        self._options = pack_options(options)
+        self._flags: bool | None = None
+        self._scripts: dict[str, Script] = {}
+
+    def run(self, name: str, *args: bytes | str) -> Any:
+        """Run script *name* with the clock, the options and *args*."""
+        found = self._scripts.get(name) or self.script(name)
+        return self.connection.run(found, self.time(), self._options, *args)
+
+    def run_bare(self, name: str, *args: bytes | str) -> Any:
+        """Run a script that needs no options."""
+        found = self._scripts.get(name) or self.script(name)
+        return self.connection.run(found, self.time(), *args)
+
+    def read(self, name: str, *args: bytes | str) -> Any:
+        """Run a script that needs neither clock nor options."""
+        found = self._scripts.get(name) or self.script(name)
+        return self.connection.run(found, *args)
+
+    def call(self, command: str, key: str, *args: bytes | str | float) -> Any:
+        """Run one plain command on one of our keys."""
+        return self.connection.call(command, self.prefix + key, *args)
+
+    def time(self) -> bytes:
+        """What tells the scripts the time: nothing, the server's counts, unless a test drives."""
+        if not self._own_clock:
+            return b""
+        return _CLOCKS.pack(self.clock.wall(), self.clock.monotonic())
+
+    def mono(self, server_time: float) -> float:
+        """The time deadlines go by, where the server's clock reads *server_time*."""
+        return self.clock.monotonic() if self._own_clock else server_time
+
+    def wall(self, told: bytes) -> float:
+        """A packed time a script answered."""
+        found: float = struct.unpack(">d", told)[0]
+        return found
+
+    def script(self, name: str) -> Script:
+        """The script in the form this server takes."""
+        if self._flags is None:
+            version = self.connection.server().version
+            self._flags = not version or version[:2] >= _FLAGS
+        found = self._scripts[name] = script(name, self._flags)
+        return found

@@ -1,0 +1,110 @@
+"""``Queue.wait``: an idle worker's thread, asleep until there may be work. Part of the Redis store.
+
+A bell is a list that holds a token, or few; whoever waits takes it off with BLPOP, so one ring
+wakes one waiter, and a ring that nobody hears yet is kept. First look, then sleep: what comes in
+between has left a token. Each wait has a key of its own, too, by which this process wakes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+import redis
+
+from celeriac.clock import SYSTEM
+from celeriac.exceptions import OperationalError
+from celeriac.stores.redis import troubles
+from celeriac.stores.redis.link import BROKEN, Link, pack
+from celeriac.stores.redis.steps import Steps
+
+#: Seconds one BLPOP lasts at most: 200 idle workers are 20 looks and 20 sleeps a second.
+LONGEST: Final = 10.0
+#: Seconds after which an answer that should have come makes the link a dead one.
+_PATIENCE: Final = 5.0
+#: A key by which a wait is woken that has ended meanwhile goes by itself.
+_KEPT: Final = 30
+
+
+class _Mine(threading.local):
+    link: Link | None = None
+    pid: int = 0
+
+
+class Waiters:
+    """All the waits of this process."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._mine = _Mine()
+        self._lock = threading.Lock()
+        #: Keys of the waits that go on now.
+        self._asleep: dict[str, int] = {}
+
+    def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        """See ``stores.base.Queue.wait``."""
+        until = SYSTEM.monotonic() + timeout
+        key = f"{self._steps.prefix}wake:{os.urandom(8).hex()}"
+        with self._lock:
+            self._asleep[key] = os.getpid()
+        try:
+            return self._sleep(key, queues, until)
+        finally:
+            with self._lock:
+                del self._asleep[key]
+
+    def wake(self) -> None:
+        """End the waits of this process soon."""
+        with self._lock:
+            keys = [key for key, pid in self._asleep.items() if pid == os.getpid()]
+        for key in keys:
+            # A server that is away wakes nobody, but ends their links, too.
+            with contextlib.suppress(OperationalError):
+                self._steps.connection.pipeline([("RPUSH", key, "w"), ("EXPIRE", key, _KEPT)])
+
+    def _sleep(self, key: str, queues: Sequence[str], until: float) -> bool:
+        steps = self._steps
+        bells = [f"{steps.prefix}bell:{queue}" for queue in queues]
+        while True:
+            told = steps.read("look", steps.time(), *queues)
+            if not told:
+                return True
+            left = until - SYSTEM.monotonic()
+            if left <= 0:
+                return False
+            nap = min(left, LONGEST)
+            if told != b"-":
+                nap = min(nap, float(told))
+            # 0 would be for ever.
+            rung = self._blpop([*bells, key], max(nap, 0.001))
+            if rung is not None:
+                return True
+
+    def _blpop(self, keys: list[str], seconds: float) -> Any:
+        link = self._link()
+        good = False
+        try:
+            link.send(pack(("BLPOP", *keys, f"{seconds:.3f}")), SYSTEM.monotonic() + _PATIENCE)
+            answer = link.receive(SYSTEM.monotonic() + seconds + _PATIENCE)
+            good = True
+        except BROKEN as error:
+            connection = self._steps.connection
+            raise troubles.broken(connection.location, link.where, error) from None
+        finally:
+            if not good:
+                self._mine.link = None
+                link.close()
+        if isinstance(answer, redis.ResponseError):
+            self._mine.link = None
+            link.close()
+            raise self._steps.connection.refused(answer, "BLPOP")
+        return answer
+
+    def _link(self) -> Link:
+        mine = self._mine
+        if mine.link is None or mine.pid != os.getpid():
+            mine.link, mine.pid = self._steps.connection.link(), os.getpid()
+        return mine.link

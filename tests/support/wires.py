@@ -1,0 +1,138 @@
+"""The network between a test and its server: a proxy that cuts and stalls, ports that answer
+wrongly or not at all. All on loopback."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Self
+
+from servers import DEADLINE, LOOPBACK
+
+
+class Proxy:
+    """A TCP proxy in front of *port* that can cut, stall and drip. A context manager."""
+
+    def __init__(self, port: int) -> None:
+        self.target = port
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self.port = self._listener.getsockname()[1]
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._flowing = threading.Event()
+        self._flowing.set()
+        #: Bytes that still pass from the server before everything is cut; None: no limit.
+        self.answers_left: int | None = None
+        self.accepted = 0
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flowing.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(DEADLINE)
+        self.cut()
+
+    def cut(self) -> None:
+        """End every connection; new ones are taken."""
+        pairs, self._pairs = self._pairs, []
+        for each in (each for pair in pairs for each in pair):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def stall(self) -> None:
+        """Let nothing pass, and say nothing."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        self._flowing.set()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:  # closed: the end
+                return
+            self.accepted += 1
+            try:
+                upstream = socket.create_connection((LOOPBACK, self.target))
+            except OSError:
+                client.close()
+                continue
+            self._pairs.append((client, upstream))
+            for source, sink, answers in ((client, upstream, False), (upstream, client, True)):
+                threading.Thread(
+                    target=self._pump, args=(source, sink, answers), daemon=True
+                ).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._flowing.wait()
+                if answers and self.answers_left is not None:
+                    data, self.answers_left = data[: self.answers_left], None
+                    sink.sendall(data)
+                    break
+                sink.sendall(data)
+        for each in (source, sink):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def speaking(say: bytes = b"", *, hang_up: bool = False) -> Iterator[int]:
+    """A port where something answers that is no Redis: it says *say* once it is spoken to."""
+    listener = socket.create_server((LOOPBACK, 0))
+    kept: list[socket.socket] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:  # closed: the end
+                return
+            with contextlib.suppress(OSError):
+                client.recv(1)
+                client.sendall(say)
+            client.close() if hang_up else kept.append(client)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(DEADLINE)
+        for each in kept:
+            each.close()
+
+
+@contextlib.contextmanager
+def swallowing() -> Iterator[int]:
+    """A port that neither takes nor refuses a connection, as behind a firewall that drops."""
+    listener = socket.socket()
+    listener.bind((LOOPBACK, 0))
+    listener.listen(0)
+    port = listener.getsockname()[1]
+    waiting = []
+    try:
+        # The kernel takes one or two that nobody accepts, then drops what comes.
+        for _ in range(4):
+            each = socket.socket()
+            each.setblocking(False)
+            waiting.append(each)
+            with contextlib.suppress(BlockingIOError):
+                each.connect((LOOPBACK, port))
+        time.sleep(0.1)
+        yield port
+    finally:
+        for each in waiting:
+            each.close()
+        listener.close()
