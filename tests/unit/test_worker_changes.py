@@ -73,24 +73,30 @@ def place(tmp_path: Path) -> Iterator[Watched]:
         made.watcher.stop()
 
 
-def rewrite(place: Watched) -> str:
-    place.module.write_text("answer = 2\n")
+def put(place: Watched, text: str, date: float | None = None) -> str:
+    """Put another module in place of the first: in one step, so that no half is seen."""
+    fresh = place.folder / "tasks.py.new"
+    fresh.write_text(text)
+    if date is not None:
+        os.utime(fresh, (date, date))
+    fresh.replace(place.module)
     return "tasks.py"
+
+
+def rewrite(place: Watched) -> str:
+    return put(place, "answer = 2\n")
 
 
 def rewrite_with_the_same_date(place: Watched) -> str:
     """As archives and version control do: another size is all that tells."""
-    place.module.write_text("answer = 22\n")
+    with place.module.open("a") as file:
+        file.write("more = 1\n")
     os.utime(place.module, (LONG_AGO, LONG_AGO))
     return "tasks.py"
 
 
 def put_an_older_one_in_its_place(place: Watched) -> str:
-    older = place.folder / "tasks.py.orig"
-    older.write_text("answer = 0\n")
-    os.utime(older, (LONG_AGO, LONG_AGO))
-    older.replace(place.module)
-    return "tasks.py"
+    return put(place, "answer = 0\n", LONG_AGO)
 
 
 def remove(place: Watched) -> str:
@@ -114,7 +120,7 @@ def test_a_change_that_the_system_does_not_tell_of_is_seen(
     place.watch()
     assert hints.begun.wait(DEADLINE)
     seen: list[str] = []
-    place.module.write_text("begun = True\n")  # once this is told, the watching has begun
+    put(place, "begun = True\n", LONG_AGO)  # once this is told, the watching has begun
     assert place.next() == ["tasks.py"]
     expected = change(place)
     while expected not in seen:
