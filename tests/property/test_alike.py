@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from celeriac.ids import new_calls
 from celeriac.message import Alike, Header, compose, decode, encode_all
+from celeriac.stores.redis.packing import plain_entries, plain_entry
 
 # Names that hold what stands around them in the encoded header, too.
 TEXTS = st.one_of(st.text(max_size=300), st.sampled_from(["nonce", "\xa5nonce\xb0", "id", "task"]))
@@ -44,6 +45,13 @@ def test_written_together_or_one_by_one_is_the_same(header, payloads):
     assert alike.headers() == [message.header for message in each]
     assert encode_all(alike) == encode_all(each) == [message.encode() for message in each]
     assert [decode(wire) for wire in alike.encode()] == each
+
+
+@given(HEADERS, st.lists(st.binary(max_size=300), min_size=1, max_size=4))
+def test_what_redis_is_given_is_the_same(header, payloads):
+    plain = msgspec.structs.replace(header, eta=None, expires=None)
+    alike = Alike(plain, new_calls(len(payloads)), payloads)
+    assert plain_entries(alike) == [plain_entry(each) for each in alike]
 
 
 def test_a_task_named_like_an_id_or_a_mark_takes_nobody_s_place():
