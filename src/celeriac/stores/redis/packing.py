@@ -8,6 +8,7 @@ followed by its wire; the layout is that of ``decode`` in ``lua/step.lua``.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -109,19 +110,20 @@ def plain_entry(message: Message) -> bytes:
     """The rest of the base of a message without eta and edges, with its wire, for
     ``enqueue_plain``: the length of that rest in four bytes, the rest, the wire."""
     header = message.header
-    task, queue, nonce = header.task.encode(), header.queue.encode(), header.nonce.encode()
-    rest = b"".join(
-        (
-            _TWO.pack(flags_of(header), header.priority),
-            _SHORT.pack(len(task)),
-            task,
-            _SHORT.pack(len(queue)),
-            queue,
-            _SHORT.pack(len(nonce)),
-            nonce,
-        )
-    )
-    return _SIZE.pack(len(rest)) + rest + message.encode()
+    nonce = header.nonce.encode()
+    flags = UNIQUE if header.nonce == header.id else 0
+    common = _common(flags, header.priority, header.task, header.queue)
+    length = len(nonce)
+    size = _SIZE.pack(len(common) + 2 + length)
+    return b"".join((size, common, _SHORT.pack(length), nonce, message.encode()))
+
+
+@lru_cache(1000)
+def _common(flags: int, priority: int, task: str, queue: str) -> bytes:
+    """What the bases of a task's messages have in common."""
+    name, place = task.encode(), queue.encode()
+    lengths = (_SHORT.pack(len(name)), name, _SHORT.pack(len(place)), place)
+    return b"".join((_TWO.pack(flags, priority), *lengths))
 
 
 def plain_entries(messages: Alike) -> list[bytes]:

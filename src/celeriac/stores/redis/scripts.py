@@ -59,6 +59,7 @@ OPTIONS: Final = (
     "max_losses",
     "loss_delay",
     "mirror",
+    "cluster",
 )
 _PLACES: Final = {
     **{name: str(place) for place, name in enumerate(FIELDS, 1)},
@@ -117,8 +118,8 @@ def names() -> tuple[str, ...]:
     return tuple(_SHARED)
 
 
-def pack_options(options: Options) -> bytes:
-    """What scripts are told of *options*."""
+def pack_options(options: Options, cluster: bool) -> bytes:
+    """What scripts are told of *options*, and whether they run in a cluster."""
     forever = options.result_expires is None
     values: tuple[object, ...] = (
         False if forever else options.result_expires,
@@ -132,6 +133,7 @@ def pack_options(options: Options) -> bytes:
         options.max_losses,
         options.loss_delay,
         options.mirror,
+        cluster,
     )
     return msgspec.msgpack.encode(values)
 

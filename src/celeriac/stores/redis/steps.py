@@ -31,7 +31,7 @@ class Steps:
         self.clock = options.clock
         self.prefix = connection.prefix.decode()
         self._own_clock = options.clock is not SYSTEM
-        self._options = pack_options(options)
+        self._options = pack_options(options, connection.location.kind == "cluster")
         self._flags: bool | None = None
         self._scripts: dict[str, Script] = {}
 

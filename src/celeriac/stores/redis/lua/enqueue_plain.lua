@@ -7,14 +7,16 @@
 local call, P, queue, priority = redis.call, KEYS[1], ARGV[2], ARGV[3]
 local n = (#ARGV - 3) / 2
 
-local known = {}
-for i = 1, n do
-  local id, at = ARGV[2 + 2 * i], 4 * i
-  known[at - 3], known[at - 2] = P .. 'm:' .. id, P .. 't:' .. id
-  known[at - 1], known[at] = P .. 'rd:' .. id, P .. 'rv:' .. id
+-- Nearly always all of them are new. Who refers to one, or revoked it, before it came is asked for
+-- one by one only if there is anybody.
+local kinds, keys = {'m:', 't:', 'rv:', 'rd:'}, {}
+if n > 1 and call('EXISTS', P .. 'rvs', P .. 'refs') == 0 then kinds = {'m:', 't:'} end
+for k = 1, #kinds do
+  local kind = P .. kinds[k]
+  for i = 1, n do keys[(k - 1) * n + i] = kind .. ARGV[2 + 2 * i] end
 end
-for from = 1, 4 * n, 4000 do
-  if call('EXISTS', unpack(known, from, math.min(from + 3999, 4 * n))) > 0 then return 0 end
+for from = 1, #keys, 4000 do
+  if call('EXISTS', unpack(keys, from, math.min(from + 3999, #keys))) > 0 then return 0 end
 end
 
 local now
@@ -29,12 +31,16 @@ local values, entries, chunks = {}, {}, {}
 for i = 1, n do
   local order, id, rest = last - n + i, ARGV[2 + 2 * i], ARGV[3 + 2 * i]
   local size = struct.unpack('>I', rest)
-  values[2 * i - 1] = known[4 * i - 3]
+  values[2 * i - 1] = keys[i]
   values[2 * i] = struct.pack('>Idd', 20 + size, now, order) .. string.sub(rest, 5)
   entries[i] = struct.pack('>I6', order) .. id
   local chunk = math.floor(order / 4096)
-  chunks[chunk] = chunks[chunk] or {}
-  table.insert(chunks[chunk], id)
+  local ids = chunks[chunk]
+  if not ids then
+    ids = {}
+    chunks[chunk] = ids
+  end
+  ids[#ids + 1] = id
 end
 for from = 1, 2 * n, 4000 do call('MSET', unpack(values, from, math.min(from + 3999, 2 * n))) end
 for from = 1, n, 4000 do

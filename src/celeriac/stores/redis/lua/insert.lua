@@ -39,6 +39,7 @@ local function index_edges(S, rec)
   if not edges then return end
   if edges[5] then
     call('SADD', S.P .. 'rd:' .. edges[5], rec.id)
+    call('SET', S.P .. 'refs', 1)
     link(S, edges[5])
   end
   for i = 1, #edges[2] do
@@ -56,7 +57,7 @@ local function insert(S, m, waits)
   local d = {enqueued = S.now, order = order, flags = m[6], priority = m[5], task = m[3],
              queue = m[4], nonce = m[2], expires = m[7], eta = m[8], edges = m[9] and ARGV[m[9]]}
   local base = encode(d)
-  local rec = {id = id, v = fresh_state(base), base = base, d = d}
+  local rec = {id = id, v = (fresh_state(base)), base = base, d = d}
   local v = rec.v
   S.recs[id], S.states[id] = rec, nil
   put_key(S, P .. 'm:' .. id, base .. ARGV[m[10]])
@@ -103,7 +104,7 @@ local function take_message(S, rec, m)
   count(S, v[$queue], cell(v), -1)
   rec.d = {enqueued = d.enqueued, order = d.order, flags = flags, priority = m[5], task = m[3],
            queue = m[4], nonce = d.nonce, expires = m[7], eta = m[8], edges = edges}
-  rec.edges = nil
+  rec.edges, rec.task = nil, nil
   rec.base = encode(rec.d)
   v[$queue], v[$priority], v[$flags], v[$expires] = m[4], m[5], flags, m[7]
   count(S, v[$queue], cell(v), 1)

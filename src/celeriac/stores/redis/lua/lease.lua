@@ -9,10 +9,8 @@ local function in_parts2(command, key, list)
   end
 end
 
-local function base_task(rec)
-  if rec.d then return rec.d.task end
-  local _, _, _, _, _, task = struct.unpack('>IddBBHc0', rec.base)
-  return task
+local function task_of(rec)
+  return rec.task or base_of(rec).task
 end
 
 -- The fields of hash n that count what is queued in a queue, by priority.
@@ -163,7 +161,7 @@ local function next_of(S, W, line)
       W.stale = true
       return nil
     else
-      local task = base_task(rec)
+      local task = task_of(rec)
       local stamp = stamp_of(S, W, task)
       if stamp then return rec, m, task, stamp end
       consume(line)

@@ -17,7 +17,7 @@
 --   aside:f aside:d zset  failed and dead ids in order of their end
 --   n           hash    "QUEUE\0S" -> how many, S the letter of a state; queued: Q0 to Q9
 --   o:K og      list, hash  ids in order of creation, 4096 numbers each; how many of them are gone
---   rd:ID pa:ID set, string  who takes the result of ID; whose errback ID is
+--   rd:ID pa:ID set, string  who takes the result of ID; whose errback ID is; refs: there are such
 --   owners      zset    owner -> deadline; w:OWNER hash, w:OWNER:n hash name -> stamp,
 --                       h:OWNER set of held ids; pass hash: the reaper's last pass
 --   j:JOIN hash, j:JOIN:m hash index -> +id or -id; jopen zset of joins that are not sealed
@@ -91,11 +91,11 @@ end
 
 -- The state of a record that is simply queued; `m` is its base, and its wire perhaps.
 local function fresh_state(m)
-  local _, _, order, flags, priority, _, queue, _, at = struct.unpack(HEAD, m)
+  local size, _, order, flags, priority, task, queue, _, at = struct.unpack(HEAD, m)
   local expires = false
   if band(flags, EXPIRES) > 0 then expires = struct.unpack('>d', m, at) end
   return {'Q', 0, '', '', order, 0, 0, 0, 0, 0, false, false, false, expires, false, false, '', '',
-          0, false, '', 0, false, queue, flags, priority}
+          0, false, '', 0, false, queue, flags, priority}, string.sub(m, 1, size), task
 end
 
 local function base_in(value)
@@ -141,7 +141,11 @@ local function record(S, id, m)
     rec = {id = id, v = v, base = base}
   else
     if m == nil then m = call('GET', S.P .. 'm:' .. id) end
-    rec = m and {id = id, v = fresh_state(m), base = base_in(m)} or false
+    rec = false
+    if m then
+      local v, base, task = fresh_state(m)
+      rec = {id = id, v = v, base = base, task = task}
+    end
   end
   S.recs[id] = rec
   return rec
@@ -306,16 +310,25 @@ local function flush_rings(S)
   end
 end
 
+-- Tell who waits what has ended. One command finds out for whom that is worth one; not in a cluster,
+-- where they may be connected to another node.
+local function publish(S)
+  local channels, told, n = {}, {}, 0
+  for id, data in pairs(S.said) do
+    n = n + 1
+    channels[n], told[n] = S.P .. 'done:' .. id, data
+  end
+  local heard
+  if n > 4 and n < 4000 and not S.o[$o_cluster] then
+    heard = call('PUBSUB', 'NUMSUB', unpack(channels))
+  end
+  for i = 1, n do
+    if not heard or heard[2 * i] > 0 then call('PUBLISH', channels[i], told[i]) end
+  end
+end
+
 local function flush(S)
   local P = S.P
-  for i = 1, #S.dirty do
-    local rec = S.dirty[i]
-    if not rec.dropped then
-      put_key(S, P .. 't:' .. rec.id, rec.base .. cmsgpack.pack(rec.v))
-    end
-    rec.dirty = nil
-  end
-  S.dirty = {}
   local list, n = {}, 0
   for key in pairs(S.gone) do
     n = n + 1
@@ -323,6 +336,15 @@ local function flush(S)
   end
   in_parts('UNLINK', list, 4000)
   list, n = {}, 0
+  for i = 1, #S.dirty do
+    local rec = S.dirty[i]
+    if not rec.dropped then
+      list[n + 1], list[n + 2] = P .. 't:' .. rec.id, rec.base .. cmsgpack.pack(rec.v)
+      n = n + 2
+    end
+    rec.dirty = nil
+  end
+  S.dirty = {}
   for key, value in pairs(S.set) do
     list[n + 1], list[n + 2] = key, value
     n = n + 2
@@ -350,5 +372,5 @@ local function flush(S)
   if S.seq then call('SET', P .. 'seq', S.seq) end
   flush_counts(S)
   flush_rings(S)
-  for id, data in pairs(S.said) do call('PUBLISH', P .. 'done:' .. id, data) end
+  publish(S)
 end
