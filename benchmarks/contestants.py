@@ -120,7 +120,7 @@ class Ground:
             "BENCH_STAMPS": str(self.board),
         }
         if side.served:
-            server.ask("FLUSHALL")
+            server.ask("FLUSHALL SYNC")  # else memory is given back while it is being measured
 
     def drive(self, what: str, *, deadline: float = 600.0, **options: object) -> dict:
         """Have a process of the side's own send: see ``peers/drive.py``."""

@@ -230,7 +230,7 @@ SUMMARY = (
     ("start p50, ms", "latency", "start p50"),
     ("result p50, ms", "latency", "result p50"),
     ("idle, 8 executors, MiB", "memory", "8 executors"),
-    ("lost of 200 at `kill -9`", "kill", "not run again"),
+    ("of 200 not run 2 min after `kill -9`", "kill", "not run again"),
 )
 
 
