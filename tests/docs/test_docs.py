@@ -290,7 +290,7 @@ def test_the_errors_that_are_shown_are_the_errors_that_come():
     errors = [
         _error(lambda: check_options({"link": "x"}, "apply_async()", app)),
         _error(lambda: Settings(security_certificate="x")),
-        _error(lambda: check_url("redis://localhost")),
+        _error(lambda: check_url("amqp://localhost")),
         _error(lambda: Settings(worker_pool="gevent")),
     ]
     assert "\n".join(errors) + "\n" == shown

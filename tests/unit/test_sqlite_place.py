@@ -382,7 +382,7 @@ def test_a_missing_folder_is_told_with_what_to_do_once(tmp_path):
         ("/var/a.db", "'/var/a.db' is no URL; write sqlite:////var/a.db."),
         ("memory", "'memory' is no URL; write memory://."),
         ("", "'' is no URL; write sqlite:///jobs.db."),
-        ("redis", "Redis is not in this version"),
+        ("amqp", "RabbitMQ is not in this version"),
         ("sqlit:///a.db", "Did you mean sqlite://?"),
     ],
 )
