@@ -107,9 +107,8 @@ def exchanges(client, store: Store, keep: bool, batch: int = BATCH, rounds: int 
             for each in answer.deliveries
         ]
     store.queue.exchange(owner, 0, rounds, commits, [], ["celery"], Want())
-    return (
-        f"{statistics.median(per):5.1f} us in the server, {statistics.median(walls):5.1f} us round trip"
-    )
+    server_side, whole = statistics.median(per), statistics.median(walls)
+    return f"{server_side:5.1f} us in the server, {whole:5.1f} us round trip"
 
 
 def memory(client, store: Store) -> None:
@@ -122,7 +121,8 @@ def memory(client, store: Store) -> None:
         before = used(client)
         exchanges(client, store, keep=keep, rounds=100)
         ended = 100 * (BATCH + 8)
-        print(f"{'kept' if keep else 'ignored'}: {(used(client) - before) / ended:+.0f} B as it ends")
+        change = (used(client) - before) / ended
+        print(f"{'kept' if keep else 'ignored'}: {change:+.0f} B as it ends")
 
 
 def main() -> None:
