@@ -326,7 +326,13 @@ class Client:
         while True:
             try:
                 crashpoint("enqueue.before")
-                store.queue.enqueue(messages)
+                if tries:
+                    from celeriac.stores.base import no_later_than
+
+                    with no_later_than(started + conf.publish_timeout):
+                        store.queue.enqueue(messages)
+                else:
+                    store.queue.enqueue(messages)
                 if conf.task_send_sent_event:
                     self._app.events.sent(messages)
                 return

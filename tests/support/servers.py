@@ -19,7 +19,7 @@ from pathlib import Path
 
 import redis
 
-DEADLINE = 60.0
+DEADLINE = 30.0
 INSTALL = "apt-get install redis-server redis-sentinel (.ci/run does it), pip install -e '.[test]'"
 LOOPBACK = "127.0.0.1"
 

@@ -17,7 +17,10 @@ These protocols are open to third parties and may change until 1.0;
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import math
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from random import SystemRandom
 from typing import Any, Protocol
 
@@ -101,6 +104,30 @@ class Options(msgspec.Struct, frozen=True):
             transport=settings.broker_transport_options,
             ssl=settings.broker_use_ssl,
         )
+
+
+class _Patience(threading.local):
+    until = math.inf
+
+
+_patience = _Patience()
+
+
+@contextmanager
+def no_later_than(moment: float) -> Iterator[None]:
+    """Calls that this thread makes within end by *moment* of the monotonic clock at the latest,
+    where a store waits for a server: for a caller that repeats a call within one budget."""
+    before = _patience.until
+    _patience.until = min(before, moment)
+    try:
+        yield
+    finally:
+        _patience.until = before
+
+
+def ends_by(timeout: float) -> float:
+    """When a call with a budget of *timeout* seconds that begins now must have ended."""
+    return min(_patience.until, SYSTEM.monotonic() + timeout)
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -404,4 +431,6 @@ __all__ = [
     "Store",
     "Subscription",
     "Trap",
+    "ends_by",
+    "no_later_than",
 ]

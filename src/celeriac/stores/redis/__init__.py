@@ -34,12 +34,13 @@ def open_store(url: str, options: Options) -> Store:
     later version has written; :class:`~celeriac.exceptions.OperationalError` if the server is not
     reached, or does not let us in.
     """
-    connection = Connection(locate(url, options.transport, options.ssl), options)
+    location = locate(url, options.transport, options.ssl)
+    connection = Connection(location, options)
     readings = facts.read(connection)
     steps = Steps(connection, options)
     reader = Reader(steps)
     return Store(
-        url=url,
+        url=location.shown,
         capabilities=Capabilities(
             survives_kill=True,
             survives_power_loss=readings.config.get("appendfsync") == "always",

@@ -23,7 +23,7 @@ import redis
 from celeriac.backoff import reconnect
 from celeriac.clock import SYSTEM
 from celeriac.exceptions import CeleriacError
-from celeriac.stores.base import Options
+from celeriac.stores.base import Options, ends_by
 from celeriac.stores.redis import troubles
 from celeriac.stores.redis.link import BROKEN, Argument, Link, Server, moved, pack
 from celeriac.stores.redis.location import Location
@@ -92,7 +92,7 @@ class Connection:
         if not commands:
             return []
         packed = b"".join(self._packed(each) for each in commands)
-        deadline = SYSTEM.monotonic() + self.options.timeout
+        deadline = ends_by(self.options.timeout)
         replies = self._attempt(
             lambda link: link.ask_all(packed, len(commands), deadline), deadline
         )
@@ -104,7 +104,7 @@ class Connection:
     def link(self) -> Link:
         """A link of its own, for one thread that blocks on it (BLPOP, SUBSCRIBE); the caller
         closes it. :meth:`packed` makes what is sent on it."""
-        link = self._dial(SYSTEM.monotonic() + self.options.timeout)
+        link = self._dial(ends_by(self.options.timeout))
         self._met = True
         return link
 
@@ -126,12 +126,12 @@ class Connection:
 
     def server(self) -> Server:
         """What the server says of itself, as of the newest link."""
-        deadline = SYSTEM.monotonic() + self.options.timeout
+        deadline = ends_by(self.options.timeout)
         return self._attempt(lambda link: link.server, deadline)  # type: ignore[no-any-return]
 
     def where(self) -> str:
         """The address of the server that answers now, or the path of its socket."""
-        deadline = SYSTEM.monotonic() + self.options.timeout
+        deadline = ends_by(self.options.timeout)
         return str(self._attempt(lambda link: link.where, deadline))
 
     def close(self) -> None:
@@ -150,7 +150,7 @@ class Connection:
         return pack((b"EVAL", script.text, b"1", self.prefix, *args))
 
     def _ask(self, packed: bytes, name: str, whole: Callable[[], bytes] | None) -> Any:
-        deadline = SYSTEM.monotonic() + self.options.timeout
+        deadline = ends_by(self.options.timeout)
         try:
             return self._attempt(lambda link: link.ask(packed, deadline), deadline)
         except redis.ResponseError as error:
