@@ -5,12 +5,18 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.installed
+# SAQ and arq work with older releases of redis-py than the other peers.
+REDIS_STAMPS := $(PEERS_STAMP) .venv-peers-saq/.installed .venv-peers-arq/.installed
+# Options for the benchmarks, such as: make bench-redis BENCH="--quick --only drain"
+BENCH ?=
 DOCS_VENV := .venv-docs
 DOCS_STAMP := $(DOCS_VENV)/.installed
 DEMO_STAMP := $(VENV)/.installed-demo
+# Processes that share the tests. More than two cores have: many tests wait for other processes.
+TEST_PROCESSES := 4
 
 .DEFAULT_GOAL := menu
-.PHONY: menu demo test lint bench bench-pools docs clean
+.PHONY: menu demo test lint bench bench-sqlite bench-pools bench-redis docs clean
 
 menu:  ## print this menu
 	@echo "Celeriac. Targets:"
@@ -19,26 +25,34 @@ menu:  ## print this menu
 demo: $(DEMO_STAMP)  ## 10,000 e-mails and a report, with processes killed in the middle
 	$(BIN)/python examples/demo/run.py
 
+# Compiled first, so that the many hundred processes that tests start need not do it, each for
+# itself, where PYTHONDONTWRITEBYTECODE is set.
 test: $(STAMP)  ## the whole test suite
-	$(BIN)/python -m pytest
+	@$(BIN)/python -m compileall -q src
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 lint: $(STAMP)  ## ruff, the formatter's check, mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## measure, beside a peer, and print the table
-	$(BIN)/python benchmarks/run.py
+bench: bench-sqlite bench-pools bench-redis  ## all three of the next; about two hours
+
+bench-sqlite: $(STAMP)  ## SQLite, beside Huey on SQLite
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 bench-pools: $(STAMP) $(PEERS_STAMP)  ## the pools, start-up and memory, beside Celery and Dramatiq
-	$(BIN)/python benchmarks/pools.py --peers $(PEERS_VENV)/bin/python
+	$(BIN)/python benchmarks/pools.py --peers $(PEERS_VENV)/bin/python $(BENCH)
+
+bench-redis: $(STAMP) $(REDIS_STAMPS)  ## Redis, beside eight peers; table and chart (BENCH="--help")
+	$(BIN)/python benchmarks/redis_peers.py $(BENCH)
 
 docs: $(DOCS_STAMP)  ## the documentation, in docs/_build/html
 	$(DOCS_VENV)/bin/python -m sphinx -W --keep-going -q -n -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) $(PEERS_VENV) $(DOCS_VENV) docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) .venv-peers-saq .venv-peers-arq $(DOCS_VENV) docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf src/*.egg-info
 
 # One environment for all targets. Made again when the dependencies change; the stamp is written
@@ -53,6 +67,11 @@ $(STAMP): pyproject.toml
 $(PEERS_STAMP): benchmarks/requirements-peers.txt $(STAMP)
 	$(BIN)/python -m venv --clear $(PEERS_VENV)
 	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.venv-peers-%/.installed: benchmarks/requirements-%.txt $(STAMP)
+	$(BIN)/python -m venv --clear .venv-peers-$*
+	.venv-peers-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # Sphinx and what it needs stay out of the environment that the tests run in.

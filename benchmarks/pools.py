@@ -20,19 +20,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from contestants import (
-    MAKE,
-    PEERS,
-    PYTHON,
-    Contestant,
-    Server,
-    compiled,
-    contestants,
-    ground,
-    serving,
-    surroundings,
-)
+from contestants import HERE, PEERS, Contestant, compiled, ground, surroundings
+from servers import Server, serving, valkey
 from sides import pss
+
+PYTHON = HERE.parent / ".venv-peers" / "bin" / "python"
+MAKE = "make bench-pools makes it (benchmarks/requirements-peers.txt)"
 
 #: Celery's guide: for short tasks a multiplier of 64 or more; its default for those that wait.
 SHORT, LONG = 64, 4
@@ -65,6 +58,47 @@ POOLS = (("prefork", 2), ("threads", 8), ("asyncio", 100), ("solo", 1))
 
 Figures = dict[str, float]
 Measure = Callable[[Contestant], Figures]
+
+
+def contestants(python: str) -> tuple[Contestant, ...]:
+    """Celeriac in this interpreter's environment, the peers in that of *python*."""
+    celery = ("celery", "-A", "celery_side", "worker", "-l", "ERROR", "-c", "{n}",
+              "--without-gossip", "--without-mingle", "--without-heartbeat", "-P")  # fmt: skip
+    ours = ("celeriac", "-A", "celeriac_side", "worker", "-l", "WARNING", "-c", "{n}", "-P")
+    dramatiq = ("dramatiq", "dramatiq_side", "--processes", "1", "--threads", "{n}")
+    return (
+        Contestant(
+            name="celeriac",
+            python=sys.executable,
+            module="celeriac_side",
+            pools={each: (*ours, each) for each in ("prefork", "threads", "asyncio", "solo")},
+            packages=("celeriac", "apsw", "msgspec"),
+            durability="SQLite file, fsync at every commit; at least once",
+            served=False,
+        ),
+        Contestant(
+            name="celery",
+            python=python,
+            module="celery_side",
+            pools={each: (*celery, each) for each in ("prefork", "threads", "solo")},
+            packages=("celery", "kombu", "redis", "hiredis"),
+            durability="Valkey in memory, nothing written; acknowledged before the task runs",
+            served=True,
+        ),
+        Contestant(
+            name="dramatiq",
+            python=python,
+            module="dramatiq_side",
+            pools={
+                "prefork": ("dramatiq", "dramatiq_side", "--processes", "{n}", "--threads", "1"),
+                "threads": dramatiq,
+                "asyncio": dramatiq,
+            },
+            packages=("dramatiq", "redis", "hiredis"),
+            durability="Valkey in memory, nothing written; acknowledged after the task ran",
+            served=True,
+        ),
+    )
 
 
 class Bench:
@@ -236,12 +270,11 @@ def main() -> None:
     options = parser.parse_args()
     # Ended from outside, it ends what it started as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options.peers = os.path.abspath(options.peers)  # noqa: PTH100 - a link must stay what it is
     if not Path(options.peers).exists():
         raise SystemExit(f"no environment of the peers at {options.peers}: {MAKE}")
-    log = ("--appendonly", "yes", "--appendfsync", options.appendfsync or "")
-    if not options.appendfsync:
-        log = ("--appendonly", "no")
-    with compiled(), serving(options.peers, log) as server:
+    mode = options.appendfsync or "off"
+    with compiled(), serving(valkey(options.peers), mode) as server:
         bench = Bench(contestants(options.peers), server, options)
         _head(bench)
         parts = {

@@ -1,4 +1,4 @@
-"""Celeriac: the SQLite file, fsync at every commit, as it comes."""
+"""Celeriac as it comes: prefork, JSON, every default. Its store is what `BENCH_BROKER` names."""
 
 import os
 
@@ -10,7 +10,9 @@ app = Celeriac("bench", broker=os.environ["BENCH_BROKER"])
 
 TASKS = {
     "noop": app.task(stamps.noop, name="noop"),
-    "ignored": app.task(stamps.noop, name="ignored", ignore_result=True),
+    "ignored": app.task(stamps.ignored, name="ignored", ignore_result=True),
+    "stamp": app.task(stamps.stamp, name="stamp"),
+    "load": app.task(stamps.load, name="load", ignore_result=True),
     "wait": app.task(stamps.wait, name="wait"),
     "async_noop": app.task(stamps.async_noop, name="async_noop"),
     "async_wait": app.task(stamps.async_wait, name="async_wait"),
@@ -19,9 +21,23 @@ TASKS = {
 }
 
 
-def fill(name, count):
-    """Send *count* tasks, numbered from 0."""
-    task = TASKS[name]
-    for start in range(0, count, 1000):
-        numbers = range(start, min(count, start + 1000))
-        app.enqueue_many(task.s(number) for number in numbers)
+def send(name, arguments, queue=None):
+    """Send one task; return what `get` waits with."""
+    if queue is None:
+        return TASKS[name].delay(*arguments)
+    return TASKS[name].apply_async(arguments, queue=queue)
+
+
+def send_many(name, many, queue=None):
+    """Send a task for each of *many* argument lists, a thousand to a call."""
+    task, many = TASKS[name], list(many)
+    for start in range(0, len(many), 1000):
+        signatures = [task.s(*each) for each in many[start : start + 1000]]
+        if queue is not None:
+            signatures = [each.set(queue=queue) for each in signatures]
+        app.enqueue_many(signatures)
+
+
+def get(handle):
+    """Wait for a result."""
+    return handle.get(timeout=60)

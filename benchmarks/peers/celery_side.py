@@ -21,15 +21,27 @@ app.conf.update(
 
 TASKS = {
     "noop": app.task(stamps.noop, name="noop"),
-    "ignored": app.task(stamps.noop, name="ignored", ignore_result=True),
+    "ignored": app.task(stamps.ignored, name="ignored", ignore_result=True),
+    "stamp": app.task(stamps.stamp, name="stamp"),
+    "load": app.task(stamps.load, name="load", ignore_result=True),
     "wait": app.task(stamps.wait, name="wait"),
     "first": app.task(stamps.first, name="first"),
 }
 
 
-def fill(name, count):
-    """Send *count* tasks, numbered from 0, over one connection."""
+def send(name, arguments, queue=None):
+    """Send one task; return what `get` waits with."""
+    return TASKS[name].apply_async(arguments, queue=queue)
+
+
+def send_many(name, many, queue=None):
+    """Send a task for each of *many* argument lists, over one connection: there is no bulk call."""
     task = TASKS[name]
     with app.producer_pool.acquire(block=True) as producer:
-        for number in range(count):
-            task.apply_async((number,), producer=producer)
+        for arguments in many:
+            task.apply_async(arguments, producer=producer, queue=queue)
+
+
+def get(handle):
+    """Wait for a result, which arrives by PUBLISH."""
+    return handle.get(timeout=60)

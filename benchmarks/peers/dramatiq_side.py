@@ -21,17 +21,31 @@ def _actor(function, name, **options):
 
 TASKS = {
     "noop": _actor(stamps.noop, "noop", store_results=True),
-    "ignored": _actor(stamps.noop, "ignored"),
+    "ignored": _actor(stamps.ignored, "ignored"),
+    "stamp": _actor(stamps.stamp, "stamp", store_results=True),
+    "load": _actor(stamps.load, "load"),
     "wait": _actor(stamps.wait, "wait", store_results=True),
     "async_noop": _actor(stamps.async_noop, "async_noop", store_results=True),
     "async_wait": _actor(stamps.async_wait, "async_wait", store_results=True),
     "nap": _actor(stamps.nap, "nap", store_results=True),
     "first": _actor(stamps.first, "first"),
 }
+# A queue belongs to an actor here, so each of the eight has one.
+for each in [f"q{index}" for index in range(8)]:
+    TASKS["noop", each] = _actor(stamps.noop, f"noop_{each}", queue_name=each, store_results=True)
 
 
-def fill(name, count):
-    """Send *count* tasks, numbered from 0."""
-    task = TASKS[name]
-    for number in range(count):
-        task.send(number)
+def send(name, arguments, queue=None):
+    """Send one task; return what `get` waits with."""
+    return TASKS[name if queue is None else (name, queue)].send(*arguments)
+
+
+def send_many(name, many, queue=None):
+    """Send a task for each of *many* argument lists, one by one: there is no bulk call."""
+    for arguments in many:
+        send(name, arguments, queue)
+
+
+def get(handle):
+    """Wait for a result, which is popped from a list."""
+    return handle.get_result(block=True, timeout=60_000)

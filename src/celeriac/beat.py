@@ -20,6 +20,7 @@ _LATER: Final = dict.fromkeys(
         "ScheduleEntry",
         "SchedulingError",
         "BeatLazyFunc",
+        "BeatPidbox",
     ],
     "Let cron or a systemd timer run `celeriac -A APP call NAME`.",
 )

@@ -38,6 +38,7 @@ from celeriac.exceptions import (
     PayloadTooLarge,
     StoreFull,
 )
+from celeriac.forms import Form
 from celeriac.ids import new_call
 from celeriac.message import Header, Message, compose
 from celeriac.moments import moment
@@ -142,6 +143,18 @@ class Client:
             named = priority is not None or options.get("priority") is not None
             header = directions.checked(header, run, named)
         if conf.security_key is None:
+            return compose(header, payload)
+        return self.signed(header, payload)
+
+    def plain(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message:
+        """Return the signed message of a call that *form* holds for; :meth:`message` in short.
+
+        Raises what :meth:`Form.payload` and :meth:`Form.header` raise.
+        """
+        payload = form.payload(args, kwargs)
+        id, nonce = new_call()
+        header = form.header(self._app, running.get(), id, nonce, self.wall(), origin())
+        if self._app.conf.security_key is None:
             return compose(header, payload)
         return self.signed(header, payload)
 

@@ -173,6 +173,8 @@ class _Trial:
         text = None
         if isinstance(value, BaseException) and outcome.state == states.FAILED:
             text = capture(value, skip=our_frames(value)).traceback
+            if context is not None and context.hider is not None:
+                text = context.hider(text)  # the exception itself stays what was raised
         state = states.visible(outcome.state)
         made: EagerResult[Any] = EagerResult(
             self._header.id, value, state, text, task.name, run=run, app=app

@@ -2,6 +2,7 @@
 
 import re
 from os import urandom
+from struct import pack
 from time import time_ns
 from typing import Final
 from uuid import UUID
@@ -20,9 +21,13 @@ _VALID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,127}")
 
 _VARIANT: Final = 1 << 63  # the two top bits of a UUID's second half are 10 (RFC 9562, 4.1)
 _BELOW_VARIANT: Final = (1 << 62) - 1
+#: The first byte of that half with these bits, by what it was.
+_WITH_VARIANT: Final = bytes(0x80 | byte & 0x3F for byte in range(256))
 
 # The last time part given out: milliseconds << 12 | counter.
 _last_tick = 0
+# The last millisecond and what ids made in it begin with; set together, for there is no lock.
+_last_head = 0, "00000000-0000"
 
 
 def new_task_id() -> str:
@@ -45,14 +50,23 @@ def new_call() -> tuple[str, str]:
 
     The id is one of :func:`new_task_id`, the mark one of :func:`new_nonce`. They share no bits.
     """
-    global _last_tick
+    global _last_tick, _last_head
     tick = (time_ns() // 1_000_000) << 12
     if tick <= _last_tick:
         tick = _last_tick + 1
     _last_tick = tick
+    known, head = _last_head
+    if known != tick >> 12:
+        head = _head(tick >> 12)
+        _last_head = tick >> 12, head
     drawn = urandom(16).hex()  # its first digit gives way to an 8, the variant (RFC 9562, 4.1)
-    head = f"{tick:015x}"
-    return f"{head[:8]}-{head[8:12]}-7{head[12:]}-8{drawn[1:4]}-{drawn[4:16]}", drawn[16:]
+    return f"{head}-7{tick & 0xFFF:03x}-8{drawn[1:4]}-{drawn[4:16]}", drawn[16:]
+
+
+def _head(millisecond: int) -> str:
+    """The part of an id that says the time, all but the counter."""
+    digits = f"{millisecond:012x}"
+    return f"{digits[:8]}-{digits[8:]}"
 
 
 def new_calls(count: int) -> list[tuple[str, str]]:
@@ -66,22 +80,27 @@ def new_calls(count: int) -> list[tuple[str, str]]:
     if first <= _last_tick:
         first = _last_tick + 1
     _last_tick = first + count - 1
-    halves = urandom(16 * count).hex("|", 8).split("|")  # 16 digits each: an id's, a mark
-    made: list[tuple[str, str]] = []
+    # Written as text all together, and cut by the conversion itself, which costs a third of what
+    # it costs to do that for each.
+    drawn = bytearray(urandom(16 * count))
+    drawn[: 2 * count : 2] = drawn[: 2 * count : 2].translate(_WITH_VARIANT)
+    fours = drawn[: 2 * count].hex("|", 2).split("|")
+    twelves = drawn[2 * count : 8 * count].hex("|", 6).split("|")
+    marks = drawn[8 * count :].hex("|", 8).split("|")
+    ids: list[str] = []
     at, end = first, first + count
     while at < end:
         upto = min(end, (at | 0xFFF) + 1)  # those of one millisecond
-        head = f"{at >> 12:012x}"
-        head = f"{head[:8]}-{head[8:]}-7"
-        mine = slice(2 * (at - first), 2 * (upto - first))
-        made += [
-            (f"{head}{low:03x}-8{random[1:4]}-{random[4:]}", mark)
-            for low, random, mark in zip(
-                range(at & 0xFFF, 0x1000), halves[mine][::2], halves[mine][1::2], strict=False
-            )
+        head = _head(at >> 12)
+        lows = range(0x7000 | at & 0xFFF, (0x7000 | at & 0xFFF) + upto - at)
+        sevens = pack(f">{len(lows)}H", *lows).hex("|", 2).split("|")
+        mine = slice(at - first, upto - first)
+        ids += [
+            f"{head}-{seven}-{four}-{twelve}"
+            for seven, four, twelve in zip(sevens, fours[mine], twelves[mine], strict=True)
         ]
         at = upto
-    return made
+    return list(zip(ids, marks, strict=False))  # of none, one empty mark
 
 
 def new_owner_id() -> str:

@@ -2,7 +2,8 @@
 
 Layer 4; for ``eager`` and ``testing``. An executor owns its process and its alarm. Here both are
 the caller's: a test runner may have set the one timer that a process has, and the run may be in a
-thread, where no signal arrives.
+thread, where no signal arrives. How an exception is raised in a thread, and taken back, is here
+for executors as well.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final
 
 from celeriac.exceptions import SoftTimeLimitExceeded
 
-__all__ = ["soft_limit"]
+__all__ = ["absorb", "raise_in", "soft_limit"]
 
 _SOON: Final = 0.001
 
@@ -68,17 +69,16 @@ def _by_alarm(seconds: float) -> Iterator[None]:
 @contextmanager
 def _by_timer(seconds: float) -> Iterator[None]:
     """By another thread, which has the interpreter raise the exception in this one."""
-    import ctypes
-
-    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    here = ctypes.c_ulong(threading.get_ident())
-    over = False
+    here = threading.get_ident()
+    over = fired = False
     lock = threading.Lock()
 
     def fire() -> None:
+        nonlocal fired
         with lock:
             if not over:
-                raise_in(here, ctypes.py_object(SoftTimeLimitExceeded))
+                fired = True
+                raise_in(here, SoftTimeLimitExceeded)
 
     timer = threading.Timer(seconds, fire)
     timer.daemon = True
@@ -88,5 +88,34 @@ def _by_timer(seconds: float) -> Iterator[None]:
     finally:
         with lock:
             over = True
-            raise_in(here, None)  # one that is under way has come too late
+        if fired:
+            absorb()  # one that is under way has come too late
         timer.cancel()
+
+
+class _Over(BaseException):
+    """Raised and caught where a block ends."""
+
+
+def raise_in(thread: int, kind: type[BaseException]) -> None:
+    """Have the interpreter raise *kind* in *thread* at its next bytecode. Whoever asks for this
+    sees to it that it has been raised, or calls :func:`absorb`, before that thread goes on to
+    other things."""
+    import ctypes
+
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
+
+
+def absorb() -> None:
+    """Take out of this thread what :func:`raise_in` has under way, if there is anything.
+
+    Another one takes its place and is caught here. Taking it back with NULL would leave the
+    interpreter's mark that something is under way: from then on each of its checks looks in
+    vain, and in Python 3.11 a function that is traced (coverage, debuggers) never begins.
+    """
+    try:
+        raise_in(threading.get_ident(), _Over)
+        while True:
+            pass  # it is raised at the next bytecode
+    except _Over:
+        return

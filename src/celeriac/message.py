@@ -16,8 +16,8 @@ refers back, and it would otherwise walk all of a large batch again and again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, overload
 
 import msgspec
 
@@ -127,20 +127,74 @@ def compose(header: Header, payload: bytes) -> Message:
     return Message(header, _encode(header), payload)
 
 
-def like(first: Header, calls: Sequence[tuple[str, str]]) -> list[Header]:
-    """Return a header for each (id, nonce), in all else as *first*."""
-    task, queue, priority, eta = first.task, first.queue, first.priority, first.eta
-    rest = tuple(getattr(first, name) for name in Header.__struct_fields__[6:])
-    return [Header(id, task, nonce, queue, priority, eta, *rest) for id, nonce in calls]
+class Alike(Sequence[Message]):
+    """Unsigned messages whose headers differ in id and nonce alone, as calls of one task do.
+
+    A message is made when it is asked for. A store may do without: *header* holds for all of them
+    but for its id and nonce, those are *calls*, pairs as ``ids.new_calls`` makes them, and
+    :meth:`encode` writes them all, with what they share encoded once.
+    """
+
+    __slots__ = ("calls", "header", "payloads")
+
+    def __init__(
+        self, header: Header, calls: Sequence[tuple[str, str]], payloads: Sequence[bytes]
+    ) -> None:
+        self.header = header
+        self.calls = calls
+        self.payloads = payloads
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    @overload
+    def __getitem__(self, at: int) -> Message: ...
+    @overload
+    def __getitem__(self, at: slice) -> Alike: ...
+    def __getitem__(self, at: int | slice) -> Message | Alike:
+        if isinstance(at, slice):
+            return Alike(self.header, self.calls[at], self.payloads[at])
+        id, nonce = self.calls[at]
+        return compose(msgspec.structs.replace(self.header, id=id, nonce=nonce), self.payloads[at])
+
+    def __iter__(self) -> Iterator[Message]:
+        return map(compose, self.headers(), self.payloads)
+
+    def headers(self) -> list[Header]:
+        """Return the header of each."""
+        first = self.header
+        task, queue, priority, eta = first.task, first.queue, first.priority, first.eta
+        rest = tuple(getattr(first, name) for name in Header.__struct_fields__[6:])
+        return [Header(id, task, nonce, queue, priority, eta, *rest) for id, nonce in self.calls]
+
+    def encode(self) -> list[bytes]:
+        """Return the wire form of each."""
+        if not self.calls:
+            return []
+        id, nonce = self.calls[0]
+        first = self[0]
+        shell = _encode((VERSION, first.block, b""))[:-_NO_BYTES]
+        # Fields are written in their order: id, task, nonce and the rest. So the nonce is where the
+        # task ends, whatever bytes the name of the task holds.
+        front, rest = shell.split(id.encode(), 1)
+        between = sum(len(_encode(each)) for each in ("task", self.header.task, "nonce", nonce))
+        middle, end = rest[: between - len(nonce)], rest[between:]
+        join = b"".join
+        # The same length of ids and nonces is the same encoding of how long they, and blocks, are.
+        return [
+            join((front, id.encode(), middle, nonce.encode(), end, _encode(payload)))
+            for (id, nonce), payload in zip(self.calls, self.payloads, strict=True)
+        ]
 
 
-def compose_all(headers: Sequence[Header], payloads: Sequence[bytes]) -> list[Message]:
-    """Make an unsigned message of each header and the payload at its place."""
-    return list(map(Message, headers, map(_encode, headers), payloads))
+#: Bytes that write an empty payload.
+_NO_BYTES: Final = 2
 
 
 def encode_all(messages: Sequence[Message]) -> list[bytes]:
     """Return the wire form of each."""
+    if isinstance(messages, Alike):
+        return messages.encode()
     return [
         each.encode() if each.signature else _encode((VERSION, each.block, each.payload))
         for each in messages
@@ -183,12 +237,11 @@ def decode(wire: bytes) -> Message:
 
 __all__ = [
     "VERSION",
+    "Alike",
     "Edges",
     "Header",
     "Message",
     "compose",
-    "compose_all",
     "decode",
     "encode_all",
-    "like",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from servers import server
-from workers import DEADLINE, Site, Worker, site
+from workers import DEADLINE, Site, Worker, eventually, site
 
 from celeriac.crashpoints import ENVIRONMENT, POINTS
 
@@ -46,7 +46,10 @@ def finish(place: Site, ids: list[str]) -> None:
     for record in records:
         assert len(place.ledger("end", record.id)) >= 1
         assert len(place.ledger("start", record.id)) <= record.attempt
-    assert all(view.alive for view in place.store.inspection.workers())
+    eventually(
+        lambda: all(view.alive for view in place.store.inspection.workers()),
+        "whoever died is no longer registered",
+    )
 
 
 def struck(worker: Worker) -> None:

@@ -12,6 +12,7 @@ from source_tree import PACKAGE, SourceTree, within
 
 HEAVY = {"asyncio", "click", "apsw", "psutil", "setproctitle", "cronsim"}
 MOST_ASYNCIOS = 60 / 38
+ROUNDS = 40
 
 CHEAP = [
     name
@@ -52,15 +53,21 @@ def test_import_time(tmp_path):
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
-    def best(statement: str) -> float:
+    def takes(statement: str) -> float:
         program = (
             f"from time import perf_counter as now; start = now(); {statement}; "
             "print(now() - start)"
         )
-        times = [
-            float(subprocess.check_output([sys.executable, "-c", program], env=environment))
-            for _ in range(8)
-        ]
-        return min(times[1:])  # the first one compiles
+        return float(subprocess.check_output([sys.executable, "-c", program], env=environment))
 
-    assert best("from celeriac import Celeriac") < MOST_ASYNCIOS * best("import asyncio")
+    ours, theirs = "from celeriac import Celeriac", "import asyncio"
+    takes(ours), takes(theirs)  # these compile
+    # In turns, and the best of each, so that a neighbour who takes the processor for a while
+    # meets both; a few rounds do on a machine that is left in peace.
+    mine, asyncio = [], []
+    for _ in range(ROUNDS):
+        mine.append(takes(ours))
+        asyncio.append(takes(theirs))
+        if len(mine) >= 5 and min(mine) < MOST_ASYNCIOS * min(asyncio):
+            return
+    pytest.fail(f"{min(mine):.4f} s where asyncio takes {min(asyncio):.4f} s")

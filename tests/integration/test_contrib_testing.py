@@ -262,8 +262,18 @@ def test_the_ping_and_doing_without_it(app):
         assert "celery.ping" in app.tasks
     with start_worker(app, perform_ping_check=False, queues="a, b", exclude_queues="b") as worker:
         assert worker.queues == ("a",)
-    with pytest.raises(CeleriacTimeoutError), start_worker(app, ping_task_timeout=0):
+    free = threading.Event()
+
+    @app.task
+    def stuck():
+        free.wait(30)
+
+    stuck.delay()  # the ping comes behind it
+    late = start_worker(app, ping_task_timeout=0.05, shutdown_timeout=0.05)
+    with pytest.raises(RuntimeError, match="still runs a task") as caught, late:
         pass
+    free.set()
+    assert isinstance(caught.value.__context__, CeleriacTimeoutError)
 
 
 def test_options_are_checked(app):

@@ -115,7 +115,8 @@ def test_a_deaf_worker_works_and_hears_of_revokes(place, tasks):
 
 
 def test_questions_are_answered_in_celerys_shapes(place, tasks, control):
-    place.worker("-n", "a@x", "-c", "1").ready()
+    limits = ("--soft-time-limit", "50", "--time-limit", "90")
+    place.worker("-n", "a@x", "-c", "1", *limits).ready()
     running = tasks.nap.delay(60)
     place.wait_ledger("start", running.id)
     waiting = tasks.add.apply_async((1, 2), countdown=600, priority=3)
@@ -165,6 +166,7 @@ def test_questions_are_answered_in_celerys_shapes(place, tasks, control):
     assert stats["pid"] == place.workers[0].pid
     assert stats["pool"]["max-concurrency"] == 1
     assert stats["pool"]["processes"] == [pid]
+    assert stats["pool"]["timeouts"] == [50, 90]
     assert stats["broker"]["transport"] == "sqlite"
     assert stats["rusage"]["maxrss"] > 0
     assert stats["uptime"] >= 0

@@ -114,6 +114,15 @@ def test_a_stale_pidfile_is_replaced(place: Site) -> None:
     assert second.stop() == 0
 
 
+def test_a_file_that_is_no_pidfile_is_left_as_it_is(place: Site) -> None:
+    """It may be the application, named by a slip."""
+    before = (place.folder / "tasks.py").read_text()
+    done = celeriac(place, "--pidfile", "tasks.py")
+    assert done.returncode == 2
+    assert "tasks.py holds something else than a process id" in done.stderr
+    assert (place.folder / "tasks.py").read_text() == before
+
+
 def test_a_zombie_holds_no_pidfile(place: Site) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     try:

@@ -134,6 +134,34 @@ def test_a_bell_of_another_queue_wakes_nobody(url, folder, slow_net):
     assert store.queue.wait(["celery"], 0.0) is True  # b is still there
 
 
+def test_who_comes_after_nobody_waited_is_woken(url, folder, slow_net):
+    store = connect(url)
+    send(store, "a")
+    settled = time.time_ns() - 10_000_000_001
+    os.utime(folder / "q.celery", ns=(settled, settled))
+    send(store, "b")
+    assert store.queue._waiters.bells._deserted["celery"][1] == settled
+    for id in "cde":
+        with store.queue._database.write() as step:  # nothing is left to be found without a bell
+            step.execute("DELETE FROM @record")
+        call = waiting(store, folder)
+        send(store, id)
+        assert call.result() is True
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [lambda now: (now // 10**9 + 900) * 10**9 + 1, lambda now: (now // 10**9 - 10) * 10**9],
+)
+def test_a_folder_whose_next_change_might_not_show_is_looked_into_again(url, folder, changed):
+    store = connect(url)
+    send(store, "a")
+    moment = changed(time.time_ns())
+    os.utime(folder / "q.celery", ns=(moment, moment))
+    send(store, "b")
+    assert store.queue._waiters.bells._deserted == {}
+
+
 def test_queue_names_of_any_kind_have_bells(url, folder, slow_net):
     store = connect(url)
     for queue in ("a/b", "..", "x" * 128, "/" * 128, "ümläut" * 12):

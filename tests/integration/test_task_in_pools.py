@@ -49,6 +49,16 @@ def test_progress_is_shown_while_it_runs_and_gone_afterwards(
 
 
 @pytest.mark.parametrize("pool", POOLS)
+def test_what_a_task_sets_in_its_context_is_not_met_by_the_next(
+    place: Site, app: Celeriac, pool: str
+) -> None:
+    begin(place, pool)
+    sent = [(place.send(f"tasks.{each}", "ours")) for each in ("whose", "awhose") * 3]
+    for (id,) in sent:
+        assert app.AsyncResult(id).get(timeout=30) == ["nobody", "ours"]
+
+
+@pytest.mark.parametrize("pool", POOLS)
 def test_ends_and_handlers(place: Site, app: Celeriac, pool: str) -> None:
     begin(place, pool)
     ids = [place.send(f"tasks.{name}")[0] for name in ("shaky", "ignored", "rejected")]

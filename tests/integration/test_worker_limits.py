@@ -95,12 +95,53 @@ def test_a_second_signal_stops_now_and_requeues_without_a_charge(place: Site) ->
     place.wait_ledger("start", task_id)
     worker.send(signal.SIGTERM)
     worker.wait_for("have 20 s to finish")
+    time.sleep(0.3)  # as long as a person takes; what comes sooner is the same signal
     began = time.monotonic()
     assert worker.stop() == 0
     assert time.monotonic() - began < 15
     record = place.record(task_id)
     assert (record.state, record.crashes, record.losses) == ("queued", 0, 0)
     assert place.store.inspection.workers() == []
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(place: Site) -> None:
+    """timeout(1) sends its signal to the process and to its group."""
+    worker = place.worker("-c", "1").ready()
+    (task_id,) = place.send("tasks.nap", 1.0)
+    place.wait_ledger("start", task_id)
+    for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+        worker.send(number)
+    assert worker.process.wait(60) == 0
+    assert place.record(task_id).state == "succeeded"
+    assert "stopping now" not in worker.text()
+
+
+def test_a_terminal_that_goes_away_is_a_stop_with_grace(place: Site) -> None:
+    worker = place.worker("-c", "1").ready()
+    (task_id,) = place.send("tasks.nap", 1.0)
+    place.wait_ledger("start", task_id)
+    worker.send(signal.SIGHUP)
+    assert worker.process.wait(60) == 0
+    assert "SIGHUP: stopping; running tasks have" in worker.text()
+    assert place.record(task_id).state == "succeeded"
+
+
+def test_sigterm_can_be_made_a_stop_at_once(place: Site) -> None:
+    worker = place.worker("-c", "1", REMAP_SIGTERM="SIGQUIT").ready()
+    (task_id,) = place.send("tasks.nap", 300)
+    place.wait_ledger("start", task_id)
+    assert worker.stop() == 0
+    assert "SIGQUIT: stopping now" in worker.text()
+    assert place.record(task_id).state == "queued"
+
+
+def test_stacks_are_shown_on_request_and_nothing_ends(place: Site) -> None:
+    worker = place.worker("-c", "1").ready()
+    worker.send(signal.SIGUSR1)
+    worker.wait_for("most recent call first")
+    (task_id,) = place.send("tasks.nap", 0.01)
+    place.ended([task_id])
+    assert worker.stop() == 0
 
 
 def test_the_grace_runs_out(place: Site) -> None:

@@ -1,6 +1,7 @@
 """The application of ``test_task_in_pools``; copied into each test's folder as ``tasks.py``."""
 
 import asyncio
+import contextvars
 import os
 import threading
 import time
@@ -38,6 +39,24 @@ class Telling(Task):
 
     def after_return(self, status, retval, task_id, args, kwargs, einfo):
         note(f"after_return:{status}:{self.request.id == task_id}", task_id)
+
+
+tenant = contextvars.ContextVar("tenant", default="nobody")
+
+
+@app.task
+def whose(name):
+    """Set something in this context, and say what was there."""
+    before = tenant.get()
+    tenant.set(name)
+    return [before, tenant.get()]
+
+
+@app.task
+async def awhose(name):
+    before = tenant.get()
+    tenant.set(name)
+    return [before, tenant.get()]
 
 
 @app.task

@@ -547,6 +547,19 @@ def test_facts_follow_the_settings():
 # -- shared tasks, current app -------------------------------------------------------------------
 
 
+def test_annotations_for_a_shared_task_that_came_last_are_met(recwarn):
+    app = make_app(task_annotations={"shared.late": {"priority": 4}})
+    assert "shared.late" not in app.tasks  # looked at before the shared task is declared
+
+    @shared_task(name="shared.late")
+    def late():
+        pass
+
+    app.configure_worker()
+    assert app.tasks["shared.late"].priority == 4
+    assert not [each for each in recwarn if "there is no task" in str(each.message)]
+
+
 def test_a_shared_task_belongs_to_every_app():
     before = make_app("before")
 

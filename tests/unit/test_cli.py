@@ -2,6 +2,7 @@
 SQLite file without a worker. `tests/acceptance/test_cli.py` runs it as people do."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,10 +111,28 @@ def test_worker_options_of_celery_are_refused_by_name(names, flag, instead):
 
 
 @pytest.mark.parametrize("args", [["-b", "x", "status"], ["status", "--broker", "x"]])
-def test_the_broker_is_refused_on_either_side(args):
-    done = run("-A", "tasks", *args)
+def test_a_broker_on_the_command_line_is_taken_on_either_side(args, tmp_path, monkeypatch):
+    monkeypatch.setenv("CELERIAC_BROKER_URL", "sqlite:////no/such/folder/x.db")
+    other = tmp_path / "other.db"
+    (tmp_path / "broker_app.py").write_text("from celeriac import Celeriac\napp = Celeriac('a')\n")
+    said = [f"sqlite:///{other}" if each == "x" else each for each in args]
+    done = run("--workdir", str(tmp_path), "-A", "broker_app", *said)
+    assert (done.exit_code, other.exists()) == (0, True), done.stderr
+
+
+def test_a_broker_that_is_not_built_is_refused_by_name(tmp_path):
+    (tmp_path / "redis_app.py").write_text("from celeriac import Celeriac\napp = Celeriac('a')\n")
+    done = run("--workdir", str(tmp_path), "-A", "redis_app", "-b", "redis://localhost", "status")
     assert done.exit_code == exits.USAGE
-    assert "CELERIAC_BROKER_URL" in done.stderr
+    assert "redis:// cannot be opened: Redis is not in this version." in done.stderr
+
+
+def test_a_worker_is_told_the_broker_and_the_backend(started):
+    args = ("-b", "sqlite:////tmp/x.db", "--result-backend", "disabled://")
+    assert run("-A", "jobs", *args, "worker").exit_code == 0
+    assert started[0].spec.settings == {
+        "broker_url": "sqlite:////tmp/x.db", "result_backend": "disabled://"
+    }  # fmt: skip
 
 
 def test_a_slip_is_answered_with_the_near_name():
@@ -213,11 +232,46 @@ def test_the_app_is_not_imported_by_the_worker_command(started, tmp_path):
 
 
 def test_options_that_turn_off_what_is_not_there_are_taken_with_a_notice(started):
-    done = run("-A", "jobs", "worker", "--without-gossip", "--without-mingle")
+    done = run("-A", "jobs", "worker", "--without-gossip", "--without-heartbeat")
     assert done.exit_code == 0
-    assert "--without-gossip --without-mingle changes nothing here" in done.stderr
-    assert "The heartbeat stays" in run("-A", "j", "worker", "--without-heartbeat").stderr
+    assert done.stderr == (
+        "Notice: this changes nothing here: --without-gossip (workers meet in the store); "
+        "--without-heartbeat (it keeps the leases of this worker's tasks).\n"
+    )
     assert run("-A", "j", "worker", "--without-gossip", "-q").stderr == ""
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["-O", "fair"], ["-Ofair"], ["-O", "default"], ["--prefetch-multiplier=1"],
+        ["--disable-prefetch"], ["-S", "worker.state"], ["--statedb=worker.state"],
+    ],
+)  # fmt: skip
+def test_options_of_celery_that_mend_what_does_not_occur_are_taken(started, args):
+    done = run("-A", "jobs", "worker", *args)
+    assert (done.exit_code, len(started)) == (0, 1)
+    assert "changes nothing here: --" in done.stderr
+    assert run("-A", "jobs", "--skip-checks", "worker", "-q").exit_code == 0
+
+
+def test_an_option_that_is_refused_is_not_offered_for_a_slip(started, tmp_path):
+    (tmp_path / "slip_app.py").write_text("from celeriac import Celeriac\napp = Celeriac('a')\n")
+    place = ("--workdir", str(tmp_path), "-A", "slip_app")
+    done = run(*place, "worker", "--qeues", "mail")
+    assert "'--queues'" in done.stderr
+    for slip in ("--beet", "--statdb", "--optimisation"):
+        done = run(*place, "worker", slip)
+        assert done.exit_code == exits.USAGE
+        assert not re.search("--beat|--statedb|--optimization", done.stderr)
+    assert "--loader" not in run(*place, "status", "--loadr").stderr
+    assert not started
+    assert "Error: There is no module" in run("-A", "no_such_app", "worker", "--slip").stderr
+
+
+def test_processes_is_celerys_other_name_of_prefork(started):
+    assert run("-A", "jobs", "worker", "-P", "processes").exit_code == 0
+    assert started[0].pool == "prefork"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +279,7 @@ def test_options_that_turn_off_what_is_not_there_are_taken_with_a_notice(started
     [
         ("-P", "gevent", "'gevent' is not in this version of Celeriac. Use asyncio (for async def"),
         ("-P", "eventlet", "'eventlet' is not in this version of Celeriac. Use asyncio (for"),
-        ("-P", "processes", "write prefork"),
+        ("-O", "quick", "'quick' is not one of 'default', 'fair'"),
         ("-P", "thread", "there is no pool 'thread'. Did you mean threads?"),
         ("-P", "Asyncio", "there is no pool 'Asyncio'. Did you mean asyncio?"),
         ("-P", "quick", "there is no pool 'quick'. Use prefork, threads, asyncio or solo."),

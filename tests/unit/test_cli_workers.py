@@ -345,3 +345,5 @@ def test_the_script_completes_commands_and_options(tmp_path):
     assert complete("list", "ta") == ["tasks"]
     assert complete("inspect", "act") == ["active", "active_queues"]
     assert complete("control", "shut") == ["shutdown"]
+    assert complete("worker", "-P", "th") == ["threads"]
+    assert complete("settings", "task_soft") == ["task_soft_time_limit"]

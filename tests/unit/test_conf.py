@@ -703,3 +703,7 @@ def test_no_setting_is_accepted_and_ignored():
         if re.search(rf"(?:\b|_)(?:conf|settings)(?:\.{name}\b|\[[\"']{name}[\"']\])", text)
     }
     assert set(SETTINGS) - read == set(UNREAD)
+
+
+def test_processes_is_celerys_other_name_of_prefork():
+    assert Settings(worker_pool="processes").worker_pool == "prefork"

@@ -298,6 +298,7 @@ def test_loggers_of_an_application_without_a_set_up_show(clean, monkeypatch):
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+    monkeypatch.setattr(logging, "basicConfig", logging.basicConfig)
     before = root.level
     stream = io.StringIO()
     try:
@@ -305,10 +306,18 @@ def test_loggers_of_an_application_without_a_set_up_show(clean, monkeypatch):
         logs.setup("INFO", stream=stream)
         logs.adopt_homeless()
         logging.getLogger("some.shop").info("seen")
+        # A function of the module sets up the root logger where nobody has.
+        logging.info("of the module")  # noqa: LOG015
+        logging.getLogger("some.shop").info("seen again")
         assert root.handlers == []
+        lines = stream.getvalue().splitlines()
+        logging.basicConfig(level="INFO", stream=io.StringIO(), format="own %(message)s")
+        logging.info("form")  # noqa: LOG015
+        assert root.handlers[0].stream.getvalue() == "own form\n"
     finally:
         root.setLevel(before)
-    assert "seen" in stream.getvalue()
+    for line, text in zip(lines, ("seen", "of the module", "seen again"), strict=True):
+        assert re.fullmatch(rf"\[.*: INFO/.*\] {text}", line)
 
 
 def test_hidden_arguments_are_in_no_record_whoever_writes_it(clean):

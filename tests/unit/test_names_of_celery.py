@@ -5,7 +5,10 @@ import logging
 import pytest
 from inline import drain, make_app
 
-from celeriac import conf, exceptions, result, utils, worker
+import celeriac.app.base
+import celeriac.events.state
+import celeriac.utils.log
+from celeriac import beat, conf, events, exceptions, result, utils, worker
 from celeriac.app.log import TaskFormatter
 from celeriac.exceptions import CeleryWarning, ImproperlyConfigured, NotInThisVersion
 from celeriac.result import allow_join_result, denied_join_result
@@ -27,6 +30,9 @@ def app():
         (utils, "memoize"),
         (utils, "worker_direct"),
         (worker, "WorkController"),
+        (beat, "BeatPidbox"),
+        (events.state, "heartbeat_expires"),
+        (utils.log, "set_in_sighandler"),
     ],
 )
 def test_a_name_that_is_not_built_is_refused_with_the_cure(module, name):
@@ -41,6 +47,10 @@ def test_a_name_that_is_not_built_is_refused_with_the_cure(module, name):
 def test_a_member_of_celerys_settings_is_refused_with_the_cure(app, name):
     with pytest.raises(NotInThisVersion, match=rf"{name} is not in this version\. \w"):
         getattr(app.conf, name)
+
+
+def test_the_app_has_its_other_name_where_it_is_defined():
+    assert celeriac.app.base.Celery is celeriac.Celery is celeriac.Celeriac
 
 
 def test_small_helpers(app):

@@ -72,32 +72,31 @@ def module():
     del sys.modules[made.__name__]
 
 
-@pytest.mark.parametrize(
-    "routes",
-    [
-        {"shop.mail": {"queue": "mail"}},
-        {"shop.mail": "mail"},
-        {"shop.mail": Queue("mail")},
-        {"shop.*": "mail"},
-        {"shop.m?il": "mail"},
-        {re.compile(r"shop\.(mail|fax)"): {"queue": "mail"}},
-        [("shop.*", {"queue": "mail"}), ("*", "other")],
-        ([("shop.*", {"queue": "mail"}), ("*", "other")],),
-        ([("news.*", "news"), (re.compile("shop"), {"queue": "mail"})],),
-        by_function,
-        (by_function, {"*": "other"}),
-        ByObject(),
-        ByObject,
-        [{"news.*": "news"}, by_function],
-        ["routers_of_the_shop.by_function"],
-        "routers_of_the_shop.by_function",
-        "routers_of_the_shop:by_function",
-        "routers_of_the_shop.ByObject",
-        "routers_of_the_shop.ready_made",
-        [lambda *args, **kw: None, {"shop.mail": "mail"}],
-    ],
-    ids=str,
-)
+FORMS = {
+    "options by name": {"shop.mail": {"queue": "mail"}},
+    "queue by name": {"shop.mail": "mail"},
+    "declared queue by name": {"shop.mail": Queue("mail")},
+    "star": {"shop.*": "mail"},
+    "question mark": {"shop.m?il": "mail"},
+    "regular expression": {re.compile(r"shop\.(mail|fax)"): {"queue": "mail"}},
+    "pairs": [("shop.*", {"queue": "mail"}), ("*", "other")],
+    "list of pairs in a tuple": ([("shop.*", {"queue": "mail"}), ("*", "other")],),
+    "expression after a pattern": ([("news.*", "news"), (re.compile("shop"), {"queue": "mail"})],),
+    "function": by_function,
+    "function before a pattern": (by_function, {"*": "other"}),
+    "object": ByObject(),
+    "class": ByObject,
+    "function after a pattern": [{"news.*": "news"}, by_function],
+    "path in a list": ["routers_of_the_shop.by_function"],
+    "path of a function": "routers_of_the_shop.by_function",
+    "path with a colon": "routers_of_the_shop:by_function",
+    "path of a class": "routers_of_the_shop.ByObject",
+    "path of an object": "routers_of_the_shop.ready_made",
+    "function that declines": [lambda *args, **kw: None, {"shop.mail": "mail"}],
+}
+
+
+@pytest.mark.parametrize("routes", FORMS.values(), ids=FORMS)
 def test_every_form_of_routes(routes, module):
     made = app(task_routes=routes)
     assert sent(made).queue == "mail"

@@ -144,6 +144,20 @@ def test_calls_carry_what_may_be_shown_of_them():
     assert repr(log_in.s("ada", "hunter2")) == "log_in('ada', '***')"
 
 
+def test_the_traceback_of_a_run_here_hides_what_the_exception_holds():
+    app = make_app()
+
+    @app.task(name="log_in", sensitive=["password"])
+    def log_in(user, password):
+        raise ValueError(f"{password} is wrong")
+
+    result = log_in.apply(("ada", "hunter2"))
+    assert "ValueError: *** is wrong" in result.traceback
+    assert "hunter2" not in result.traceback
+    with pytest.raises(ValueError, match="hunter2 is wrong"):
+        result.get()  # what was raised, as a call of the function raises it
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [("password", "True for all arguments, or a list"), (["passwort"], "it has user, password")],

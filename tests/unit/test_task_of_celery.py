@@ -154,6 +154,8 @@ def test_a_function_without_a_name_does_not_hide_a_wrong_option():
         celeriac.shared_task(nope=1)(lambda: 1)
     assert "has no name of its own" in str(caught.value)
     assert "no option 'nope'" in str(caught.value)
+    assert f"<lambda> ({__file__}:" in str(caught.value)
+    assert " at 0x" not in str(caught.value)
 
 
 # -- options that the settings give ----------------------------------------------------------------

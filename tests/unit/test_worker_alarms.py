@@ -1,5 +1,6 @@
 """Soft limits in threads: raised in the thread that is due, and nowhere else."""
 
+import subprocess
 import sys
 import threading
 import time
@@ -32,6 +33,7 @@ def test_it_is_raised_in_the_block_and_names_its_seconds() -> None:
     with pytest.raises(SoftTimeLimitExceeded, match=r"0\.05 s") as caught, alarms.limit(0.05):
         spin(LONG)
     assert caught.value.args == (0.05,)
+    assert str(caught.value) == str(SoftTimeLimitExceeded(0.05))
     assert type(caught.value).__qualname__ == "SoftTimeLimitExceeded"
     assert type(caught.value).__module__ == "celeriac.exceptions"
 
@@ -102,3 +104,43 @@ def test_it_is_raised_once() -> None:
             except SoftTimeLimitExceeded:
                 caught += 1
     assert caught == 1
+
+
+AFTERWARDS = """
+import sys, threading
+from celeriac.exceptions import SoftTimeLimitExceeded
+{how}
+
+def body():
+    try:
+        with limit(0.01):
+            while True:
+                pass
+    except SoftTimeLimitExceeded:
+        print("raised")
+    with limit(60):
+        pass
+
+thread = threading.Thread(target=body)
+thread.start()
+thread.join()
+sys.settrace(lambda *event: None)
+(lambda: print("traced"))()
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "from celeriac.worker.alarms import Alarms; limit = Alarms().limit",
+        "from celeriac.interrupt import soft_limit as limit",
+    ],
+    ids=["executors", "apply"],
+)
+def test_functions_can_be_traced_after_one_that_rang(how: str) -> None:
+    """With the interpreter's mark left behind, Python 3.11 would not come back from this."""
+    done = subprocess.run(
+        [sys.executable, "-c", AFTERWARDS.format(how=how)],
+        capture_output=True, text=True, timeout=LONG,
+    )  # fmt: skip
+    assert done.stdout.split() == ["raised", "traced"], done.stderr

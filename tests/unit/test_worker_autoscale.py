@@ -54,6 +54,12 @@ def test_brief_work_that_never_waits_grows_it_one_by_one() -> None:
     assert scale.decide(PRESSED_SECONDS * 9, busy=2, waiting=0, pressed=True) == 2
 
 
+def test_what_waits_makes_room_for_all_of_itself_under_pressure_too() -> None:
+    scale = Autoscale(1, 10, 30.0)
+    assert scale.decide(0.0, busy=1, waiting=0, pressed=True) == 1
+    assert scale.decide(PRESSED_SECONDS, busy=1, waiting=5, pressed=True) == 6
+
+
 @given(
     st.integers(1, 5),
     st.integers(0, 50),

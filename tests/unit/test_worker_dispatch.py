@@ -248,7 +248,28 @@ def test_only_the_newest_progress_of_a_task_is_sent():
     desk.dispatch.note_update(fence, "MOST", b"2")
     updates = {update[0].id: update for update in desk.take().updates}
     assert updates == {"a": (fence, "MOST", b"2"), "b": (other, "HALF", None)}
+    desk.dispatch.updated()
     assert desk.take().updates == []
+
+
+def test_newer_progress_does_not_overtake_older():
+    """Two lanes with one each could come to the store in either order."""
+    desk = Desk(1)
+    dispatch, fence = desk.dispatch, desk.delivery("a").fence
+    desk.lease()
+    dispatch.note_update(fence, "HALF", b"1")
+    assert desk.take().updates == [(fence, "HALF", b"1")]
+    dispatch.note_update(fence, "MOST", b"2")
+    dispatch.look = False
+    with dispatch.changed:
+        assert not dispatch.has_work(), "another lane would turn round and round"
+        assert dispatch.take().updates == []
+    assert not dispatch.flushed
+    dispatch.updated()
+    with dispatch.changed:
+        assert dispatch.has_work()
+        assert dispatch.take(updates=False).updates == []
+        assert dispatch.take().updates == [(fence, "MOST", b"2")]
 
 
 def test_a_begin_is_reported_once():

@@ -6,7 +6,7 @@ current ones, ``options`` the names of task options, ``registry`` the tasks by n
 
 from typing import Final
 
-from celeriac.app.base import Celeriac
+from celeriac.app.base import Celeriac, Celery
 from celeriac.app.current import (
     app_or_default,
     bugreport,
@@ -16,9 +16,6 @@ from celeriac.app.current import (
 )
 from celeriac.app.task import Task
 from celeriac.later import absent as _absent
-
-#: The name that Celery users import.
-Celery = Celeriac
 
 __all__ = [
     "Celeriac",

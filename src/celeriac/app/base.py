@@ -63,7 +63,7 @@ from celeriac.stores.base import Options, Store
 if TYPE_CHECKING:
     from celeriac.signing import Signer
 
-__all__ = ["Celeriac"]
+__all__ = ["Celeriac", "Celery"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -470,6 +470,8 @@ class Celeriac(Configuring, Doors):
         return f"<{type(self).__name__} {self.main or '(unnamed)'}>"
 
 
+#: The name that Celery users import.
+Celery = Celeriac
 #: Ours, whatever a test puts in its place.
 _SEND_TASK: Final = Celeriac.send_task
 

@@ -47,6 +47,11 @@ class Configuring:
     client: Client
     _tasks: TaskRegistry
 
+    @property
+    def tasks(self) -> TaskRegistry:
+        """Tasks by name, those that belong to every app included."""
+        raise NotImplementedError
+
     def __init__(
         self, settings: Mapping[str, Any], guard: Callable[[Mapping[str, Any]], None]
     ) -> None:
@@ -304,7 +309,7 @@ class Configuring:
         self.import_modules(include)
         self.client.directions.check_routes()
         self.finalize()
-        names = unmet(self.conf.task_annotations, self._tasks)
+        names = unmet(self.conf.task_annotations, self.tasks)
         if names:
             warnings.warn(
                 f"task_annotations: there is no task {', '.join(map(repr, names))}, so nothing is "

@@ -68,8 +68,8 @@ def check_definition(fun: Any, options: Mapping[str, Any]) -> None:
     name = options.get("name") or getattr(fun, "__name__", None)
     base, problems = options.get("base") or Task, list[Exception]()
     if not name or name == "<lambda>":
-        text = f"{fun!r} has no name of its own; give it one: app.task(name='…')"
-        name, problems = repr(fun), [TypeError(text)]
+        text = "its function has no name of its own; give it one: app.task(name='…')"
+        name, problems = place(fun), [TypeError(text)]
     try:
         checked_base(base, "base")
     except TypeError as error:

@@ -19,6 +19,7 @@ from celeriac.canvas.signature import Signature
 from celeriac.client import Defaults, checked_call
 from celeriac.context import Context, enter, leave, note_child, running
 from celeriac.exceptions import MaxRetriesExceededError, OperationalError
+from celeriac.forms import Form, form_of
 from celeriac.later import missing
 from celeriac.policies.results import keeps
 from celeriac.policies.retries import waits_on_time_limit
@@ -231,6 +232,10 @@ class Task(Inside, Generic[P, R]):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> AsyncResult[R]:
         app = self.app
+        if not options:
+            form = self.plain_form()
+            if form is not None and not app.sends_in_its_own_way():
+                return self._send_plain(form, args, kwargs)
         conf = app.conf
         typing = self._said[0]
         if conf.strict_typing if typing is None else typing:
@@ -254,6 +259,30 @@ class Task(Inside, Generic[P, R]):
         if header.parent and options.get("add_to_parent", True):
             note_child(result)
         return result
+
+    def _send_plain(
+        self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncResult[R]:
+        """:meth:`_send` of a call that *form* holds for."""
+        app = self.app
+        client = app.client
+        message = client.plain(form, args, kwargs)
+        client.send((message,))
+        header = message.header
+        result: AsyncResult[R] = AsyncResult(header.id, app, form.ignored)
+        if header.parent:
+            note_child(result)
+        return result
+
+    def plain_form(self) -> Form | None:
+        """What its plain calls have in common, as task and settings are now; None if nothing."""
+        conf = self.app.conf
+        settled = conf.settled
+        kept: tuple[object, Form | None] | None = self.__dict__.get("_formed")
+        if kept is None or kept[0] is not settled:
+            kept = settled, None if conf.task_always_eager else form_of(self)
+            self.__dict__["_formed"] = kept
+        return kept[1]
 
     async def _asend(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
@@ -417,7 +446,7 @@ class Task(Inside, Generic[P, R]):
             self.__dict__.pop(name, None)
         else:
             super().__setattr__(name, value)
-        for kept in ("defaults", "mask", "_said"):
+        for kept in ("defaults", "mask", "_said", "_formed"):
             self.__dict__.pop(kept, None)  # worked out anew from the options
 
     if not TYPE_CHECKING:  # type checkers shall find names that are not there

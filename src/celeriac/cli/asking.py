@@ -43,11 +43,6 @@ def asking(command: _Decorated) -> _Decorated:
     return command
 
 
-def completing(lines: Lines) -> Callable[..., list[str]]:
-    """What a shell is offered for the name of a sub-command."""
-    return lambda _ctx, _param, begun: [name for name in lines if name.startswith(begun)]
-
-
 def described(lines: Lines) -> str:
     """The sub-commands as a block of a help text."""
     wide = max(len(f"{name} {arguments}".strip()) for name, (arguments, _) in lines.items())

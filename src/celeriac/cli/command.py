@@ -29,10 +29,10 @@ class AppCommand(click.Command):
         given = list(args)
         try:
             return super().parse_args(ctx, args)
-        except click.NoSuchOption:
+        except click.NoSuchOption as error:
             learnt = self._learn(ctx, given)
             if not learnt:
-                raise
+                raise _shown_only(error, self) from None
         own = list(self.params)
         self.params += learnt
         try:
@@ -85,17 +85,29 @@ class SupervisorCommand(AppCommand):
             super(AppCommand, self).parse_args(ctx, given)
             known = session.session_of(ctx)
             if not known.app:
-                raise
+                raise _shown_only(error, self) from None
             from celeriac.cli import useroptions
 
             wrong = useroptions.check_apart(known, "worker", ctx.args)
             if wrong.startswith("No such option"):
-                raise error from None
+                raise _shown_only(error, self) from None
             if wrong:
                 raise click.UsageError(wrong, ctx) from None
             known.user_args = tuple(ctx.args)
             ctx.args = []
             return []
+
+
+def _shown_only(error: click.NoSuchOption, command: click.Command) -> click.NoSuchOption:
+    """*error*, with near names from the help alone: what is refused is no way on."""
+    shown = {
+        name
+        for each in command.params
+        if isinstance(each, click.Option) and not each.hidden
+        for name in each.opts
+    }
+    near = [each for each in error.possibilities or () if each in shown]
+    return click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx)
 
 
 class AppGroup(click.Group):

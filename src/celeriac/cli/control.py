@@ -11,13 +11,13 @@ from celeriac.cli.asking import (
     asking,
     check_count,
     check_name,
-    completing,
     described,
     print_list,
     shown,
     tell,
 )
 from celeriac.cli.command import AppCommand
+from celeriac.cli.options import completing
 from celeriac.cli.session import Session, pass_session
 
 COMMANDS: Final = {

@@ -130,7 +130,7 @@ celeriac -A tasks dead show ID1 ID2 --json
 @as_json
 @pass_session
 def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
-    """Show tasks whole: why they were put aside, the arguments, the last stack."""
+    """Show tasks whole, with arguments and last stack."""
     from celeriac.control.phrases import clip
     from celeriac.control.reading import last_stack
     from celeriac.control.why import Situation, explain
@@ -317,10 +317,10 @@ def retry(
     queue: str | None,
     as_json: bool,
 ) -> int:
-    """Run tasks again under their ids, and in workflows what ended only because of them.
+    """Run tasks again under their ids.
 
-    Any task that ended without success can be retried. Its counters of retries and crashes begin
-    again at 0.
+    In workflows also what ended only because of them. Any task that ended without success can be
+    retried. Its counters of retries and crashes begin again at 0.
     """
     store = session.load_shared().store
     chosen = _chosen(store, ids, everything, state, task, queue)

@@ -61,7 +61,7 @@ class PidFile:
 
     def take(self) -> None:
         """Write our id into it. Raises :class:`PidFileHeld` if a living process is in it; one of
-        a process that is gone is replaced."""
+        a process that is gone is replaced. ``click.UsageError`` if it is no pidfile."""
         while True:
             try:
                 fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -77,7 +77,13 @@ class PidFile:
                 break
             os.close(fd)  # its holder removed it just now
         holder = os.read(fd, 32).decode("ascii", "replace").strip()
-        if holder.isdigit() and _lives(int(holder), os.fstat(fd).st_mtime):
+        if holder and not holder.isdigit():
+            os.close(fd)
+            raise click.UsageError(
+                f"--pidfile {self.path} holds something else than a process id, so it is left as "
+                "it is. Name another file, or remove this one."
+            )
+        if holder and _lives(int(holder), os.fstat(fd).st_mtime):
             os.close(fd)
             self._refuse(holder)
         if holder:

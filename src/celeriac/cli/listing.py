@@ -40,7 +40,10 @@ def listing() -> None:
 @as_json
 @pass_session
 def tasks(session: Session, /, as_json: bool) -> int:
-    """List the tasks that this application and the living workers know."""
+    """List the names of tasks.
+
+    Those that this application knows, or a living worker.
+    """
     app = session.load_shared()
     from celeriac.control.inspect import overview
     from celeriac.control.inspector import BUILT_IN
@@ -74,7 +77,10 @@ def tasks(session: Session, /, as_json: bool) -> int:
 @as_json
 @pass_session
 def queues(session: Session, /, as_json: bool) -> int:
-    """List the queues that hold something or are read, and who reads them."""
+    """List queues, and who reads them.
+
+    Those that hold something, or that a living worker reads.
+    """
     from celeriac.control.inspect import overview
 
     seen = overview(session.load_shared().store)

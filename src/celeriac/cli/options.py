@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import click
 
 as_json = click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def completing(names: Iterable[str]) -> Callable[..., list[str]]:
+    """What a shell is offered for an argument that is one of *names*."""
+    return lambda _ctx, _param, begun: [name for name in names if name.startswith(begun)]
 
 
 def names_option(

@@ -12,7 +12,6 @@ POOLS: Final = ("prefork", "threads", "asyncio", "solo")
 INSTEAD: Final = {
     "gevent": "Use asyncio (for async def tasks) or threads.",
     "eventlet": "Use asyncio (for async def tasks) or threads.",
-    "processes": "Celery's other name of prefork: write prefork.",
     "custom": "Use prefork, threads, asyncio or solo.",
 }
 _CHOICE: Final = "Use prefork, threads, asyncio or solo."
@@ -20,6 +19,8 @@ _CHOICE: Final = "Use prefork, threads, asyncio or solo."
 
 def pool(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Take the name of a pool."""
+    if value == "processes":  # Celery's other name
+        return "prefork"
     if value is None or value in POOLS:
         return value
     if value in INSTEAD:

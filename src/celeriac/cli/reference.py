@@ -23,15 +23,13 @@ _OUTPUT = (
     "With `--json`, standard output holds one JSON value with stable keys; times in it are "
     "ISO 8601 in UTC. Colour is used on a terminal only, and not if `NO_COLOR` is set."
 )
-_IGNORED = (
-    "`--without-gossip`, `--without-mingle` and `--without-heartbeat` are taken with a notice: "
-    "there is no gossip and no mingling to turn off, and the heartbeat, which keeps the leases "
-    "of a worker's tasks, stays."
-)
 
 
 def render() -> str:
     """The page, as Markdown."""
+    everywhere = refused.everywhere()
+    asked = [each for each in everywhere if isinstance(each, refused.RefusedOption)]
+    moot = [each for each in everywhere if isinstance(each, refused.MootOption)]
     lines = [
         "# Command line",
         "",
@@ -61,11 +59,17 @@ def render() -> str:
         "",
         "| option | what to do |",
         "|---|---|",
-        *(_option(each.opts, each.instead) for each in refused.everywhere()),
+        *(_option(each.opts, each.instead) for each in asked),
         *(_option(list(names), instead) for names, _, instead in refused.WORKER),
         *(_option(list(names), instead) for names, _, instead in refused.CALL),
         "",
-        _IGNORED,
+        "## Options of Celery that change nothing",
+        "",
+        "They are taken with a notice, because what they mend does not occur.",
+        "",
+        "| option | because |",
+        "|---|---|",
+        *(_option(each.opts, each.reason) for each in (*moot, *refused.moot())),
     ]
     return "\n".join(lines) + "\n"
 

@@ -6,9 +6,11 @@ Plain data and one small option class; used by the other modules of the command 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import click
+
+from celeriac.cli import session
 
 #: Command → what to use.
 COMMANDS: Final[dict[str, str]] = {
@@ -23,7 +25,8 @@ COMMANDS: Final[dict[str, str]] = {
 }
 
 _SERVICE: Final = "Let the service manager do it: systemd, supervisord, a container."
-_PREFETCH: Final = "It has no meaning here: how much is fetched ahead follows measured duration."
+_PREFETCH: Final = "how much is fetched ahead follows measured duration"
+_MEETING: Final = "workers meet in the store"
 
 
 class RefusedOption(click.Option):
@@ -41,23 +44,46 @@ class RefusedOption(click.Option):
             raise click.UsageError(text, ctx)
 
 
+class MootOption(click.Option):
+    """An option of Celery's that mends what does not occur here: taken with a notice."""
+
+    def __init__(
+        self, names: tuple[str, ...], kind: click.ParamType[Any] | type, reason: str
+    ) -> None:
+        super().__init__(
+            names, hidden=True, expose_value=False, callback=self._note, type=kind,
+            is_flag=kind is bool,
+        )  # fmt: skip
+        self.reason = reason
+
+    def _note(self, ctx: click.Context, param: click.Parameter, value: object) -> None:
+        if value not in (None, False):
+            session.session_of(ctx).moot[self.opts[-1]] = self.reason
+
+
+def moot() -> list[MootOption]:
+    """Options of Celery's worker that change nothing here, as such settings do."""
+    return [
+        MootOption(("-O", "--optimization"), click.Choice(["default", "fair"]), _PREFETCH),
+        MootOption(("--prefetch-multiplier",), click.IntRange(0), _PREFETCH),
+        MootOption(("--disable-prefetch",), bool, _PREFETCH),
+        MootOption(("-S", "--statedb"), str, "the store keeps what was revoked"),
+        MootOption(("--without-gossip",), bool, _MEETING),
+        MootOption(("--without-mingle",), bool, _MEETING),
+        MootOption(("--without-heartbeat",), bool, "it keeps the leases of this worker's tasks"),
+    ]
+
+
 def refuse(command: click.Command, options: Iterable[tuple[tuple[str, ...], bool, str]]) -> None:
     """Make *command* refuse these options by name: (names, whether it is a flag, what to do)."""
     command.params += [RefusedOption(names, instead, flag=flag) for names, flag, instead in options]
 
 
-def everywhere() -> list[RefusedOption]:
+def everywhere() -> list[RefusedOption | MootOption]:
     """Options that Celery takes before the command."""
-    unset = "Write broker=… in the application, or set {}."
     return [
-        RefusedOption(("-b", "--broker"), unset.format("CELERIAC_BROKER_URL"), flag=False),
-        RefusedOption(
-            ("--result-backend",),
-            "Write backend=… in the application, or set CELERIAC_RESULT_BACKEND.",
-            flag=False,
-        ),
         RefusedOption(("--loader",), "Name the application with -A/--app alone.", flag=False),
-        RefusedOption(("--skip-checks",), "There are no checks to skip.", flag=True),
+        MootOption(("--skip-checks",), bool, "there are no checks to skip"),
     ]
 
 
@@ -66,10 +92,6 @@ WORKER: Final[tuple[tuple[tuple[str, ...], bool, str], ...]] = (
     (("-B", "--beat"), True, COMMANDS["beat"]),
     (("-s", "--schedule-filename", "--schedule"), False, COMMANDS["beat"]),
     (("--scheduler",), False, COMMANDS["beat"]),
-    (("-O", "--optimization"), False, _PREFETCH),
-    (("--prefetch-multiplier",), False, _PREFETCH),
-    (("--disable-prefetch",), True, _PREFETCH),
-    (("-S", "--statedb"), False, "It has no meaning here: the store keeps what was revoked."),
     (("--purge", "--discard"), True, "Run `celeriac purge` before the worker."),
     (("--pool-start-method",), False, "Executors are forked from a process made for it."),
     (("--heartbeat-interval",), False, "Set `heartbeat` and `lease` (seconds) in the settings."),

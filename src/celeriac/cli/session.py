@@ -20,6 +20,10 @@ class Session:
         self.app = ""
         self.workdir = ""
         self.quiet = False
+        #: Settings that stand on either side of the command; they go over environment and code.
+        self.settings: dict[str, object] = {}
+        #: Options of Celery's that were given and change nothing here, and why.
+        self.moot: dict[str, str] = {}
         #: Values of options that the application adds, as the command line gave them.
         self.user_values: dict[str, Any] = {}
         #: The same for a worker, which reads them in another process.
@@ -48,7 +52,10 @@ class Session:
         from celeriac.app.loading import find_app
 
         self.enter_workdir()
-        return find_app(spec)
+        app = find_app(spec)
+        if self.settings:
+            app.conf.load_command_line(self.settings)
+        return app
 
     def load(self) -> Celeriac:
         """Import the application, its task modules included. Runs the user's code."""
@@ -95,6 +102,11 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         setattr(session_of(ctx), str(param.name), value)
 
 
+def _set(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value:
+        session_of(ctx).settings[str(param.name)] = value
+
+
 def _configure(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value:  # the processes of a worker read it, too
         os.environ["CELERIAC_CONFIG_MODULE"] = value
@@ -120,6 +132,20 @@ def options(*, environment: bool) -> list[click.Option]:
             expose_value=False,
             callback=_keep,
             help="The application: tasks, tasks:app, package.",
+        ),
+        click.Option(
+            ["-b", "--broker", "broker_url"],
+            metavar="URL",
+            expose_value=False,
+            callback=_set,
+            help="Use this store, whatever environment and code say.",
+        ),
+        click.Option(
+            ["--result-backend"],
+            metavar="URL",
+            expose_value=False,
+            callback=_set,
+            help="Keep results here, whatever environment and code say.",
         ),
         click.Option(
             ["--workdir"],

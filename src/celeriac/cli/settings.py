@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from celeriac.cli.command import AppCommand
-from celeriac.cli.options import as_json
+from celeriac.cli.options import as_json, completing
 from celeriac.cli.output import note, say_json, table
 from celeriac.cli.session import Session, pass_session
 
@@ -26,8 +26,14 @@ celeriac -A tasks settings --changed --json
 _MAIN: Final = ("broker_url", "result_backend", "namespace", "task_default_queue", "timezone")
 
 
+def _complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    from celeriac.conf import SETTINGS  # late: the help needs none of it
+
+    return completing(SETTINGS)(ctx, param, begun)
+
+
 @click.command(cls=AppCommand, examples=_EXAMPLES)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=_complete)
 @click.option("--all", "everything", is_flag=True, help="Those at their defaults as well.")
 @click.option("--changed", is_flag=True, help="Only those that something sets.")
 @as_json

@@ -34,8 +34,8 @@ _GREEN = "Import it and patch the process yourself, before the application is im
 def shell(session: Session, /, code: str | None, which: str | None, without_tasks: bool) -> int:
     """Open a Python prompt in which the application and its tasks have names.
 
-    There are `app` (also `celery`), each task by the last part of its name, `Task`, `group` and
-    the like. IPython or bpython is used if it is installed.
+    There are `app` (also `celery`), each task by the last part of its name, `Task`, `signature`
+    and `celeriac`. IPython or bpython is used if it is installed.
     """
     app = session.load()
     names = at_hand(app, with_tasks=not without_tasks)

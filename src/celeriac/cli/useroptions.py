@@ -83,12 +83,15 @@ def check_apart(session: Session, command: str, args: Sequence[str]) -> str:
 
 def _answer(session: Session, command: str, args: Sequence[str]) -> str:
     from celeriac.app.loading import find_app
+    from celeriac.exceptions import CeleriacError
 
     try:
         session.enter_workdir()
         parse(find_app(session.spec()), command, args)
     except click.ClickException as error:
         return error.format_message()
+    except CeleriacError as error:
+        return str(error)
     except Exception as error:  # noqa: BLE001 - whatever the user's code raises is told
         return f"{type(error).__name__}: {error}"
     return ""

@@ -13,9 +13,9 @@ import click
 
 from celeriac.cli import pools
 from celeriac.cli.command import SupervisorCommand
-from celeriac.cli.options import names_option, queues_option
+from celeriac.cli.options import completing, names_option, queues_option
 from celeriac.cli.output import note
-from celeriac.cli.refused import WORKER, refuse
+from celeriac.cli.refused import WORKER, moot, refuse
 from celeriac.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def _settings(given: dict[str, Any]) -> dict[str, object]:
     "--pool",
     metavar="POOL",
     callback=pools.pool,
+    shell_complete=completing(pools.POOLS),
     help="prefork: a process for each running task. threads, asyncio: several tasks in one "
     "process. solo: in the worker's own process, for debugging.",
 )
@@ -211,9 +212,6 @@ def _settings(given: dict[str, Any]) -> dict[str, object]:
     default=None,
     help="Publish events of tasks even if nobody listens.",
 )
-@click.option("--without-gossip", is_flag=True, hidden=True)
-@click.option("--without-mingle", is_flag=True, hidden=True)
-@click.option("--without-heartbeat", is_flag=True, hidden=True)
 @pass_session
 def worker(session: Session, /, **given: Any) -> int:
     """Run tasks until told to stop.
@@ -224,7 +222,7 @@ def worker(session: Session, /, **given: Any) -> int:
     Settings given here win over the environment and the code.
     """
     options = worker_options(session, given)
-    _tell_ignored(given, session)
+    _tell_ignored(session)
     if given["reload"]:
         check_reload(options)
     if (
@@ -246,7 +244,7 @@ def worker_options(
     spec = WorkerSpec(
         app=session.spec(),
         workdir=_workdir(session),
-        settings={**settings, **_settings(given)},
+        settings={**settings, **session.settings, **_settings(given)},
         include=given["include"] or (),
         hostname=given["hostname"] or f"celeriac@{socket.gethostname()}",
         user_args=session.user_args,
@@ -344,20 +342,12 @@ def _level(name: str) -> str:
     return "CRITICAL" if upper == "FATAL" else upper
 
 
-def _tell_ignored(given: dict[str, Any], session: Session) -> None:
-    """Some options of Celery's change nothing here, because what they turn off does not exist."""
-    options = ("without_gossip", "without_mingle", "without_heartbeat")
-    ignored = [f"--{each.replace('_', '-')}" for each in options if given[each]]
-    if ignored and not session.quiet:
-        heart = (
-            " The heartbeat stays: it keeps the leases of this worker's tasks."
-            if given["without_heartbeat"]
-            else ""
-        )
-        note(
-            f"Notice: {' '.join(ignored)} changes nothing here: workers do not gossip or "
-            f"mingle, they meet in the store.{heart}"
-        )
+def _tell_ignored(session: Session) -> None:
+    """Some options of Celery's change nothing here, because what they mend does not occur."""
+    if session.moot and not session.quiet:
+        told = "; ".join(f"{name} ({reason})" for name, reason in session.moot.items())
+        note(f"Notice: this changes nothing here: {told}.")
 
 
+worker.params += moot()
 refuse(worker, WORKER)

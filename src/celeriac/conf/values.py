@@ -38,12 +38,14 @@ __all__ = [
 _TEXT_SHOWN = 80
 _HIDDEN = "(hidden)"
 
-_MEDIA_TYPES = {
+#: Words that mean another one: media types, and Celery's second name of a pool.
+_OTHER_WORDS = {
     "application/json": "json",
     "application/x-msgpack": "msgpack",
     "application/msgpack": "msgpack",
     "application/x-python-serialize": "pickle",
     "application/x-yaml": "yaml",
+    "processes": "prefork",
 }
 
 _SEVERAL = re.compile(r";\s*\w+:")
@@ -166,7 +168,7 @@ def _module_names(setting: Setting, value: object) -> tuple[str, ...]:
 def _choice(setting: Setting, value: object) -> str:
     if not isinstance(value, str):
         raise _UnexpectedError(setting)
-    word = _MEDIA_TYPES.get(value, value)
+    word = _OTHER_WORDS.get(value, value)
     if word in setting.later:
         why = " (reading it runs code that the message chooses)" if word == "pickle" else ""
         raise ValueError(f"{word!r} is not in this version{why}; {_expected(setting)}")

@@ -47,6 +47,7 @@ __all__ = [
 #: The logger above all of ours.
 BASE: Final = "celeriac"
 _NAME: Final = "celeriac.worker"
+_PYTHONS_BASIC_CONFIG: Final = logging.basicConfig
 
 
 def get_task_logger(name: str) -> logging.Logger:
@@ -135,8 +136,19 @@ def adopt_homeless() -> None:
         return
     for ours in _ours():
         logging.lastResort = ours
+    logging.basicConfig = _basic_config
     if root.level == logging.WARNING:  # the level that Python gives it
         root.setLevel(base.level)
+
+
+def _basic_config(**given: Any) -> None:
+    """Do nothing where nothing was asked for and records show in our form.
+
+    ``logging.info()`` and the like, the functions of the module, call it so before they make their
+    record. Python's form for that record, and from then on for all, is nobody's wish.
+    """
+    if given or logging.getLogger().handlers or logging.lastResort not in _ours():
+        _PYTHONS_BASIC_CONFIG(**given)
 
 
 def _ours() -> list[logging.Handler]:

@@ -156,7 +156,8 @@ class Queue(Protocol):
         run of that id (generation + 1, the attempt counts on). An id with a revoke tombstone is
         stored ``revoked`` at once. With *join* the messages are members of that open join, which
         counts as touched; if it was decided because it was never sealed, ``HeaderIncomplete`` is
-        raised. A full store raises ``StoreFull``.
+        raised. A full store raises ``StoreFull``. *messages* may be a ``message.Alike``, which a
+        store may read as any other sequence, or write together.
         Dies before: nothing stored. Dies after: all stored. Repeatable.
         """
 

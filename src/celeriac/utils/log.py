@@ -2,6 +2,7 @@
 
 import logging
 
+from celeriac.later import absent
 from celeriac.logs import BASE, Formatter, LoggingProxy, get_task_logger
 
 __all__ = [
@@ -46,3 +47,10 @@ def mlevel(level: str | int | None) -> int:
     if isinstance(level, str):
         return logging.getLevelNamesMapping()[level.upper()]
     return level or 0
+
+
+def __getattr__(name: str) -> object:
+    later = dict.fromkeys(
+        ("in_sighandler", "set_in_sighandler"), "No code of yours runs in a signal handler."
+    )
+    raise absent(__name__, name, later)

@@ -7,7 +7,6 @@ its next bytecode: a call that blocks in C ends first.
 
 from __future__ import annotations
 
-import ctypes
 import heapq
 import itertools
 import threading
@@ -15,8 +14,7 @@ import time
 from functools import lru_cache
 
 from celeriac.exceptions import SoftTimeLimitExceeded
-
-_raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+from celeriac.interrupt import absorb, raise_in
 
 
 @lru_cache(maxsize=64)
@@ -31,6 +29,7 @@ def _reached(seconds: float) -> type[SoftTimeLimitExceeded]:
     Reached.__module__ = SoftTimeLimitExceeded.__module__
     Reached.__name__ = SoftTimeLimitExceeded.__name__
     Reached.__qualname__ = SoftTimeLimitExceeded.__qualname__
+    Reached.__doc__ = SoftTimeLimitExceeded.__doc__  # its text begins with it
     return Reached
 
 
@@ -91,7 +90,7 @@ class Alarm:
         with self._lock:
             if not self.over:
                 self.over = self._rang = True
-                _raise_in(ctypes.c_ulong(self._thread), ctypes.py_object(_reached(self.seconds)))
+                raise_in(self._thread, _reached(self.seconds))
 
     def __enter__(self) -> None:
         self._thread = threading.get_ident()
@@ -107,8 +106,7 @@ class Alarm:
         with self._lock:
             self.over = True
         if self._rang:
-            # Still under way if it was raised in the last moment: taken out again.
-            _raise_in(ctypes.c_ulong(self._thread), None)
+            absorb()  # still under way if it was raised in the last moment
 
 
 __all__ = ["Alarm", "Alarms"]

@@ -28,6 +28,7 @@ from celeriac.worker.duties.limits import memory_limits
 from celeriac.worker.executor import soft_limit
 from celeriac.worker.hooks import LocalHooks
 from celeriac.worker.opening import open_store, tell_namesakes, tell_traps
+from celeriac.worker.orders import exit_signals
 from celeriac.worker.pools.choice import SHARED
 from celeriac.worker.pools.nursery import ApplicationBroken, Nursery
 from celeriac.worker.pools.solo import Solo, Timing
@@ -97,7 +98,7 @@ def run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
     attend(solo, store, settings, make_signer(settings))
     solo.notices = hooks = LocalHooks(runner, app, spec)
     process_begins(spec.hostname)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in exit_signals():
         signal.signal(number, lambda n, _frame: solo.stop(signal.Signals(n).name))
     solo.run()
     hooks.close()

@@ -34,6 +34,7 @@ from celeriac.worker.admission import UNKNOWN, admit
 from celeriac.worker.hands import Company, Hand, Held, Seats
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.paces import Paces
+from celeriac.worker.progress import Update, Updates
 from celeriac.worker.ratelimits import RateLimits
 
 if TYPE_CHECKING:
@@ -47,10 +48,6 @@ BATCH: Final = 256
 _DEEP: Final = 48
 #: Most deliveries one exchange asks for to begin at once: a wide executor is filled by several.
 _FREE_MOST: Final = 1024
-
-
-#: (fence, state, metadata) of an ``update_state``; only the newest of a task counts.
-Update = tuple[Fence, str, bytes | None]
 
 
 @dataclass(slots=True)
@@ -106,7 +103,7 @@ class Dispatch:
         self._tasks = tasks
         self._signer = signer
         self.wake = wake
-        self._updates: dict[str, Update] = {}
+        self._updates = Updates()
         self._commits: list[Commit] = []
         self._started: list[Fence] = []
         self.paces = Paces(tasks)
@@ -119,7 +116,7 @@ class Dispatch:
         self._flights = 0
 
     # --- store threads ------------------------------------------------------------------------
-    def take(self) -> Batch:
+    def take(self, *, updates: bool = True) -> Batch:
         """Take what there is to exchange; the caller holds ``changed``."""
         commits, self._commits = self._commits[:BATCH], self._commits[BATCH:]
         started, self._started = self._started[:BATCH], self._started[BATCH:]
@@ -127,8 +124,14 @@ class Dispatch:
         self._flight_free += want.free
         self._flight_ahead += want.ahead
         self._flights += 1
-        updates, self._updates = list(self._updates.values()), {}
-        return Batch(self.incarnation.owner, commits, started, want, updates)
+        news = self._updates.take() if updates else []
+        return Batch(self.incarnation.owner, commits, started, want, news)
+
+    def updated(self) -> None:
+        """The updates of a batch have been brought to the store; the next ones may go."""
+        with self.changed:
+            self._updates.arrived()
+            self._stir()
 
     def settle(self, batch: Batch, reply: Exchanged) -> None:
         """Take in the answer to *batch*: log refusals, place deliveries."""
@@ -183,7 +186,7 @@ class Dispatch:
 
     def has_work(self) -> bool:
         """Is there a reason for an exchange? The caller holds ``changed``."""
-        if self._commits or self._started or self._updates:
+        if self._commits or self._started or self._updates.ready:
             return True
         if not self.look:
             return False
@@ -364,7 +367,7 @@ class Dispatch:
     def note_update(self, fence: Fence, state: str, meta: bytes | None) -> None:
         """Queue an ``update_state``; a newer one of the same task replaces an older."""
         with self.changed:
-            self._updates[fence.id] = (fence, state, meta)
+            self._updates.note((fence, state, meta))
             self.changed.notify_all()
 
     def began(self, hand: Hand, *keys: int) -> None:

@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
 
@@ -98,7 +99,8 @@ class Executor:
             self._send(frames.Skipped(key))
             return
         self._present = (key, delivery.fence)
-        outcome: Outcome = self._runner.run(delivery)
+        # What a task sets in its context must not be met by the next one.
+        outcome: Outcome = copy_context().run(self._runner.run, delivery)
         if os.getpid() != self._pid:
             os._exit(0)  # the task forked and its child came back here: it is not the executor
         crashpoint("executor.ran")

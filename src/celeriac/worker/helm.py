@@ -87,7 +87,6 @@ class Helm:
             "processes": [each.process.pid for each in executors if each.process.pid],
             "max-tasks-per-child": self._max_tasks or "N/A",
             "put-guarded-by-semaphore": False,
-            "timeouts": [0, 0],
             "writes": "N/A",
             **({} if scale is None else {"autoscale": [scale.most, scale.least]}),
         }

@@ -122,7 +122,8 @@ class Lanes:
             if not self._listen():
                 continue
             with dispatch.changed:
-                batch = dispatch.take()
+                # At the end the bell does not come back: what updates would then wait for it stays.
+                batch = dispatch.take(updates=False)
             sequence += 1
             self._exchange(number, sequence, batch)
 
@@ -137,7 +138,7 @@ class Lanes:
 
     def _exchange(self, lane: int, sequence: int, batch: Batch) -> None:
         """Repeat one exchange until the store has answered, then settle it."""
-        attempt = 0
+        attempt, telling = 0, bool(batch.updates)
         while True:
             try:
                 while batch.updates:
@@ -167,6 +168,8 @@ class Lanes:
                 break
         self._outage_ends()
         self._dispatch.settle(batch, reply)
+        if telling:
+            self._dispatch.updated()
         for delay, fences in self._dispatch.rates.take_returns():
             self._hand_back(batch.owner, fences, delay)
 

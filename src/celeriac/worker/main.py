@@ -11,10 +11,12 @@ import os
 import signal
 import socket
 import sys
+import time
 
 from celeriac import logs
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
 from celeriac.worker.kinship import become_subreaper
+from celeriac.worker.orders import show_stacks_on_request
 from celeriac.worker.pools.nursery import ApplicationBroken, Nursery
 from celeriac.worker.sizing import SLOTS
 from celeriac.worker.slots import Slots
@@ -34,12 +36,14 @@ def run(options: WorkerOptions) -> int:
     cannot be imported or configured, 3 if the store cannot be reached.
     """
     spec = _complete(options)
+    begun = time.time()
     set_title(f"celeriac: worker {spec.hostname}")
+    show_stacks_on_request()
     try:
         return _run_solo(options, spec) if options.pool == "solo" else _run_prefork(options, spec)
     except ApplicationBroken as error:
         print(error, file=sys.stderr, flush=True)
-        return start_over(spec) if options.reload else EXIT_APP
+        return start_over(spec, begun) if options.reload else EXIT_APP
     except ImproperlyConfigured as error:
         print(f"Error: {error}", file=sys.stderr)
         return EXIT_APP
@@ -50,14 +54,14 @@ def run(options: WorkerOptions) -> int:
         return EXIT_STORE
 
 
-def start_over(spec: WorkerSpec) -> int:  # noqa: RET503 - exec does not return
-    """Wait until code has changed, then run this command once more: with ``--reload``, an
-    application that cannot be imported is one that is being written."""
-    from celeriac.worker.duties.reload import wait_for_change
+def start_over(spec: WorkerSpec, since: float) -> int:  # noqa: RET503 - exec does not return
+    """Wait until code has changed *since*, in seconds since the epoch, then run this command once
+    more: with ``--reload``, an application that cannot be imported is one that is being written."""
+    from celeriac.worker.duties.changes import wait_for_change
 
     print("The worker starts once this is mended and saved.", file=sys.stderr, flush=True)
     try:
-        wait_for_change(spec.workdir or os.getcwd())
+        wait_for_change(os.path.realpath(spec.workdir or os.getcwd()), since)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     if spec.workdir:  # it may be named from where the command was given

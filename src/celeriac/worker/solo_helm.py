@@ -73,7 +73,6 @@ class SoloHelm:
             "processes": [os.getpid()],
             "max-tasks-per-child": "N/A",
             "put-guarded-by-semaphore": False,
-            "timeouts": [0, 0],
             "writes": "N/A",
         }
 

@@ -42,6 +42,7 @@ from celeriac.worker.duties.reload import Reload
 from celeriac.worker.helm import Helm
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.lanes import Lanes
+from celeriac.worker.orders import exit_signals
 from celeriac.worker.pools.choice import make_pool
 from celeriac.worker.pools.ending import end_all
 from celeriac.worker.pools.nursery import Nursery
@@ -60,7 +61,8 @@ _TICK_IDLE: Final = 0.5
 _GATHER: Final = 0.001
 #: The interpreter's default of 5 ms would let one thread keep the others waiting that long.
 _SWITCH_INTERVAL: Final = 0.0005
-_EXIT_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+#: Within so much of the first a second signal is the same: timeout(1) sends it to the group, too.
+_ECHO: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -263,13 +265,16 @@ class Supervisor:
     # --- signals ------------------------------------------------------------------------------
     def _listen_to_signals(self) -> None:
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wakes)
-        for number in _EXIT_SIGNALS:
-            signal.signal(number, lambda got, _frame: self._signals.append(got))
+        meant = exit_signals()
+        for number in meant:
+            signal.signal(number, lambda got, _frame: self._signals.append(meant[got]))
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
     def _on_signal(self, number: int) -> None:
-        name = signal.Signals(number).name
-        if number == signal.SIGQUIT or self._stopping_since is not None:
+        name, since = signal.Signals(number).name, self._stopping_since
+        if number != signal.SIGQUIT and since and time.monotonic() - since < _ECHO:
+            return
+        if number == signal.SIGQUIT or since is not None:
             logger.warning("%s: stopping now; running tasks are requeued", name)
             self._grace = 0.0
         else:

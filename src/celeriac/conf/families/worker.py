@@ -23,7 +23,7 @@ FAMILY = (
         kind="choice",
         default="prefork",
         choices=("prefork", "threads", "asyncio", "solo"),
-        later=("gevent", "eventlet", "processes", "custom"),
+        later=("gevent", "eventlet", "custom"),
         where="worker",
         help="`prefork`: one process for each task at work. `threads`, `asyncio`: threads, or "
         "coroutines of one event loop, in one process beside the worker. `solo`: in the worker "

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from celeriac import states
-from celeriac.message import Edges, Header, Message
+from celeriac.message import Alike, Edges, Header, Message
 from celeriac.records import Record, StoredResult, Verdict
 from celeriac.stores.redis.scripts import FIELDS
 
@@ -124,6 +124,28 @@ def _common(flags: int, priority: int, task: str, queue: str) -> bytes:
     name, place = task.encode(), queue.encode()
     lengths = (_SHORT.pack(len(name)), name, _SHORT.pack(len(place)), place)
     return b"".join((_TWO.pack(flags, priority), *lengths))
+
+
+def plain_entries(messages: Alike) -> list[bytes]:
+    """:func:`plain_entry` of each; all but nonce and wire is written once."""
+    header = messages.header
+    task, queue = header.task.encode(), header.queue.encode()
+    fixed = b"".join(
+        (
+            _TWO.pack(0, header.priority),
+            _SHORT.pack(len(task)),
+            task,
+            _SHORT.pack(len(queue)),
+            queue,
+        )
+    )
+    # Nonces of such messages are of one length, and none is its id.
+    length = len(messages.calls[0][1])
+    front = _SIZE.pack(len(fixed) + 2 + length) + fixed + _SHORT.pack(length)
+    return [
+        front + nonce.encode() + wire
+        for (_, nonce), wire in zip(messages.calls, messages.encode(), strict=True)
+    ]
 
 
 class Beside:

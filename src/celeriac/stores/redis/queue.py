@@ -14,7 +14,7 @@ from celeriac import message as wire
 from celeriac import states
 from celeriac.crashpoints import crashpoint
 from celeriac.exceptions import DecodeError, StoreError
-from celeriac.message import Message
+from celeriac.message import Alike, Message
 from celeriac.outcome import Outcome
 from celeriac.records import (
     Beat,
@@ -36,6 +36,7 @@ from celeriac.stores.redis.packing import (
     VERDICTS,
     Beside,
     pack,
+    plain_entries,
     plain_entry,
     queue_in,
     wire_of,
@@ -78,6 +79,8 @@ class RedisQueue:
 
     def _enqueue_plain(self, messages: Sequence[Message]) -> bool:
         """Store messages that are all simply queued, in one place, and new; False if not so."""
+        if isinstance(messages, Alike):
+            return self._enqueue_alike(messages)
         first = messages[0].header
         queue, priority = first.queue, first.priority
         args: list[bytes | str] = []
@@ -95,6 +98,20 @@ class RedisQueue:
         if len(messages) > 1 and len({each.header.id for each in messages}) != len(messages):
             return False
         return bool(self._steps.run_bare("enqueue_plain", queue, str(priority), *args))
+
+    def _enqueue_alike(self, messages: Alike) -> bool:
+        """The same for messages that differ in id and nonce alone."""
+        header = messages.header
+        if header.edges is not None or header.eta is not None or header.expires is not None:
+            return False
+        if len(dict(messages.calls)) != len(messages):
+            return False
+        args: list[bytes | str] = []
+        for (id, _), entry in zip(messages.calls, plain_entries(messages), strict=True):
+            args += (id, entry)
+        return bool(
+            self._steps.run_bare("enqueue_plain", header.queue, str(header.priority), *args)
+        )
 
     def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
         beside = Beside(4)

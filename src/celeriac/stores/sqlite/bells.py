@@ -25,6 +25,7 @@ import random
 import socket
 import tempfile
 import threading
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,10 @@ _PROC: Final = Path("/proc/self/fd")
 DATAGRAM_MAX: Final = 60_000
 #: The longest path of a socket, if it cannot be reached through /proc.
 _PATH_MAX: Final = 100
+#: Nanoseconds after which a folder that changes gets another time of change: file systems take it
+#: from a clock of the kernel that ticks every 10 ms at the longest. Some keep whole seconds only.
+_TICK: Final = 50_000_000
+_SECOND: Final = 1_000_000_000
 RESULTS: Final = "results"
 _GONE: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.ENOTSOCK, errno.EPROTOTYPE})
 _serial = itertools.count()
@@ -65,6 +70,8 @@ class Bells:
         self._handle = -1
         self._sender: Bell | None = None
         self._made: set[str] = set()
+        #: Queues of which nobody waits: their folder, and when what was found empty had changed.
+        self._deserted: dict[str, tuple[str, int]] = {}
         self._locks: dict[int, threading.Lock] = {}
 
     @staticmethod
@@ -184,15 +191,25 @@ class Bells:
 
     def ring(self, queue: str, everybody: bool = False) -> None:
         """Wake one idle waiter of *queue* if there is one, or *everybody*."""
-        folder = f"q.{quoted(queue)}"
+        known, then = self._deserted.get(queue, ("", 0))
         try:
-            names = os.listdir(f"{self._base}{folder}")  # noqa: PTH208 - names, not paths
+            # This is all that most rings do.
+            if known and os.stat(known).st_mtime_ns == then:  # noqa: PTH116 - Path costs double
+                return
+            folder = f"q.{quoted(queue)}"
+            path = f"{self._base}{folder}"
+            changed = os.stat(path).st_mtime_ns  # noqa: PTH116
+            names = os.listdir(path)  # noqa: PTH208 - names, not paths
         except (FileNotFoundError, NotADirectoryError):
             # Nobody has waited here yet. Made now, since to look into an empty folder costs half
             # of what it costs to find none.
-            self.subfolder(folder)
+            self.subfolder(f"q.{quoted(queue)}")
             return
         if not names:
+            # Who comes to wait changes the folder. That shows, unless it may still have the same
+            # time as the change that was seen here.
+            if changed % _SECOND and time.time_ns() - changed > _TICK:
+                self._deserted[queue] = path, changed
             return
         self.prepare()
         if len(names) > 1:

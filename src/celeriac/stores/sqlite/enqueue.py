@@ -10,7 +10,7 @@ import apsw
 
 from celeriac import states
 from celeriac.exceptions import DuplicateTask, HeaderIncomplete, StoreError
-from celeriac.message import Message, encode_all
+from celeriac.message import Alike, Message, encode_all
 from celeriac.stores import finish
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Database, Transaction
@@ -21,6 +21,12 @@ _INSERT: Final = """
 INSERT INTO @record (seq, state, special, id, task, queue, priority, place, send_nonce,
     enqueued_at, due, expires, wire) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING"""
+#: The same for a plain message that is due, one of many alike: what goes into every row is bound
+#: again for each, so that less of it is half a microsecond less.
+_INSERT_ALIKE: Final = f"""
+INSERT INTO @record (seq, state, special, id, task, queue, priority, place, send_nonce,
+    enqueued_at, wire)
+VALUES (?1, {codes.QUEUED}, 0, ?2, ?3, ?4, ?5, ?1, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING"""
 #: One plain message in one statement, which is a transaction by itself. Nothing is stored (there is
 #: no place, which must not be NULL) where the general way has more to look at: the id was seen
 #: before, was revoked before it came, or a record refers to it. The number is worked out twice, as
@@ -75,7 +81,9 @@ def insert_plain(database: Database, message: Message) -> bool:
     )
 
 
-def insert(step: Transaction, messages: Sequence[Message], waits: bool = False) -> list[Message]:
+def insert(
+    step: Transaction, messages: Sequence[Message], waits: bool = False
+) -> Sequence[Message]:
     """Store *messages*; *waits* stores all of them ``waiting``. Returns those that are new.
 
     The fast way takes it that all ids are new, which the unique index proves or disproves.
@@ -85,10 +93,16 @@ def insert(step: Transaction, messages: Sequence[Message], waits: bool = False) 
     before = step.one(_BEFORE)
     assert before is not None
     first, referring, tombstones = before
+    if (
+        isinstance(messages, Alike)
+        and not (waits or referring or tombstones)
+        and _insert_alike(step, messages, first)
+    ):
+        return messages
     rows = _rows(step, messages, first, waits)
     changes = step.connection.total_changes()
     step.executemany(_INSERT, rows)
-    new = list(messages)
+    new: Sequence[Message] = messages
     if step.connection.total_changes() - changes != len(rows):
         new, rows = _with_known_ids(step, messages, rows)
     if any(row[_WIRE] is None for row in rows):
@@ -106,6 +120,37 @@ def insert(step: Transaction, messages: Sequence[Message], waits: bool = False) 
     if tombstones and new:
         _meet_tombstones(step, new)
     return new
+
+
+def _insert_alike(step: Transaction, messages: Alike, first: int) -> bool:
+    """Store *messages* if they are all new and short, due, and part of no workflow.
+
+    False, with nothing stored, if they must go the general way.
+    """
+    header = messages.header
+    if header.eta is not None or header.expires is not None or header.edges is not None:
+        return False
+    wires = messages.encode()
+    if max(map(len, wires)) > WIRE_INLINE_MAX:
+        return False
+    task, queue, priority, now = (
+        step.number(header.task), step.number(header.queue), header.priority, step.now,
+    )  # fmt: skip
+    changes = step.connection.total_changes()
+    step.executemany(
+        _INSERT_ALIKE,
+        [
+            (seq, id, task, queue, priority, nonce, now, wire)
+            for seq, ((id, nonce), wire) in enumerate(
+                zip(messages.calls, wires, strict=True), first
+            )
+        ],
+    )
+    if step.connection.total_changes() - changes != len(wires):  # some id is known: a resend
+        step.execute("DELETE FROM @record WHERE seq >= ?", (first,))
+        return False
+    step.rung.add(queue)
+    return True
 
 
 def _rows(

@@ -49,6 +49,7 @@ from celeriac.testing.conformance.others import (  # noqa: E402
     SchedulesSuite,
 )
 from celeriac.testing.conformance.queue import (  # noqa: E402
+    AlikeSuite,
     EnqueueSuite,
     OrderSuite,
     ParkingSuite,
@@ -66,7 +67,7 @@ from celeriac.testing.conformance.workflows import (  # noqa: E402
 )
 
 
-class QueueSuite(EnqueueSuite, OrderSuite, ParkingSuite, WantSuite, WaitSuite):
+class QueueSuite(EnqueueSuite, AlikeSuite, OrderSuite, ParkingSuite, WantSuite, WaitSuite):
     """Sending and taking."""
 
 
@@ -96,6 +97,7 @@ class StoreSuite(
 
 
 __all__ = [
+    "AlikeSuite",
     "BusSuite",
     "ClockSuite",
     "CoordinatorSuite",

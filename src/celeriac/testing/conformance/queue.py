@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from celeriac import states
 from celeriac.exceptions import DuplicateTask
-from celeriac.message import Edges
+from celeriac.message import Alike, Edges, Header
 from celeriac.records import RevokeEffect, TaskFacts, Verdict
 from celeriac.testing.conformance.kit import Kit, Suite, message
 
@@ -94,6 +97,72 @@ class EnqueueSuite(Suite):
         assert second.attempt == 2
         assert worker.succeed(second, b"second") is Verdict.OK
         assert kit.get("a").body == b"second"
+
+
+class AlikeSuite(Suite):
+    """Calls of one task together, as ``app.enqueue_many`` sends them: stored as any others."""
+
+    def test_messages_alike_are_stored_as_each_would_be(self, kit: Kit) -> None:
+        sent = _alike("abc", queue="other", priority=4, origin="me", sent=1.5)
+        kit.store.queue.enqueue(sent)
+        taken = kit.worker().lease(5, queues=["other"])
+        assert [each.id for each in taken] == ["a", "b", "c"]
+        assert [each.wire for each in taken] == [each.encode() for each in sent]
+        kit.enqueue(message("d", queue="other", priority=4))
+        first, last = kit.get("a"), kit.get("d")
+        assert (first.queue, first.priority, first.task) == (last.queue, last.priority, last.task)
+        assert (first.expires, first.due, first.enqueued_at) == (None, None, kit.now())
+
+    def test_messages_alike_ring(self, kit: Kit) -> None:
+        kit.store.queue.enqueue(_alike("a"))
+        assert kit.store.queue.wait(["celery"], 0.0)
+
+    def test_messages_alike_with_long_arguments_are_stored(self, kit: Kit) -> None:
+        payloads = [b'[["%b"],{}]' % (b"x" * size) for size in (3, 300, 70_000)]
+        sent = _alike("abc", payloads)
+        kit.store.queue.enqueue(sent)
+        assert [kit.get(id).wire for id in "abc"] == [each.encode() for each in sent]
+
+    def test_messages_alike_keep_eta_expiry_and_edges(self, kit: Kit) -> None:
+        kit.store.queue.enqueue(_alike("ab", eta=kit.now() + 5))
+        kit.store.queue.enqueue(_alike("cd", expires=kit.now() + 5))
+        kit.store.queue.enqueue(_alike("ef", edges=Edges(waits=True)))
+        assert kit.states(*"abef") == [states.SCHEDULED] * 2 + [states.WAITING] * 2
+        assert [kit.get(id).expires for id in "cd"] == [kit.now() + 5] * 2
+
+    def test_messages_alike_sent_again_are_a_resend(self, kit: Kit) -> None:
+        sent = _alike("abc")
+        kit.store.queue.enqueue(sent[:2])
+        worker = kit.worker()
+        worker.succeed(worker.take())
+        kit.store.queue.enqueue(sent)
+        assert kit.states(*"abc") == [states.SUCCEEDED, states.QUEUED, states.QUEUED]
+        assert [each.id for each in worker.lease(5)] == ["b", "c"]
+
+    def test_a_living_id_among_messages_alike_refuses_all(self, kit: Kit) -> None:
+        kit.send("b", nonce="another")
+        with pytest.raises(DuplicateTask, match="b"):
+            kit.store.queue.enqueue(_alike("abc"))
+        assert [kit.find(id) for id in "ac"] == [None, None]
+
+    def test_an_ended_id_among_messages_alike_is_a_new_run(self, kit: Kit) -> None:
+        kit.send("b", nonce="another")
+        kit.done(kit.worker(), "b")
+        kit.store.queue.enqueue(_alike("abc"))
+        assert [kit.get(id).generation for id in "abc"] == [0, 1, 0]
+        assert len(kit.worker("w2").lease(5)) == 3
+
+    def test_a_revoked_id_among_messages_alike_does_not_run(self, kit: Kit) -> None:
+        kit.store.queue.revoke(["b"])
+        kit.store.queue.enqueue(_alike("abc"))
+        assert kit.states(*"abc") == [states.QUEUED, states.CANCELLED, states.QUEUED]
+
+
+def _alike(ids: str, payloads: Sequence[bytes] = (), **header: Any) -> Alike:
+    """Calls of the task ``job``, an id each letter."""
+    first = Header(id="", task="job", nonce="", **header)
+    calls = [(id, f"sent-{id}") for id in ids]
+    return Alike(first, calls, payloads or [b"[[%d],{}]" % at for at in range(len(ids))])
 
 
 class OrderSuite(Suite):
@@ -285,4 +354,4 @@ class WantSuite(Suite):
         assert worker.take().id == "a"
 
 
-__all__ = ["EnqueueSuite", "OrderSuite", "ParkingSuite", "WantSuite"]
+__all__ = ["AlikeSuite", "EnqueueSuite", "OrderSuite", "ParkingSuite", "WantSuite"]

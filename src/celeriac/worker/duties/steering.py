@@ -221,7 +221,7 @@ class Steering:
             "total": dict(self._worker.totals()),
             "pid": os.getpid(),
             "uptime": round(time.monotonic() - self._began),
-            "pool": self._worker.pool(),
+            "pool": {**self._worker.pool(), "timeouts": self._timeouts()},
             "broker": _broker(self._url),
             "prefetch_count": len(held),
             "rusage": {
@@ -230,6 +230,11 @@ class Steering:
                 if name.startswith("ru_")
             },
         }
+
+    def _timeouts(self) -> list[float]:
+        """The soft and the hard limit of tasks that name none; 0 for no limit."""
+        known = self._settings
+        return [known.task_soft_time_limit or 0, known.task_time_limit or 0]
 
     def _conf(self, with_defaults: bool = False) -> dict[str, Any]:
         return _settings(self._settings, with_defaults)

@@ -43,7 +43,7 @@ class Autoscale:
         need = busy + waiting
         if pressed and need >= self.size and self._pressed_for(now) >= PRESSED_SECONDS:
             self._pressed_since = now
-            need = self.size + 1
+            need = max(need, self.size + 1)
         elif not pressed:
             self._pressed_since = None
         if need >= self.size:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -259,7 +260,8 @@ class Solo:
             events.received([present])
         self.running = [(present, began)]
         try:
-            outcome = self._runner.run(delivery)
+            # What a task sets in its context must not be met by the next one.
+            outcome = copy_context().run(self._runner.run, delivery)
         finally:
             self.running = []
         if events is not None:

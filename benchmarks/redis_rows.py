@@ -1,0 +1,389 @@
+"""What ``redis_peers.py`` measures: one class a row, each figure with its unit and what is better.
+
+A row's ``measure`` takes one side through one round and returns what it found. All is counted on
+the board of stamps (``peers/stamps.py``), so no side pays for being counted.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from contestants import Contestant, Ground, Trouble, Worker, ground
+from redis_sides import QUEUES
+from servers import Server
+from sides import pss
+
+#: Celery's guide: for short tasks a multiplier of 64 or more; its default for those that wait.
+SHORT, LONG = 64, 4
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a row. *better*: ``higher``, ``lower``, or nothing to compare."""
+
+    name: str
+    unit: str
+    better: str = "higher"
+    goal: str = ""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything: seconds a drain shall take, samples, tasks."""
+
+    seconds: float = 3.0
+    latency: int = 150
+    naps: float = 0.02
+    queued: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    fill: float = 60.0  # a queue that takes longer to fill than this is not filled
+    growth: int = 1_000_000
+    growth_seconds: float = 60.0
+    killed: int = 200
+    patience: float = 120.0
+
+    def tasks(self, side: Contestant, share: float = 1.0) -> int:
+        """About as many as the side does in the time of a drain."""
+        return max(100, int(side.pace * self.seconds * share))
+
+
+#: For `--quick` and the tests: every row in seconds, figures that mean nothing.
+QUICK = Sizes(
+    seconds=0.4, latency=20, naps=0.005, queued=(1_000, 10_000), fill=8.0, growth=10_000,
+    growth_seconds=1.0, killed=40, patience=15.0,
+)  # fmt: skip
+
+Found = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the benchmark."""
+
+    name: str
+    about: str
+    figures: tuple[Figure, ...]
+    measure: Callable[[Contestant, Server, Sizes], Found]
+    pool: str = "work"  # what a side needs to take part; empty: nothing but to send
+    modes: tuple[str, ...] = ()  # durability modes of the server that it compares
+    rounds: int = 0  # 0: as many as asked for
+    skips: tuple[str, ...] = field(default=())
+
+    def able(self, side: Contestant) -> bool:
+        """Whether the side has what the row needs."""
+        return (not self.pool or self.pool in side.pools) and side.name not in self.skips
+
+
+def enqueue(side: Contestant, server: Server, sizes: Sizes) -> Found:
+    """Sends per second, with nobody working."""
+    found = {}
+    bulk = 5 if side.module in ("celeriac_side", "bare_side") else 2
+    counts = {"one": max(200, int(1000 * sizes.seconds)),
+              "many": max(200, int(min(side.pace, 5000) * sizes.seconds) * bulk),
+              "threads": max(200, int(1000 * sizes.seconds))}  # fmt: skip
+    names = {"one": "one by one", "many": "in bulk", "threads": "from 8 threads"}
+    for what, count in counts.items():
+        with ground(side, server, 1) as place:
+            told = place.drive(what, task="noop", count=count, threads=8)
+        found[names[what]] = told["rate"]
+    return found
+
+
+def _drain(place: Ground, worker: Worker, first: int, last: int) -> Found:
+    """Wait until *last* tasks have run; the rate and the cost of those after *first*."""
+    server = place.server
+    worker.wait(lambda: place.ended() >= first, f"the first {first} of {last}")
+    done, own, served, counted = place.ended(), worker.own_cpu(), server.cpu(), server.counters()
+    worker.wait(lambda: place.ended() >= last, f"{last} tasks")
+    own, served = worker.own_cpu() - own, server.cpu() - served
+    now = server.counters()
+    ends = sorted(end for end in place.stamps()[1::2] if end)[:last]
+    found = {"rate": (last - first) / (ends[-1] - ends[first - 1])}
+    if last - done > last // 4:  # else it was over before the clock was read
+        each = last - done
+        found["worker CPU"] = own / each * 1e6
+        if place.side.served:
+            found["server CPU"] = served / each * 1e6
+            found["commands"] = (now[0] - counted[0]) / each
+            found["round trips"] = (now[1] - counted[1]) / each
+    return found
+
+
+def drain(side: Contestant, server: Server, sizes: Sizes) -> Found:
+    """No-ops through two executors, results kept and ignored, and what each costs."""
+    found: Found = {}
+    for kept, task in (("kept", "noop"), ("ignored", "ignored")):
+        count = sizes.tasks(side)
+        with ground(side, server, count, BENCH_RESULTS=kept) as place:
+            empty = server.memory()
+            place.fill(task)
+            if kept == "kept" and side.served:
+                found["bytes a queued task"] = (server.memory() - empty) / count
+            with place.working("work", 2, SHORT) as worker:
+                told = _drain(place, worker, max(10, count // 10), count)
+        for what, value in told.items():
+            found[f"{what}, results {kept}"] = value
+    return found
+
+
+def threads(side: Contestant, server: Server, sizes: Sizes) -> Found:
+    """No-ops and waits in threads of one process."""
+    count = sizes.tasks(side)
+    with ground(side, server, count) as place:
+        place.fill("noop")
+        with place.working("threads", 8, SHORT) as worker:
+            rate = _drain(place, worker, max(10, count // 10), count)["rate"]
+    return {"no-ops, 8 threads": rate, "waits of 50 ms, 100 threads": _waits(
+        side, server, sizes, "threads", "wait")}  # fmt: skip
+
+
+def coroutines(side: Contestant, server: Server, sizes: Sizes) -> Found:
+    """No-ops and waits in coroutines of one process, a hundred at once."""
+    named = "async_" if side.module in ("celeriac_side", "dramatiq_side") else ""
+    count = sizes.tasks(side, 0.5)
+    with ground(side, server, count) as place:
+        place.fill(f"{named}noop")
+        with place.working("asyncio", 100, SHORT) as worker:
+            rate = _drain(place, worker, max(10, count // 10), count)["rate"]
+    return {
+        "no-op coroutines, 100 at once": rate,
+        "waits of 50 ms, 100 at once": _waits(side, server, sizes, "asyncio", f"{named}wait"),
+    }
+
+
+def _waits(side: Contestant, server: Server, sizes: Sizes, pool: str, task: str) -> float:
+    warm = 200
+    count = warm + max(200, int(800 * sizes.seconds))
+    with ground(side, server, count) as place:
+        place.fill(task)
+        with place.working(pool, 100, LONG) as worker:
+            return _drain(place, worker, warm, count)["rate"]
+
+
+def latency(side: Contestant, server: Server, sizes: Sizes) -> Found:
+    """From before the send to the task's first line and to its result, on an idle worker."""
+    with (
+        ground(side, server, max(10, sizes.latency), BENCH_WAITING="1") as place,
+        place.working("work", 2) as worker,
+    ):
+        place.fill("first", 10)
+        worker.wait(lambda: place.ended() >= 10, "the worker is warm")
+        place.drive("latency", count=10, pause=0.001)
+        told = place.drive("latency", count=sizes.latency, pause=sizes.naps)
+    found = {}
+    for index, what in enumerate(("start", "result")):
+        values = sorted(sample[index] * 1000 for sample in told["samples"])
+        found[f"{what} p50"] = statistics.median(values)
+        found[f"{what} p99"] = values[int(len(values) * 0.99)]
+    return found
+
+
+def memory(side: Contestant, server: Server, sizes: Sizes) -> Found:
+    """PSS of the whole idle worker after it has run something; the server's is not in it."""
+    found = {}
+    for slots in (2, 8):
+        with ground(side, server, 64) as place, place.working("memory", slots) as worker:
+            place.fill("first")
+            worker.wait(lambda: place.ended() >= 64, "warmed up")
+            time.sleep(min(1.0, sizes.seconds))  # what start-up still allocates belongs to it
+            found[f"{slots} executors"] = sum(pss(root) for root in worker.roots())
+    return found
+
+
+def flat(side: Contestant, server: Server, sizes: Sizes) -> Found:
+    """Tasks per second from the head of a queue of so many."""
+    found = {}
+    for queued in sizes.queued:
+        samples = []
+        for _ in range(5 if queued < 10_000 else 1):  # a short one is over at once
+            rate = _head(side, server, sizes, queued)
+            if rate is None:
+                return found
+            samples.append(rate)
+        found[f"{queued:,} queued"] = statistics.median(samples)
+    return found
+
+
+def _head(side: Contestant, server: Server, sizes: Sizes, queued: int) -> float | None:
+    with ground(side, server, queued) as place:
+        try:
+            place.drive("fill", deadline=sizes.fill, task="noop", count=queued)
+        except Trouble as error:
+            if "not done within" in str(error):
+                return None  # told in the table: nobody waited for a queue so long
+            raise
+        last = min(queued, sizes.tasks(side))
+        with place.working("work", 2, SHORT) as worker:
+            return _drain(place, worker, max(10, last // 10), last)["rate"]
+
+
+def queues(side: Contestant, server: Server, sizes: Sizes) -> Found:
+    """No-ops through two executors that read eight queues."""
+    count = sizes.tasks(side)
+    with ground(side, server, count) as place:
+        place.fill("noop", queues=len(QUEUES))
+        with place.working("queues", 2, SHORT) as worker:
+            rate = _drain(place, worker, max(10, count // 10), count)["rate"]
+    return {"8 queues": rate}
+
+
+def payload(side: Contestant, server: Server, sizes: Sizes) -> Found:
+    """Sends and runs of tasks with a large argument."""
+    found = {}
+    for size, name, share in ((10_000, "10 KB", 0.3), (1_000_000, "1 MB", 0.0)):
+        count = max(40, sizes.tasks(side, share)) if share else max(20, int(40 * sizes.seconds))
+        with ground(side, server, count, BENCH_RESULTS="ignored") as place:
+            sending = min(count, 500)
+            told = place.drive("one", task="load", count=min(sending, 60) if not share else sending,
+                               text=size)  # fmt: skip
+            found[f"{name}: sends"] = told["rate"]
+        with ground(side, server, count, BENCH_RESULTS="ignored") as place:
+            _fill_by_parts(place, count, size)
+            with place.working("work", 2, LONG) as worker:
+                told = _drain(place, worker, max(5, count // 10), count)
+            found[f"{name}: runs"] = told["rate"]
+    return found
+
+
+def _fill_by_parts(place: Ground, count: int, size: int) -> None:
+    """Send large arguments a few at a time: a driver holds what it is about to send."""
+    part = max(1, 20_000_000 // size)
+    for first in range(0, count, part):
+        place.fill("load", min(part, count - first), first=first, text=size)
+
+
+def growth(side: Contestant, server: Server, sizes: Sizes) -> Found:
+    """Resident memory of the worker, before and after many tasks; fed while it works."""
+    total = min(sizes.growth, int(side.pace * sizes.growth_seconds * 2))
+    warm, chunk = total // 5, max(100, min(20_000, side.pace * 2, total // 10))
+    with ground(side, server, total) as place, place.working("work", 2, SHORT) as worker:
+        sent, before = 0, None
+        while sent < total:
+            part = min(chunk, total - sent)
+            place.drive("fill", task="noop", count=part, first=sent)
+            sent += part
+            # At most one part waits, so that the server's memory plays no role.
+            worker.wait(lambda least=sent - chunk: place.ended() >= least, f"{sent} tasks")
+            if before is None and sent - chunk >= warm:
+                before = _resident(worker)
+        worker.wait(lambda: place.ended() >= total, f"{total} tasks")
+        after = _resident(worker)
+    return {"tasks": total - warm, "growth": after - (before or after), "after": after}
+
+
+def _resident(worker: Worker) -> float:
+    return sum(member.memory_info().rss for member in worker.members()) / (1 << 20)
+
+
+def kill(side: Contestant, server: Server, sizes: Sizes) -> Found:
+    """SIGKILL to the whole worker in the middle of tasks of 50 ms; another is started at once."""
+    count = sizes.killed
+    with ground(side, server, count) as place:
+        place.fill("wait")
+        with place.working("work", 2, LONG, each=4) as worker:
+            worker.wait(lambda: place.ended() >= count // 4, "a quarter of the tasks")
+            worker.kill()
+            killed = time.monotonic()
+        held = place.stamps()
+        running = sum(1 for n in range(count) if held[2 * n] and not held[2 * n + 1])
+        with place.working("work", 2, LONG, each=4) as worker:
+            _until_all_or_quiet(place, worker, killed + sizes.patience)
+        ends, runs = place.stamps()[1::2], place.runs()
+    lost = runs.count(0)
+    found = {
+        "running when killed": float(running),
+        "not run again": float(lost),
+        "run twice to the end": float(sum(1 for each in runs if each > 1)),
+    }
+    if not lost:
+        found["all run after"] = max(ends) - killed
+    return found
+
+
+def _until_all_or_quiet(place: Ground, worker: Worker, deadline: float) -> None:
+    while place.ended() < place.tasks and time.monotonic() < deadline:
+        worker.check()
+        time.sleep(0.05)
+
+
+def durable(side: Contestant, server: Server, sizes: Sizes) -> Found:
+    """Sends one by one and no-ops drained, at the server's durability."""
+    with ground(side, server, 1) as place:
+        count = max(200, int(700 * sizes.seconds))
+        sent = place.drive("one", task="noop", count=count)["rate"]
+    found = {f"one by one, AOF {server.mode}": sent}
+    if side.pools:
+        count = sizes.tasks(side)
+        with ground(side, server, count) as place:
+            place.fill("noop")
+            with place.working("work", 2, SHORT) as worker:
+                rate = _drain(place, worker, max(10, count // 10), count)["rate"]
+        found[f"drain, AOF {server.mode}"] = rate
+    return found
+
+
+def _costs(kept: str) -> tuple[Figure, ...]:
+    trips = "< 0.1" if kept == "kept" else ""
+    return (
+        Figure(f"worker CPU, results {kept}", "µs a task", "lower"),
+        Figure(f"server CPU, results {kept}", "µs a task", "lower"),
+        Figure(f"commands, results {kept}", "a task, those in scripts included", "lower"),
+        Figure(f"round trips, results {kept}", "reads from clients a task", "lower", trips),
+    )
+
+
+ROWS = (
+    Row("enqueue", "sending, with nobody working", (
+        Figure("one by one", "/s", goal="≥ 3× Celery, ≥ 85 % of redis-py"),
+        Figure("in bulk", "/s", goal="≥ 20× Celery"),
+        Figure("from 8 threads", "/s"),
+    ), enqueue, pool=""),
+    Row("drain", "no-ops through two executors", (
+        Figure("rate, results kept", "/s", goal="≥ 20× Celery, ≥ 3× the best"),
+        Figure("rate, results ignored", "/s", goal="≥ 20× Celery, ≥ 3× the best"),
+        *_costs("kept"), *_costs("ignored"),
+        Figure("bytes a queued task", "bytes of the server's memory", "lower", "< 700"),
+    ), drain),
+    Row("threads", "one process of threads", (
+        Figure("no-ops, 8 threads", "/s"),
+        Figure("waits of 50 ms, 100 threads", "/s, at most 2,000"),
+    ), threads, pool="threads"),
+    Row("asyncio", "one process of coroutines", (
+        Figure("no-op coroutines, 100 at once", "/s"),
+        Figure("waits of 50 ms, 100 at once", "/s, at most 2,000"),
+    ), coroutines, pool="asyncio"),
+    Row("latency", "one task at a time, idle worker", (
+        Figure("start p50", "ms", "lower", "< 1.2"), Figure("start p99", "ms", "lower"),
+        Figure("result p50", "ms", "lower", "< 2"), Figure("result p99", "ms", "lower"),
+    ), latency),
+    Row("memory", "PSS of the idle worker, all its processes", (
+        Figure("2 executors", "MiB", "lower"),
+        Figure("8 executors", "MiB", "lower", "< 1/3 of Celery, < Huey"),
+    ), memory, pool="memory"),
+    Row("flat", "no-ops from the head of a long queue", tuple(
+        Figure(f"{queued:,} queued", "/s", goal="within 10 % of 1,000" if queued == 10**6 else "")
+        for queued in Sizes().queued
+    ), flat),
+    Row("queues", "no-ops through two executors, eight queues", (Figure("8 queues", "/s"),), queues,
+        pool="queues"),
+    Row("payload", "large arguments, results ignored", (
+        Figure("10 KB: sends", "/s"), Figure("10 KB: runs", "/s"),
+        Figure("1 MB: sends", "/s"), Figure("1 MB: runs", "/s"),
+    ), payload),
+    Row("growth", "resident memory over many tasks", (
+        Figure("tasks", "between the two looks", ""),
+        Figure("growth", "MiB", "lower"), Figure("after", "MiB", "lower"),
+    ), growth, rounds=1),
+    Row("kill", "SIGKILL to the whole worker, another started at once", (
+        Figure("running when killed", "of {killed} tasks", ""),
+        Figure("not run again", "tasks, within {patience:g} s", "lower", "0"),
+        Figure("run twice to the end", "tasks", ""),
+        Figure("all run after", "s from the kill", "lower"),
+    ), kill),
+    Row("durability", "what the server's log costs", tuple(
+        Figure(f"{what}, AOF {mode}", "/s")
+        for what in ("one by one", "drain") for mode in ("off", "everysec", "always")
+    ), durable, pool="", modes=("off", "everysec", "always")),
+)  # fmt: skip

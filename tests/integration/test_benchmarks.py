@@ -1,0 +1,221 @@
+"""The benchmark on Redis, with Celeriac on SQLite in every row at a tiny size; nothing of the peers
+is needed for it. What the figures are is no matter here: that each row counts what it says is."""
+
+import importlib
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "benchmarks"
+ROWS = ("enqueue", "drain", "threads", "asyncio", "latency", "memory", "flat", "queues", "payload",
+        "growth", "kill", "durability")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The benchmark's modules, which live in a folder of scripts."""
+    before = list(sys.path)
+    sys.path.insert(0, str(FOLDER))
+    try:
+        yield importlib.import_module("redis_peers")
+    finally:
+        sys.path[:] = before
+
+
+@pytest.fixture(scope="module")
+def server(bench):
+    with bench.serving(bench.valkey(sys.executable)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def side(bench):
+    return bench.SIDES["celeriac-sqlite"]()
+
+
+@pytest.fixture(scope="module")
+def tiny(bench):
+    return bench.Sizes(
+        seconds=0.1, latency=5, naps=0.0, queued=(1_000,), fill=60.0, growth=1_000,
+        growth_seconds=1.0, killed=40, patience=60.0,
+    )  # fmt: skip
+
+
+def test_every_row_is_tried_here(bench):
+    assert tuple(row.name for row in bench.ROWS) == ROWS
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_brings_its_figures(bench, server, side, tiny, name):
+    (row,) = bench.rows_of(name)
+    assert row.able(side)
+    found = row.measure(side, server, tiny)
+    known = {figure.name for figure in row.figures}
+    assert found
+    assert found.keys() <= known
+    rates = [figure.name for figure in row.figures if figure.unit.startswith("/s")]
+    for figure in rates:
+        if figure in found:
+            assert found[figure] > 0
+    if name == "kill":
+        assert found["not run again"] == 0
+        assert found["running when killed"] >= 1
+    if name == "memory":
+        assert 0 < found["2 executors"] < found["8 executors"]
+    if name == "latency":
+        assert 0 < found["start p50"] < found["result p50"]
+
+
+def test_each_run_of_a_task_is_counted(bench, server, side):
+    from contestants import ground
+
+    with ground(side, server, 3) as place:
+        place.fill("noop")
+        place.fill("noop", 2)  # 0 and 1 a second time
+        with place.working("work", 2) as worker:
+            worker.wait(lambda: list(place.runs()) == [2, 2, 1], "each run is on the board")
+            assert place.ended() == 3
+        assert all(end > 0 for end in place.stamps()[1::2])
+        assert not worker.members()
+
+
+def test_a_worker_that_ends_by_itself_is_told(bench, server, side):
+    from contestants import Trouble, ground
+
+    with ground(side, server, 1) as place, place.working("work", 2) as worker:
+        place.fill("noop")
+        worker.wait(lambda: place.ended() == 1, "it works")
+        worker.kill()
+        with pytest.raises(Trouble, match=r"celeriac-sqlite: its worker ended with -9"):
+            worker.wait(lambda: False, "never")
+
+
+def test_what_cannot_take_part_says_why(bench):
+    with pytest.raises(SystemExit, match="no side nobody; there are celeriac, "):
+        bench.chosen(["nobody"])
+    with pytest.raises(SystemExit, match="no row nothing; there are enqueue, "):
+        bench.rows_of("drain,nothing")
+
+
+def test_ctrl_c_ends_all_that_was_started(tmp_path):
+    command = [sys.executable, "redis_peers.py", "--only", "latency", "--peers", "celeriac-sqlite",
+               "--out", str(tmp_path)]  # fmt: skip
+    process = subprocess.Popen(command, cwd=FOLDER, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)  # fmt: skip
+    root = psutil.Process(process.pid)
+    try:
+        below = _until(lambda: _with_executors(root), "its worker runs")
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, told
+    assert "ending what was started" in told
+    _until(lambda: not any(_alive(each) for each in below), "all of it has ended")
+
+
+def _with_executors(root):
+    below = root.children(recursive=True)
+    return below if len(below) >= 5 else None  # the server, a worker of four processes
+
+
+def _alive(process):
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _until(probe, what):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if found := probe():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not within a minute: {what}")
+
+
+@pytest.fixture
+def found(bench):
+    """Raw figures as a run leaves them."""
+
+    def entry(**figures):
+        named = {name.replace("_", " "): values for name, values in figures.items()}
+        where = {"run": "2026-01-02T03:04+00:00", "server": "valkey 9", "mode": "off"}
+        return {**where, "seconds": 3.0, "figures": named}
+
+    drain = "rate, results kept"
+    raw = bench.results.empty()
+    raw["sides"] = {
+        name: {"versions": f"{name} 1.0", "settings": "as it comes", "durability": "none"}
+        for name in ("celeriac", "celery", "huey")
+    }
+    raw["rows"] = {
+        "drain": {
+            "celeriac": entry(**{drain: [20_000.0, 30_000.0, 21_000.0]}),
+            "celery": entry(**{drain: [1_000.0]}),
+            "huey": entry(**{drain: [7_000.0]}),
+        },
+        "latency": {
+            "celeriac": entry(result_p50=[1.25]),
+            "celery": entry(result_p50=[5.0]),
+            "huey": {**entry(), "error": "huey: its worker ended with 1"},
+        },
+    }
+    return raw
+
+
+def test_the_table_is_drawn_from_the_raw_figures(bench, found, tmp_path):
+    path = tmp_path / "redis.json"
+    bench.results.save(found, path)
+    text = bench.results.markdown(bench.results.load(path))
+    assert "| celeriac | 21,000 (20,000–30,000) |" in text
+    assert "2026-01-02 03:04+00:00, valkey 9, AOF off: no log" in text
+    assert (
+        "| drain: rate, results kept, /s | 21,000 | 1,000 | 21.00× | 7,000 (huey) | 3.00× | – |"
+        in text
+    )
+    assert "| latency: result p50, ms | 1.25 | 5 | 0.25× | 5 (celery) | 0.25× | – |" in text
+    assert "| huey | failed | failed | failed | failed |" in text
+    assert "huey: its worker ended with 1" in text
+    assert "| huey | huey 1.0 | as it comes | none |" in text
+    short = bench.results.summary(found)
+    assert "| celeriac | 21,000 | – | – | – | – | 1.25 | – | – |" in short
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(0.0, "0"), (0.0123, "0.012"), (0.5, "0.50"), (12.34, "12.3"), (1234.5, "1,234"), (7.0, "7")],
+)
+def test_three_figures_that_mean_something(bench, value, told):
+    assert bench.results.number(value) == told
+
+
+def test_more_rounds_join_those_measured_alike(bench):
+    kept = {"run": "a", "server": "v", "mode": "off", "seconds": 3.0, "figures": {"rate": [1.0]}}
+    new = {**kept, "run": "b", "figures": {"rate": [2.0]}}
+    assert bench._together(kept, new)["figures"] == {"rate": [1.0, 2.0]}
+    other = {**new, "mode": "always"}
+    assert bench._together(kept, other) == other
+
+
+def test_the_chart_has_a_bar_for_each_side(bench, found):
+    svg = ET.fromstring(bench.chart.draw(found))
+    name = "{http://www.w3.org/2000/svg}"
+    bars = [(each.get("class"), float(each.get("width"))) for each in svg.iter(f"{name}rect")]
+    rates, waits = bars[:3], bars[3:]
+    assert [kind for kind, _ in rates] == ["bar-ours", "bar", "bar"]
+    assert rates[0][1] / rates[1][1] == pytest.approx(3.0, rel=0.01)
+    assert [kind for kind, _ in waits] == ["bar-ours", "bar"]  # less is better: the smallest first
+    assert waits[1][1] / waits[0][1] == pytest.approx(4.0, rel=0.01)
+    texts = [each.text for each in svg.iter(f"{name}text")]
+    assert texts.count("celeriac") == 2
+    assert {"21,000", "7,000", "1.25"} <= set(texts)
+    assert "prefers-color-scheme: dark" in svg.find(f"{name}style").text
