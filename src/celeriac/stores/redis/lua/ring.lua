@@ -8,6 +8,11 @@ for i = 1, #counts, 2 do
   local queue, letter = string.match(counts[i], '^(.*)%z(.)%d?$')
   if counts[i + 1] == '0' then
     empty[#empty + 1] = counts[i]
+    if letter == 'Q' then
+      -- Whatever is in there stands for what has ended.
+      local at = queue .. ':' .. string.sub(counts[i], -1)
+      call('UNLINK', S.P .. 'q:' .. at, S.P .. 'b:' .. at)
+    end
   elseif letter == 'Q' then
     S.rings[queue] = true
   end
