@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from servers import server
 from workers import HERE, Site, Worker, site
 
 KILLS = 200
@@ -67,12 +68,21 @@ class Scene:
         return [line for line in text.splitlines() if len(line) == 36]
 
 
+@pytest.fixture(params=["sqlite", "redis"])
+def broker(request):
+    if request.param == "sqlite":
+        yield ""
+        return
+    with server("redis", appendonly="yes") as found:
+        yield found.url
+
+
 @pytest.mark.timeout(400)
-def test_200_kills_lose_nothing(tmp_path: Path) -> None:
+def test_200_kills_lose_nothing(tmp_path: Path, broker: str) -> None:
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    with site(tmp_path, "kill_tasks.py") as place:
+    with site(tmp_path, "kill_tasks.py", broker) as place:
         scene = Scene(place)
         try:
             deadline = time.monotonic() + 240

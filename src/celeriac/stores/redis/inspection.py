@@ -155,6 +155,8 @@ class RedisInspection:
         beside = Beside(5)
         new = {id: beside.message(message) for id, message in (messages or {}).items()}
         packed = pack(new)
+        # What a large step left must be followed before anything of it lives again or goes.
+        self._reaper.work_off()
         reopened: set[str] = set()
         for id in ids:
             if id not in reopened:
@@ -163,6 +165,7 @@ class RedisInspection:
         return [id for id in ids if id in reopened]
 
     def discard(self, ids: Sequence[str]) -> builtins.list[str]:
+        self._reaper.work_off()
         removed: builtins.list[str] = []
         for start in range(0, len(ids), BATCH):
             left, some = 1, builtins.list(ids[start : start + BATCH])

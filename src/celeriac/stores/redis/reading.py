@@ -90,7 +90,13 @@ class Reader:
             name = field.decode()
             if name.startswith(f"{queue}\0"):
                 keys.append(f"k:{name}")
-        return [each.decode() for key in keys for each in call("ZRANGE", key, 0, -1)]
+        return [id for key in keys for id in self._members(key)]
+
+    def _members(self, key: str) -> Iterator[str]:
+        start = 0
+        while some := self._steps.call("ZRANGE", key, start, start + BATCH - 1):
+            yield from (each.decode() for each in some)
+            start += BATCH
 
     def last_number(self) -> int:
         """The newest sequence."""

@@ -1,7 +1,5 @@
 -- finish.lua: the end of a record and what follows from it; `stores/finish.py` is the reference.
 
-local follow_join
-
 -- Whether an unfinished or retryable part of a workflow needs this record.
 local function referred(S, rec)
   local function needs(id)
@@ -43,6 +41,36 @@ local function shrink(S, rec)
   touch(S, rec)
 end
 
+local function later(S, id, state, cause, skipped, offset)
+  S.todo[#S.todo + 1] = {id, state, cause, skipped or false, offset or 0}
+end
+
+-- Shrink members of a join from index `offset` on, as many as a step may touch; the next offset.
+local function shrink_members(S, join, offset)
+  local key, indexes = S.P .. 'j:' .. join, {}
+  local known = call('HMGET', key, 'size', 'arrived')
+  local most = math.max(tonumber(known[1] or 0), tonumber(known[2] or 0), call('HLEN', key .. ':m'))
+  local till = math.min(most, offset + LIMIT)
+  for i = offset, till - 1 do indexes[#indexes + 1] = i end
+  if #indexes == 0 then return nil end
+  local members, ids = call('HMGET', key .. ':m', unpack(indexes)), {}
+  for i = 1, #members do
+    if members[i] and string.sub(members[i], 1, 1) == '+' then
+      ids[#ids + 1] = string.sub(members[i], 2)
+    end
+  end
+  local unknown = {}
+  for i = 1, #ids do
+    if S.recs[ids[i]] == nil then unknown[#unknown + 1] = ids[i] end
+  end
+  prefetch(S, unknown)
+  for i = 1, #ids do
+    local rec = record(S, ids[i])
+    if rec then shrink(S, rec) end
+  end
+  return till < most and till or nil
+end
+
 -- After `rec` has ended: what only it needed may go.
 local function shrink_sources(S, rec)
   local edges = edges_of(rec)
@@ -50,17 +78,13 @@ local function shrink_sources(S, rec)
   local sources = {}
   for i = 1, #edges[2] do sources[i] = edges[2][i] end
   if edges[5] then sources[#sources + 1] = edges[5] end
-  if edges[6] then
-    local members = call('HVALS', S.P .. 'j:' .. edges[6] .. ':m')
-    for i = 1, #members do
-      if string.sub(members[i], 1, 1) == '+' then
-        sources[#sources + 1] = string.sub(members[i], 2)
-      end
-    end
-  end
   for i = 1, #sources do
     local source = record(S, sources[i])
     if source then shrink(S, source) end
+  end
+  if edges[6] then
+    local offset = shrink_members(S, edges[6], 0)
+    if offset then later(S, edges[6], '@', '', false, offset) end
   end
 end
 
@@ -88,22 +112,6 @@ local function schedule_drop(S, rec)
   end
 end
 
--- What waiters hear of an end: enough for a small result, else nothing but that it is there.
-local function say(S, rec, body)
-  local v = rec.v
-  if v[$progress] ~= 0 or (body and #body > 4096) then
-    S.said[rec.id] = ''
-    return
-  end
-  local kept = body and band(v[$special], BODY) > 0
-  S.said[rec.id] = struct.pack('>BIdBHc0', string.byte(v[$state]), v[$retries], v[$ended],
-                               kept and 1 or 0, #v[$reason], v[$reason]) .. (kept and body or '')
-end
-
-local function later(S, id, state, cause, skipped, offset)
-  S.todo[#S.todo + 1] = {id, state, cause, skipped or false, offset or 0}
-end
-
 -- End a record that has not ended, and put its edges on the work list.
 local function finish(S, rec, state, reason, cause, body, skipped)
   local v, P = rec.v, S.P
@@ -123,7 +131,8 @@ local function finish(S, rec, state, reason, cause, body, skipped)
     shrink_sources(S, rec)
     later(S, rec.id, state, cause ~= '' and cause or rec.id, skipped)
   end
-  say(S, rec, body)
+  S.said[#S.said + 1] = rec
+  S.bodies[rec.id] = body
 end
 
 -- Remove a record for good.
@@ -261,6 +270,10 @@ end
 
 -- Follow the edges of an ended record from its offset on; the new offset if the limit came first.
 local function follow(S, id, state, cause, skipped, offset)
+  if state == '@' then  -- members of join `id` that the end of its body lets go of
+    S.followed = S.followed + LIMIT
+    return shrink_members(S, id, offset)
+  end
   local rec = record(S, id)
   local edges = rec and edges_of(rec)
   if not edges then return nil end

@@ -39,10 +39,6 @@ local function hand_back(S, rec, started, delay, worker)
   give(S, rec, fate)
 end
 
-local function owner_of(rec)
-  return string.match(rec.v[$nonce], '^(.*)%.[^.]*%.[^.]*$')
-end
-
 -- "worker HOST (pid N)", for reasons.
 local function worker_name(S, owner)
   local v = call('HMGET', S.P .. 'w:' .. owner, 'host', 'pid')

@@ -191,7 +191,7 @@ local function from_parked(S, W, queues)
   for i = 1, #names do
     local at = string.find(names[i], '\0', 1, true)
     local queue, task = string.sub(names[i], 1, at - 1), string.sub(names[i], at + 1)
-    if queues[queue] and stamp_of(S, W, task) then
+    if #found < LIMIT and queues[queue] and stamp_of(S, W, task) then
       local ids = call('ZRANGE', S.P .. 'k:' .. names[i], 0, W.free + W.ahead + 99)
       for k = 1, #ids do
         local rec = record(S, ids[k])

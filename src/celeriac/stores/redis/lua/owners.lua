@@ -6,7 +6,7 @@ local function held_of(S, owner, ids)
   local held = {}
   for i = 1, #ids do
     local rec = record(S, ids[i])
-    if rec and HELD[rec.v[$state]] and owner_of(rec) == owner then
+    if rec and HELD[rec.v[$state]] and owner_in(S, rec.v[$nonce]) == owner then
       held[#held + 1] = rec
     else
       call('SREM', S.P .. 'h:' .. owner, ids[i])

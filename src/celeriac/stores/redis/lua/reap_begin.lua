@@ -9,14 +9,16 @@ local P, o = S.P, S.o
 local pass = call('HMGET', P .. 'pass', 'mono', 'run')
 local last = tonumber(pass[1] or nil)
 if ARGV[3] == '1' and last and math.abs(S.mono - last) < o[$o_reap_interval] then return {0} end
-local run = string.match(call('INFO', 'server'), 'run_id:(%x+)') or ''
+-- A user who may not ask goes without: a restart is then seen only by who was there before it.
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 call('HSET', P .. 'pass', 'mono', string.format('%.17g', S.mono), 'run', run)
 
 -- Did this process or the machine sleep, or somebody set the clock, or the server start anew, since
 -- the last pass? Then heartbeats may have been missed by everybody, not by the dead alone.
 local expected, gap = unpack(cmsgpack.unpack(ARGV[4]))
 local half, grace = o[$o_lease] / 2, false
-if pass[2] and pass[2] ~= run then grace = true end
+if pass[2] and pass[2] ~= '' and run ~= '' and pass[2] ~= run then grace = true end
 if gap then
   if last then gap = math.min(gap, math.abs(S.mono - last)) end
   grace = grace or math.abs(S.now - expected) > half

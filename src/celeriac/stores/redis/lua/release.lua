@@ -11,7 +11,7 @@ for i = 1, #q, 3 do
   local verdict = judge(rec, attempt, nonce)
   if verdict == 'O' then
     rec.v[$applied] = attempt .. ' ' .. nonce
-    local owner = owner_of(rec)
+    local owner = owner_in(S, rec.v[$nonce])
     names[owner] = names[owner] or worker_name(S, owner)
     hand_back(S, rec, started, delay, names[owner])
     cascade(S)

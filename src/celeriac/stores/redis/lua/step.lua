@@ -57,7 +57,7 @@ local function begin()
   return {P = KEYS[1], now = now, mono = mono, o = cmsgpack.unpack(ARGV[2]), recs = {}, dirty = {},
           n = {}, kn = {}, set = {}, gone = {}, drops = {}, undrop = {}, unheld = {}, said = {},
           og = {}, todo = {}, first = 1, followed = 0, rings = {}, park_rings = {}, joins = {},
-          states = {}}
+          states = {}, owner_in = {}, bodies = {}}
 end
 
 local function number(S)
@@ -201,6 +201,16 @@ local function parked_key(rec)
   return rec.v[$queue] .. '\0' .. base_of(rec).task
 end
 
+-- The owner a nonce names; most of a step's are of few nonces.
+local function owner_in(S, nonce)
+  local owner = S.owner_in[nonce]
+  if not owner then
+    owner = string.match(nonce, '^(.*)%.[^.]*%.[^.]*$')
+    S.owner_in[nonce] = owner
+  end
+  return owner
+end
+
 -- Take a record out of whatever place it has, and write its state.
 local function move(S, rec, state)
   local v = rec.v
@@ -213,7 +223,7 @@ local function move(S, rec, state)
     call('ZREM', S.P .. 'due', rec.id)
     v[$due] = false
   elseif HELD[old] and not HELD[state] then
-    local owner = string.match(v[$nonce], '^(.*)%.[^.]*%.[^.]*$')
+    local owner = owner_in(S, v[$nonce])
     local held = S.unheld[owner]
     if not held then
       held = {}
@@ -310,20 +320,29 @@ local function flush_rings(S)
   end
 end
 
+-- What waiters hear of an end: enough for a small result, else nothing but that it is there.
+local function news(rec, body)
+  local v = rec.v
+  if v[$progress] ~= 0 or (body and #body > 4096) then return '' end
+  local kept = body and band(v[$special], BODY) > 0
+  return struct.pack('>BIdBHc0', string.byte(v[$state]), v[$retries], v[$ended], kept and 1 or 0,
+                     #v[$reason], v[$reason]) .. (kept and body or '')
+end
+
 -- Tell who waits what has ended. One command finds out for whom that is worth one; not in a cluster,
 -- where they may be connected to another node.
 local function publish(S)
-  local channels, told, n = {}, {}, 0
-  for id, data in pairs(S.said) do
-    n = n + 1
-    channels[n], told[n] = S.P .. 'done:' .. id, data
-  end
-  local heard
+  local channels, n, heard = {}, #S.said, nil
+  for i = 1, n do channels[i] = S.P .. 'done:' .. S.said[i].id end
   if n > 4 and n < 4000 and not S.o[$o_cluster] then
-    heard = call('PUBSUB', 'NUMSUB', unpack(channels))
+    heard = redis.pcall('PUBSUB', 'NUMSUB', unpack(channels))
+    if heard.err then heard = nil end  -- this user may not ask
   end
   for i = 1, n do
-    if not heard or heard[2 * i] > 0 then call('PUBLISH', channels[i], told[i]) end
+    if not heard or heard[2 * i] > 0 then
+      local rec = S.said[i]
+      call('PUBLISH', channels[i], OVER[rec.v[$state]] and news(rec, S.bodies[rec.id]) or '')
+    end
   end
 end
 

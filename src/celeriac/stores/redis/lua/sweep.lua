@@ -59,5 +59,14 @@ for set, kind in pairs({rvs = 'rv:', fs = 'f:'}) do
   end
   if #ids == LIMIT then more = 1 end
 end
+-- Lists of creation of which everything is gone. One that was the newest then is seen only here.
+local newest = math.floor(tonumber(call('GET', P .. 'seq') or 0) / 4096)
+for _, chunk in ipairs(call('HRANDFIELD', P .. 'og', LIMIT)) do
+  if tonumber(chunk) < newest
+    and tonumber(call('HGET', P .. 'og', chunk)) >= call('LLEN', P .. 'o:' .. chunk) then
+    call('UNLINK', P .. 'o:' .. chunk)
+    call('HDEL', P .. 'og', chunk)
+  end
+end
 flush(S)
 return {swept, more}

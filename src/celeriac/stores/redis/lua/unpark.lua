@@ -4,6 +4,7 @@
 local S = begin()
 local found, names, room = {}, call('HKEYS', S.P .. 'kn'), LIMIT
 for i = 1, #names do
+  if #found > room then break end
   local task = string.sub(names[i], string.find(names[i], '\0', 1, true) + 1)
   if call('HEXISTS', S.P .. 'w:' .. ARGV[3] .. ':n', task) == 1 then
     local ids = call('ZRANGE', S.P .. 'k:' .. names[i], 0, LIMIT - 1)
