@@ -247,7 +247,7 @@ def test_every_setting_of_celery_that_is_not_there_is_named():
     assert sorted(named) == sorted(CELERY - set(SETTINGS))
 
 
-@pytest.mark.parametrize("name", ["beat_schedule", "broker_use_ssl", "security_certificate"])
+@pytest.mark.parametrize("name", ["beat_schedule", "beat_scheduler", "security_certificate"])
 def test_a_refused_setting_is_an_error(name):
     """Holds the page's general sentence on three that differ."""
     with pytest.raises(ImproperlyConfigured, match=name):

@@ -326,5 +326,33 @@ def test_time_is_the_servers_unless_a_clock_is_handed_in(here):
     from celeriac.clock import ManualClock
 
     assert connect(here.url).now() == b""
-    options = msgspec.structs.replace(Options(), clock=ManualClock(wall=12.5))
+    options = msgspec.structs.replace(Options(), clock=ManualClock(monotonic=12.5))
     assert Connection(locate(here.url), options).now() == b"12500"
+
+
+def test_the_rights_that_the_reference_names_are_enough(empty):
+    from celeriac.stores import connect as open_store
+    from celeriac.testing.conformance import Kit, message
+
+    empty.do(
+        "ACL", "SETUSER", "few", "on", ">pw", "~{n}:*", "&{n}:*", "+@all", "-@dangerous", "+info"
+    )
+    try:
+        kit = Kit(lambda _: open_store(f"redis://few:pw@{LOOPBACK}:{empty.port}", Options("n")))
+        kit.send("a")
+        listening = kit.store.bus.listen("c")
+        kit.store.bus.publish("c", b"x")
+        assert listening.get(20) == b"x"
+        listening.close()
+        worker = kit.worker()
+        assert kit.store.queue.wait(["celery"], 1)
+        kit.done(worker, "a")
+        assert set(kit.store.results.wait(["a"], 20)) == {"a"}
+        kit.store.queue.beat("w1")
+        kit.store.queue.enqueue([message("b")])
+        assert kit.store.queue.purge(["celery"]) == 1
+        assert kit.store.inspection.counts().states
+        assert "CONFIG" in kit.store.inspection.facts()["could not be read"]
+        assert [each.code for each in kit.store.inspection.traps() if each.note][-1] == "unread"
+    finally:
+        empty.do("ACL", "DELUSER", "few")

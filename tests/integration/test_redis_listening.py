@@ -165,7 +165,8 @@ def test_two_threads_wait_for_the_same(desk):
 def test_many_ids_in_one_wait(desk):
     ids = [f"id-{number}" for number in range(5000)]
     waiting = desk.waiting(*ids)
-    until("all are asked for", lambda: len(desk.subscribed()) == 5000)
+    until("it has looked", lambda: desk.looks == 1)
+    assert len(desk.subscribed()) == 5000
     desk.end(ids[4321])
     assert set(waiting.result()) == {ids[4321]}
     # One look when it began; then at what was said alone.
