@@ -247,7 +247,7 @@ def test_every_setting_of_celery_that_is_not_there_is_named():
     assert sorted(named) == sorted(CELERY - set(SETTINGS))
 
 
-@pytest.mark.parametrize("name", ["beat_schedule", "broker_use_ssl", "security_certificate"])
+@pytest.mark.parametrize("name", ["beat_schedule", "broker_read_url", "security_certificate"])
 def test_a_refused_setting_is_an_error(name):
     """Holds the page's general sentence on three that differ."""
     with pytest.raises(ImproperlyConfigured, match=name):
@@ -290,7 +290,7 @@ def test_the_errors_that_are_shown_are_the_errors_that_come():
     errors = [
         _error(lambda: check_options({"link": "x"}, "apply_async()", app)),
         _error(lambda: Settings(security_certificate="x")),
-        _error(lambda: check_url("redis://localhost")),
+        _error(lambda: check_url("amqp://localhost")),
         _error(lambda: Settings(worker_pool="gevent")),
     ]
     assert "\n".join(errors) + "\n" == shown
