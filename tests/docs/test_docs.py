@@ -237,6 +237,38 @@ def test_the_readme_shows_the_path_that_an_error_names():
     assert f"`{path}`" in doc_blocks.text_of("README.md")
 
 
+# -- Redis -------------------------------------------------------------------------------------
+
+
+def test_the_urls_of_redis_are_those_that_are_accepted():
+    from celeriac import stores
+    from celeriac.stores.redis import location
+
+    table = doc_blocks.section(doc_blocks.text_of("docs/howto/redis.md"), "## URLs")
+    urls = [
+        url for row in doc_blocks.rows(table) for cell in row for url in re.findall(r"`(.*?)`", cell)
+    ]
+    assert len(urls) > 15
+    for url in urls:
+        assert location.locate(url).moot == (), url
+    shown = {url.partition(":")[0] for url in urls}
+    assert shown == set(location.SCHEMES)
+    reference = doc_blocks.text_of("docs/reference/stores.md")
+    for scheme in location.SCHEMES:
+        assert f"`{scheme}://" in reference
+        assert stores.check_url(f"{scheme}://x") == scheme
+
+
+def test_what_a_url_of_redis_may_say_is_named():
+    from celeriac.stores.redis import location, tls
+
+    text = doc_blocks.text_of("docs/howto/redis.md")
+    options = doc_blocks.rows(doc_blocks.section(text, "## TLS"))
+    assert set(re.findall(r"`(ssl_\w+)`", " ".join(row[0] for row in options))) == set(tls._NAMES)
+    named = set(re.findall(r"`(\w+)`", doc_blocks.section(text, "## URLs")))
+    assert location._KNOWN - {"virtual_host"} <= named
+
+
 # -- differences -------------------------------------------------------------------------------
 
 

@@ -65,9 +65,10 @@ _STAYS = {
     r"celeriac\b.* dev(?= |$)(?!.*--help)": "ready",
     r"flask\b.* run\b": "Running on",
     r"python -m aiosmtpd\b": "",
+    r"redis-server\b": "Ready to accept connections",
 }
 #: Ports that the pages name; others are free for sure.
-_PORT = re.compile(r"\b(?:8025|5000|8000|9808)\b")
+_PORT = re.compile(r"\b(?:8025|5000|8000|9808|6379)\b")
 _NAME = re.compile(r"^# ((?:[\w-]+/)*[\w-]+\.\w+)\n")
 _REMARK = re.compile(r"<!-- (worker|exit): ?(.*?) -->")
 _READY_SECONDS = 60.0

@@ -121,10 +121,10 @@ def test_a_broker_on_the_command_line_is_taken_on_either_side(args, tmp_path, mo
 
 
 def test_a_broker_that_is_not_built_is_refused_by_name(tmp_path):
-    (tmp_path / "other_app.py").write_text("from celeriac import Celeriac\napp = Celeriac('a')\n")
-    done = run("--workdir", str(tmp_path), "-A", "other_app", "-b", "sqs://", "status")
+    (tmp_path / "rabbit_app.py").write_text("from celeriac import Celeriac\napp = Celeriac('a')\n")
+    done = run("--workdir", str(tmp_path), "-A", "rabbit_app", "-b", "amqp://localhost", "status")
     assert done.exit_code == exits.USAGE
-    assert "sqs:// cannot be opened" in done.stderr
+    assert "amqp:// cannot be opened: RabbitMQ is not in this version." in done.stderr
 
 
 def test_a_worker_is_told_the_broker_and_the_backend(started):

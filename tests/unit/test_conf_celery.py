@@ -10,6 +10,7 @@ from celeriac.conf import SETTINGS, Settings, read_mapping, read_object
 from celeriac.conf.moot import MOOT, asks_for_nothing
 from celeriac.conf.names import CELERY
 from celeriac.exceptions import CeleryWarning, ImproperlyConfigured
+from celeriac.stores.base import Options
 
 
 def problem(act, *args, **kwargs):
@@ -169,6 +170,21 @@ def test_tls_of_the_broker():
     conf.load_environment({"CELERIAC_BROKER_USE_SSL": "true"})
     assert conf.broker_use_ssl is True
     assert "broker_use_ssl" in problem(Settings, broker_use_ssl="yes")
+
+
+def test_tls_of_results_is_that_of_the_store_unless_the_broker_has_its_own():
+    conf = Settings(redis_backend_use_ssl={"ssl_ca_certs": "/r.pem"})
+    assert Options.from_settings(conf).ssl == {"ssl_ca_certs": "/r.pem"}
+    conf = Settings(redis_backend_use_ssl=True, broker_use_ssl={"ssl_ca_certs": "/b.pem"})
+    assert Options.from_settings(conf).ssl == {"ssl_ca_certs": "/b.pem"}
+    assert Options.from_settings(Settings(redis_backend_use_ssl=False)).ssl is None
+
+
+def test_what_redis_settings_change_nothing_say_of_the_store_in_use():
+    """Redis may be that store, so none may be said to be about another one."""
+    reasons = {name: MOOT[name] for name in CELERY if name in MOOT and name.startswith("redis_")}
+    assert len(reasons) == 13
+    assert not [name for name, reason in reasons.items() if "not used" in reason]
 
 
 def test_several_sentinels_are_one_url():

@@ -26,6 +26,8 @@ _DURABLE = "what was sent is always durable"
 _HELD = "tasks that are not due wait in the store"
 _OTHER_STORE = "it is about a store that is not used"
 _STORE_HAS_NONE = "messages to workers need no queues of the broker"
+_BESIDE = "results are kept beside the tasks: write it into broker_url"
+_FOUND_OUT = "a connection that is cut off is found out and made anew"
 
 MOOT: Mapping[str, str] = {
     **dict.fromkeys(
@@ -54,14 +56,32 @@ MOOT: Mapping[str, str] = {
         _LEASE,
     ),
     **dict.fromkeys(
-        ("broker_pool_limit", "broker_pool_acquire_timeout", "result_backend_thread_safe"),
+        (
+            *("broker_pool_limit", "broker_pool_acquire_timeout", "result_backend_thread_safe"),
+            "redis_max_connections",
+        ),
         _CONNECTION,
     ),
     "broker_connection_timeout": _BUDGET,
     "broker_login_method": _OTHER_STORE,
     "broker_failover_strategy": "there is one URL",
     "broker_native_delayed_delivery_queue_type": _HELD,
-    "result_backend_transport_options": "there is no connection to tune",
+    "result_backend_transport_options": "results go over the connection of the tasks",
+    **dict.fromkeys(
+        (
+            *("redis_host", "redis_port", "redis_db", "redis_username", "redis_password"),
+            *("redis_backend_credential_provider", "redis_client_name"),
+        ),
+        _BESIDE,
+    ),
+    **dict.fromkeys(("redis_socket_timeout", "redis_socket_connect_timeout"), _BUDGET),
+    **dict.fromkeys(
+        (
+            *("redis_retry_on_timeout", "redis_socket_keepalive"),
+            "redis_backend_health_check_interval",
+        ),
+        _FOUND_OUT,
+    ),
     **dict.fromkeys(
         (
             "result_backend_always_retry",
@@ -96,7 +116,6 @@ MOOT: Mapping[str, str] = {
         for name in CELERY
         if name.startswith(
             (
-                "redis_",
                 "database_",
                 "mongodb_",
                 "elasticsearch_",

@@ -20,6 +20,7 @@ class Typed:
     namespace: str
     global_keyprefix: str
     broker_use_ssl: bool | Mapping[str, Any] | None
+    redis_backend_use_ssl: bool | Mapping[str, Any] | None
     broker_transport_options: Mapping[str, Any] | None
     sqlite_durability: Literal["full", "relaxed"]
     task_serializer: str

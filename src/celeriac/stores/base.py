@@ -102,7 +102,7 @@ class Options(msgspec.Struct, frozen=True):
             timeout=settings.publish_timeout,
             durability=settings.sqlite_durability,
             transport=settings.broker_transport_options,
-            ssl=settings.broker_use_ssl,
+            ssl=settings.broker_use_ssl or settings.redis_backend_use_ssl,
         )
 
 

@@ -47,6 +47,16 @@ FAMILY = (
         "verified unless the last two say otherwise.",
     ),
     Setting(
+        name="redis_backend_use_ssl",
+        kind="tls",
+        default=None,
+        none="as `broker_use_ssl` says",
+        where="store",
+        secret=True,
+        help="Celery's name for the TLS of results, with the same options. Tasks and results share "
+        "one connection, so it counts where `broker_use_ssl` is not set.",
+    ),
+    Setting(
         name="broker_transport_options",
         kind="transport",
         default=None,
