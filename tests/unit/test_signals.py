@@ -9,6 +9,7 @@ import pytest
 from tests.support.inline import make_app
 
 from celeriac import Celeriac, shared_task, signals
+from celeriac.app import current
 from celeriac.exceptions import CeleryWarning, NotInThisVersion
 from celeriac.signals import Signal
 
@@ -291,6 +292,15 @@ def test_text_as_sender_is_compared_by_what_it_says(signal):
     assert signal.has_listeners("tasks.add")
 
 
+@pytest.fixture
+def shared_tasks():
+    """Shared tasks belong to the process: that of the test goes with it."""
+    before = list(current.shared)
+    yield
+    current.shared[:] = before
+
+
+@pytest.mark.usefixtures("shared_tasks")
 def test_a_shared_task_as_sender_is_the_task_of_the_app(signal):
     @shared_task(name="tests.signals.shared")
     def shared():
