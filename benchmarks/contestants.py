@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from servers import Server
+from redis_server import Server
 from sides import family
 
 HERE = Path(__file__).parent

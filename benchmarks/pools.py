@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contestants import HERE, PEERS, Contestant, compiled, ground, surroundings
-from servers import Server, serving, valkey
+from redis_server import Server, serving, valkey
 from sides import pss
 
 PYTHON = HERE.parent / ".venv-peers" / "bin" / "python"

@@ -25,8 +25,8 @@ import chart
 import results
 from contestants import HERE, Contestant, Trouble, compiled
 from redis_rows import QUICK, ROWS, Found, Row, Sizes
+from redis_server import MODES, Server, serving, valkey
 from redis_sides import SIDES, chosen, why_not
-from servers import MODES, Server, serving, valkey
 
 EXAMPLES = """examples:
   redis_peers.py                                      everything; an hour or two

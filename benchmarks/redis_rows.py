@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from contestants import Contestant, Ground, Trouble, Worker, ground
+from redis_server import Server
 from redis_sides import QUEUES
-from servers import Server
 from sides import pss
 
 #: Celery's guide: for short tasks a multiplier of 64 or more; its default for those that wait.

@@ -12,7 +12,7 @@ import sys
 import time
 
 import redis
-from servers import serving, valkey
+from redis_server import serving, valkey
 
 from celeriac.ids import new_nonce, new_owner_id, new_task_id
 from celeriac.message import Header, Message, compose

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from redis_rows import ROWS, Figure, Row, Sizes
-from servers import PROMISES
+from redis_server import PROMISES
 
 #: The widest table that is still read without scrolling.
 COLUMNS = 6
