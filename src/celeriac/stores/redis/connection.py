@@ -96,9 +96,16 @@ class Connection:
         replies = self._attempt(
             lambda link: link.ask_all(packed, len(commands), deadline), deadline
         )
+        first: CeleriacError | None = None
         for number, (command, reply) in enumerate(zip(commands, replies, strict=True)):
             if isinstance(reply, redis.ResponseError):
-                replies[number] = self._once_more(command, str(reply), deadline)
+                try:
+                    replies[number] = self._once_more(command, str(reply), deadline)
+                except CeleriacError as error:
+                    # Those behind it may be scripts that the server did not know yet.
+                    first = first or error
+        if first is not None:
+            raise first
         return list(replies)
 
     def link(self) -> Link:
