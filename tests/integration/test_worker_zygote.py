@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 from workers import eventually, site
@@ -21,3 +22,18 @@ def test_a_worker_survives_the_death_of_its_zygote_and_all_its_executors_at_once
             assert {record.state for record in place.ended(tasks)} == {"succeeded"}
         assert worker.text().count("The zygote ended with status -9") == 2
         assert worker.stop() == 0
+
+
+def test_what_all_executors_need_is_imported_once(tmp_path: Path):
+    """What each imported by itself after the fork would be memory of its own."""
+    executors = 6
+    with site(tmp_path) as place:
+        worker = place.worker("-c", str(executors), PYTHONPROFILEIMPORTTIME="1").ready()
+        eventually(lambda: len(worker.titled("executor")) == executors, "all executors")
+        tasks = place.send("tasks.traced", count=4 * executors)
+        assert {record.state for record in place.ended(tasks)} == {"succeeded"}
+        assert worker.stop() == 0
+        names = [line.rpartition("|")[2].strip() for line in worker.text().splitlines()
+                 if line.startswith("import time:")]  # fmt: skip
+    assert "celeriac.runner" in names
+    assert [name for name, times in Counter(names).items() if times >= executors] == []

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import array
 import gc
+import importlib
 import os
 import signal
 import socket
@@ -89,6 +90,9 @@ def _serve(spec: WorkerSpec, sock: socket.socket, slots: Slots) -> int:
     except BaseException as error:  # noqa: BLE001 - SystemExit at import, too
         sock.sendall(frames.encode(frames.Broken(explain_import(spec, error))))
         return 2
+    # What every executor needs, imported once: what each of them imported by itself would be memory
+    # of its own, more than 1 MiB.
+    importlib.import_module("celeriac.runner")
     gc.collect()
     gc.freeze()
     sock.sendall(frames.encode(frames.Loaded(encode_facts(facts), thread_count())))
