@@ -9,6 +9,7 @@ import servers
 from servers import LOOPBACK, server, until
 from wires import Proxy
 
+from celeriac import stores
 from celeriac.clock import SYSTEM
 from celeriac.exceptions import OperationalError
 from celeriac.records import StoredResult
@@ -296,3 +297,17 @@ def test_large_publications(bus):
         bus.publish("c", each)
     assert [listening.get(20) for _ in sent] == sent
     listening.close()
+
+
+def test_a_wake_ends_the_waits_of_other_stores_of_this_process(empty):
+    """Two applications of one process may each have opened the same place."""
+    first, second = (stores.connect(empty.url) for _ in range(2))
+    elsewhere = stores.connect(empty.url, Options(namespace="elsewhere"))
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(first.queue.wait(["q"], 60)))
+    waiting.start()
+    until("a waiter asleep", lambda: b"cmd=blpop" in empty.do("CLIENT", "LIST"))
+    elsewhere.queue.wake()
+    second.queue.wake()
+    waiting.join(30)
+    assert answers == [True]

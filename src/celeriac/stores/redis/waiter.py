@@ -19,6 +19,7 @@ from celeriac.clock import SYSTEM
 from celeriac.exceptions import OperationalError
 from celeriac.stores.redis import troubles
 from celeriac.stores.redis.link import BROKEN, Link, pack
+from celeriac.stores.redis.location import Location
 from celeriac.stores.redis.steps import Steps
 
 #: Seconds one BLPOP lasts at most: 200 idle workers are 20 looks and 20 sleeps a second.
@@ -27,6 +28,10 @@ LONGEST: Final = 10.0
 _PATIENCE: Final = 5.0
 #: A key by which a wait is woken that has ended meanwhile goes by itself.
 _KEPT: Final = 30
+#: The waits that go on now, of every store object of this process: where and under which key, and
+#: the process, since a fork copies this. Each access is one step of the interpreter, so that no
+#: lock is needed, which a fork could copy while it is held.
+_asleep: Final[dict[tuple[Location, str], int]] = {}
 
 
 class _Mine(threading.local):
@@ -40,27 +45,25 @@ class Waiters:
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
         self._mine = _Mine()
-        self._lock = threading.Lock()
-        #: Keys of the waits that go on now.
-        self._asleep: dict[str, int] = {}
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """See ``stores.base.Queue.wait``."""
         until = SYSTEM.monotonic() + timeout
         key = f"{self._steps.prefix}wake:{os.urandom(8).hex()}"
-        with self._lock:
-            self._asleep[key] = os.getpid()
+        mine = self._steps.connection.location, key
+        _asleep[mine] = os.getpid()
         try:
             return self._sleep(key, queues, until)
         finally:
-            with self._lock:
-                del self._asleep[key]
+            del _asleep[mine]
 
     def wake(self) -> None:
         """End the waits of this process soon."""
-        with self._lock:
-            keys = [key for key, pid in self._asleep.items() if pid == os.getpid()]
-        for key in keys:
+        here, prefix = self._steps.connection.location, f"{self._steps.prefix}wake:"
+        found = [mine for mine, pid in list(_asleep.items()) if pid == os.getpid()]
+        for place, key in found:
+            if place != here or not key.startswith(prefix):
+                continue
             # A server that is away wakes nobody, but ends their links, too.
             with contextlib.suppress(OperationalError):
                 self._steps.connection.pipeline([("RPUSH", key, "w"), ("EXPIRE", key, _KEPT)])
