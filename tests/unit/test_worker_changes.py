@@ -99,6 +99,13 @@ def put_an_older_one_in_its_place(place: Watched) -> str:
     return put(place, "answer = 0\n", LONG_AGO)
 
 
+def rewrite_with_the_same_size_and_date(place: Watched) -> str:
+    """Nothing that programs can set tells of it."""
+    place.module.write_text("begun = None\n")
+    os.utime(place.module, (LONG_AGO, LONG_AGO))
+    return "tasks.py"
+
+
 def remove(place: Watched) -> str:
     place.module.unlink()
     return "tasks.py"
@@ -112,7 +119,14 @@ def make_a_package(place: Watched) -> str:
 
 @pytest.mark.parametrize(
     "change",
-    [rewrite, rewrite_with_the_same_date, put_an_older_one_in_its_place, remove, make_a_package],
+    [
+        rewrite,
+        rewrite_with_the_same_date,
+        rewrite_with_the_same_size_and_date,
+        put_an_older_one_in_its_place,
+        remove,
+        make_a_package,
+    ],
 )
 def test_a_change_that_the_system_does_not_tell_of_is_seen(
     place: Watched, hints: Hints, change: Callable[[Watched], str]

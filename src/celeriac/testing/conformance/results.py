@@ -399,7 +399,7 @@ class WaitSuite(Suite):
             return True
 
         stop = threading.Event()
-        assert kit.store  # opened here: of threads that open it at once each would have its own
+        _ = kit.store  # opened here: of threads that open it at once each would have its own
         waits = [Waiting(until_woken) for _ in range(3)]
         stop.set()
         # A thread may have looked at `stop` and not begun to wait yet: it needs another one.

@@ -35,8 +35,10 @@ _IGNORED: Final = frozenset(
     ["__pycache__", "node_modules", "site-packages", "dist-packages", "venv", "env", "build"]
 )
 
-#: What tells one state of a file from another: when it was written, its size, and which file it is.
-Stamp = tuple[int, int, int]
+#: What tells one state of a file from another: its date, when anything of it was last changed, its
+#: size, and which file it is. Programs set dates, and systems give the number of a file that has
+#: gone to the next one; the time of the last change is the system's own.
+Stamp = tuple[int, int, int, int]
 
 
 class Code:
@@ -98,7 +100,13 @@ def _stamp(path: str) -> Stamp | None:
         found = os.stat(path)
     except OSError:
         return None  # it has gone meanwhile, or is a link to nowhere
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def _differing(before: dict[str, Stamp], after: dict[str, Stamp]) -> list[str]:
+    return sorted(
+        path for path in before.keys() | after.keys() if before.get(path) != after.get(path)
+    )
 
 
 def _placed(path: str) -> float:
@@ -142,16 +150,28 @@ class Watcher:
         took = 0.0
         while not self._end.is_set():
             if paths:
+                settled = self._settled(code, known)
+                paths = sorted({*paths, *_differing(known, settled)})
+                known = settled
                 self._changed(paths)
             self._hint.wait(max(_PAUSE, _SHARE * took))
             self._hint.clear()  # before looking: what changes from here on hints anew
             begun = time.monotonic()
             found = code.stamps()
             took = time.monotonic() - begun
-            paths = sorted(
-                path for path in known.keys() | found.keys() if known.get(path) != found.get(path)
-            )
+            paths = _differing(known, found)
             known = found
+
+    def _settled(self, code: Code, known: dict[str, Stamp]) -> dict[str, Stamp]:
+        """The files once nothing has changed for a moment: a save is several steps, even one file
+        put in the place of another, and each of them would be told as a change."""
+        last = time.monotonic() + _LONGEST / 1000
+        while not self._end.wait(_QUIET / 1000):
+            found = code.stamps()
+            if found == known or time.monotonic() > last:
+                return found
+            known = found
+        return known
 
     def _listen(self) -> None:
         try:
