@@ -18,6 +18,7 @@ from celeriac.outcome import Outcome
 from celeriac.records import Delivery, Exchanged, TaskFacts, Want
 from celeriac.worker import frames
 from celeriac.worker.dispatch import Batch, Dispatch
+from celeriac.worker.duties.limits import MemoryLimits, SharedLimits
 from celeriac.worker.hands import Company, Hand
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.pools.nursery import ASYNCIO, THREADS, Nursery, Process
@@ -216,6 +217,31 @@ def test_what_comes_when_all_places_are_taken_goes_back_from_the_line(bench: Ben
     bench.pool.relieve(bench.executor)
     assert [held.delivery.id for held in bench.pool.returned] == ["b", "c", "d", "e"]
     assert not bench.dispatch.backlog
+
+
+@pytest.mark.parametrize("heard", ["before the look", "by a limit that is due at the same time"])
+def test_places_that_were_answered_but_not_wiped_hold_nothing_back(bench: Bench, heard) -> None:
+    """A busy machine can keep an executor for long between answering and wiping its board. If what
+    it was given meanwhile were held back, no outcome would ever come that lifts the hold."""
+    bench.lease("d")
+    long_ago = time.monotonic() - 10.0
+    for key in range(1, PLACES + 1):
+        bench.board.write(key - 1, key, long_ago)
+        bench.answer(key)
+    if heard == "before the look":
+        assert bench.pool._hear_out(bench.executor)
+        assert not bench.executor.hand.held
+    else:
+        bench.executor.hand.held[1].hard = 1.0
+    bench.lease("e", "f")
+    limits = SharedLimits(bench.pool, bench.dispatch, bench.slots, MemoryLimits(1 << 60, None), 15)
+    for _ in range(3):
+        limits._look_at_board(bench.executor, time.monotonic())
+    assert not bench.executor.hand.closed
+    for place in range(PLACES):
+        bench.board.wipe(place)
+    assert [held.delivery.id for held in bench.executor.hand.held.values()] == ["e", "f"]
+    assert all(not bench.slots.held_back(0, key) for key in bench.executor.hand.held)
 
 
 def test_a_run_that_was_answered_is_not_ended_by_its_limit(bench: Bench) -> None:

@@ -172,8 +172,11 @@ class SharedLimits(Limits):
                 pool.overrun(executor, key, held.hard)
         if began:
             self._dispatch.began(hand, *began)
-        newest = max((since for _, since in runs), default=now)
-        if len(runs) >= hand.places and now - newest > LONG_SECONDS:
+        # What was answered may still stand on the board, however long: its process need not have
+        # come to wipe it, or an outcome was read just now. Only what is yet to be answered counts,
+        # because the answer is what lifts the hold.
+        taken = [since for key, since in runs if key in hand.held]
+        if len(taken) >= hand.places and now - max(taken) > LONG_SECONDS:
             pool.relieve(executor)
 
 
