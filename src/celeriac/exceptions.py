@@ -232,9 +232,12 @@ class OperationalError(CeleriacError):
 
     Attributes:
         passing: it may pass by itself, as a server that is away comes back: worth waiting for.
+        outage: the store was there before in this process and has gone away, so that no wrong
+            address is the reason. ``get()`` waits for it.
     """
 
     passing = False
+    outage = False
 
 
 class StoreFull(OperationalError):

@@ -14,17 +14,16 @@ from weakref import ref
 
 from celeriac import states
 from celeriac.checks import check_callable
-from celeriac.clock import SYSTEM
 from celeriac.context import allow_join_result, current, denied_join_result
 from celeriac.declined import check_on_message
 from celeriac.ends import RAISES, arguments_of, body_of, meaning_of
 from celeriac.exceptions import (
     IncompleteStream,
     ResultNotFound,
-    TimeoutError,
 )
 from celeriac.later import absent, missing
 from celeriac.records import Record, StoredResult
+from celeriac.waits import Wait
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -107,8 +106,10 @@ class AsyncResult(Generic[R_co]):
         Raises:
             ResultNotFound: no such task is known; it never was, or its record has expired. Or
                 ``forget()`` has dropped its result.
-            TimeoutError: it had not ended in time; the text says what it is doing. Also a
-                built-in ``TimeoutError``.
+            TimeoutError: it had not ended in time; the text says what it is doing, or that the
+                store is away. Also a built-in ``TimeoutError``.
+            OperationalError: the store cannot be reached and never was by this process. One that
+                goes away is waited for, for as long as *timeout* says, and the log tells so.
             TaskFailed: the task failed. Also an instance of the class it raised, where that is a
                 common built-in or one the app knows (``app.register_exception``, ``throws``,
                 ``autoretry_for``).
@@ -119,10 +120,7 @@ class AsyncResult(Generic[R_co]):
         self._refuse_inside_task(disable_sync_subtasks)
         ended = self._ended
         if ended is None:
-            found = self._wait(timeout, interval, on_interval)
-            if self.id not in found:
-                raise self._timed_out(timeout)
-            ended = self._keep(found[self.id])
+            ended = self._wait(timeout, interval, on_interval)
         value = self._value(ended, propagate)
         if callback is not None:
             callback(self.id, value)
@@ -169,14 +167,13 @@ class AsyncResult(Generic[R_co]):
         import asyncio
 
         self._refuse_inside_task(disable_sync_subtasks)
-        deadline = None if timeout is None else SYSTEM.monotonic() + timeout
+        wait = Wait(self.app, self.id, timeout)
         while self._ended is None:
-            left = _SLICE if deadline is None else min(_SLICE, deadline - SYSTEM.monotonic())
-            found = await asyncio.to_thread(self.app.store.results.wait, [self.id], max(0.0, left))
-            if self.id in found:
+            found = await asyncio.to_thread(wait.step, _SLICE)
+            if found:
                 self._keep(found[self.id])
-            elif deadline is not None and SYSTEM.monotonic() >= deadline:
-                raise await asyncio.to_thread(self._timed_out, timeout)
+            elif wait.over:
+                raise await asyncio.to_thread(wait.timed_out)
         return self._value(self._ended, propagate)
 
     def __await__(self) -> Generator[Any, None, R_co]:
@@ -421,16 +418,14 @@ class AsyncResult(Generic[R_co]):
 
     def _wait(
         self, timeout: float | None, interval: float, on_interval: Callable[[], Any] | None
-    ) -> dict[str, StoredResult | None]:
-        if on_interval is None:
-            return self.app.store.results.wait([self.id], timeout)
-        until = None if timeout is None else SYSTEM.monotonic() + timeout
-        while True:
-            left = interval if until is None else min(interval, until - SYSTEM.monotonic())
-            found = self.app.store.results.wait([self.id], max(0.0, left))
-            if found or (until is not None and SYSTEM.monotonic() >= until):
-                return found
-            on_interval()
+    ) -> StoredResult:
+        wait = Wait(self.app, self.id, timeout)
+        while not (found := wait.step(None if on_interval is None else interval)):
+            if wait.over:
+                raise wait.timed_out()
+            if on_interval is not None:
+                on_interval()
+        return self._keep(found[self.id])
 
     def _keep(self, found: StoredResult | None) -> StoredResult:
         if found is None:
@@ -451,14 +446,6 @@ class AsyncResult(Generic[R_co]):
 
     def _record(self) -> Record | None:
         return self.app.store.inspection.get([self.id])[0]
-
-    def _timed_out(self, timeout: float | None) -> TimeoutError:
-        from celeriac.control.inspect import situation
-        from celeriac.control.why import explain
-
-        text = f"Task {self.id} had not ended after {timeout:g} s."
-        seen = situation(self.app.store, self.id, self.app.client.wall())
-        return TimeoutError(text if seen is None else f"{text} {explain(seen).reason}")
 
     def _refuse_inside_task(self, disabled: bool) -> None:
         run = current()

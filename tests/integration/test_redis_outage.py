@@ -1,19 +1,24 @@
 """Real workers and clients on a Redis that is away, full, locked or badly set up."""
 
+import asyncio
+import contextlib
 import re
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import servers
 from servers import LOOPBACK, free_ports, server
 from workers import eventually, site
 
+from celeriac import Celeriac
 from celeriac.clock import SYSTEM
 from celeriac.exceptions import OperationalError
 from celeriac.stores import connect
 from celeriac.stores.base import Options
+from celeriac.waits import Wait
 
 #: Within this a worker goes on after its server's return; a noisy machine gets half as much more.
 RETURN = 5.0 * 1.5
@@ -214,6 +219,76 @@ def test_results_are_waited_for_across_a_restart(durable, tmp_path):
         waiting.join(60)
         assert answer[0][id].state == "succeeded"
         worker.stop()
+
+
+@contextlib.contextmanager
+def waiting_clients(place, durable, publish_timeout=0.5):
+    """Threads and coroutines that wait in ``get()`` for one task, none of them with a worker."""
+    app = Celeriac("clients", broker=durable.url, publish_timeout=publish_timeout)
+    (id,) = place.send("tasks.add", 1, 2)
+    result = app.AsyncResult(id)
+    calls = {
+        "for ever": result.get,
+        "with a timeout": lambda: app.AsyncResult(id).get(timeout=120),
+        "with a callback": lambda: app.AsyncResult(id).get(interval=0.1, on_interval=lambda: None),
+        "in a loop": lambda: asyncio.run(gather(app, id)),
+    }
+    with ThreadPoolExecutor() as threads:
+        found = {name: threads.submit(call) for name, call in calls.items()}
+        eventually(lambda: durable.do("PUBSUB", "CHANNELS", "*done:*") != [], "the wait is known")
+        yield found
+
+
+async def gather(app, id):
+    """Two coroutines of one loop."""
+    first, second = app.AsyncResult(id), app.AsyncResult(id)
+    return await asyncio.gather(first, second.aget(timeout=120))
+
+
+def test_who_waits_in_get_waits_through_an_outage(durable, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(Wait, "_told", float("-inf"))
+    with (
+        site(tmp_path, broker=durable.url) as place,
+        waiting_clients(place, durable) as waiting,
+    ):
+        durable.stop(9)
+        # It is said only once the budget of a call is over.
+        eventually(lambda: "The store does not answer; who waits" in caplog.text, "it is said")
+        assert not [name for name, each in waiting.items() if each.done()]
+        durable.start()
+        worker = place.worker().ready()
+        values = {name: each.result(60) for name, each in waiting.items()}
+        worker.stop()
+    assert values == {**dict.fromkeys(waiting, 3), "in a loop": [3, 3]}
+    told = [each for each in caplog.messages if "The store does not answer; who waits" in each]
+    assert len(told) == 1, "not by each"
+    assert "connection refused" in told[0] or "broke off" in told[0]
+
+
+def test_a_timeout_of_get_holds_in_an_outage_and_names_it(durable, tmp_path):
+    with site(tmp_path, broker=durable.url) as place:
+        (id,) = place.send("tasks.add", 1, 2)
+        app = Celeriac("client", broker=durable.url, publish_timeout=2.0)
+        assert app.AsyncResult(id).state == "PENDING"
+        durable.stop(9)
+        for wait in (
+            lambda: app.AsyncResult(id).get(timeout=3.0),
+            lambda: asyncio.run(app.AsyncResult(id).aget(timeout=3.0)),
+        ):
+            began = SYSTEM.monotonic()
+            with pytest.raises(TimeoutError, match=f"{id} had not ended after 3 s") as raised:
+                wait()
+            # A call that is under way at the end takes as long as any.
+            assert 3.0 <= SYSTEM.monotonic() - began < 3.0 + 2.0 + servers.DEADLINE
+            assert "connection refused" in str(raised.value)
+            assert isinstance(raised.value.__cause__, OperationalError)
+
+
+def test_who_waits_at_a_server_that_never_was_there_is_told_so():
+    (port,) = free_ports(1)
+    app = Celeriac("client", broker=f"redis://{LOOPBACK}:{port}", publish_timeout=1.0)
+    with pytest.raises(OperationalError, match="connection refused"):
+        app.AsyncResult("a").get()
 
 
 def test_newer_schema_is_told_to_worker_and_client(durable, tmp_path):

@@ -270,7 +270,9 @@ class Results(Protocol):
 
         Returns those that ended, and None for those without a record; empty after the timeout.
         Woken, not polled; one listener per process whatever the number of waiting threads and
-        ids. It registers, then reads, so a result that arrives in between is not missed.
+        ids. It registers, then reads, so a result that arrives in between is not missed. A store
+        that is away for longer than ``Options.timeout``, or at the end of the wait, raises
+        ``OperationalError``, with ``outage`` if it was there before: the caller may wait again.
         """
 
     def forget(self, ids: Sequence[str]) -> None:

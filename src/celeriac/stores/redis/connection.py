@@ -59,7 +59,7 @@ class Connection:
         self._idle: deque[Link] = deque()
         self._pid = os.getpid()
         #: Whether any link was ever good: an outage is waited out, a wrong address is not.
-        self._met = False
+        self.met = False
         if location.moot:
             _log.warning(
                 "%s: %s change nothing here: publish_timeout is the whole budget of a call, and "
@@ -112,7 +112,7 @@ class Connection:
         """A link of its own, for one thread that blocks on it (BLPOP, SUBSCRIBE); the caller
         closes it. :meth:`packed` makes what is sent on it."""
         link = self._dial(ends_by(self.options.timeout))
-        self._met = True
+        self.met = True
         return link
 
     blocking = pubsub = link
@@ -262,12 +262,12 @@ class Connection:
             try:
                 link = self._dial(deadline)
             except troubles.Unreachable as error:
-                known = self._met or isinstance(error, troubles.NotNow)
+                known = self.met or isinstance(error, troubles.NotNow)
                 if not known or not self._pause(attempt, deadline):
                     raise
                 attempt += 1
             else:
-                self._met = True
+                self.met = True
                 return link
 
     def _dial(self, deadline: float) -> Link:

@@ -60,6 +60,8 @@ class _Process:
         self.by_id: defaultdict[str, set[_Waiting]] = defaultdict(set)
         self.listening: _Waiting | None = None
         self.ear: Ear | None = None
+        #: Why there is no link, while one is wanted.
+        self.trouble: Unreachable | None = None
         #: Of the present link: ids to ask for, asked for, confirmed; confirmations under way.
         self.fresh: set[str] = set()
         self.asked: set[str] = set()
@@ -92,7 +94,7 @@ class Listener:
         self, ids: Sequence[str], timeout: float | None, look: Look
     ) -> dict[str, StoredResult | None]:
         """See ``stores.base.Results.wait``. Raises ``OperationalError`` once the server has been
-        away for longer than ``Options.timeout``."""
+        away for longer than ``Options.timeout``, or if it is when *timeout* is over."""
         until = None if timeout is None else SYSTEM.monotonic() + timeout
         process = self._mine()
         mine = _Waiting(ids)
@@ -104,6 +106,9 @@ class Listener:
                     return ended
                 left = _NAP if until is None else until - SYSTEM.monotonic()
                 if left <= 0:
+                    trouble = process.trouble
+                    if trouble is not None:
+                        raise type(trouble)(*trouble.args)  # several threads may
                     # The channels may have been slow to be confirmed: look once in any case.
                     return look(mine.ids) if mine.look else {}
                 self._sleep(process, mine, min(left, _NAP))
@@ -125,6 +130,8 @@ class Listener:
             mine.missing -= process.confirmed
             process.fresh |= mine.missing - process.asked
             others = process.listening is not None
+            if not others:
+                process.trouble = None
         if others and mine.missing:
             self._nudge(process)
 
@@ -194,9 +201,10 @@ class Listener:
                 self._agree(process, process.ear)
                 self._hear(process, process.ear.heard(left, process.nudged))
                 self._drain(process)
-                away_since, attempt = None, 0
-            except Unreachable:
+                away_since, attempt, process.trouble = None, 0, None
+            except Unreachable as error:
                 self._drop(process)
+                process.trouble = error
                 now = SYSTEM.monotonic()
                 away_since = away_since or now
                 pause = reconnect(min(attempt, 4))

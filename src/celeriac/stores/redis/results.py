@@ -10,6 +10,7 @@ from celeriac.stores.redis.listener import Listener
 from celeriac.stores.redis.packing import pack_result, said
 from celeriac.stores.redis.reading import BATCH, Reader
 from celeriac.stores.redis.steps import Steps
+from celeriac.stores.redis.troubles import Unreachable
 
 
 class RedisResults:
@@ -27,7 +28,11 @@ class RedisResults:
         wanted = tuple(dict.fromkeys(ids))
         if not wanted:
             return {}
-        return self._listener.wait(wanted, timeout, self._ended)
+        try:
+            return self._listener.wait(wanted, timeout, self._ended)
+        except Unreachable as error:
+            error.outage = self._steps.connection.met
+            raise
 
     def _ended(self, ids: Sequence[str]) -> dict[str, StoredResult | None]:
         """Those of *ids* that have ended or have no record."""
