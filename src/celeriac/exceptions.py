@@ -180,10 +180,10 @@ class DecodeError(CeleriacError):
 
 
 class PayloadTooLarge(CeleriacError):
-    """The arguments of a call are larger than a message may be.
+    """What is to be sent is larger than a message, or one step of the store, may be.
 
     Args:
-        size: bytes the arguments take, or a text.
+        size: bytes the arguments of a call take, or a text.
         limit: bytes allowed.
         task_name: the task that was called.
     """

@@ -52,6 +52,26 @@ def test_results_retries_functions_and_progress(place: Site) -> None:
     assert place.record(flaky).retries == 2
 
 
+def test_a_run_that_ends_without_an_outcome_ends_its_executor(place: Site) -> None:
+    """Else its place would be taken, and the task said to run, as long as the worker lives."""
+    with (place.folder / "tasks.py").open("a") as source:
+        source.write(
+            "\n\nfrom celeriac.runner import Runner\n"
+            "_begin = Runner._begin\n"
+            "def begin(self, delivery):\n"
+            "    if delivery.queue == 'faulty':\n"
+            "        raise RuntimeError('a fault of ours')\n"
+            "    return _begin(self, delivery)\n"
+            "Runner._begin = begin\n"
+        )
+    worker = start(place, "-c", "1", "-Q", "celery,faulty")
+    place.python("import tasks\ntasks.rest.apply_async((0.01,), task_id='a', queue='faulty')\n")
+    eventually(lambda: place.record("a").crashes > 0, "it is charged")
+    worker.wait_for("RuntimeError: a fault of ours")
+    (fine,) = place.send("tasks.rest", 0.01)
+    place.ended([fine])
+
+
 def test_functions_run_in_threads_and_leave_the_loop_free(place: Site) -> None:
     start(place, "-c", "20")
     gate = place.folder / "gate"

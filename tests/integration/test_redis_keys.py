@@ -7,10 +7,13 @@ from msgspec.structs import replace
 from servers import server
 
 from celeriac import states
-from celeriac.message import Edges
+from celeriac.exceptions import PayloadTooLarge, StoreError
+from celeriac.ids import new_calls
+from celeriac.message import Alike, Edges
 from celeriac.outcome import Outcome
 from celeriac.records import Commit
 from celeriac.stores import connect
+from celeriac.stores.redis import queue as module
 from celeriac.testing.conformance import Kit, message
 
 _numbers = itertools.count(1)
@@ -113,3 +116,63 @@ def test_one_enqueue_leaves_one_token_whatever_the_number(kit):
     for number in range(50):
         kit.send(f"t{number}")
     assert kit.do("LLEN", "bell:celery") == 1
+
+
+def refused(kit, messages):
+    with pytest.raises(PayloadTooLarge, match="nothing was stored") as raised:
+        kit.store.queue.enqueue(messages)
+    assert kit.store.inspection.counts().states == {}
+    assert kit.names() == ["schema"]
+    return str(raised.value)
+
+
+def alike(count, payload=b"[[], {}]"):
+    header = message("x").header
+    return Alike(header, new_calls(count), [payload] * count)
+
+
+@pytest.mark.parametrize("kind", ["alike", "of all kinds"])
+def test_what_one_step_cannot_store_is_refused_whole(kit, kind):
+    kit.store.inspection.counts()  # the schema is there
+    count = module.ENQUEUE_MOST + 1
+    if kind == "alike":
+        messages = alike(count)
+    else:
+        messages = [message(str(number), priority=number % 3) for number in range(count)]
+    assert "10,001 messages in one call" in refused(kit, messages)
+    kit.store.queue.enqueue(messages[1:])
+    counts = kit.store.inspection.counts().states
+    assert sum(sum(each.values()) for each in counts.values()) == module.ENQUEUE_MOST
+
+
+def test_bytes_beyond_what_one_step_may_bring_are_refused_whole(kit, monkeypatch):
+    kit.store.inspection.counts()
+    monkeypatch.setattr(module, "ENQUEUE_BYTES", 100)
+    for messages in (alike(2, b"x" * 51), list(alike(2, b"x" * 51))):
+        assert "102 bytes of arguments" in refused(kit, messages)
+    kit.store.queue.enqueue(alike(1, b"x" * 200))  # one alone is bounded by payload_max
+
+
+def test_a_retry_that_would_reopen_too_many_changes_nothing(kit):
+    """What one step may reopen it does; one more, and nothing of it is reopened."""
+    most, worker = 10_000, kit.worker()
+    for root, count in (("fits", most - 1), ("large", most)):
+        ids = [f"{root}{number}" for number in range(count)]
+        kit.enqueue(message(root, edges=Edges(success=tuple(ids))))
+        for start in range(0, count, 2000):
+            waiting = ids[start : start + 2000]
+            kit.enqueue(*(message(id, edges=Edges(waits=True)) for id in waiting))
+        (one,) = worker.exchange(free=1).deliveries
+        worker.exchange([Commit(one.fence, Outcome(states.FAILED, reason="x"))])
+        kit.reap()
+    ended = kit.store.inspection.counts().states["celery"]
+    assert ended == {states.FAILED: 2 * most + 1}
+    with pytest.raises(StoreError, match="Task large was not reopened: more than 10,000 tasks"):
+        kit.store.inspection.retry(["large"])
+    assert kit.store.inspection.counts().states["celery"] == ended
+    assert kit.store.inspection.retry(["fits"]) == ["fits"]
+    assert kit.store.inspection.counts().states["celery"] == {
+        states.FAILED: most + 1,
+        states.WAITING: most - 1,
+        states.QUEUED: 1,
+    }

@@ -304,7 +304,8 @@ class Celeriac(Configuring, Doors):
         """Send many calls in one step of the store: all of them or none.
 
         ``app.enqueue_many(add.s(n, n) for n in range(1000))`` is many times as fast as a thousand
-        ``delay()``, and whatever is wrong with one of them is raised before any is sent.
+        ``delay()``, and whatever is wrong with one of them is raised before any is sent. More than
+        10,000 at once, or 128 MiB of arguments, raise ``PayloadTooLarge`` on Redis: send parts.
         """
         from celeriac.bulk import Batch
 

@@ -156,8 +156,9 @@ class Queue(Protocol):
         run of that id (generation + 1, the attempt counts on). An id with a revoke tombstone is
         stored ``revoked`` at once. With *join* the messages are members of that open join, which
         counts as touched; if it was decided because it was never sealed, ``HeaderIncomplete`` is
-        raised. A full store raises ``StoreFull``. *messages* may be a ``message.Alike``, which a
-        store may read as any other sequence, or write together.
+        raised. A full store raises ``StoreFull``; more than it can do in one step, which on Redis
+        is 10,000 messages or 128 MiB of arguments, ``PayloadTooLarge``. *messages* may be a
+        ``message.Alike``, which a store may read as any other sequence, or write together.
         Dies before: nothing stored. Dies after: all stored. Repeatable.
         """
 
@@ -368,7 +369,9 @@ class Inspection(Protocol):
     ) -> builtins.list[str]:
         """Reopen ended records (not succeeded ones) and, in the same step, what ended only
         because of them: same ids, generation + 1, crashes, losses and retries back to 0.
-        *messages* replaces messages. Returns the ids reopened of those asked for."""
+        *messages* replaces messages. Returns the ids reopened of those asked for. Each id is a
+        step of its own where that is a script: on Redis one that would reopen more than 10,000
+        raises ``StoreError``, with nothing of it changed."""
 
     def discard(self, ids: Sequence[str]) -> builtins.list[str]:
         """Remove ended records for good; end queued ones as ``revoked`` ("discarded") first.

@@ -180,6 +180,9 @@ class LoopedExecutor:
             outcome = await self._runner.arun(run.delivery)
         except asyncio.CancelledError:
             outcome = _CANCELLED
+        except BaseException:  # noqa: BLE001 - a run without an outcome must not go unseen: the
+            traceback.print_exc()  # loop would log it and go on, with one place less
+            os._exit(1)
         del self._tasks[run.key]
         self._is_done(run, outcome)
 

@@ -19,6 +19,7 @@ from celeriac.stores.redis.reading import BATCH, CHUNK, Reader
 from celeriac.stores.redis.reaper import Reaper
 from celeriac.stores.redis.results import done_members
 from celeriac.stores.redis.steps import Steps
+from celeriac.stores.redis.troubles import ScriptError, not_reopened
 
 _manifest: Final = msgspec.msgpack.Decoder(Manifest).decode
 _ASIDE: Final = (store_states.FAILED, store_states.DEAD)
@@ -160,7 +161,10 @@ class RedisInspection:
         reopened: set[str] = set()
         for id in ids:
             if id not in reopened:
-                again = self._steps.run("retry", id, packed, *beside.values)
+                try:
+                    again = self._steps.run("retry", id, packed, *beside.values)
+                except ScriptError as error:
+                    raise not_reopened(error, id) from None
                 reopened.update(each.decode() for each in again)
         return [id for id in ids if id in reopened]
 

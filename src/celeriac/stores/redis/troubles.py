@@ -79,6 +79,16 @@ def refusal(error: ScriptError, join: str | None) -> CeleriacError:
     return error
 
 
+def not_reopened(error: ScriptError, id: str) -> CeleriacError:
+    """The same for a retry by an operator."""
+    if error.kind == "TOOMANY":
+        return StoreError(
+            f"Task {id} was not reopened: more than {int(error.text):,} tasks ended because of it, "
+            "and they are reopened in one step or not at all. Send its work anew"
+        )
+    return error
+
+
 def kind_of(reply: str) -> str:
     """The kind of an error reply: its first word, or the one a script wrapped."""
     first = reply.partition(" ")[0]

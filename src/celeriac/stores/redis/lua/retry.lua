@@ -1,6 +1,9 @@
 -- retry: reopen an ended record and what ended only because of it; `finish.reopen` is the reference.
 -- ARGV[3] id, ARGV[4] packed map id -> message that takes its place (see insert.lua); then wires.
--- Returns the ids reopened.
+-- Returns the ids reopened. Refuses: TOOMANY most.
+
+-- All of it is one step, since what was reopened in a first one could fail again before a second.
+local MOST = 10000
 
 local S = begin()
 local messages, reopened, order = cmsgpack.unpack(ARGV[4]), {}, {}
@@ -34,6 +37,7 @@ end
 local todo, first = {}, 1
 
 local function reopen_waiting(id, on)
+  if #reopened > MOST then return end
   local at = node(id)
   if not at or not OVER[at.state] then return end
   if on.whole or (at.state ~= 's' and at.cause == on.cause) then
@@ -117,6 +121,7 @@ if not start() then return {} end
 while todo[first] do
   along(todo[first])
   first = first + 1
+  if #reopened > MOST then return redis.error_reply('TOOMANY ' .. MOST) end
 end
 for i = 1, #reopened do
   local id = reopened[i][1]
