@@ -3,6 +3,7 @@ cluster, through TLS and a unix socket, on Redis 6.2."""
 
 import pytest
 import servers
+from authority import Authority, tls_server
 from msgspec.structs import replace
 
 from celeriac.stores import connect
@@ -17,8 +18,8 @@ def opening(shared, url, **more):
 @pytest.fixture(scope="module")
 def tls_place():
     with servers.folder() as place:
-        authority = servers.Authority(place / "ca").make()
-        with servers.tls_server(authority, authority.sign("server")) as made:
+        authority = Authority(place / "ca").make()
+        with tls_server(authority, authority.sign("server")) as made:
             yield made, authority
 
 

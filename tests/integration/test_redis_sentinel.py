@@ -56,6 +56,22 @@ def test_a_primary_that_was_demoted_is_left():
         assert connection.where() == f"{LOOPBACK}:{group.replica.port}"
 
 
+def test_a_sentinel_that_missed_a_failover_misleads_nobody():
+    """One that is cut off goes on naming a primary that is gone; the others know better."""
+    with servers.watched(sentinels=1) as group, servers.folder() as place:
+        gone, port = servers.free_ports(2)
+        lines = {f"sentinel monitor {group.name}": f"{LOOPBACK} {gone} 2"}
+        misled = servers.Sentinel(place, servers.sentinel_binary(), port, lines)
+        try:
+            misled.start()
+            hosts = f"{LOOPBACK}:{port},{LOOPBACK}:{group.sentinels[0].port}"
+            url = f"sentinel://{hosts}/0?master_name={group.name}"
+            for _ in range(10):  # in any order
+                assert connect(url).where() == f"{LOOPBACK}:{group.primary.port}"
+        finally:
+            misled.stop()
+
+
 def test_passwords_of_servers_and_sentinels():
     with servers.watched("p@ss", sentinels=1) as group:
         host = f"{LOOPBACK}:{group.sentinels[0].port}"
