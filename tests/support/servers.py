@@ -9,7 +9,6 @@ that installs it.
 
 import contextlib
 import itertools
-import os
 import shutil
 import signal
 import socket
