@@ -175,10 +175,11 @@ def test_a_good_server_has_nothing_to_tell(durable, tmp_path):
         worker.stop()
 
 
-def test_a_full_server_refuses_what_is_sent_and_is_drained(durable, tmp_path):
-    with site(tmp_path, broker=durable.url) as place:
+@pytest.mark.parametrize("kind", ["redis", "valkey", "redis-6.2"])
+def test_a_full_server_refuses_what_is_sent_and_is_drained(kind, tmp_path):
+    with server(kind) as made, site(tmp_path, broker=made.url) as place:
         ids = place.send("tasks.traced", count=200)
-        durable.do("CONFIG", "SET", "maxmemory", "1")
+        made.do("CONFIG", "SET", "maxmemory", "1")
         said = place.python(
             "import tasks\n"
             "from celeriac.exceptions import StoreFull\n"
@@ -190,7 +191,7 @@ def test_a_full_server_refuses_what_is_sent_and_is_drained(durable, tmp_path):
         assert "has no room: nothing was stored" in said
         worker = place.worker().ready()
         assert {each.state for each in place.ended(ids)} == {"succeeded"}
-        durable.do("CONFIG", "SET", "maxmemory", "0")
+        made.do("CONFIG", "SET", "maxmemory", "0")
         (one,) = place.ended(place.send("tasks.add", 1, 2))
         assert one.state == "succeeded"
         assert len(place.ledger("end")) == 200
