@@ -10,7 +10,7 @@ import servers
 from servers import LOOPBACK, free_ports, server
 from workers import eventually, site
 
-from celeriac.clock import SYSTEM
+from celeriac.clock import SYSTEM, Clock
 from celeriac.exceptions import OperationalError
 from celeriac.stores import connect
 from celeriac.stores.base import Options
@@ -163,6 +163,19 @@ def test_traps_are_told_at_a_workers_start_and_by_doctor(tmp_path):
             assert "CONFIG SET maxmemory-policy noeviction" in text
         assert re.search("durability: *nothing survives a restart of the server", told)
         worker.stop()
+
+
+class Off(Clock):
+    """A machine whose clock is a minute behind."""
+
+    def wall(self):
+        return super().wall() - 60
+
+
+def test_a_clock_that_differs_is_told(durable):
+    (trap,) = connect(durable.url, Options(clock=Off())).inspection.traps()
+    assert trap.code == "clock"
+    assert trap.what == "its clock is 60 s ahead of this machine's"
 
 
 def test_a_good_server_has_nothing_to_tell(durable, tmp_path):

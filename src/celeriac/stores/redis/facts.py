@@ -223,7 +223,7 @@ def _copies(r: Readings) -> Iterator[Trap]:
             f"it has replicas and min-replicas-to-write {known}: at a failover, tasks that were "
             "acknowledged and not yet copied are lost",
             "CONFIG SET min-replicas-to-write 1 and min-replicas-max-lag 10: a primary that is cut "
-            "off takes no more tasks then.",
+            "off takes no more tasks then. Nor does one without a replica: have two of them.",
             note=asked is None,
         )
 
