@@ -6,11 +6,15 @@ import sys
 import threading
 import time
 from collections import Counter
+from itertools import count
 
 import pytest
 from servers import server, until
 from workers import HERE
 
+from celeriac import states
+from celeriac.outcome import Outcome
+from celeriac.records import Commit, Manifest, TaskFacts, Want
 from celeriac.stores import connect
 from celeriac.stores.base import Options
 from celeriac.testing.conformance import message
@@ -95,3 +99,55 @@ def used(made) -> float:
     with made.connect() as client:
         info = client.info("cpu")
     return info["used_cpu_user"] + info["used_cpu_sys"]
+
+
+# -- waiting for results -------------------------------------------------------------------------
+
+WAITERS = 1000
+
+
+def listeners(made) -> int:
+    return len(made.do("CLIENT", "LIST", "TYPE", "PUBSUB").splitlines())
+
+
+def others(made) -> int:
+    """Connections that do not listen, but for the one that asks."""
+    return len(made.do("CLIENT", "LIST", "TYPE", "NORMAL").splitlines()) - 1
+
+
+def end(store, owner, ids) -> None:
+    """Be a worker that ends all of *ids*."""
+    store.queue.register(owner, Manifest({"job": TaskFacts()}))
+    outcome, commits, left = Outcome(states.SUCCEEDED), [], len(ids)
+    for number in count(1):
+        given = store.queue.exchange(
+            owner, 0, number, commits, [], ["celery"], Want(100, 0, frozenset())
+        )
+        left -= len(commits)
+        commits = [Commit(each.fence, outcome) for each in given.deliveries]
+        if not left:
+            return
+
+
+def test_a_thousand_threads_wait_on_one_connection(here):
+    store = connect(here.url, Options())
+    ids = [f"thread-{number}" for number in range(WAITERS)]
+    store.queue.enqueue([message(id, task="job", queue="celery") for id in ids])
+    answers = {}
+
+    def wait(id):
+        answers.update(store.results.wait([id], 60))
+
+    waiting = [threading.Thread(target=wait, args=(id,)) for id in ids]
+    for each in waiting:
+        each.start()
+    until("all are waited for", lambda: len(here.do("PUBSUB", "CHANNELS", "*done:*")) == WAITERS)
+    assert listeners(here) == 1
+    # Besides, those that looked whether it was over already: as many as did so at once.
+    assert others(here) < WAITERS / 10
+    end(connect(here.url, Options()), "ender", ids)
+    for each in waiting:
+        each.join(60)
+    assert {each.state for each in answers.values()} == {"succeeded"}
+    assert answers.keys() == set(ids)
+    assert listeners(here) == 1
