@@ -41,8 +41,9 @@ class Idler:
     def __init__(self, number, url):
         self.number = number
         store = connect(url, Options())
-        self.heard = store.queue.wait
-        store.queue.wait = self.wait
+        for name in ("wait", "wait_and_lease"):  # as the lanes wait on a store that can do both
+            if hasattr(store.queue, name):
+                setattr(store.queue, name, self.listened(getattr(store.queue, name)))
         incarnation = Incarnation(lease=15.0, margin=3.0)
         self.dispatch = Dispatch(incarnation, TASKS, None, self.wake)
         self.hand = Hand(0, self.run)
@@ -58,11 +59,14 @@ class Idler:
         self.ear.start()
         self.lanes.start()
 
-    def wait(self, queues, timeout):
-        found = self.heard(queues, timeout)
-        if found:
-            say(f"woke {self.number}")
-        return found
+    def listened(self, wait):
+        def wrapped(*args):
+            found = wait(*args)
+            if found:
+                say(f"woke {self.number}")
+            return found
+
+        return wrapped
 
     def run(self, first, items):
         """The lock of the dispatch is held: what ran is answered by the main thread."""
