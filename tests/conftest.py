@@ -1,7 +1,8 @@
-"""What holds for every test: how hypothesis searches."""
+"""What holds for every test: how hypothesis searches, and the servers that are shared."""
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A busy machine must not fail a test, so there are no deadlines on single examples; the timeout
@@ -11,3 +12,13 @@ settings.register_profile(
 )
 settings.register_profile("long", settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("CELERIAC_HYPOTHESIS", "default"))
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Real servers, one of each kind for all tests of this process (``support/servers.py``)."""
+    from servers import Shared
+
+    made = Shared()
+    yield made
+    made.close()

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import server
 from workers import DEADLINE, Site, Worker, eventually, site
 
 from celeriac.crashpoints import ENVIRONMENT, POINTS
@@ -21,20 +20,12 @@ STOPPING = {"release.applied": 1, "close.applied": 1}
 WORKING = sorted(set(POINTS) - set(CLIENT) - set(EXECUTOR) - set(STOPPING) - {"reap.applied"})
 
 
-@pytest.fixture(scope="module")
-def redis_server():
-    with server("redis", appendonly="yes") as found:
-        yield found
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def place(tmp_path: Path, request):
-    broker = ""
-    if request.param == "redis":
-        found = request.getfixturevalue("redis_server")
-        found.do("FLUSHALL")
-        broker = found.url
-    with site(tmp_path, broker=broker) as made:
+@pytest.fixture(params=["sqlite", "redis", "redis-6.2", "sentinel", "cluster"])
+def place(tmp_path: Path, request, shared):
+    broker = namespace = ""
+    if request.param != "sqlite":
+        broker, namespace = shared.url(request.param), shared.namespace()
+    with site(tmp_path, broker=broker, namespace=namespace) as made:
         yield made
 
 
@@ -67,7 +58,7 @@ def test_the_supervisor_dies_in_the_middle_of_work(place: Site, point: str) -> N
 @pytest.mark.parametrize("point", sorted(STOPPING))
 def test_the_supervisor_dies_while_it_stops(place: Site, point: str) -> None:
     worker = place.worker(GRACE="0.2", **{ENVIRONMENT: f"{point}:{STOPPING[point]}:kill"}).ready()
-    ids = place.send("tasks.nap", 3, count=2)
+    ids = place.send("tasks.nap", 2, count=2)
     for task_id in ids:
         place.wait_ledger("start", task_id)
     worker.send(signal.SIGTERM)
@@ -77,7 +68,7 @@ def test_the_supervisor_dies_while_it_stops(place: Site, point: str) -> None:
 
 def test_the_supervisor_dies_while_it_reaps(place: Site) -> None:
     first = place.worker().ready()
-    ids = place.send("tasks.nap", 3, count=2)
+    ids = place.send("tasks.nap", 2, count=2)
     for task_id in ids:
         place.wait_ledger("start", task_id)
     first.kill()

@@ -1,48 +1,25 @@
-"""The Redis store keeps the protocol wherever the server is: behind sentinels, on a cluster,
-through TLS and a unix socket."""
-
-import itertools
+"""The Redis store keeps the protocol wherever the server is and however old: behind sentinels, on a
+cluster, through TLS and a unix socket, on Redis 6.2."""
 
 import pytest
 import servers
+from authority import Authority, tls_server
 from msgspec.structs import replace
 
 from celeriac.stores import connect
 from celeriac.testing.conformance import StoreSuite
 
-_namespaces = itertools.count(1)
 
-
-def opening(url, **more):
+def opening(shared, url, **more):
     """Opens stores at *url*, each in a namespace of its own: on a cluster, on any of its nodes."""
-    return lambda options: connect(
-        url, replace(options, namespace=f"test{next(_namespaces)}", **more)
-    )
-
-
-@pytest.fixture(scope="module")
-def sentinel_url():
-    with servers.watched() as group:
-        yield group.url
-
-
-@pytest.fixture(scope="module")
-def cluster_url():
-    with servers.cluster() as whole:
-        yield whole.url
-
-
-@pytest.fixture(scope="module")
-def valkey_cluster_url():
-    with servers.cluster("valkey") as whole:
-        yield whole.url
+    return lambda options: connect(url, replace(options, namespace=shared.namespace(), **more))
 
 
 @pytest.fixture(scope="module")
 def tls_place():
     with servers.folder() as place:
-        authority = servers.Authority(place / "ca").make()
-        with servers.tls_server(authority, authority.sign("server")) as made:
+        authority = Authority(place / "ca").make()
+        with tls_server(authority, authority.sign("server")) as made:
             yield made, authority
 
 
@@ -52,33 +29,41 @@ def socket_url():
         yield f"redis+socket://{place / 's'}"
 
 
+class TestOldest(StoreSuite):
+    """Redis 6.2: there scripts have no flags."""
+
+    @pytest.fixture
+    def open_store(self, shared):
+        return opening(shared, shared.url("redis-6.2"))
+
+
 class TestSentinel(StoreSuite):
     @pytest.fixture
-    def open_store(self, sentinel_url):
-        return opening(sentinel_url)
+    def open_store(self, shared):
+        return opening(shared, shared.url("sentinel"))
 
 
 class TestCluster(StoreSuite):
     @pytest.fixture
-    def open_store(self, cluster_url):
-        return opening(cluster_url)
+    def open_store(self, shared):
+        return opening(shared, shared.url("cluster"))
 
 
 class TestValkeyCluster(StoreSuite):
     @pytest.fixture
-    def open_store(self, valkey_cluster_url):
-        return opening(valkey_cluster_url)
+    def open_store(self, shared):
+        return opening(shared, shared.url("valkey-cluster"))
 
 
 class TestTls(StoreSuite):
     @pytest.fixture
-    def open_store(self, tls_place):
+    def open_store(self, shared, tls_place):
         made, authority = tls_place
         url = f"redis://{servers.LOOPBACK}:{made.port}/3"
-        return opening(url, ssl={"ssl_ca_certs": str(authority.ca)})
+        return opening(shared, url, ssl={"ssl_ca_certs": str(authority.ca)})
 
 
 class TestSocket(StoreSuite):
     @pytest.fixture
-    def open_store(self, socket_url):
-        return opening(socket_url)
+    def open_store(self, shared, socket_url):
+        return opening(shared, socket_url)

@@ -6,6 +6,7 @@ import servers
 from servers import LOOPBACK, free_ports, server
 from wires import speaking, swallowing
 
+from celeriac import stores
 from celeriac.clock import SYSTEM
 from celeriac.exceptions import ImproperlyConfigured, OperationalError, StoreFull
 from celeriac.stores.base import Options
@@ -13,6 +14,7 @@ from celeriac.stores.redis.connection import Connection
 from celeriac.stores.redis.link import Link
 from celeriac.stores.redis.location import locate
 from celeriac.stores.redis.script import Script
+from celeriac.testing.conformance import message
 
 WRITE = Script.of("write", "return redis.call('SET', KEYS[1] .. ARGV[1], ARGV[2])")
 DRAIN = Script.of("drain", "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1] .. 'd', 1)")
@@ -150,7 +152,31 @@ def test_a_server_that_is_too_old(here, monkeypatch):
     monkeypatch.setattr("celeriac.stores.redis.link.OLDEST", (99, 0))
     text = problem(here.url, ImproperlyConfigured)
     assert "is Redis 7." in text
-    assert "needs 6.2 or later" in text
+    assert "needs Redis 6.2 or later" in text
+
+
+def without(*commands):
+    """Directives by which a server does not know *commands*, as one of version 5 has no HELLO."""
+    return {f"rename-command {command}": "" for command in commands}
+
+
+def test_a_server_so_old_that_it_does_not_tell_its_version_when_greeted(monkeypatch):
+    monkeypatch.setattr("celeriac.stores.redis.link.OLDEST", (99, 0))
+    with server("redis-6.2", **without("HELLO")) as made:
+        text = problem(made.url, ImproperlyConfigured)
+    assert "is Redis 6.2.14; Celeriac needs Redis 6.2 or later" in text
+    with server("valkey", **without("HELLO")) as made:
+        assert "is Valkey 9." in problem(made.url, ImproperlyConfigured)
+
+
+@pytest.mark.parametrize("kind", ["redis", "redis-6.2"])
+def test_a_server_that_never_tells_its_version_is_tried_out(kind):
+    """Whether its scripts take flags is found out; a proxy may hide both commands."""
+    with server(kind, **without("HELLO", "INFO")) as made:
+        store = stores.connect(made.url, Options(timeout=BUDGET))
+        store.queue.enqueue([message("a")])
+        assert store.queue.reap().owners == ()
+        assert store.inspection.get(["a"])[0].state == "queued"
 
 
 # -- not now -------------------------------------------------------------------------------------

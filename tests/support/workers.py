@@ -113,9 +113,10 @@ class Worker:
 
 
 class Site:
-    """A folder with an application, its database and its ledger; *broker*: another store."""
+    """A folder with an application, its database and its ledger; *broker*: another store, of which
+    *namespace* is the part."""
 
-    def __init__(self, folder: Path, source: Path, broker: str = "") -> None:
+    def __init__(self, folder: Path, source: Path, broker: str = "", namespace: str = "") -> None:
         self.folder = folder
         self.db = folder / "celeriac.db"
         self.broker = broker or f"sqlite:///{self.db}"
@@ -129,12 +130,16 @@ class Site:
             "BROKER": self.broker,
             "PYTHONUNBUFFERED": "1",
         }
+        self.options = Options()
+        if namespace:
+            self.environment["CELERIAC_NAMESPACE"] = namespace
+            self.options = Options(namespace=namespace)
         self._store: Store | None = None
 
     @property
     def store(self) -> Store:
         if self._store is None:
-            self._store = connect(self.broker, Options())
+            self._store = connect(self.broker, self.options)
         return self._store
 
     def worker(self, *options: str, **environment: str) -> Worker:
@@ -240,9 +245,11 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, source: str = "worker_tasks.py", broker: str = "") -> Iterator[Site]:
+def site(
+    folder: Path, source: str = "worker_tasks.py", broker: str = "", namespace: str = ""
+) -> Iterator[Site]:
     """A :class:`Site` that leaves no process behind."""
-    place = Site(folder, HERE / source, broker)
+    place = Site(folder, HERE / source, broker, namespace)
     try:
         yield place
     finally:

@@ -79,9 +79,13 @@ def test_a_replica():
     assert only(but(role="slave")).code == "replica"
 
 
-def test_an_old_version_cannot_drain():
-    trap = only(replace(GOOD, server=Server("redis", (6, 2, 14))))
-    assert (trap.code, trap.note) == ("version", True)
+def test_memory_that_is_full():
+    full = only(but(used_memory="1100000"))
+    assert full.what == "the memory of maxmemory is full (1.0 MiB of 977 KiB): enqueues are refused"
+
+
+def test_the_oldest_version_that_is_supported_has_nothing_of_its_own():
+    assert traps_of(replace(GOOD, server=Server("redis", (6, 2, 14)))) == []
     assert traps_of(replace(GOOD, server=Server("valkey", (9, 1, 2)))) == []
 
 

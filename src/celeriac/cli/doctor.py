@@ -79,9 +79,11 @@ def _look(app: Celeriac, spec: str) -> tuple[dict[str, object], list[Finding], i
             app.store, tasks=names, version=__version__, now=time.time(), app=spec, known=known
         )
     except (OperationalError, BackendError, ImproperlyConfigured) as error:
-        where = f"store {without_password(app.broker_url)}"
+        url = without_password(app.broker_url)
+        # Most of these begin with the place, which stands before them here.
+        what = str(error).removeprefix(f"{url}: ").removeprefix(f"{url} ")
         advice = "Mend what the message names, or name another store with broker=…"
-        return about, [Finding("store", str(error), where, advice), *found], exits.STORE
+        return about, [Finding("store", what, f"store {url}", advice), *found], exits.STORE
     about |= {name: _plain(value) for name, value in checkup.facts.items()}
     return about, sorted([*judge(checkup), *found], key=lambda each: each.note), 0
 

@@ -21,8 +21,6 @@ from celeriac.stores.redis.location import Location
 _FULL: Final = 0.8
 #: Seconds by which the clocks of server and client may differ before etas are felt to be late.
 _SKEW: Final = 5.0
-#: From here on scripts that drain may run on a server whose memory is full.
-_DRAINS_FULL: Final = (7, 0)
 _LOOPBACK: Final = ("localhost", "127.", "::1")
 _ASKED: Final = ("appendfsync", "save", "min-replicas-to-write", "maxmemory-policy")
 
@@ -198,20 +196,14 @@ def _room(r: Readings) -> Iterator[Trap]:
         )
     room, name = (limit, "maxmemory") if limit else (r.number("total_system_memory"), "the machine")
     if room and used > _FULL * room:
+        much = f"{_size(used)} of {_size(room)}"
         yield Trap(
             "memory",
-            f"{used / room:.0%} of the memory of {name} are used ({_size(used)} of {_size(room)}): "
-            "when it is full, enqueues are refused"
-            + ("" if limit else ", or the kernel ends the server"),
+            f"{used / room:.0%} of the memory of {name} are used ({much}): when it is full, "
+            "enqueues are refused" + ("" if limit else ", or the kernel ends the server")
+            if used < room
+            else f"the memory of {name} is full ({much}): enqueues are refused",
             "Let workers drain the queues, shorten result_expires, or give it more memory.",
-        )
-    if r.server.version and r.server.version[:2] < _DRAINS_FULL:
-        yield Trap(
-            "version",
-            f"Redis {'.'.join(map(str, r.server.version))} cannot drain its queues once its memory "
-            "is full: scripts that may run then are of version 7.0",
-            "Use Redis 7 or Valkey, or watch its memory.",
-            note=True,
         )
 
 
@@ -231,7 +223,7 @@ def _copies(r: Readings) -> Iterator[Trap]:
             f"it has replicas and min-replicas-to-write {known}: at a failover, tasks that were "
             "acknowledged and not yet copied are lost",
             "CONFIG SET min-replicas-to-write 1 and min-replicas-max-lag 10: a primary that is cut "
-            "off takes no more tasks then.",
+            "off takes no more tasks then. Nor does one without a replica: have two of them.",
             note=asked is None,
         )
 

@@ -275,6 +275,8 @@ class Link:
             commands.append(("GET", prefix + b"schema"))
         replies = self.ask_all(b"".join(map(pack, commands)), len(commands), self._wire.deadline)
         server = _server(replies[commands.index(optional[0])])
+        if not server.version:
+            server = self._by_info()
         self._check_server(server)
         for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, redis.ResponseError) and command not in optional:
@@ -285,11 +287,24 @@ class Link:
             self._check_schema(prefix, replies[-1])
         return server
 
+    def _by_info(self) -> Server:
+        """What INFO tells, where HELLO is lacking (before version 6) or denied."""
+        try:
+            info = self.ask(pack((b"INFO", b"server")), self._wire.deadline)
+        except redis.ResponseError:  # denied as well, or we are not let in at all
+            return Server()
+        lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
+        told = {name: value.strip() for name, _, value in lines}
+        name = told.get("server_name", "redis")
+        version = told.get(f"{name}_version", told.get("redis_version", ""))
+        return Server(name, _numbers(version), told.get("redis_mode", "standalone"))
+
     def _check_server(self, server: Server) -> None:
         if server.version and server.version[:2] < OLDEST:
             raise ImproperlyConfigured(
-                f"{self.where} is Redis {'.'.join(map(str, server.version))}; Celeriac needs 6.2 "
-                "or later, or Valkey."
+                f"{self.where} is {server.name.capitalize()} "
+                f"{'.'.join(map(str, server.version))}; Celeriac needs Redis 6.2 or later, or "
+                "Valkey."
             )
         if server.mode == "sentinel" and self.location.kind != "sentinel":
             raise ImproperlyConfigured(
@@ -355,13 +370,16 @@ def _server(hello: Any) -> Server:
         bytes(key).decode(): value.decode() if isinstance(value, bytes) else value
         for key, value in zip(hello[::2], hello[1::2], strict=False)
     }
-    version = tuple(int(each) for each in str(told.get("version", "")).split(".") if each.isdigit())
     return Server(
         name=str(told.get("server", "redis")),
-        version=version,
+        version=_numbers(str(told.get("version", ""))),
         mode=str(told.get("mode", "standalone")),
         role=str(told.get("role", "master")),
     )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in version.split(".") if each.isdigit())
 
 
 def _dial(location: Location, host: str, port: int, deadline: float) -> socket.socket:

@@ -60,8 +60,9 @@ class Nodes:
     # -- sentinels
 
     def _by_sentinel(self, deadline: float) -> Link:
-        problems = []
-        for host, port in _shuffled(self.location.nodes):
+        problems, tried = [], set()
+        sentinels = _shuffled(self.location.nodes)
+        for number, (host, port) in enumerate(sentinels, 1):
             try:
                 found = self._ask_sentinel(host, port, _part(deadline))
             except CeleriacError as error:
@@ -70,7 +71,16 @@ class Nodes:
             if found is None:
                 problems.append(f"{address_text(host, port)} knows no {self.location.master!r}.")
                 continue
-            link = self._link(*found, deadline)
+            if found in tried:
+                continue
+            tried.add(found)
+            last = number == len(sentinels)
+            try:
+                link = self._link(*found, deadline if last else _part(deadline))
+            except troubles.Unreachable as error:
+                # Another sentinel may know of a failover that this one has not heard of.
+                problems.append(str(error))
+                continue
             if link.server.role in {"slave", "replica"}:
                 # The sentinels are about to make up their minds.
                 link.close()

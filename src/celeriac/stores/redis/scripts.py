@@ -102,14 +102,22 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
 }
 #: Those that make new work keep to ``maxmemory``; all others must run for a full server to drain.
 _KEEPS_TO_MAXMEMORY: Final = frozenset({"enqueue_plain", "enqueue", "open_join", "claim", "put"})
+#: Those that write nothing.
+_READS: Final = frozenset({"read", "look"})
+#: Redis 6.2 has no flags. It refuses what may take memory only where a script has written nothing
+#: so far; a removal never is refused, and of what is not there it changes nothing.
+_OPENING: Final = "redis.call('UNLINK', KEYS[1] .. 'no such key')"
 
 
 @cache
 def script(name: str, flags: bool) -> Script:
     """The script *name*; *flags*: the server knows flags (Redis 7, Valkey)."""
     text = "\n".join(_source(each) for each in (*_SHARED[name], name))
-    if flags and name not in _KEEPS_TO_MAXMEMORY:
-        text = f"#!lua flags=allow-oom\n{text}"
+    if name not in _KEEPS_TO_MAXMEMORY:
+        if flags:
+            text = f"#!lua flags=allow-oom\n{text}"
+        elif name not in _READS:
+            text = f"{_OPENING}\n{text}"
     return Script.of(name, text)
 
 

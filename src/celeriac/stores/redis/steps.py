@@ -7,6 +7,7 @@ import struct
 from typing import Any, Final
 
 from celeriac.clock import SYSTEM
+from celeriac.exceptions import StoreError
 from celeriac.stores.base import Options
 from celeriac.stores.redis.connection import Connection
 from celeriac.stores.redis.script import Script
@@ -73,6 +74,16 @@ class Steps:
         """The script in the form this server takes."""
         if self._flags is None:
             version = self.connection.server().version
-            self._flags = not version or version[:2] >= _FLAGS
+            self._flags = version[:2] >= _FLAGS if version else self._takes_flags()
         found = self._scripts[name] = script(name, self._flags)
         return found
+
+    def _takes_flags(self) -> bool:
+        """Whether a server that does not tell its version knows the flags of scripts."""
+        try:
+            self.connection.call("EVAL", "#!lua\nreturn 1", 0)
+        except StoreError as error:
+            if "compiling script" not in str(error):
+                raise
+            return False
+        return True

@@ -11,7 +11,8 @@ if not telling then
   for i = 1, #starts, 3 do note_started(S, starts[i], starts[i + 1], starts[i + 2]) end
 end
 local key = P .. 'w:' .. owner
-if call('HEXISTS', key, 'reg') == 0 then
+local known = call('HMGET', key, 'reg', 'rev')
+if not known[1] then
   flush(S)
   return {1, cmsgpack.unpack(ARGV[5]), {}, 0}
 end
@@ -19,24 +20,26 @@ if not telling then
   call('HSET', key, 'beat', string.format('%.17g', S.now))
   call('ZADD', P .. 'owners', S.mono + S.o[$o_lease], owner)
 end
-local mine, gone, revoked = {}, {}, {}
-local ids = call('SMEMBERS', P .. 'h:' .. owner)
-prefetch(S, ids)
-local held = {}
-for i = 1, #ids do
-  mine[ids[i]] = true
-  local rec = record(S, ids[i])
-  if rec and rec.v[$revoked] then held[#held + 1] = rec end
-end
-table.sort(held, function(a, b) return base_of(a).order < base_of(b).order end)
-for i = 1, #held do
-  local v, n = held[i].v, #revoked
-  revoked[n + 1], revoked[n + 2], revoked[n + 3] = held[i].id, v[$attempt], v[$nonce]
-  revoked[n + 4] = v[$terminate] or ''
-end
-ids = cmsgpack.unpack(ARGV[5])
-for i = 1, #ids do
-  if not mine[ids[i]] then gone[#gone + 1] = ids[i] end
+local asked, gone, revoked = cmsgpack.unpack(ARGV[5]), {}, {}
+-- Most beats ask for nothing and there is nothing to tell: many idle workers are many of them.
+if known[2] or #asked > 0 then
+  local ids, mine, held = call('SMEMBERS', P .. 'h:' .. owner), {}, {}
+  prefetch(S, ids)
+  for i = 1, #ids do
+    mine[ids[i]] = true
+    local rec = record(S, ids[i])
+    if rec and rec.v[$revoked] then held[#held + 1] = rec end
+  end
+  table.sort(held, function(a, b) return base_of(a).order < base_of(b).order end)
+  for i = 1, #held do
+    local v, n = held[i].v, #revoked
+    revoked[n + 1], revoked[n + 2], revoked[n + 3] = held[i].id, v[$attempt], v[$nonce]
+    revoked[n + 4] = v[$terminate] or ''
+  end
+  for i = 1, #asked do
+    if not mine[asked[i]] then gone[#gone + 1] = asked[i] end
+  end
+  if #held == 0 and known[2] then call('HDEL', key, 'rev') end
 end
 local last = call('HGET', P .. 'pass', 'mono')
 local due = not last or math.abs(S.mono - tonumber(last)) >= S.o[$o_reap_interval]

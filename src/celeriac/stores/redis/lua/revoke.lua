@@ -20,6 +20,7 @@ local function revoke(id)
   touch(S, rec)
   if HELD[v[$state]] then
     v[$revoked] = true
+    call('HSET', P .. 'w:' .. owner_in(S, v[$nonce]), 'rev', 1)  -- its beat looks
     return 'P'
   end
   finish(S, rec, 'c', REVOKED, '')

@@ -18,7 +18,8 @@
 --   n           hash    "QUEUE\0S" -> how many, S the letter of a state; queued: Q0 to Q9
 --   o:K og      list, hash  ids in order of creation, 4096 numbers each; how many of them are gone
 --   rd:ID pa:ID set, string  who takes the result of ID; whose errback ID is; refs: there are such
---   owners      zset    owner -> deadline; w:OWNER hash, w:OWNER:n hash name -> stamp,
+--   owners      zset    owner -> deadline; w:OWNER hash (rev: something it holds was revoked),
+--                       w:OWNER:n hash name -> stamp,
 --                       h:OWNER set of held ids; pass hash: the reaper's last pass
 --   j:JOIN hash, j:JOIN:m hash index -> +id or -id; jopen zset of joins that are not sealed
 --   pend        list    packed ends whose edges are not followed yet
