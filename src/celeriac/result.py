@@ -33,9 +33,6 @@ __all__ = ["AsyncResult", "EagerResult", "allow_join_result", "denied_join_resul
 
 R_co = TypeVar("R_co", covariant=True)
 
-#: How long an ``aget()`` holds a thread at a time; a cancelled one lets it go after this long.
-_SLICE: Final = 1.0
-
 _FLOWS: Final = "Workflows are not in this version."
 #: What Celery's results have besides, and what to do instead.
 _LATER: Final = {
@@ -167,14 +164,14 @@ class AsyncResult(Generic[R_co]):
         import asyncio
 
         self._refuse_inside_task(disable_sync_subtasks)
-        wait = Wait(self.app, self.id, timeout)
-        while self._ended is None:
-            found = await asyncio.to_thread(wait.step, _SLICE)
-            if found:
-                self._keep(found[self.id])
-            elif wait.over:
+        ended = self._ended
+        if ended is None:
+            wait = Wait(self.app, self.id, timeout)
+            found = await wait.end()
+            if not found:
                 raise await asyncio.to_thread(wait.timed_out)
-        return self._value(self._ended, propagate)
+            ended = self._keep(found[self.id])
+        return self._value(ended, propagate)
 
     def __await__(self) -> Generator[Any, None, R_co]:
         return self.aget().__await__()

@@ -6,7 +6,10 @@ is waited for goes on, or waits itself, and is there when the store is back.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -22,6 +25,10 @@ __all__ = ["Wait"]
 
 _log = logging.getLogger(__name__)
 
+#: An awaited wait goes on in parts, each of which looks anew: seconds for which the thread of one
+#: that was cancelled may stay, first and at most.
+_FIRST_PART: Final = 1.0
+_LONGEST_PART: Final = 30.0
 #: A process says this often that it waits for a store, however many threads do.
 _TELL_SECONDS: Final = 30.0
 #: Tries after which the pauses between them do not grow any more.
@@ -76,6 +83,43 @@ class Wait:
         self._away, self._tries = None, 0
         self._spent = left is not None and left != most and not found
         return found
+
+    async def end(self) -> dict[str, StoredResult | None]:
+        """Wait to the end without blocking the event loop; empty if it is over.
+
+        On a thread of its own: the few that ``asyncio.to_thread`` shares would be taken by as many
+        waits, and whoever came after them, look-ups of host names included, would stand in a line.
+        """
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[dict[str, StoredResult | None]] = loop.create_future()
+
+        def tell(found: dict[str, StoredResult | None], error: BaseException | None) -> None:
+            if ended.done():  # cancelled
+                return
+            if error is None:
+                ended.set_result(found)
+            else:
+                ended.set_exception(error)
+
+        def run() -> None:
+            found: dict[str, StoredResult | None] = {}
+            problem, part = None, _FIRST_PART
+            try:
+                while True:
+                    found = self.step(part)
+                    if found or self.over or ended.done():
+                        break
+                    part = min(2 * part, _LONGEST_PART)
+            except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+                problem = error
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(tell, found, problem)
+
+        run_in = contextvars.copy_context().run
+        threading.Thread(target=run_in, args=(run,), name="await", daemon=True).start()
+        return await ended
 
     def timed_out(self) -> TimeoutError:
         """What to raise once it is over; the text says what the task, or the store, is doing."""

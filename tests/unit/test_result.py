@@ -4,6 +4,7 @@ import asyncio
 import pickle
 import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -234,6 +235,33 @@ def test_many_coroutines_wait(app):
         return await asyncio.gather(*waits)
 
     assert asyncio.run(main()) == list(range(5))
+
+
+def test_awaits_take_no_thread_from_others(app):
+    """Were they to share the loop's own, here a single one, each would hold it for a second."""
+
+    @app.task(name="t")
+    def t(): ...
+
+    async def main():
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        waits = [asyncio.create_task(t.delay().aget()) for _ in range(100)]
+        await asyncio.sleep(0)
+        assert await asyncio.wait_for(asyncio.to_thread(int), 30) == 0
+        for each in waits:
+            each.cancel()
+
+    asyncio.run(main())
+
+
+def test_an_await_with_no_time_finds_what_has_ended(app):
+    @app.task(name="t")
+    def t():
+        return 1
+
+    done = t.delay()
+    drain(app)
+    assert asyncio.run(app.AsyncResult(done.id).aget(timeout=0)) == 1
 
 
 def test_an_await_can_be_cancelled(app):
