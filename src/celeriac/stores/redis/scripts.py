@@ -99,6 +99,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "retry": _INSERT,
     "read": (),
     "look": (),
+    "wake": (),
 }
 #: Those that make new work keep to ``maxmemory``; all others must run for a full server to drain.
 _KEEPS_TO_MAXMEMORY: Final = frozenset({"enqueue_plain", "enqueue", "open_join", "claim", "put"})

@@ -66,7 +66,7 @@ class Waiters:
                 continue
             # A server that is away wakes nobody, but ends their links, too.
             with contextlib.suppress(OperationalError):
-                self._steps.connection.pipeline([("RPUSH", key, "w"), ("EXPIRE", key, _KEPT)])
+                self._steps.read("wake", key.removeprefix(self._steps.prefix), str(_KEPT))
 
     def _sleep(self, key: str, queues: Sequence[str], until: float) -> bool:
         steps = self._steps
