@@ -70,7 +70,7 @@ def test_who_lives_answers_at_once_and_who_is_stopped_is_named(place, control):
     first.ready(), second.ready()
     begun = time.monotonic()
     assert replies(control.ping(timeout=30)) == ok("pong", "a@x", "b@x")
-    assert time.monotonic() - begun < 10, "the answer came with the last worker's, not later"
+    assert time.monotonic() - begun < 25, "the answer came with the last worker's, not later"
 
     assert control.ping("b@x") == ok("pong", "b@x")
     assert control.ping(["nobody@x"]) == []
@@ -85,9 +85,9 @@ def test_who_lives_answers_at_once_and_who_is_stopped_is_named(place, control):
 
     second.send(signal.SIGSTOP)
     begun = time.monotonic()
-    with pytest.warns(CeleryWarning, match=r"ping: no answer within 0.5 s from b@x\."):
-        assert control.ping(timeout=0.5) == ok("pong", "a@x")
-    assert 0.5 <= time.monotonic() - begun < 10
+    with pytest.warns(CeleryWarning, match=r"ping: no answer within 5 s from b@x\."):
+        assert control.ping(timeout=5) == ok("pong", "a@x")
+    assert 5 <= time.monotonic() - begun < 60
     # Who is not asked is not waited for, and the store answers for those that are stuck.
     assert control.ping("a@x", timeout=30) == ok("pong", "a@x")
     assert sorted(control.inspect().registered()) == ["a@x", "b@x"]

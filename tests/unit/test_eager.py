@@ -321,7 +321,7 @@ def test_the_soft_limit_in_a_thread(app):
     results = []
     thread = threading.Thread(target=lambda: results.append(slow.apply()))
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert isinstance(results[0].result, SoftTimeLimitExceeded)
 
 
@@ -607,12 +607,12 @@ def test_results_are_stored_when_asked(tmp_path, broker):
     assert not app.AsyncResult("a").exists()
     app.conf.update(task_store_eager_result=True)
     add.apply((1, 2), task_id="b")
-    assert app.AsyncResult("b").get(timeout=5) == 3
+    assert app.AsyncResult("b").get(timeout=60) == 3
     app.conf.update(task_store_eager_result=False)
     fail.apply(task_id="c")
     assert app.AsyncResult("c").state == "FAILURE"
     with pytest.raises(ValueError, match="x"):
-        app.AsyncResult("c").get(timeout=5)
+        app.AsyncResult("c").get(timeout=60)
 
 
 # -- the result ----------------------------------------------------------------------------------
