@@ -359,7 +359,7 @@ def test_a_timer_that_was_set_before_goes_on():
             pass
         assert 20 < signal.getitimer(signal.ITIMER_REAL)[0] <= 30
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(SoftTimeLimitExceeded), soft_limit(0.15):
+        with pytest.raises(SoftTimeLimitExceeded), soft_limit(2.0):
             busy()
         assert len(rung) == 1
         assert 0.04 < rung[0] - started < 20
@@ -413,7 +413,7 @@ def test_an_async_task_runs_eagerly_inside_of_a_loop(where):
 def test_a_sync_task_is_awaited_without_blocking_the_loop(eager):
     @eager.task(name="slow")
     def slow():
-        time.sleep(0.05)
+        time.sleep(0.5)
         return threading.get_ident()
 
     async def main():
