@@ -65,7 +65,7 @@ def test_a_task_that_has_not_begun_does_not_run() -> None:
         each.abort()
         assert (each.state, each.is_aborted(), each.ready()) == ("REVOKED", True, True)
         with pytest.raises(TaskRevokedError):
-            each.get(timeout=10)
+            each.get(timeout=60)
     assert drain(app) == []
 
 
@@ -93,7 +93,7 @@ def test_a_coroutine_can_look_from_another_thread() -> None:
 
     result = export.delay()
     drain(app)
-    assert result.get(timeout=10) == [False, True]
+    assert result.get(timeout=60) == [False, True]
 
 
 def test_without_a_worker_nobody_was_told_to_stop() -> None:

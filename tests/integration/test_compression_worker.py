@@ -44,7 +44,7 @@ def test_a_worker_runs_what_is_compressed_and_compresses_what_it_returns(
         "from tasks import *\n"
         f"for id in {ids[:4]!r}:\n"
         "    result = app.AsyncResult(id)\n"
-        "    print(result.get(timeout=20) == result.args[0] == 'words ' * 50_000)\n"
+        "    print(result.get(timeout=60) == result.args[0] == 'words ' * 50_000)\n"
     )
     assert read.split() == ["True"] * 4
 

@@ -87,23 +87,23 @@ def test_the_suite_of_celerys_documentation(pytester):
                 return x * y
 
             celery_worker.reload()
-            assert mul.delay(4, 4).get(timeout=10) == 16
+            assert mul.delay(4, 4).get(timeout=60) == 16
 
         def test_add_task(celery_session_app, celery_session_worker):
             @celery_session_app.task
             def add(x, y):
                 return x + y
 
-            assert add.delay(1, y=2).get(timeout=10) == 3
+            assert add.delay(1, y=2).get(timeout=60) == 3
 
         def test_included(celery_session_worker):
             from shop_tasks import charge
-            assert charge.delay(500).get(timeout=10) == 500
+            assert charge.delay(500).get(timeout=60) == 500
             assert celery_session_worker.queues == ("celery", "high-prio")
 
         def test_a_shared_task(celery_app, celery_worker):
             from shop_tasks import charge
-            assert charge.delay(5).get(timeout=10) == 5
+            assert charge.delay(5).get(timeout=60) == 5
             assert celery_app.conf.strict_typing is False
 
         @pytest.mark.celery(task_default_queue="high-prio")
@@ -126,7 +126,7 @@ def test_the_suite_of_celerys_documentation(pytester):
         class TestInAClass:
             def test_it(self):
                 from shop_tasks import charge
-                assert charge.apply_async((1,)).get(timeout=10) == 1
+                assert charge.apply_async((1,)).get(timeout=60) == 1
         """
     )
     run(pytester).assert_outcomes(passed=9)
@@ -189,7 +189,7 @@ def test_the_trap_class_tasks_and_pools(pytester):
 
         def test_class_tasks(celery_session_app, celery_session_worker):
             task = celery_session_app.tasks["double"]
-            assert task.delay(4).get(timeout=10) == 8
+            assert task.delay(4).get(timeout=60) == 8
             assert celery_session_worker.concurrency == 2
         """
     )
@@ -236,7 +236,7 @@ def test_start_worker_on_an_app_of_ones_own(tmp_path):
             assert isinstance(worker, TestWorkController)
             assert (worker.app, worker.hostname) == (app, "w@here")
             assert current_app.main == "shop"
-            assert add.delay(1, 2).get(timeout=20) == 3
+            assert add.delay(1, 2).get(timeout=60) == 3
     finally:
         test_worker_starting.disconnect(starting)
         test_worker_started.disconnect(started)
@@ -298,7 +298,7 @@ def test_a_task_that_does_not_end_is_told(app):
     worker = start_worker(app, shutdown_timeout=0.05)
     worker.__enter__()
     stuck.delay()
-    assert begun.wait(20)
+    assert begun.wait(60)
     with pytest.raises(RuntimeError, match="still runs a task"):
         worker.__exit__(None, None, None)
     free.set()

@@ -70,7 +70,7 @@ def test_who_lives_answers_at_once_and_who_is_stopped_is_named(place, control):
     first.ready(), second.ready()
     begun = time.monotonic()
     assert replies(control.ping(timeout=30)) == ok("pong", "a@x", "b@x")
-    assert time.monotonic() - begun < 10, "the answer came with the last worker's, not later"
+    assert time.monotonic() - begun < 25, "the answer came with the last worker's, not later"
 
     assert control.ping("b@x") == ok("pong", "b@x")
     assert control.ping(["nobody@x"]) == []
@@ -84,19 +84,20 @@ def test_who_lives_answers_at_once_and_who_is_stopped_is_named(place, control):
     assert len(control.broadcast("ping", reply=True, limit=1)) == 1
 
     second.send(signal.SIGSTOP)
-    begun = time.monotonic()
-    with pytest.warns(CeleryWarning, match=r"ping: no answer within 0.5 s from b@x\."):
-        assert control.ping(timeout=0.5) == ok("pong", "a@x")
-    assert 0.5 <= time.monotonic() - begun < 10
-    # Who is not asked is not waited for, and the store answers for those that are stuck.
-    assert control.ping("a@x", timeout=30) == ok("pong", "a@x")
+    # The store answers for those that are stuck, as long as they have their lease.
     assert sorted(control.inspect().registered()) == ["a@x", "b@x"]
+    begun = time.monotonic()
+    with pytest.warns(CeleryWarning, match=r"ping: no answer within 5 s from b@x\."):
+        assert control.ping(timeout=5) == ok("pong", "a@x")
+    assert 5 <= time.monotonic() - begun < 60
+    # Who is not asked is not waited for.
+    assert control.ping("a@x", timeout=30) == ok("pong", "a@x")
     second.send(signal.SIGCONT)
     assert replies(eventually(lambda: _both(control), "both answer")) == ok("pong", "a@x", "b@x")
 
 
 def _both(control):
-    found = control.ping(timeout=5)
+    found = control.ping(timeout=30)
     return found if len(found) == 2 else None
 
 

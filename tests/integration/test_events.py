@@ -152,7 +152,7 @@ def test_events_of_tasks_are_sent_only_while_somebody_listens(place, app):
         assert done.get(timeout=60) == 3
         assert done.id in _ids(ears, until="task-succeeded")
         app.control.disable_events(reply=True, timeout=30)
-        while ears.get(0.5) is not None:
+        while ears.get(3.0) is not None:
             continue
         assert app.send_task("tasks.add", (1, 2)).get(timeout=60) == 3
         assert ears.get(0.5) is None

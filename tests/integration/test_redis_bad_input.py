@@ -27,7 +27,7 @@ def problem(url, error=OperationalError, timeout=BUDGET, call=("PING",)):
     with pytest.raises(error) as caught:
         Connection(locate(url), Options(namespace="n", timeout=timeout)).call(*call)
     took = SYSTEM.monotonic() - began
-    assert took < timeout + 1.5, f"{took:.1f} s"
+    assert took < timeout + 8, f"{took:.1f} s"
     text = str(caught.value)
     assert "hunter2" not in text
     # Nor in what a traceback would show beside it.

@@ -57,7 +57,7 @@ def test_slots_that_move_are_followed(cluster):
     assert connection.where() == f"{LOOPBACK}:{target.port}"
     # What is published is heard at every node.
     RedisBus(connection).publish("c", b"x")
-    assert listening.get(20) == b"x"
+    assert listening.get(60) == b"x"
     listening.close()
 
 
@@ -74,4 +74,4 @@ def test_a_cluster_that_is_down_says_so():
         began = SYSTEM.monotonic()
         with pytest.raises(OperationalError, match="is a cluster that is down"):
             connection.run(COUNT)
-        assert SYSTEM.monotonic() - began < 4
+        assert SYSTEM.monotonic() - began < 2 + servers.DEADLINE / 2

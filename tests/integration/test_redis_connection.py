@@ -203,7 +203,7 @@ def test_as_many_links_as_calls_in_flight(empty):
     start = threading.Barrier(5)
 
     def many():
-        start.wait(20)
+        start.wait(60)
         for _ in range(200):
             connection.run(COUNT)
 
@@ -294,7 +294,7 @@ def test_a_server_that_falls_silent_costs_no_more_than_the_budget(empty):
         began = SYSTEM.monotonic()
         with pytest.raises(OperationalError, match="does not answer in time"):
             connection.call("PING")
-        assert 0.5 < SYSTEM.monotonic() - began < 3
+        assert 0.5 < SYSTEM.monotonic() - began < 10
         proxy.flow()
         assert connection.call("PING") == b"PONG"
 
@@ -343,7 +343,7 @@ def test_the_rights_that_the_reference_names_are_enough(empty):
         kit.send("a")
         listening = kit.store.bus.listen("c")
         kit.store.bus.publish("c", b"x")
-        assert listening.get(20) == b"x"
+        assert listening.get(60) == b"x"
         listening.close()
         worker = kit.worker()
         assert kit.store.queue.wait(["celery"], 1)

@@ -133,6 +133,7 @@ def alike(count, payload=b"[[], {}]"):
 
 @pytest.mark.parametrize("kind", ["alike", "of all kinds"])
 def test_what_one_step_cannot_store_is_refused_whole(kit, kind):
+    kit.configure(timeout=60.0)  # a step that takes long, on a busy machine longer
     kit.store.inspection.counts()  # the schema is there
     count = module.ENQUEUE_MOST + 1
     if kind == "alike":
@@ -155,6 +156,7 @@ def test_bytes_beyond_what_one_step_may_bring_are_refused_whole(kit, monkeypatch
 
 def test_a_retry_that_would_reopen_too_many_changes_nothing(kit):
     """What one step may reopen it does; one more, and nothing of it is reopened."""
+    kit.configure(timeout=60.0)
     most, worker = 10_000, kit.worker()
     for root, count in (("fits", most - 1), ("large", most)):
         ids = [f"{root}{number}" for number in range(count)]

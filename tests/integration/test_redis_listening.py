@@ -261,7 +261,7 @@ def bus(empty):
 def test_a_subscription_outlives_its_link(bus, empty):
     listening = bus.listen("c")
     bus.publish("c", b"1")
-    assert listening.get(20) == b"1"
+    assert listening.get(60) == b"1"
     empty.do("CLIENT", "KILL", "TYPE", "pubsub")
     waiting = Thread(lambda: listening.get(servers.DEADLINE))
     until("it listens again", lambda: empty.do("PUBSUB", "NUMSUB", f"{PREFIX}bus:c")[1] == 1)
@@ -277,7 +277,7 @@ def test_an_outage_that_outlasts_the_wait_is_told():
         began = SYSTEM.monotonic()
         with pytest.raises(OperationalError):
             listening.get(1.0)
-        assert SYSTEM.monotonic() - began < 5
+        assert SYSTEM.monotonic() - began < servers.DEADLINE / 2
         listening.close()
 
 
@@ -295,7 +295,7 @@ def test_large_publications(bus):
     sent = [os.urandom(300_000) for _ in range(5)]
     for each in sent:
         bus.publish("c", each)
-    assert [listening.get(20) for _ in sent] == sent
+    assert [listening.get(60) for _ in sent] == sent
     listening.close()
 
 
@@ -309,5 +309,5 @@ def test_a_wake_ends_the_waits_of_other_stores_of_this_process(empty):
     until("a waiter asleep", lambda: b"cmd=blpop" in empty.do("CLIENT", "LIST"))
     elsewhere.queue.wake()
     second.queue.wake()
-    waiting.join(30)
+    waiting.join(60)
     assert answers == [True]

@@ -53,7 +53,7 @@ def test_what_a_task_sends_is_routed_as_well(place: Site) -> None:
     place.worker("-Q", "celery,emails,reports").ready()
     (id,) = send(place, "print(sends.delay('ann').id)")
     place.ended([id])
-    inner = place.python(f"from tasks import *; print(*app.AsyncResult({id!r}).get(timeout=5))")
+    inner = place.python(f"from tasks import *; print(*app.AsyncResult({id!r}).get(timeout=60))")
     assert [each.queue for each in place.ended(inner.split())] == ["emails", "reports"]
 
 
@@ -64,7 +64,7 @@ def test_a_router_by_its_name_is_asked_in_client_and_worker(place: Site) -> None
         place, "print(send_email.delay(to='bob').id)\nprint(sends.delay('ann').id)"
     )
     assert [each.queue for each in place.ended([first, second])] == ["to-bob", "celery"]
-    inner = place.python(f"from tasks import *; print(*app.AsyncResult({second!r}).get(timeout=5))")
+    inner = place.python(f"from tasks import *; print(*app.AsyncResult({second!r}).get(timeout=9))")
     assert [each.queue for each in place.ended(inner.split())] == ["to-ann", "celery"]
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from workers import Site, eventually, site
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Site]:

@@ -29,9 +29,9 @@ def test_start_worker_runs_tasks_for_real(tmp_path: Path, broker: str) -> None:
         raise KeyError("gone")
 
     with start_worker(app):
-        assert flaky.delay(21).get(timeout=20) == 42
+        assert flaky.delay(21).get(timeout=60) == 42
         with pytest.raises(KeyError, match="gone"):
-            fails.delay().get(timeout=20)
+            fails.delay().get(timeout=60)
     assert app.store.inspection.workers() == []
 
 
@@ -53,7 +53,7 @@ def test_the_loop_of_coroutines_ends_with_its_worker() -> None:
         await asyncio.sleep(0)
 
     with start_worker(app):
-        leaves_something_running.delay().get(timeout=20)
+        leaves_something_running.delay().get(timeout=60)
         assert not seen[0].is_closed()
     assert ended.is_set()
     assert seen[0].is_closed()

@@ -18,7 +18,7 @@ from celeriac.records import Commit, Fence, Manifest, TaskFacts, Want
 from celeriac.stores import connect
 from celeriac.stores.sqlite import bells, database, listener, waiter
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 
 @pytest.fixture

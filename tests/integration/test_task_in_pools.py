@@ -9,7 +9,6 @@ from workers import Site, eventually, site
 
 from celeriac import Celeriac
 
-pytestmark = pytest.mark.timeout(120)
 POOLS = ["prefork", "threads", "asyncio", "solo"]
 
 

@@ -80,7 +80,7 @@ def test_an_application_of_ones_own(pytester):
 
         def test_a_worker(celeriac_worker, celeriac_clock):
             result = shop.thank.delay("anna")
-            assert result.get(timeout=20) is None
+            assert result.get(timeout=60) is None
 
         def test_nothing_was_written():
             assert not os.path.exists("shop.db")
@@ -172,7 +172,7 @@ def test_an_app_of_the_plugins_own(pytester):
                 await asyncio.sleep(0)
                 return 1
 
-            assert late.delay().get(timeout=20) == 1
+            assert late.delay().get(timeout=60) == 1
 
         def test_the_app_is_current_and_then_no_more(celeriac_app):
             assert current_app.main == "tests"

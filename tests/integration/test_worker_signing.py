@@ -27,6 +27,6 @@ def test_only_messages_signed_with_the_key_are_run(tmp_path: Path, pool: str) ->
         assert f"Task {unsigned} refused, it will not run" in worker.text()
         assert KEY not in worker.text()
         out = place.python(
-            f"import tasks\nprint(tasks.app.AsyncResult({signed!r}).get(timeout=20))"
+            f"import tasks\nprint(tasks.app.AsyncResult({signed!r}).get(timeout=60))"
         )
         assert out.strip() == "3"

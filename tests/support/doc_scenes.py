@@ -29,7 +29,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -40,6 +39,7 @@ from pathlib import Path
 
 import doc_blocks
 from doc_blocks import Block
+from servers import free_ports
 
 #: Commands that change the machine and not a folder, and why each is left out.
 NOT_RUN = {
@@ -233,9 +233,7 @@ class Scene:
 
     def _port(self, written: str) -> str:
         if written not in self._ports:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self._ports[written] = str(probe.getsockname()[1])
+            self._ports[written] = str(*free_ports(1))
         return self._ports[written]
 
     def _run(self, block: Block, shown: str | None, code: int) -> None:

@@ -228,7 +228,7 @@ def test_no_backend_keeps_the_state_and_drops_the_result(backend):
     result = answer.delay()
     drain(app)
     assert result.state == "SUCCESS"
-    assert result.get(timeout=5) is None
+    assert result.get(timeout=60) is None
     assert stored(app, result.id).body is None
 
 
@@ -511,7 +511,7 @@ def test_a_class_of_tasks_can_be_registered(app):
     task = app.register_task(Add())
     result = task.delay(1, 2)
     drain(app)
-    assert result.get(timeout=5) == 3
+    assert result.get(timeout=60) == 3
     with pytest.raises(TypeError, match="missing"):
         task.delay(1)
 
@@ -584,7 +584,7 @@ def test_a_shared_task_is_sent_by_the_current_app():
         result = half.delay(8)
         assert half(8) == 4
         drain(app, ["maths"])
-        assert result.get(timeout=5) == 4
+        assert result.get(timeout=60) == 4
 
 
 def test_a_shared_task_without_an_app_says_so():
@@ -615,7 +615,7 @@ def test_the_current_app_is_found_by_every_thread():
         found = []
         thread = threading.Thread(target=lambda: found.append(current_app._get_current_object()))
         thread.start()
-        thread.join(10)
+        thread.join(60)
         assert found == [app]
         assert current_app.main == app.main
         assert current_app == app
@@ -675,7 +675,7 @@ def test_enqueue_many_sends_all_in_one_step(app):
     results = app.enqueue_many(add.s(n, b=1) for n in range(50))
     drain(app)
     assert calls == [50]
-    assert [each.get(timeout=5) for each in results] == list(range(1, 51))
+    assert [each.get(timeout=60) for each in results] == list(range(1, 51))
     assert app.enqueue_many([]) == []
 
 

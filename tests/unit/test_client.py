@@ -407,7 +407,7 @@ def test_a_send_that_was_applied_and_lost_is_not_doubled(app, add):
 
 
 def test_sending_ends_with_an_error_after_its_budget():
-    app = make_app(publish_timeout=0.3, join_seal_timeout=60)
+    app = make_app(publish_timeout=2.0, join_seal_timeout=60)
 
     @app.task(name="t")
     def t(): ...

@@ -76,7 +76,7 @@ def test_a_task_that_calls_itself(app):
 
     result = down.delay(2)
     drain(app)
-    assert result.get(timeout=5) == [False, True, True]
+    assert result.get(timeout=60) == [False, True, True]
 
 
 def test_requests_of_threads_are_apart(look):
@@ -85,7 +85,7 @@ def test_requests_of_threads_are_apart(look):
     try:
         thread = threading.Thread(target=lambda: seen.append(look.request.id))
         thread.start()
-        thread.join(10)
+        thread.join(60)
         assert look.request.id == "mine"
     finally:
         leave(token)
@@ -116,7 +116,7 @@ def test_a_task_may_keep_things_on_its_request(app):
 
     results = [t.delay(), t.delay()]
     drain(app)
-    assert [each.get(timeout=5) for each in results] == [None, None]
+    assert [each.get(timeout=60) for each in results] == [None, None]
 
 
 def test_get_and_repr():

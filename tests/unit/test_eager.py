@@ -321,7 +321,7 @@ def test_the_soft_limit_in_a_thread(app):
     results = []
     thread = threading.Thread(target=lambda: results.append(slow.apply()))
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert isinstance(results[0].result, SoftTimeLimitExceeded)
 
 
@@ -359,7 +359,7 @@ def test_a_timer_that_was_set_before_goes_on():
             pass
         assert 20 < signal.getitimer(signal.ITIMER_REAL)[0] <= 30
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(SoftTimeLimitExceeded), soft_limit(0.15):
+        with pytest.raises(SoftTimeLimitExceeded), soft_limit(2.0):
             busy()
         assert len(rung) == 1
         assert 0.04 < rung[0] - started < 20
@@ -413,7 +413,7 @@ def test_an_async_task_runs_eagerly_inside_of_a_loop(where):
 def test_a_sync_task_is_awaited_without_blocking_the_loop(eager):
     @eager.task(name="slow")
     def slow():
-        time.sleep(0.05)
+        time.sleep(0.5)
         return threading.get_ident()
 
     async def main():
@@ -607,12 +607,12 @@ def test_results_are_stored_when_asked(tmp_path, broker):
     assert not app.AsyncResult("a").exists()
     app.conf.update(task_store_eager_result=True)
     add.apply((1, 2), task_id="b")
-    assert app.AsyncResult("b").get(timeout=5) == 3
+    assert app.AsyncResult("b").get(timeout=60) == 3
     app.conf.update(task_store_eager_result=False)
     fail.apply(task_id="c")
     assert app.AsyncResult("c").state == "FAILURE"
     with pytest.raises(ValueError, match="x"):
-        app.AsyncResult("c").get(timeout=5)
+        app.AsyncResult("c").get(timeout=60)
 
 
 # -- the result ----------------------------------------------------------------------------------

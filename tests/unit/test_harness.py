@@ -494,10 +494,10 @@ def test_a_worker_in_a_thread_follows_the_clock(app, harness):
         return [n, threading.current_thread().name, self.request.hostname]
 
     with harness.worker(hostname="w@test") as worker:
-        assert note.delay(1).get(timeout=20) == [1, "celeriac-test-worker-0", "w@test"]
+        assert note.delay(1).get(timeout=60) == [1, "celeriac-test-worker-0", "w@test"]
         later = note.apply_async((2,), countdown=3600)
         harness.clock.advance(3600)
-        assert later.get(timeout=20)[0] == 2
+        assert later.get(timeout=60)[0] == 2
         assert (worker.queues, worker.concurrency) == (("celery", "mail"), 1)
     assert app.store.inspection.workers() == []
 
@@ -509,7 +509,7 @@ def test_a_worker_learns_of_tasks_that_are_declared_later(app, harness):
         def late():
             return 1
 
-        assert late.delay().get(timeout=20) == 1
+        assert late.delay().get(timeout=60) == 1
     assert app.tasks.watchers == []
 
 
@@ -518,11 +518,11 @@ def test_a_worker_runs_several_at_a_time(app, harness):
 
     @app.task(name="meet")
     def meet():
-        barrier.wait(20)
+        barrier.wait(60)
         return 1
 
     with harness.worker(concurrency=3):
-        assert [each.get(timeout=20) for each in [meet.delay() for _ in range(3)]] == [1] * 3
+        assert [each.get(timeout=60) for each in [meet.delay() for _ in range(3)]] == [1] * 3
     with (
         pytest.raises(ImproperlyConfigured, match="concurrency is 0"),
         harness.worker(concurrency=0),
@@ -541,7 +541,7 @@ def test_a_worker_that_does_not_end_is_told(app, harness):
     worker = harness.worker(shutdown_timeout=0.05)
     worker.__enter__()
     stuck.delay()
-    assert begun.wait(20)
+    assert begun.wait(60)
     with pytest.raises(RuntimeError, match="still runs a task after"):
         worker.__exit__(None, None, None)
     free.set()
@@ -554,4 +554,4 @@ def test_the_soft_limit_in_a_worker_in_a_thread(app, harness):
             threading.Event().wait(0.005)
 
     with harness.worker(), pytest.raises(SoftTimeLimitExceeded):
-        slow.delay().get(timeout=20)
+        slow.delay().get(timeout=60)

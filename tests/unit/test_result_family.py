@@ -12,7 +12,7 @@ from inline import HOSTNAME, drain, make_app
 from celeriac.exceptions import IncompleteStream, NotInThisVersion, TimeoutError
 from celeriac.result import AsyncResult
 
-DEADLINE = 30
+DEADLINE = 60
 
 
 @pytest.fixture

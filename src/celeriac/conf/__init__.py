@@ -17,7 +17,7 @@ from .reading import Reading, read_mapping, read_object
 from .record import SAME_AS_BROKER, Setting
 from .settings import Layer, Settings, describe
 from .table import GROUPS, SETTINGS
-from .values import masked, shown, without_password
+from .words import masked, shown, without_password
 
 __all__ = [
     "GROUPS",

@@ -8,7 +8,8 @@ from typing import Any
 
 from .table import SETTINGS
 from .typed import Typed
-from .values import retry_waits, shown
+from .values import retry_waits
+from .words import shown
 
 __all__ = ["contradictions"]
 

@@ -13,7 +13,8 @@ from msgspec import Struct
 from .moot import MOOT, asks_for_nothing, check_moot
 from .names import CELERY, INSTEAD, OURS_LATER, modern_name
 from .table import SETTINGS
-from .values import judge, near, shown
+from .values import judge
+from .words import near, shown
 
 __all__ = ["Reading", "read_mapping", "read_object", "refusal"]
 

@@ -21,7 +21,8 @@ from .reading import Reading, read_mapping, refusal
 from .record import Setting
 from .table import SETTINGS
 from .typed import Typed
-from .values import near, parse, shown
+from .values import parse
+from .words import near, shown
 
 __all__ = ["Layer", "Settings", "describe"]
 

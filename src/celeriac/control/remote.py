@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from celeriac.conf.rates import per_second
-from celeriac.conf.values import near
+from celeriac.conf.words import near
 from celeriac.control.connection import check_connection
 from celeriac.control.inspector import Inspect, warn_of_silent
 from celeriac.control.mailbox import Callback, Mailbox, Scope

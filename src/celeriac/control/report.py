@@ -39,7 +39,7 @@ def of_process(conf: Settings, url: str, app: str) -> str:
 def facts(conf: Settings, url: str, app: str) -> dict[str, dict[str, str]]:
     """The report as data: part → name → text."""
     from celeriac.conf import describe
-    from celeriac.conf.values import shown
+    from celeriac.conf.words import shown
 
     default = Settings()
     return {

@@ -24,7 +24,7 @@ import msgspec
 
 from celeriac.conf import Settings, describe
 from celeriac.conf.rates import written
-from celeriac.conf.values import near, shown
+from celeriac.conf.words import near, shown
 from celeriac.control.remote import judge_limits
 from celeriac.control.report import of_process
 from celeriac.control.wire import LIFETIME, NOT_HERE, QUEUE_RULE, Command
