@@ -6,7 +6,6 @@ it, once per process, so an app may be made before a web server forks.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import (

@@ -159,8 +159,9 @@ class Holding:
             if backend.startswith("memory:") and not in_memory:
                 if broker is None and self.conf.pending:
                     return  # what is still to be read may name the broker
+                url = shown(SETTINGS["result_backend"], backend)
                 raise ImproperlyConfigured(
-                    f"result_backend is {shown(SETTINGS['result_backend'], backend)}, a store that lives inside one process: what a "
+                    f"result_backend is {url}, a store that lives inside one process: what a "
                     "worker keeps there nobody else can read. Leave result_backend unset to keep "
                     "results beside the tasks, or name a store that both can reach."
                 )

@@ -86,6 +86,7 @@ class PairedResults:
         self._backend = backend
 
     def get_many(self, ids: Sequence[str]) -> list[StoredResult | None]:
+        """From the backend; of what has not ended there, from the record."""
         with named(BACKEND):
             found = self._backend().results.get_many(ids)
         missing = [id for id, each in zip(ids, found, strict=True) if not _ended(each)]
@@ -99,6 +100,7 @@ class PairedResults:
     def wait(
         self, ids: Collection[str], timeout: float | None, patient: bool = False
     ) -> dict[str, StoredResult | None]:
+        """Until one has ended, woken by the backend; None for what neither store knows."""
         wanted = tuple(dict.fromkeys(ids))
         until = None if timeout is None else SYSTEM.monotonic() + timeout
         net = _NET
@@ -120,6 +122,7 @@ class PairedResults:
             net = min(2 * net, _NET_MOST)
 
     def forget(self, ids: Sequence[str]) -> None:
+        """In both."""
         # The record first: what a relay still brings of it says then that it was forgotten.
         with named(BROKER):
             self._broker().results.forget(ids)
@@ -127,10 +130,12 @@ class PairedResults:
             self._backend().results.forget(ids)
 
     def put_many(self, results: Iterable[StoredResult]) -> None:
+        """In the backend."""
         with named(BACKEND):
             self._backend().results.put_many(results)
 
     def join_results(self, join: str) -> list[StoredResult | None]:
+        """From the broker's store, where joins are."""
         with named(BROKER):
             return self._broker().results.join_results(join)
 

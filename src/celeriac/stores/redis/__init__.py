@@ -59,8 +59,7 @@ def open_store(url: str, options: Options) -> Store:
 
 
 def place_of(url: str, options: Options) -> object:
-    """What two URLs of one store have in common; opens nothing. Who we are there is not part of it.
-    """
+    """What two URLs of one store have in common, whoever we are there; opens nothing."""
     found = locate(url, options.transport, options.ssl)
     return found.kind, frozenset(found.nodes), found.path, found.db, found.master
 

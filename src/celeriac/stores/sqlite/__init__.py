@@ -68,7 +68,7 @@ def open_store(url: str, options: Options) -> Store:
     )
 
 
-def place_of(url: str, options: Options) -> object:  # noqa: ARG001 - the stores' common form
+def place_of(url: str, options: Options) -> object:
     """What two URLs of one store have in common; opens nothing."""
     return locate(url)
 

@@ -1,5 +1,5 @@
-"""Two stores: what the broker's keeps for a relay, and what the one of results is brought. Each name
-states the rule."""
+"""Two stores: what the one of tasks keeps for a relay, and what the one of results is brought.
+Each name states the rule."""
 
 # The name of a test states the rule; a docstring would only repeat it.
 # ruff: noqa: D102

@@ -13,7 +13,6 @@ from typing import Any
 from celeriac import states
 from celeriac.message import Edges
 from celeriac.outcome import Outcome
-from celeriac.records import StoredResult
 from celeriac.testing.conformance.kit import QUEUE, Kit, Suite, Worker, message
 
 #: No test waits that long unless the store is broken.
