@@ -27,6 +27,7 @@ from celeriac.crashpoints import crashpoint
 from celeriac.exceptions import BackendError, ImproperlyConfigured, OperationalError
 from celeriac.records import Outgoing, StoredResult
 from celeriac.stores.base import Queue, Store
+from celeriac.stores.pair import BACKEND, named
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -98,7 +99,8 @@ class Relay:
             return self._open()
         except OperationalError as error:
             if not error.passing:
-                raise
+                with named(BACKEND):
+                    raise
             self._outage_begins(error)
             return None
 
@@ -156,26 +158,26 @@ class Relay:
             rows = self._source.queue.outbox(self._limit)
         except OperationalError:
             return Turn.FAILED  # told by the lanes
-        crashpoint("relay.read")
+        if rows:
+            crashpoint("relay.read")
         try:
             bring(rows, self._open())
         except _REFUSALS as error:
             self._outage_begins(error)
             return Turn.FAILED
         self._outage_ends()
+        if not rows:
+            self._sweep(self._open())
+            return Turn.DONE
         crashpoint("relay.brought")
-        full = len(rows) == self._limit
         try:
-            if rows:
-                self._source.queue.mirrored([each.number for each in rows])
+            self._source.queue.mirrored([each.number for each in rows])
         except OperationalError:
             return Turn.FAILED
         crashpoint("relay.struck")
+        full = len(rows) == self._limit
         self._limit = next_limit(self._limit, rows)
-        if full:
-            return Turn.MORE
-        self._sweep(self._open())
-        return Turn.DONE
+        return Turn.MORE if full else Turn.DONE
 
     def _open(self) -> Store:
         if self._backend is None:
