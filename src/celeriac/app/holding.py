@@ -101,15 +101,16 @@ class Holding:
         if self._both is None:
             from celeriac.stores.pair import PairedResults
 
-            self._both = PairedResults(lambda: self.store, self._backend)
+            self._both = PairedResults(lambda: self.store, lambda: self.backend_store)
         return self._both
 
-    def _backend(self) -> Store:
-        """The store of results, which is another one; opened at first use, once per process."""
+    @property
+    def backend_store(self) -> Store:
+        """The store of results, opened like :attr:`store`, which it is unless there is another."""
         from celeriac.stores.pair import backend_options
 
         held, url = self._paired, self.backend_url
-        if url is None:  # it was another one when the results were asked for
+        if url is None:
             return self.store
         if held is not None and held[0] == os.getpid() and held[1] == url:
             return held[2]
