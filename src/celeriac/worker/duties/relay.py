@@ -284,4 +284,13 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-__all__ = ["BATCH", "BATCH_BYTES", "Relay", "bring", "next_limit"]
+__all__ = [
+    "BATCH",
+    "BATCH_BYTES",
+    "LOOK_SECONDS",
+    "SWEEP_SECONDS",
+    "Relay",
+    "Turn",
+    "bring",
+    "next_limit",
+]
