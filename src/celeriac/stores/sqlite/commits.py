@@ -142,7 +142,7 @@ def _end_plain(
         step.execute(
             "UPDATE @progress SET meta = NULL WHERE seq IN carray(?)", (apsw.carray(numbers),)
         )
-    if kept_whole:
+    if kept_whole and step.database.options.mirror:
         tell_other(step, *[commits[by_seq[seq]].fence.id for (seq,) in done])
     if len(done) == len(indexes):
         return []
