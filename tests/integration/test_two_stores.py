@@ -226,9 +226,10 @@ def test_killed_between_the_end_and_the_other_store(far, only_woken):
     brought(far, [result.id])
 
 
-def test_the_other_store_is_away_while_tasks_end(far, only_woken):
+def test_the_other_store_is_away_while_tasks_end(far, only_woken, caplog):
     worker = far.worker().ready()
-    brought(far, [far.app.send_task("tasks.add", (1, 1)).id])
+    far.app.conf.publish_timeout = 0.5
+    assert far.app.send_task("tasks.add", (1, 1)).get(timeout=DEADLINE) == 2
     gates = [far.folder / "first", far.folder / "second"]
     first = far.app.send_task("tasks.progress", (str(gates[0]),))
     with ThreadPoolExecutor(1) as pool:
@@ -239,6 +240,9 @@ def test_the_other_store_is_away_while_tasks_end(far, only_woken):
         sent = [far.app.send_task("tasks.add", (n, 1)) for n in range(20)]  # not needed to send
         far.ended([first.id, *(each.id for each in sent)])
         worker.wait_for("does not take them; tasks go on, and")
+        # Longer than a call may take.
+        eventually(lambda: "who waits for results" in caplog.text, "it is said who waits")
+        assert "the store of results (result_backend)" in caplog.text
         far.server.start()
         value.result(DEADLINE)
     assert [each.get(timeout=DEADLINE) for each in sent] == [n + 1 for n in range(20)]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -19,7 +20,9 @@ from celeriac.conf import SAME_AS_BROKER, Settings
 from celeriac.exceptions import OperationalError
 from celeriac.records import StoredResult
 from celeriac.stores import same_place
-from celeriac.stores.base import Options, Store
+from celeriac.stores.base import Options, Results, Store
+
+T = TypeVar("T")
 
 #: Values of ``result_backend`` that name no second store. The last is Celery's for results in
 #: memory, which beside a broker in memory is where they are.
@@ -87,13 +90,11 @@ class PairedResults:
 
     def get_many(self, ids: Sequence[str]) -> list[StoredResult | None]:
         """From the backend; of what has not ended there, from the record."""
-        with named(BACKEND):
-            found = self._backend().results.get_many(ids)
+        found = self._at_backend(lambda results: results.get_many(ids))
         missing = [id for id, each in zip(ids, found, strict=True) if not _ended(each)]
         if not missing:
             return found
-        with named(BROKER):
-            recorded = self._broker().results.get_many(missing)
+        recorded = self._at_broker(lambda results: results.get_many(missing))
         own = dict(zip(missing, recorded, strict=True))
         return [own.get(id, each) for id, each in zip(ids, found, strict=True)]
 
@@ -114,9 +115,9 @@ class PairedResults:
             left = net if until is None else until - SYSTEM.monotonic()
             if ended or left <= 0 or not wanted:
                 return ended
+            pause = min(net, left)
             # It listens first and reads then, so what was brought there meanwhile is not missed.
-            with named(BACKEND):
-                ended = self._backend().results.wait(wanted, min(net, left), patient=True)
+            ended = self._at_backend(partial(_wait, wanted, pause))
             if ended:
                 return ended
             net = min(2 * net, _NET_MOST)
@@ -124,20 +125,37 @@ class PairedResults:
     def forget(self, ids: Sequence[str]) -> None:
         """In both."""
         # The record first: what a relay still brings of it says then that it was forgotten.
-        with named(BROKER):
-            self._broker().results.forget(ids)
-        with named(BACKEND):
-            self._backend().results.forget(ids)
+        self._at_broker(lambda results: results.forget(ids))
+        self._at_backend(lambda results: results.forget(ids))
 
     def put_many(self, results: Iterable[StoredResult]) -> None:
         """In the backend."""
-        with named(BACKEND):
-            self._backend().results.put_many(results)
+        self._at_backend(lambda backend: backend.put_many(results))
 
     def join_results(self, join: str) -> list[StoredResult | None]:
         """From the broker's store, where joins are."""
-        with named(BROKER):
-            return self._broker().results.join_results(join)
+        return self._at_broker(lambda results: results.join_results(join))
+
+    def _at_broker(self, call: Callable[[Results], T]) -> T:
+        return _ask(BROKER, self._broker, call)
+
+    def _at_backend(self, call: Callable[[Results], T]) -> T:
+        return _ask(BACKEND, self._backend, call)
+
+
+def _ask(which: str, open_store: Callable[[], Store], call: Callable[[Results], T]) -> T:
+    with named(which):
+        results = open_store().results
+        try:
+            return call(results)
+        except OperationalError as error:
+            # It was there when it was opened: whoever waits goes on waiting for what passes.
+            error.outage = error.passing
+            raise
+
+
+def _wait(ids: tuple[str, ...], seconds: float, results: Results) -> dict[str, StoredResult | None]:
+    return results.wait(ids, seconds, patient=True)
 
 
 def _ended(result: StoredResult | None) -> bool:
