@@ -211,7 +211,7 @@ def _store(app: Celeriac, id: str, outcome: Outcome, retries: int) -> None:
     stored = StoredResult(
         id, outcome.state, retries, outcome.body, outcome.reason, app.client.wall()
     )
-    app.store.results.put_many([stored])
+    app.results.put_many([stored])
 
 
 class Here(Runner):

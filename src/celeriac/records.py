@@ -190,6 +190,16 @@ class StoredResult(msgspec.Struct, frozen=True):
     forgotten: bool = False
 
 
+class Outgoing(msgspec.Struct, frozen=True):
+    """One row of the outbox: a result on its way to another store."""
+
+    #: Grows with each row, and is never used again: an id that changes anew has another one.
+    number: int
+    id: str
+    #: What the record says now, perhaps that it has been reopened; None: there is no record.
+    result: StoredResult | None
+
+
 class Record(msgspec.Struct, frozen=True):
     """Everything the store knows of one call, for inspection."""
 
@@ -255,10 +265,12 @@ class WorkerView(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """Numbers of records: per queue and state, parked ones per (queue, task)."""
+    """Numbers of records: per queue and state, parked ones per (queue, task); and how many
+    results are on their way to another store, whatever their queue."""
 
     states: dict[str, dict[str, int]]
     parked: dict[str, dict[str, int]]
+    outbox: int = 0
 
 
 class RevokeEffect(StrEnum):
@@ -283,6 +295,7 @@ __all__ = [
     "Fence",
     "JoinView",
     "Manifest",
+    "Outgoing",
     "Reaped",
     "Record",
     "RevokeEffect",

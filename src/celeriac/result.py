@@ -38,7 +38,7 @@ _FLOWS: Final = "Workflows are not in this version."
 _LATER: Final = {
     **dict.fromkeys(("graph", "build_graph"), _FLOWS),
     "revoke_by_stamped_headers": "Revoke by id: app.control.revoke([…]).",
-    "backend": "Results are read from app.store.",
+    "backend": "Results are read from app.results.",
 }
 
 
@@ -341,7 +341,7 @@ class AsyncResult(Generic[R_co]):
     def forget(self) -> None:
         """Drop the result. Nothing happens to a task that has not ended."""
         self._ended = None
-        self.app.store.results.forget([self.id])
+        self.app.results.forget([self.id])
 
     async def aforget(self) -> None:
         """:meth:`forget` without blocking the event loop."""
@@ -408,7 +408,7 @@ class AsyncResult(Generic[R_co]):
     def _read(self) -> StoredResult | None:
         if self._ended is not None:
             return self._ended
-        found = self.app.store.results.get_many([self.id])[0]
+        found = self.app.results.get_many([self.id])[0]
         if found is not None and found.state in states.TERMINAL:
             self._ended = found
         return found

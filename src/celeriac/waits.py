@@ -70,7 +70,7 @@ class Wait:
         """
         left = self._left(most)
         try:
-            found = self._app.store.results.wait([self._id], left)
+            found = self._app.results.wait([self._id], left)
         except OperationalError as error:
             if not error.outage:
                 raise

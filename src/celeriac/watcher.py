@@ -68,7 +68,7 @@ class Watcher:
                 ids, nap = list(self._watched), self._nap
                 self._nap = min(2 * nap, _LONG)
             try:
-                found = self._app.store.results.wait(ids, nap)
+                found = self._app.results.wait(ids, nap)
             except OperationalError as error:
                 _log.warning("cannot wait for results, trying again: %s", error)
                 time.sleep(_LONG)

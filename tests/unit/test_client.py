@@ -388,7 +388,7 @@ class Away:
 def put_away(app, times, error=None, **options):
     real = app.store
     away = Away(real, error or OperationalError("the store is away"), times, **options)
-    app._held = (os.getpid(), app.conf.broker_url, away)
+    app._held = (os.getpid(), app.conf.broker_url, app.conf.result_backend, away)
     return real, away
 
 

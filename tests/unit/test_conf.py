@@ -90,8 +90,9 @@ def test_stores_have_the_defaults_of_the_table():
     }
     options = {names.get(each.name, each.name): each.name for each in fields(Options)}
     told = {name for name, setting in SETTINGS.items() if setting.where == "store"}
-    # Celery's second name for the TLS of what is one connection here.
-    assert told - {"redis_backend_use_ssl"} <= set(options)
+    # Those of a store of results, where it is another one (stores.pair.backend_options).
+    results = {"redis_backend_use_ssl", "result_backend_transport_options"}
+    assert told - results <= set(options)
     for setting in SETTINGS.keys() & options:
         assert getattr(Options(), options[setting]) == SETTINGS[setting].default, setting
 

@@ -73,18 +73,13 @@ def test_what_belongs_to_another_program_is_passed_over_in_capitals_only():
 # -- names without a meaning -------------------------------------------------------------------
 
 
-def given(name):
-    """A value that Celery's programs give it."""
-    return {} if name.endswith("_transport_options") else 2
-
-
 @pytest.mark.parametrize("name", sorted(MOOT))
 def test_what_has_no_meaning_is_accepted_with_its_reason(name):
     with pytest.warns(CeleryWarning, match="sets what changes nothing here") as warned:
-        conf = Settings(**{name: given(name)})
+        conf = Settings(**{name: 2})
     assert f"{name} ({MOOT[name]})" in str(warned[0].message)
     assert warned[0].filename == __file__
-    assert conf[name] == getattr(conf, name) == given(name)
+    assert conf[name] == getattr(conf, name) == 2
     assert name not in list(conf)
     assert conf.moot == {name: MOOT[name]}
     assert conf.moot_place(name).startswith(f"code ({__file__}:")
@@ -106,31 +101,23 @@ def test_what_has_no_meaning_and_was_not_set_says_why_it_is_not_there():
     assert Settings().get("worker_prefetch_multiplier", 4) == 4
 
 
-@pytest.mark.parametrize("key", ["global_keyprefix", "master_name", "sentinel_kwargs"])
-def test_a_transport_option_that_asks_for_something_is_refused(key):
-    name = "result_backend_transport_options"
-    assert f"{key!r}" in problem(Settings, **{name: {key: "x"}})
-    with pytest.warns(CeleryWarning):
-        Settings(**{name: {"visibility_timeout": 3600}})
-
-
-def test_transport_options_of_the_broker():
+@pytest.mark.parametrize("name", ["broker_transport_options", "result_backend_transport_options"])
+def test_transport_options(name):
     given = {"master_name": "main", "sentinel_kwargs": {"password": "hunter2"}}
-    conf = Settings(broker_transport_options=given)
-    assert conf.broker_transport_options == given
-    assert Settings.from_dict(conf.as_dict()).broker_transport_options == given
+    conf = Settings(**{name: given})
+    assert conf[name] == given
+    assert Settings.from_dict(conf.as_dict())[name] == given
     assert "hunter2" not in conf.humanize()
-    words = problem(Settings, broker_transport_options={"global_keyprefix": "x"})
+    words = problem(Settings, **{name: {"global_keyprefix": "x"}})
     assert "setting of its own" in words
-    assert "expected a mapping" in problem(Settings, broker_transport_options=1)
-    environment = {"CELERIAC_BROKER_TRANSPORT_OPTIONS": '{"master_name": "main"}'}
+    assert "expected a mapping" in problem(Settings, **{name: 1})
+    environment = {f"CELERIAC_{name.upper()}": '{"master_name": "main"}'}
     conf = Settings()
     conf.load_environment(environment)
-    assert conf.broker_transport_options == {"master_name": "main"}
+    assert conf[name] == {"master_name": "main"}
 
 
 def test_a_moot_setting_with_a_value_that_makes_no_sense():
-    assert "expected a mapping" in problem(Settings, result_backend_transport_options=1)
     assert "there is no protocol 3" in problem(Settings, task_protocol=3)
 
 

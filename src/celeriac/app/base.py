@@ -6,7 +6,6 @@ it, once per process, so an app may be made before a web server forks.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import (
@@ -22,11 +21,11 @@ from typing import (
     overload,
 )
 
-from celeriac import stores
 from celeriac.app import current
 from celeriac.app.absent import LATER, LATER_ARGUMENTS
 from celeriac.app.configuring import Configuring, said_once
 from celeriac.app.doors import Doors
+from celeriac.app.holding import Holding
 from celeriac.app.making import (
     BoundDecorator,
     Decorator,
@@ -38,18 +37,16 @@ from celeriac.app.making import (
     same,
 )
 from celeriac.app.options import TaskOptions
-from celeriac.app.place import another_store, calling_module, default_broker, module_name
+from celeriac.app.place import calling_module, module_name
 from celeriac.app.registry import TaskRegistry
 from celeriac.app.symbols import find_symbol
 from celeriac.app.task import AsyncTask, Task
 from celeriac.canvas.signature import Signature
 from celeriac.client import Client, checked_call
-from celeriac.conf import SAME_AS_BROKER
 from celeriac.context import note_child
 from celeriac.directions import NO_DEFAULTS
 from celeriac.exceptions import (
     AlwaysEagerIgnored,
-    CeleryWarning,
     DuplicateTaskNameWarning,
     NotInThisVersion,
 )
@@ -58,7 +55,6 @@ from celeriac.later import missing
 from celeriac.policies.results import keeps
 from celeriac.records import TaskFacts
 from celeriac.result import AsyncResult
-from celeriac.stores.base import Options, Store
 
 if TYPE_CHECKING:
     from celeriac.signing import Signer
@@ -79,15 +75,16 @@ class _Unset:
 _UNSET: Final = _Unset()
 
 
-class Celeriac(Configuring, Doors):
+class Celeriac(Configuring, Holding, Doors):
     """An application: its tasks, its settings and its store.
 
     Args:
         main: the name that stands for ``__main__`` in names of tasks.
         broker: URL of the store. By default a SQLite file, ``celeriac.db``, in the folder of the
             top-level module or package that makes the app.
-        backend: URL of the store of results. Left out, results are kept beside the tasks; None
-            or ``disabled://`` keeps states and drops results.
+        backend: URL of the store of results. Left out, results are kept beside the tasks; another
+            store has them brought to it once a task has ended; None or ``disabled://`` keeps states
+            and drops results.
         include: modules that a worker imports at its start.
         set_as_current: be what ``current_app`` and shared tasks use.
         settings: any setting, such as ``task_default_queue="mail"``. Besides, of Celery's:
@@ -120,10 +117,6 @@ class Celeriac(Configuring, Doors):
         self._tasks: TaskRegistry = TaskRegistry()
         self._adopted = 0
         self._exceptions: dict[str, type[BaseException]] = {}
-        self._held: tuple[int, str | None, Store] | None = None
-        self._abandoned: list[Store] = []
-        self._lent: Store | None = None
-        self._checked: tuple[str | None, str | None] | None = None
         self._signing: tuple[Any, str, Signer] | None = None
         if broker is not None:
             said_once(settings, "broker", "broker_url", broker)
@@ -352,75 +345,7 @@ class Celeriac(Configuring, Doors):
                     return cls
         return None
 
-    # -- stores --------------------------------------------------------------------------------
-
-    @property
-    def broker_url(self) -> str:
-        """URL of the store, the default one included."""
-        return self.conf.broker_url or default_broker(self._home)
-
-    @property
-    def keeps_results(self) -> bool:
-        """Whether results are kept at all."""
-        return self.conf.result_backend not in {None, "disabled://"}
-
-    @property
-    def store(self) -> Store:
-        """The store, opened at first use, once per process, and anew when ``broker_url`` changes.
-
-        What a parent process opened is left alone in a child: closing it there would drop the
-        parent's locks.
-        """
-        if self._lent is not None:
-            return self._lent
-        held, url = self._held, self.conf.broker_url
-        if held is not None and held[0] == os.getpid() and held[1] == url:
-            return held[2]
-        if held is not None and held[0] != os.getpid():
-            self._abandoned.append(held[2])
-        self.conf.validate()
-        store = stores.connect(url or self.broker_url, Options.from_settings(self.conf))
-        self._held = (os.getpid(), url, store)
-        return store
-
-    def lend(self, store: Store | None, client: Client) -> tuple[Store | None, Client]:
-        """Use *store* and *client*, for tests, in place of what the settings ask for.
-
-        None as store ends that. Returns what was in use, to be given back afterwards. The settings
-        stay as they are, so an application is tested as it is configured.
-        """
-        before = self._lent, self.client
-        self._lent, self.client = store, client
-        return before
-
-    def _check_stores(self, values: Mapping[str, Any]) -> None:
-        """Raise for a URL in *values*, which are settings, that this version has no store for."""
-        broker, backend = values["broker_url"], values["result_backend"]
-        if (broker, backend) == self._checked:
-            return
-        if broker is not None:
-            stores.check_url(broker)
-        kept = backend in {None, "disabled://", SAME_AS_BROKER}
-        # Celery's name for results in memory, which beside a broker in memory is what they are.
-        kept |= backend == "cache+memory://" and (broker or "").startswith("memory:")
-        if broker is None and not kept and self.conf.pending:
-            stores.check_url(backend)
-            return  # what is still to be read may name the broker
-        own = broker or default_broker(self._home)
-        if kept or backend == own:
-            self._checked = (broker, backend)
-            return
-        if backend == "rpc://":
-            warnings.warn(
-                "backend='rpc://': results are kept in the broker's store, where any process can "
-                "read them; leave the backend unset to say so",
-                CeleryWarning,
-                stacklevel=3,
-            )
-            self._checked = (broker, backend)
-            return
-        stores.check_url(backend)
-        raise another_store(own, backend)
+    # -- messages ------------------------------------------------------------------------------
 
     @property
     def signer(self) -> Signer | None:
@@ -454,7 +379,7 @@ class Celeriac(Configuring, Doors):
     def close(self) -> None:
         """Let go of the store, and be current no longer. The app can be used again."""
         current.forget_app(self)
-        self._held = None
+        self._let_go()
 
     def __enter__(self) -> Self:
         return self

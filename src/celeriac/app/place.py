@@ -11,13 +11,10 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from celeriac.conf import SETTINGS, shown
-from celeriac.exceptions import NotInThisVersion
-
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["another_store", "calling_module", "default_broker", "module_name"]
+__all__ = ["calling_module", "default_broker", "module_name"]
 
 FILE: Final = "celeriac.db"
 _OURS: Final = __name__.partition(".")[0]
@@ -35,20 +32,6 @@ def default_broker(namespace: dict[str, Any]) -> str:
     folder = _folder(namespace) or Path.cwd()
     path = os.path.abspath(folder / FILE)  # noqa: PTH100 - resolve() would follow a symlink
     return f"sqlite:///{quote(path)}"
-
-
-def another_store(broker: str, backend: str) -> NotInThisVersion:
-    """Return the error for a *backend* that is not the store of the *broker*."""
-    urls = {"broker_url": broker, "result_backend": backend}
-    texts = {name: f"{name} is {shown(SETTINGS[name], url)}" for name, url in urls.items()}
-    return NotInThisVersion(
-        f"A store of results other than the broker's ({texts['broker_url']}, "
-        f"{texts['result_backend']})",
-        "To change the store, set both to the same URL in one step: "
-        "app.conf.update(broker_url=…, result_backend=…), or in the environment "
-        "CELERIAC_BROKER_URL and CELERIAC_RESULT_BACKEND. Or leave result_backend unset "
-        "everywhere: results are kept beside the tasks, whatever broker_url is.",
-    )
 
 
 def calling_module() -> dict[str, Any]:

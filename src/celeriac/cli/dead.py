@@ -334,6 +334,16 @@ def retry(
     return _tell(store, "Retried", chosen, done, "only what ended without success can be retried")
 
 
+def _forget_there(app: Celeriac, ids: Sequence[str]) -> None:
+    """Remove results that have been brought to another store, too."""
+    from celeriac.exceptions import OperationalError
+
+    try:
+        app.backend_store.results.forget(ids)
+    except OperationalError as error:
+        note(f"Their results stay in the store of results until they expire: {error}")
+
+
 _DISCARD_EXAMPLES = """
 celeriac -A tasks dead discard 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
 celeriac -A tasks dead discard --all --state all --yes
@@ -356,12 +366,15 @@ def discard(
     as_json: bool,
 ) -> int:
     """Remove tasks for good."""
-    store = session.load_shared().store
+    app = session.load_shared()
+    store = app.store
     chosen = _chosen(store, ids, everything, state, task, queue)
     if not _agree("Remove for good", chosen, everything, yes, as_json):
         note("Nothing was discarded.")
         return exits.FAILURE
     done = _apply(store.inspection.discard, chosen)
+    if app.backend_url is not None:
+        _forget_there(app, done)
     if as_json:
         say_json({"discarded": done, "left": [id for id in chosen if id not in set(done)]})
         return exits.OK if len(done) == len(chosen) else exits.FAILURE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -59,6 +60,7 @@ def doctor(session: Session, /, as_json: bool) -> int:
 def _look(app: Celeriac, spec: str) -> tuple[dict[str, object], list[Finding], int]:
     """What the set-up is, what was found, and the exit code if the store cannot be opened."""
     from celeriac.control.doctor import Finding, examine, judge, settings_findings
+    from celeriac.control.phrases import commands
 
     found = list(settings_findings(app.conf))
     about = _about(app)
@@ -85,6 +87,12 @@ def _look(app: Celeriac, spec: str) -> tuple[dict[str, object], list[Finding], i
         advice = "Mend what the message names, or name another store with broker=…"
         return about, [Finding("store", what, f"store {url}", advice), *found], exits.STORE
     about |= {name: _plain(value) for name, value in checkup.facts.items()}
+    if app.backend_url is not None:
+        from celeriac.control.elsewhere import examine_pair
+
+        url = without_password(app.backend_url)
+        pair = examine_pair(app.store, lambda: app.backend_store, url)
+        found += [replace(each, advice=commands(each.advice, spec)) for each in pair]
     return about, sorted([*judge(checkup), *found], key=lambda each: each.note), 0
 
 
@@ -95,10 +103,17 @@ def _about(app: Celeriac) -> dict[str, object]:
         "python": platform.python_version(),
         "app": app.main or "(unnamed)",
         "broker": without_password(app.broker_url),
+        "results": _results_at(app),
         "namespace": app.conf.namespace,
         "tasks": len(_own_tasks(app)),
         "settings": "; ".join(changed) if changed else "all as they are by default",
     }
+
+
+def _results_at(app: Celeriac) -> str:
+    if app.backend_url is not None:
+        return without_password(app.backend_url)
+    return "beside the tasks" if app.keeps_results else "dropped"
 
 
 def _own_tasks(app: Celeriac) -> list[str]:

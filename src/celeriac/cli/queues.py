@@ -13,6 +13,7 @@ from celeriac.cli.options import as_json, names_option
 from celeriac.cli.output import confirm, note, say, say_json, table
 from celeriac.cli.refused import PURGE, STATUS, refuse
 from celeriac.cli.session import Session, pass_session
+from celeriac.conf import without_password
 
 if TYPE_CHECKING:
     from celeriac.control.inspect import Overview
@@ -34,7 +35,8 @@ def status(session: Session, /, as_json: bool) -> int:
     """
     from celeriac.control.inspect import overview
 
-    store = session.load_shared().store
+    app = session.load_shared()
+    store = app.store
     seen = overview(store)
     if as_json:
         say_json({"store": store.url, "namespace": store.options.namespace, **seen.as_dict()})
@@ -46,6 +48,11 @@ def status(session: Session, /, as_json: bool) -> int:
         say()
         say("Parked: task names that no worker knows")
         table(("QUEUE", "TASK", "PARKED"), seen.parked)
+    if seen.outbox and app.backend_url is not None:
+        from celeriac.control.elsewhere import on_the_way
+
+        say()
+        say(f"{on_the_way(seen.outbox, without_password(app.backend_url))}.")
     return exits.OK
 
 

@@ -301,6 +301,12 @@ def why(session: Session, /, id: str, as_json: bool) -> int:
         explained = missing(id, place, store.options.result_expires, session.app)
     else:
         explained = explain(found)
+    if app.backend_url is not None:
+        from celeriac.conf import without_password
+        from celeriac.control.elsewhere import whereabouts
+
+        url = without_password(app.backend_url)
+        explained = whereabouts(explained, store, lambda: app.backend_store, url, session.app)
     if as_json:
         say_json(explained.as_dict())
     else:

@@ -26,7 +26,7 @@ _DURABLE = "what was sent is always durable"
 _HELD = "tasks that are not due wait in the store"
 _OTHER_STORE = "it is about a store that is not used"
 _STORE_HAS_NONE = "messages to workers need no queues of the broker"
-_BESIDE = "results are kept beside the tasks: write it into broker_url"
+_BESIDE = "write it into the URL of result_backend"
 _FOUND_OUT = "a connection that is cut off is found out and made anew"
 
 MOOT: Mapping[str, str] = {
@@ -66,7 +66,6 @@ MOOT: Mapping[str, str] = {
     "broker_login_method": _OTHER_STORE,
     "broker_failover_strategy": "there is one URL",
     "broker_native_delayed_delivery_queue_type": _HELD,
-    "result_backend_transport_options": "results go over the connection of the tasks",
     **dict.fromkeys(
         (
             *("redis_host", "redis_port", "redis_db", "redis_username", "redis_password"),
@@ -134,13 +133,6 @@ MOOT: Mapping[str, str] = {
 }
 """Settings that have no meaning here: name to reason, as half a sentence."""
 
-# Keys of a mapping of transport options that do ask for something, and what asks for it.
-_MEANT = {
-    "global_keyprefix": "set global_keyprefix, the setting, in place of this key",
-    "master_name": "results are kept beside the tasks: set it in broker_transport_options",
-    "sentinel_kwargs": "results are kept beside the tasks: set it in broker_transport_options",
-}
-
 # What Celery does unless told otherwise, where that is also what is done here.
 _USUAL: Mapping[str, tuple[Any, ...]] = {
     "task_acks_on_failure_or_timeout": (True,),
@@ -183,13 +175,6 @@ def check_moot(name: str, value: object) -> None:
     """Raise `ValueError` if `value` asks for something that would not be done."""
     if name == "task_protocol" and value not in {1, 2}:
         raise ValueError(f"there is no protocol {value!r}")
-    if not name.endswith("_transport_options") or value is None:
-        return
-    if not isinstance(value, Mapping):
-        raise ValueError("expected a mapping")  # noqa: TRY004 - judges raise ValueError
-    for key in value:
-        if key in _MEANT:
-            raise ValueError(f"{key!r} {_MEANT[key]}")
 
 
 def asks_for_nothing(name: str, value: object) -> bool:

@@ -22,6 +22,7 @@ class Typed:
     broker_use_ssl: bool | Mapping[str, Any] | None
     redis_backend_use_ssl: bool | Mapping[str, Any] | None
     broker_transport_options: Mapping[str, Any] | None
+    result_backend_transport_options: Mapping[str, Any] | None
     sqlite_durability: Literal["full", "relaxed"]
     task_serializer: str
     result_serializer: str

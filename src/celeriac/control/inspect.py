@@ -127,6 +127,8 @@ class Overview:
     queues: tuple[QueueLine, ...]
     #: (queue, task name, how many are parked)
     parked: tuple[tuple[str, str, int], ...]
+    #: How many results are on their way to another store.
+    outbox: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """Plain data with stable keys, times as ISO 8601 in UTC."""
@@ -139,6 +141,7 @@ class Overview:
             "parked": [
                 {"queue": queue, "task": task, "count": count} for queue, task, count in self.parked
             ],
+            "outbox": self.outbox,
         }
 
 
@@ -173,7 +176,7 @@ def overview(store: Store) -> Overview:
         for task, count in sorted(counts.parked[queue].items())
         if count
     )
-    return Overview(workers, lines, parked)
+    return Overview(workers, lines, parked, counts.outbox)
 
 
 def _line(name: str, counts: Counts, workers: Sequence[WorkerView]) -> QueueLine:

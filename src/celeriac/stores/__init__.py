@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import Final, cast
 
 from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion
 from celeriac.stores.base import Options, Store
 
 _REDIS: Final = "celeriac.stores.redis"
-#: URL scheme → module with ``open_store(url, options)``.
+#: URL scheme → module with ``open_store(url, options)`` and ``place_of(url, options)``.
 _MODULES: Final = {
     "memory": "celeriac.stores.memory",
     "sqlite": "celeriac.stores.sqlite",
@@ -92,10 +93,29 @@ def connect(url: str, options: Options | None = None) -> Store:
     Raises :class:`~celeriac.exceptions.ImproperlyConfigured`, with the line that installs it, if
     the store's driver is missing.
     """
+    open_store = cast(Callable[[str, Options], Store], _module(url).open_store)
+    return open_store(url, options or Options())
+
+
+def same_place(one: str, other: str, options: Options, of_other: Options) -> bool:
+    """Whether two URLs name one store, as far as the URLs and *options* tell. Opens nothing.
+
+    Two names of one host count as two places. Raises what :func:`connect` raises for a URL.
+    """
+    if one == other:
+        return True
+    if _MODULES[check_url(one)] != _MODULES[check_url(other)]:
+        return False
+    place_of = cast(Callable[[str, Options], object], _module(one).place_of)
+    return place_of(one, options) == place_of(other, of_other)
+
+
+def _module(url: str) -> ModuleType:
+    """The module of the store that *url* names, its driver imported."""
     scheme = check_url(url)
     name = _MODULES[scheme]
     try:
-        module = importlib.import_module(name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         packages, extra = _EXTRAS.get(name, ((), ""))
         if error.name not in packages:
@@ -104,8 +124,6 @@ def connect(url: str, options: Options | None = None) -> Store:
             f"{scheme}:// needs the package {error.name}, which is not installed: "
             f'pip install "celeriac[{extra}]"'
         ) from None
-    open_store = cast(Callable[[str, Options], Store], module.open_store)
-    return open_store(url, options or Options())
 
 
-__all__ = ["check_url", "connect"]
+__all__ = ["check_url", "connect", "same_place"]

@@ -37,6 +37,7 @@ from celeriac.records import (
     Fence,
     JoinView,
     Manifest,
+    Outgoing,
     Reaped,
     Record,
     RevokeEffect,
@@ -84,7 +85,7 @@ class Options(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Options:
-        """The options that an application's settings ask for."""
+        """The options that an application's settings ask for, for one store of everything."""
         return cls(
             namespace=settings.namespace,
             keyprefix=settings.global_keyprefix,
@@ -253,11 +254,21 @@ class Queue(Protocol):
         """Hand back everything leased to *owner*, uncharged, then unregister it. Returns how many
         were handed back. Repeatable."""
 
-    def outbox(self, limit: int) -> list[StoredResult]:
-        """Results not yet mirrored to another store (protocol section 7), oldest first."""
+    def outbox(self, limit: int) -> list[Outgoing]:
+        """What another store of results has not been told yet (``Options.mirror``, protocol
+        section 7), oldest first.
 
-    def mirrored(self, ids: Sequence[str]) -> None:
-        """Forget these outbox rows: they are in the other store."""
+        The step that ends a record puts it there, unless its result is ignored; so does what makes
+        a result that may be told untrue: ``forget``, an operator's retry, a new run of the id.
+        An id has one row, under the number of its last change.
+        """
+
+    def mirrored(self, numbers: Sequence[int]) -> None:
+        """Forget these rows: they are in the other store. What has changed since has another
+        number and stays. Repeatable."""
+
+    def outgoing(self, ids: Sequence[str]) -> set[str]:
+        """Which of *ids* have a row in the outbox."""
 
 
 class Results(Protocol):
@@ -266,10 +277,13 @@ class Results(Protocol):
     def get_many(self, ids: Sequence[str]) -> list[StoredResult | None]:
         """Read several at once, in order; None where there is no record."""
 
-    def wait(self, ids: Collection[str], timeout: float | None) -> dict[str, StoredResult | None]:
+    def wait(
+        self, ids: Collection[str], timeout: float | None, patient: bool = False
+    ) -> dict[str, StoredResult | None]:
         """Block until at least one of *ids* has ended (or has no record), or *timeout*.
 
         Returns those that ended, and None for those without a record; empty after the timeout.
+        *patient*: one without a record is waited for as well, since it may be mirrored here.
         Woken, not polled; one listener per process whatever the number of waiting threads and
         ids. It registers, then reads, so a result that arrives in between is not missed. A store
         that is away for longer than ``Options.timeout``, or at the end of the wait, raises
@@ -281,7 +295,9 @@ class Results(Protocol):
         record refers to is kept until that has ended. Unfinished records are not touched."""
 
     def put_many(self, results: Iterable[StoredResult]) -> None:
-        """Keep results of records that live in another store (mirroring). Repeatable."""
+        """Keep results of records that live in another store (mirroring), for
+        ``Options.result_expires`` from now on. Repeatable; one that ended before the one that is
+        there comes late and is left out."""
 
     def join_results(self, join: str) -> list[StoredResult | None]:
         """The member results of a join in the order of their index."""

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from celeriac import states
 from celeriac.outcome import Outcome
-from celeriac.records import Stamp
+from celeriac.records import Stamp, StoredResult
 from celeriac.stores.base import Options
 from celeriac.stores.finish import EXPIRED_REASON, REVOKED_REASON
 
@@ -133,6 +133,22 @@ def retention(state: str, keep: bool, unique: bool, options: Options) -> float |
     return max(kept, options.revoke_expires) if unique and kept is not None else kept
 
 
+def mirrored(state: str, keep: bool) -> bool:
+    """Whether an end is told to another store of results (``Options.mirror``): not if its result is
+    ignored, since then nobody asks for it there."""
+    return keep or state in (states.FAILED, states.DEAD)
+
+
+def comes_late(result: StoredResult, known: StoredResult) -> bool:
+    """Whether *result*, brought from another store, ended before the one that is *known* here: who
+    brought it was held up, and another was faster."""
+    return (
+        result.ended_at is not None
+        and known.ended_at is not None
+        and result.ended_at < known.ended_at
+    )
+
+
 #: Reasons written by the stores themselves.
 PURGED_REASON: Final = "TaskRevokedError: purged"
 DISCARDED_REASON: Final = "TaskRevokedError: discarded"
@@ -142,8 +158,10 @@ __all__ = [
     "PURGED_REASON",
     "Fate",
     "Held",
+    "comes_late",
     "handed_back",
     "lost",
+    "mirrored",
     "repeated",
     "retention",
 ]

@@ -17,7 +17,7 @@ from celeriac.exceptions import ImproperlyConfigured
 from celeriac.interrupt import soft_limit
 from celeriac.records import Manifest
 from celeriac.runner import Runner
-from celeriac.worker.compose import make_signer, timing
+from celeriac.worker.compose import make_relay, make_signer, timing
 from celeriac.worker.hooks import LocalHooks
 from celeriac.worker.pools.solo import Solo
 from celeriac.worker.solo_helm import attend
@@ -86,6 +86,10 @@ class ThreadWorker:
         self.concurrency = concurrency
         self._failures: list[BaseException] = []
         store, signer = app.store, make_signer(app.conf)
+        self._relay = make_relay(app.conf, store, app.backend_url)
+        if self._relay is not None:
+            store = self._relay.store
+            self._relay.start(self._failures.append)
         self._loops = [
             Solo(
                 store, Runner(app, hostname, update=store.queue.update, limiter=soft_limit),
@@ -136,6 +140,8 @@ class ThreadWorker:
         for thread in self._threads:
             thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
         self._hooks.close()
+        if self._relay is not None:
+            self._relay.stop(10.0 if timeout is None else timeout)
         if any(thread.is_alive() for thread in self._threads):
             raise RuntimeError(
                 f"the test worker still runs a task after {timeout:g} s; it was left behind as a "

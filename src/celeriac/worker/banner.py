@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from celeriac.conf import without_password
 from celeriac.worker.pools.choice import SHARED
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ def _size(plan: Plan) -> str:
     return f"{number} executor(s)"
 
 
-def banner(facts: AppFacts, store: Store, plan: Plan) -> str:
-    """The banner's text."""
+def banner(facts: AppFacts, store: Store, plan: Plan, backend: str | None = None) -> str:
+    """The banner's text. *backend* is the store of results if it is another one."""
     manifest = plan.manifest
     lines = [
         "",
@@ -39,6 +40,8 @@ def banner(facts: AppFacts, store: Store, plan: Plan) -> str:
         f" - queues:      {', '.join(plan.queues)}",
         f" - pool:        {manifest.pool}, {_size(plan)}",
     ]
+    if backend is not None:
+        lines.insert(6, f" - results:     {without_password(backend)}, brought there by workers")
     if manifest.pool == "solo":
         lines.append(
             " - limits:      no hard time limit, no memory limit: tasks run in this process"

@@ -9,22 +9,25 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from contextlib import nullcontext
 
 from celeriac import logs
 from celeriac.clock import SYSTEM
-from celeriac.conf import Settings
+from celeriac.conf import Settings, without_password
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.logs.worker import redirect_prints
 from celeriac.records import Manifest
 from celeriac.runner import Runner
 from celeriac.signing import Signer
 from celeriac.stores import connect
-from celeriac.stores.base import Options
+from celeriac.stores.base import Store
+from celeriac.stores.pair import backend_options, backend_url, broker_options
 from celeriac.worker import resources
 from celeriac.worker.announce import process_begins, process_ends
 from celeriac.worker.banner import banner
 from celeriac.worker.duties.hostlock import HostLock, lock_folder
 from celeriac.worker.duties.limits import memory_limits
+from celeriac.worker.duties.relay import Relay
 from celeriac.worker.executor import soft_limit
 from celeriac.worker.hooks import LocalHooks
 from celeriac.worker.opening import open_store, tell_namesakes, tell_traps
@@ -64,14 +67,36 @@ def supervise(options: WorkerOptions, spec: WorkerSpec, nursery: Nursery, facts:
         return run_solo(options, spec)
     set_up_logs(spec, settings)
     refuse_memory(facts.broker_url)
-    store = open_store(lambda: connect(facts.broker_url, Options.from_settings(settings)))
+    backend = backend_url(settings, facts.broker_url)
+    own = broker_options(settings, paired=backend is not None)
+    store = open_store(lambda: connect(facts.broker_url, own))
     plan = make_plan(options, spec, facts, settings, pool)
     if options.banner:
-        print(banner(facts, store, plan), flush=True)
+        print(banner(facts, store, plan, backend), flush=True)
     tell_namesakes(store, spec.hostname)
     tell_traps(store)
     lock = HostLock(lock_folder(store.url, settings.namespace))
-    return Supervisor(plan, facts, store, nursery, make_signer(settings), lock).run()
+    relay = make_relay(settings, store, backend)
+    used = store if relay is None else relay.store
+    supervisor = Supervisor(plan, facts, used, nursery, make_signer(settings), lock)
+    if relay is None:
+        return supervisor.run()
+    with relay.running(supervisor.fail):
+        return supervisor.run()
+
+
+def make_relay(settings: Settings, store: Store, backend: str | None) -> Relay | None:
+    """The relay from *store* to the store of results at *backend*, which is looked at before the
+    worker begins; None if there is one store."""
+    if backend is None:
+        return None
+    url = backend
+    options = backend_options(settings)
+    relay = Relay(store, lambda: connect(url, options), without_password(url))
+    opened = relay.first_look()
+    if opened is not None:
+        tell_traps(opened)
+    return relay
 
 
 def run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
@@ -85,8 +110,10 @@ def run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
     plan = make_plan(options, spec, facts, settings, pool="solo")
     store = open_store(lambda: app.store)
     if options.banner:
-        print(banner(facts, store, plan), flush=True)
+        print(banner(facts, store, plan, app.backend_url), flush=True)
     redirect_prints()
+    relay = make_relay(settings, store, app.backend_url)
+    store = store if relay is None else relay.store
     runner = Runner(app, spec.hostname, update=store.queue.update, limiter=soft_limit)
     tell_namesakes(store, spec.hostname)
     tell_traps(store)
@@ -100,7 +127,8 @@ def run_solo(options: WorkerOptions, spec: WorkerSpec) -> int:
     process_begins(spec.hostname)
     for number in exit_signals():
         signal.signal(number, lambda n, _frame: solo.stop(signal.Signals(n).name))
-    solo.run()
+    with nullcontext() if relay is None else relay.running(solo.failed):
+        solo.run()
     hooks.close()
     process_ends(0)
     logs.restore()
@@ -191,6 +219,7 @@ def make_signer(settings: Settings) -> Signer | None:
 __all__ = [
     "LEAST_MEMORY_KIB",
     "make_plan",
+    "make_relay",
     "make_signer",
     "refuse_memory",
     "run_solo",

@@ -117,9 +117,9 @@ class Supervisor:
             self._pool, self._dispatch, nursery.slots, plan.memory, plan.lease
         )
         lanes = store.capabilities.lanes
-        self._lanes = Lanes(store, self._dispatch, plan.queues, lanes, self._on_bug)
+        self._lanes = Lanes(store, self._dispatch, plan.queues, lanes, self.fail)
         self._heart = Heart(
-            store, self._incarnation, lock, plan.heartbeat, self._on_beat, self._on_bug
+            store, self._incarnation, lock, plan.heartbeat, self._on_beat, self.fail
         )
         self._helm = helm = Helm(
             plan.manifest, self._pool, self._dispatch, self._lanes, self._heart, nursery.slots,
@@ -127,7 +127,7 @@ class Supervisor:
         )  # fmt: skip
         self._remote = Remote(
             helm, store, self._incarnation, Settings.from_dict(facts.settings), signer,
-            self._heed, self._on_bug, self._wake,
+            self._heed, self.fail, self._wake,
         )  # fmt: skip
         self._lock = lock
         self._signals: deque[int] = deque()
@@ -387,8 +387,8 @@ class Supervisor:
         """Somebody listens to events, or (None) nobody does any more."""
         self._dispatch.events = events
 
-    def _on_bug(self, error: BaseException) -> None:
-        """A store thread died: the worker must not go on looking alive."""
+    def fail(self, error: BaseException) -> None:
+        """A store thread died (from any thread): the worker must not go on looking alive."""
         self._bug = error
         self._wake()
 

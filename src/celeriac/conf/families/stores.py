@@ -20,7 +20,8 @@ FAMILY = (
         kind="url",
         default=SAME_AS_BROKER,
         none="states are kept, results are dropped (as with `disabled://`)",
-        help="The store that holds results. Unset, it is the broker's store.",
+        help="The store that holds results. Unset, it is the broker's store. With another one, "
+        "results are brought there by the workers once a task has ended.",
     ),
     Setting(
         name="namespace",
@@ -50,11 +51,11 @@ FAMILY = (
         name="redis_backend_use_ssl",
         kind="tls",
         default=None,
-        none="as `broker_use_ssl` says",
+        none="as `broker_use_ssl` says, or, of a store of its own, as its URL says",
         where="store",
         secret=True,
-        help="Celery's name for the TLS of results, with the same options. Tasks and results share "
-        "one connection, so it counts where `broker_use_ssl` is not set.",
+        help="TLS for a `result_backend` that is another Redis than the broker's, with the same "
+        "options. Where tasks and results share a store it counts if `broker_use_ssl` is not set.",
     ),
     Setting(
         name="broker_transport_options",
@@ -66,6 +67,16 @@ FAMILY = (
         help="For a Redis behind sentinels: `master_name`, the primary's name, and "
         "`sentinel_kwargs` with `username` and `password` for the sentinels themselves. Keys that "
         "tune Celery's transport change nothing, which the log says once.",
+    ),
+    Setting(
+        name="result_backend_transport_options",
+        kind="transport",
+        default=None,
+        none="nothing that the URL does not say",
+        where="store",
+        secret=True,
+        help="The same for a `result_backend` that is another store than the broker's. Where both "
+        "are one store it changes nothing.",
     ),
     Setting(
         name="sqlite_durability",

@@ -51,6 +51,11 @@ def open_store(url: str, options: Options) -> Store:
     return store
 
 
+def place_of(url: str, options: Options) -> object:
+    """What two URLs of one store have in common; opens nothing."""
+    return url, options.keyprefix + options.namespace
+
+
 def make_store(url: str, options: Options) -> Store:
     """Make a new store that no URL leads to."""
     core = Core(options)
@@ -67,4 +72,4 @@ def make_store(url: str, options: Options) -> Store:
     )
 
 
-__all__ = ["make_store", "open_store"]
+__all__ = ["make_store", "open_store", "place_of"]

@@ -32,7 +32,7 @@ from celeriac.stores.effects import (
     Reopen,
     Size,
 )
-from celeriac.stores.fates import Fate, retention
+from celeriac.stores.fates import Fate, mirrored, retention
 from celeriac.stores.memory.rows import Join, Owner, Row
 
 
@@ -51,7 +51,8 @@ class Core:
         self.tombstones: dict[str, tuple[float, str | None]] = {}
         #: Results of records that live in another store: id → (removed at, result).
         self.foreign: dict[str, tuple[float | None, StoredResult]] = {}
-        self.outbox: dict[str, None] = {}
+        #: What another store is to be told: id → number of the row, oldest first.
+        self.outbox: dict[str, int] = {}
         #: Source id → ids of records that take its result; errback id → record it belongs to.
         self.readers: dict[str, set[str]] = defaultdict(set)
         self.parents: dict[str, str] = {}
@@ -150,6 +151,7 @@ class Core:
         )
         if before is not None:
             row.generation, row.attempt = before.generation + 1, before.attempt
+            self.tell_other(row.id)
         self.rows[row.id] = row
         self.counts[row.queue, row.state] += 1
         self._index_edges(row)
@@ -177,6 +179,7 @@ class Core:
         del self.rows[row.id]
         self.counts[row.queue, row.state] -= 1
         self.set_aside.get(row.state, {}).pop(row.id, None)
+        self.outbox.pop(row.id, None)
         self.parents.pop(row.id, None)
         edges = row.edges
         if edges is not None:
@@ -314,12 +317,18 @@ class Core:
         self.schedule_drop(row)
         if effect.state in self.set_aside:
             self.set_aside[effect.state][row.id] = None
-        if self.options.mirror:
-            self.outbox[row.id] = None
+        if mirrored(row.state, row.keep):
+            self.tell_other(row.id)
         self.shrink(row)
         self._shrink_sources(row)
         for waiter in self.waiters.get(row.id, ()):
             waiter.set()
+
+    def tell_other(self, id: str) -> None:
+        """Put *id* into the outbox if there is another store of results; behind what is there."""
+        if self.options.mirror:
+            self.outbox.pop(id, None)
+            self.outbox[id] = self.number()
 
     def schedule_drop(self, row: Row) -> None:
         """Note when retention may remove an ended row."""
@@ -333,6 +342,7 @@ class Core:
         now = self.clock.wall()
         self.set_aside.get(row.state, {}).pop(row.id, None)
         self.move(row, states.WAITING)
+        self.tell_other(row.id)
         row.generation += 1
         row.retries = row.crashes = row.losses = 0
         row.sequence = self.number()

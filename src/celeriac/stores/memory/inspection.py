@@ -31,7 +31,7 @@ class MemoryInspection:
             for (queue, task), ids in core.parked.items():
                 if ids and (queues is None or queue in queues):
                     parked.setdefault(queue, {})[task] = len(ids)
-            return Counts(numbers, parked)
+            return Counts(numbers, parked, len(core.outbox))
 
     def list(
         self,

@@ -20,11 +20,11 @@ from celeriac.records import (
     Exchanged,
     Fence,
     Manifest,
+    Outgoing,
     Reaped,
     RevokeEffect,
     RevokeOrder,
     Stamp,
-    StoredResult,
     Verdict,
     Want,
 )
@@ -355,17 +355,20 @@ class MemoryQueue:
 
     # -- mirroring
 
-    def outbox(self, limit: int) -> list[StoredResult]:
+    def outbox(self, limit: int) -> list[Outgoing]:
         core = self._core
         with core.step():
-            for id in [id for id in core.outbox if id not in core.rows]:
-                del core.outbox[id]
-            return [core.rows[id].result() for id in list(core.outbox)[:limit]]
+            oldest = list(core.outbox.items())[:limit]
+            return [Outgoing(number, id, core.rows[id].result()) for id, number in oldest]
 
-    def mirrored(self, ids: Sequence[str]) -> None:
+    def mirrored(self, numbers: Sequence[int]) -> None:
+        core, told = self._core, frozenset(numbers)
+        with core.step():
+            core.outbox = {id: n for id, n in core.outbox.items() if n not in told}
+
+    def outgoing(self, ids: Sequence[str]) -> set[str]:
         with self._core.step():
-            for id in ids:
-                self._core.outbox.pop(id, None)
+            return {id for id in ids if id in self._core.outbox}
 
 
 class _Taker:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from celeriac import states
 from celeriac.records import StoredResult
+from celeriac.stores.fates import comes_late
 from celeriac.stores.memory.core import Core
 
 
@@ -28,7 +29,9 @@ class MemoryResults:
         kept = self._core.foreign.get(id)
         return kept[1] if kept is not None else None
 
-    def wait(self, ids: Collection[str], timeout: float | None) -> dict[str, StoredResult | None]:
+    def wait(
+        self, ids: Collection[str], timeout: float | None, patient: bool = False
+    ) -> dict[str, StoredResult | None]:
         deadline = None if timeout is None else time.monotonic() + timeout
         bell = threading.Event()
         waiters = self._core.waiters
@@ -43,7 +46,7 @@ class MemoryResults:
                 ended = {
                     id: result
                     for id, result in found.items()
-                    if result is None or result.state in states.TERMINAL
+                    if (not patient if result is None else result.state in states.TERMINAL)
                 }
                 left = None if deadline is None else deadline - time.monotonic()
                 if ended or (left is not None and left <= 0) or not ids:
@@ -65,6 +68,7 @@ class MemoryResults:
                 if row is not None and row.state in states.TERMINAL:
                     row.keep = False
                     row.forgotten = True
+                    core.tell_other(id)
                     core.shrink(row)
                     core.schedule_drop(row)
 
@@ -74,6 +78,9 @@ class MemoryResults:
             kept = core.options.result_expires
             until = None if kept is None else core.clock.wall() + kept
             for result in results:
+                known = core.foreign.get(result.id)
+                if known is not None and comes_late(result, known[1]):
+                    continue
                 core.foreign[result.id] = (until, result)
                 for bell in core.waiters.get(result.id, ()):
                     bell.set()

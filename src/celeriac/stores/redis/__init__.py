@@ -58,4 +58,10 @@ def open_store(url: str, options: Options) -> Store:
     )
 
 
-__all__ = ["open_store"]
+def place_of(url: str, options: Options) -> object:
+    """What two URLs of one store have in common, whoever we are there; opens nothing."""
+    found = locate(url, options.transport, options.ssl)
+    return found.kind, frozenset(found.nodes), found.path, found.db, found.master
+
+
+__all__ = ["open_store", "place_of"]

@@ -47,7 +47,8 @@ class RedisInspection:
         for (queue, task), number in self._hash("kn").items():
             if number and (queues is None or queue in queues):
                 parked.setdefault(queue, {})[task] = number
-        return Counts(numbers, parked)
+        outbox = self._steps.call("ZCARD", "outbox") if self._steps.options.mirror else 0
+        return Counts(numbers, parked, int(outbox))
 
     def _hash(self, key: str) -> dict[tuple[str, str], int]:
         flat = self._steps.call("HGETALL", key)

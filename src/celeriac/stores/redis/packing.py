@@ -282,8 +282,17 @@ def read_result(
     )
 
 
-pack_result: Final = pack
-unpack_result: Final = msgspec.msgpack.Decoder(StoredResult).decode
+_unpack_result: Final = msgspec.msgpack.Decoder(StoredResult).decode
+
+
+def pack_other(result: StoredResult) -> tuple[bytes, bytes]:
+    """The result of another store's record as ``put`` takes it: when it ended, and the whole."""
+    return _DOUBLE.pack(result.ended_at or 0.0), pack(result)
+
+
+def read_other(data: bytes) -> StoredResult:
+    """What ``put`` has kept."""
+    return _unpack_result(memoryview(data)[_DOUBLE.size :])
 
 
 def read_progress(progress: bytes | None) -> tuple[str | None, bytes | None]:

@@ -23,10 +23,10 @@ from celeriac.records import (
     Exchanged,
     Fence,
     Manifest,
+    Outgoing,
     Reaped,
     RevokeEffect,
     RevokeOrder,
-    StoredResult,
     Verdict,
     Want,
 )
@@ -347,22 +347,28 @@ class RedisQueue:
 
     # -- mirroring
 
-    def outbox(self, limit: int) -> list[StoredResult]:
-        found: list[StoredResult] = []
-        gone: list[str] = []
-        ids = [each.decode() for each in self._steps.call("ZRANGE", "outbox", 0, limit - 1)]
-        for id, result in zip(ids, self._reader.results(ids), strict=True):
-            if result is None:
-                gone.append(id)
-            else:
-                found.append(result)
-        if gone:
-            self.mirrored(gone)
-        return found
+    def outbox(self, limit: int) -> list[Outgoing]:
+        # The numbers first: what changes after they were read has a higher one by then.
+        flat = self._steps.call("ZRANGE", "outbox", 0, limit - 1, "WITHSCORES")
+        ids = [each.decode() for each in flat[::2]]
+        rows = zip(ids, flat[1::2], self._reader.results(ids, own=True), strict=True)
+        return [Outgoing(int(float(number)), id, result) for id, number, result in rows]
 
-    def mirrored(self, ids: Sequence[str]) -> None:
-        for start in range(0, len(ids), BATCH):
-            self._steps.call("ZREM", "outbox", *ids[start : start + BATCH])
+    def mirrored(self, numbers: Sequence[int]) -> None:
+        connection, key = self._steps.connection, self._steps.prefix + "outbox"
+        for start in range(0, len(numbers), BATCH):
+            connection.pipeline(
+                [
+                    ("ZREMRANGEBYSCORE", key, number, number)
+                    for number in numbers[start : start + BATCH]
+                ]
+            )
+
+    def outgoing(self, ids: Sequence[str]) -> set[str]:
+        if not ids:
+            return set()
+        scores = self._steps.call("ZMSCORE", "outbox", *ids)
+        return {id for id, score in zip(ids, scores, strict=True) if score is not None}
 
 
 def _check_size(messages: Sequence[Message]) -> None:

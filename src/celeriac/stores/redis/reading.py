@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from celeriac.records import Record, StoredResult
-from celeriac.stores.redis.packing import read_base, read_record, read_result, unpack_result
+from celeriac.stores.redis.packing import read_base, read_other, read_record, read_result
 from celeriac.stores.redis.steps import Steps
 
 BATCH: Final = 500
@@ -23,13 +23,13 @@ class Reader:
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
 
-    def results(self, ids: Sequence[str]) -> list[StoredResult | None]:
-        """Results in order: of own records, else of another store's."""
+    def results(self, ids: Sequence[str], own: bool = False) -> list[StoredResult | None]:
+        """Results in order: of own records, else, unless *own*, of another store's."""
         found: list[StoredResult | None] = []
         for id, (state, data, body, progress, other) in self._read("rpf", ids):
             result = read_result(id, state, data, body, progress)
-            if result is None and other is not None:
-                result = unpack_result(other)
+            if result is None and other is not None and not own:
+                result = read_other(other)
             found.append(result)
         return found
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from celeriac import states
 from celeriac.records import StoredResult
 from celeriac.stores.redis.listener import Listener
-from celeriac.stores.redis.packing import pack_result, said
+from celeriac.stores.redis.packing import pack_other, said
 from celeriac.stores.redis.reading import BATCH, Reader
 from celeriac.stores.redis.steps import Steps
 from celeriac.stores.redis.troubles import Unreachable
@@ -24,15 +24,22 @@ class RedisResults:
     def get_many(self, ids: Sequence[str]) -> list[StoredResult | None]:
         return self._reader.results(ids)
 
-    def wait(self, ids: Collection[str], timeout: float | None) -> dict[str, StoredResult | None]:
+    def wait(
+        self, ids: Collection[str], timeout: float | None, patient: bool = False
+    ) -> dict[str, StoredResult | None]:
         wanted = tuple(dict.fromkeys(ids))
         if not wanted:
             return {}
+        look = self._mirrored if patient else self._ended
         try:
-            return self._listener.wait(wanted, timeout, self._ended)
+            return self._listener.wait(wanted, timeout, look)
         except Unreachable as error:
             error.outage = self._steps.connection.met
             raise
+
+    def _mirrored(self, ids: Sequence[str]) -> dict[str, StoredResult | None]:
+        """Those of *ids* that have ended."""
+        return {id: each for id, each in self._ended(ids).items() if each is not None}
 
     def _ended(self, ids: Sequence[str]) -> dict[str, StoredResult | None]:
         """Those of *ids* that have ended or have no record."""
@@ -49,9 +56,9 @@ class RedisResults:
     def put_many(self, results: Iterable[StoredResult]) -> None:
         args: list[bytes | str] = []
         for result in results:
-            args += (result.id, pack_result(result))
-        for start in range(0, len(args), 2 * BATCH):
-            self._steps.run("put", *args[start : start + 2 * BATCH])
+            args += (result.id, *pack_other(result))
+        for start in range(0, len(args), 3 * BATCH):
+            self._steps.run("put", *args[start : start + 3 * BATCH])
 
     def join_results(self, join: str) -> list[StoredResult | None]:
         size = self._steps.call("HMGET", f"j:{join}", "body", "size")

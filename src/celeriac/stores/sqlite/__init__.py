@@ -68,4 +68,9 @@ def open_store(url: str, options: Options) -> Store:
     )
 
 
-__all__ = ["open_store"]
+def place_of(url: str, options: Options) -> object:
+    """What two URLs of one store have in common; opens nothing."""
+    return locate(url)
+
+
+__all__ = ["open_store", "place_of"]

@@ -21,7 +21,7 @@ from celeriac.records import Commit, Fence, Verdict
 from celeriac.stores.fates import repeated, retention
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Transaction
-from celeriac.stores.sqlite.ending import applied, end, give
+from celeriac.stores.sqlite.ending import applied, end, give, tell_other
 from celeriac.stores.sqlite.enqueue import insert
 from celeriac.stores.sqlite.rows import Row, encode_edges, find, judge, put_wire
 
@@ -55,13 +55,11 @@ def commit_all(
     groups: dict[_Kind, list[int]] = {}
     singles: list[int] = []
     limit = step.database.options.result_max
-    plain = not step.database.options.mirror
     for index, commit in enumerate(commits):
         fence, outcome = commit.fence, commit.outcome
         body = outcome.body
         if (
-            plain
-            and outcome.state in states.TERMINAL
+            outcome.state in states.TERMINAL
             and not outcome.parts
             and not outcome.charge
             and (body is None or len(body) <= limit)
@@ -144,6 +142,8 @@ def _end_plain(
         step.execute(
             "UPDATE @progress SET meta = NULL WHERE seq IN carray(?)", (apsw.carray(numbers),)
         )
+    if kept_whole and step.database.options.mirror:
+        tell_other(step, *[commits[by_seq[seq]].fence.id for (seq,) in done])
     if len(done) == len(indexes):
         return []
     return [i for i in indexes if verdicts[i] is not ok]

@@ -26,7 +26,7 @@ from celeriac.stores.effects import (
     Reopen,
     Size,
 )
-from celeriac.stores.fates import Fate, retention
+from celeriac.stores.fates import Fate, mirrored, retention
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Transaction
 from celeriac.stores.sqlite.rows import Row, edges_of, find, header_of, put_wire
@@ -36,6 +36,7 @@ _SETTLED: Final = (codes.SUCCEEDED, codes.IGNORED)
 _END: Final = """
 UPDATE @record SET state = ?, owner = NULL, nonce = NULL, due = NULL, ended_at = ?, drop_at = ?,
     reason = ?, cause = ? WHERE seq = ?"""
+_TELL: Final = "INSERT OR REPLACE INTO @outbox (id) VALUES (?)"
 _APPLIED: Final = "UPDATE @record SET done_nonce = ?, done_attempt = ? WHERE seq = ?"
 _GIVE: Final = """
 UPDATE @record SET state = ?, owner = NULL, nonce = NULL, due = ?, place = ?, reason = ?,
@@ -160,11 +161,17 @@ def _end(step: Transaction, row: Row, effect: End) -> None:
     step.execute(_END, (state, step.now, drop_at, effect.reason, effect.cause, row.seq))
     row.state = state
     step.ended.append(row.id)
-    if step.database.options.mirror:
-        step.execute("INSERT INTO @outbox (id) VALUES (?) ON CONFLICT DO NOTHING", (row.id,))
+    if mirrored(effect.state, row.keep):
+        tell_other(step, row.id)
     shrink(step, row)
     if row.special & codes.LINKED:
         _shrink_sources(step, row)
+
+
+def tell_other(step: Transaction, *ids: str) -> None:
+    """Put *ids* into the outbox if there is another store of results, under new numbers."""
+    if step.database.options.mirror:
+        step.executemany(_TELL, [(id,) for id in ids])
 
 
 def applied(step: Transaction, row: Row, fence: Fence) -> None:
@@ -225,6 +232,7 @@ def _reopen(step: Transaction, row: Row, effect: Reopen) -> None:
         state = codes.QUEUED
     expires = row.expires if row.expires is None or row.expires > step.now else None
     step.execute(_REOPEN, (state, due, step.places(1), expires, row.seq))
+    tell_other(step, row.id)
     step.execute("DELETE FROM @result WHERE seq = ?", (row.seq,))
     step.execute("DELETE FROM @progress WHERE seq = ?", (row.seq,))
     if state != codes.WAITING:
@@ -295,5 +303,7 @@ def drop(step: Transaction, row: Row) -> None:
             step.execute("DELETE FROM @chord WHERE id = ?", found)
         step.execute("DELETE FROM @refers WHERE seq = ?", (row.seq,))
     step.used(row.seq)
+    if step.database.options.mirror:
+        step.execute("DELETE FROM @outbox WHERE id = ?", (row.id,))
     for table in ("record", "message", "result", "edges", "progress"):
         step.execute(f"DELETE FROM @{table} WHERE seq = ?", (row.seq,))

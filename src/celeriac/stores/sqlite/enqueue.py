@@ -14,7 +14,7 @@ from celeriac.message import Alike, Message, encode_all
 from celeriac.stores import finish
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Database, Transaction
-from celeriac.stores.sqlite.ending import View, apply, drop, end
+from celeriac.stores.sqlite.ending import View, apply, drop, end, tell_other
 from celeriac.stores.sqlite.rows import WIRE_INLINE_MAX, encode_edges, find
 
 _INSERT: Final = """
@@ -210,6 +210,7 @@ def _with_known_ids(
                 "UPDATE @record SET generation = ?, attempt = ? WHERE seq = ?",
                 (known.generation + 1, known.attempt, row[0]),
             )
+            tell_other(step, message.id)
             new.append((message, row))
     return [message for message, _ in new], [row for _, row in new]
 

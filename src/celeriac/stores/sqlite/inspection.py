@@ -66,6 +66,7 @@ class SqliteInspection:
                 f"SELECT queue, task, count(*) FROM @record WHERE state = {codes.PARKED} "
                 "GROUP BY queue, task"
             )
+            outbox = _count(reading, "outbox") if self._database.options.mirror else 0
         text = self._database.text
         for queue, code, number in by_state:
             if queues is None or text(queue) in queues:
@@ -75,7 +76,7 @@ class SqliteInspection:
         for queue, task, number in by_task:
             if queues is None or text(queue) in queues:
                 parked.setdefault(text(queue), {})[text(task)] = number
-        return Counts(numbers, parked)
+        return Counts(numbers, parked, outbox)
 
     def list(
         self,

@@ -11,6 +11,8 @@ from collections.abc import Collection, Sequence
 from typing import Final
 from zlib import crc32
 
+import apsw
+
 from celeriac import states
 from celeriac.crashpoints import crashpoint
 from celeriac.exceptions import StoreError
@@ -21,9 +23,9 @@ from celeriac.records import (
     Exchanged,
     Fence,
     Manifest,
+    Outgoing,
     Reaped,
     RevokeEffect,
-    StoredResult,
     Verdict,
     Want,
 )
@@ -41,7 +43,7 @@ from celeriac.stores.sqlite.lease import (
     promote,
     unpark,
 )
-from celeriac.stores.sqlite.results import read_result
+from celeriac.stores.sqlite.results import own_result
 from celeriac.stores.sqlite.rows import COLUMNS, Row, find, judge
 from celeriac.stores.sqlite.waiter import Waiters
 
@@ -271,15 +273,24 @@ class SqliteQueue:
 
     # -- mirroring
 
-    def outbox(self, limit: int) -> list[StoredResult]:
+    def outbox(self, limit: int) -> list[Outgoing]:
         with self._database.reading() as reading:
-            ids = reading.rows("SELECT id FROM @outbox ORDER BY number LIMIT ?", (limit,))
-            found = [read_result(reading, id) for (id,) in ids]
-        return [each for each in found if each is not None]
+            # The number first: what changes after it was read has a higher one by then.
+            rows = reading.rows("SELECT number, id FROM @outbox ORDER BY number LIMIT ?", (limit,))
+            return [Outgoing(number, id, own_result(reading, id)) for number, id in rows]
 
-    def mirrored(self, ids: Sequence[str]) -> None:
+    def mirrored(self, numbers: Sequence[int]) -> None:
         with self._database.write() as step:
-            step.executemany("DELETE FROM @outbox WHERE id = ?", [(id,) for id in ids])
+            step.execute(
+                "DELETE FROM @outbox WHERE number IN carray(?)", (apsw.carray(array("q", numbers)),)
+            )
+
+    def outgoing(self, ids: Sequence[str]) -> set[str]:
+        with self._database.reading() as reading:
+            rows = reading.rows(
+                "SELECT id FROM @outbox WHERE id IN carray(?)", (apsw.carray(tuple(ids)),)
+            )
+        return {str(id) for (id,) in rows}
 
 
 def _pending(step: Transaction, queue: int, after: int, newest: int) -> list[Row]:

@@ -45,6 +45,8 @@ COUNT_ASIDE: Final = "SELECT count(*) FROM @record WHERE state = ? AND state IN 
 _OLDEST_ASIDE: Final = f"""
 SELECT {COLUMNS} FROM @record WHERE state = ? AND state IN (7, 12)
 ORDER BY ended_at, seq LIMIT ?"""
+_SENT_NO_MORE: Final = """
+DELETE FROM @outbox WHERE id IN (SELECT id FROM @record WHERE seq IN carray(?))"""
 _NEXT_QUEUE: Final = f"SELECT min(queue) FROM @record WHERE state = {codes.QUEUED} AND queue > ?"
 _OPEN: Final = """
 SELECT id, sent FROM @chord WHERE size IS NULL AND decided = '' AND touched < ? LIMIT 100"""
@@ -221,6 +223,10 @@ class Reaper:
                 with self.database.write() as step:
                     dropped, more = _sweep_above_limit(step, state)
                 swept += dropped
+        more = True
+        while more and SYSTEM.monotonic() < until:
+            with self.database.write() as step:
+                more = _sweep_mirrored(step)
         with self.database.write() as step:
             _sweep_small(step)
         return swept
@@ -280,6 +286,8 @@ def _drop_plain(step: Transaction, seqs: list[int]) -> None:
     if seqs:
         step.used(max(seqs))
         numbers = array("q", seqs)
+        if step.database.options.mirror:
+            step.execute(_SENT_NO_MORE, (apsw.carray(numbers),))
         for table in ("record", "message", "result", "progress"):
             step.execute(f"DELETE FROM @{table} WHERE seq IN carray(?)", (apsw.carray(numbers),))
 
@@ -295,12 +303,21 @@ def _sweep_above_limit(step: Transaction, state: int) -> tuple[int, bool]:
     return len(rows), excess > BATCH
 
 
+def _sweep_mirrored(step: Transaction) -> bool:
+    """Results of another store's records; whether there may be more."""
+    step.execute(
+        "DELETE FROM @mirror WHERE id IN (SELECT id FROM @mirror WHERE drop_at <= ? "
+        f"ORDER BY drop_at LIMIT {BATCH})",
+        (step.now,),
+    )
+    return step.connection.changes() == BATCH
+
+
 def _sweep_small(step: Transaction) -> None:
-    """Tombstones, mirrored results, lapsed places and old buckets: a bounded number of each."""
+    """Tombstones, lapsed places and old buckets: a bounded number of each."""
     boot = step.database.boot
     for table, key, condition, value in (
         ("tombstone", "id", "drop_at <= ?", (step.now,)),
-        ("mirror", "id", "drop_at <= ?", (step.now,)),
         ("lock_place", "key, holder", "(boot <> ? OR until <= ?)", (boot, step.mono)),
         ("bucket", "key", "(boot <> ? OR stamp <= ?)", (boot, step.mono - _BUCKET_KEPT)),
     ):

@@ -11,10 +11,10 @@ import msgspec
 
 from celeriac import states
 from celeriac.records import StoredResult
-from celeriac.stores.fates import retention
+from celeriac.stores.fates import comes_late, retention
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Database, Reading, Transaction
-from celeriac.stores.sqlite.ending import shrink
+from celeriac.stores.sqlite.ending import shrink, tell_other
 from celeriac.stores.sqlite.listener import Listener
 from celeriac.stores.sqlite.rows import Row, find
 
@@ -27,23 +27,31 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(StoredResult).decode
 
 
+def own_result(reading: Reading, id: str) -> StoredResult | None:
+    """What *id*'s record says of its result."""
+    row = reading.one(_READ, (id,))
+    if row is None:
+        return None
+    found, state, retries, body, reason, ended_at, custom, meta, special = row
+    forgotten = body is None and special & codes.FORGOTTEN != 0
+    return StoredResult(
+        found,
+        codes.NAMES[state],
+        retries,
+        body,
+        reason or "",
+        ended_at,
+        custom,
+        meta,
+        forgotten,
+    )
+
+
 def read_result(reading: Reading, id: str) -> StoredResult | None:
     """What the store knows of *id*'s result: its own record, or one mirrored here."""
-    row = reading.one(_READ, (id,))
-    if row is not None:
-        found, state, retries, body, reason, ended_at, custom, meta, special = row
-        forgotten = body is None and special & codes.FORGOTTEN != 0
-        return StoredResult(
-            found,
-            codes.NAMES[state],
-            retries,
-            body,
-            reason or "",
-            ended_at,
-            custom,
-            meta,
-            forgotten,
-        )
+    own = own_result(reading, id)
+    if own is not None:
+        return own
     mirrored = reading.one("SELECT result FROM @mirror WHERE id = ?", (id,))
     return _decode(mirrored[0]) if mirrored is not None else None
 
@@ -59,11 +67,18 @@ class SqliteResults:
         with self._database.reading() as reading:
             return [read_result(reading, id) for id in ids]
 
-    def wait(self, ids: Collection[str], timeout: float | None) -> dict[str, StoredResult | None]:
+    def wait(
+        self, ids: Collection[str], timeout: float | None, patient: bool = False
+    ) -> dict[str, StoredResult | None]:
         wanted = tuple(dict.fromkeys(ids))
         if not wanted:
             return {}
-        return self._listener.wait(wanted, timeout, self._ended)
+        look = self._mirrored if patient else self._ended
+        return self._listener.wait(wanted, timeout, look)
+
+    def _mirrored(self, ids: Sequence[str]) -> dict[str, StoredResult | None]:
+        """Those of *ids* that have ended."""
+        return {id: each for id, each in self._ended(ids).items() if each is not None}
 
     def _ended(self, ids: Sequence[str]) -> dict[str, StoredResult | None]:
         """Those of *ids* that have ended or have no record; cheap where most have not ended."""
@@ -90,6 +105,9 @@ class SqliteResults:
             kept = self._database.options.result_expires
             until = None if kept is None else step.now + kept
             for result in results:
+                row = step.one("SELECT result FROM @mirror WHERE id = ?", (result.id,))
+                if row is not None and comes_late(result, _decode(row[0])):
+                    continue
                 step.execute(
                     "INSERT OR REPLACE INTO @mirror VALUES (?, ?, ?)",
                     (result.id, _encode(result), until),
@@ -115,6 +133,7 @@ class SqliteResults:
 
 def _forget(step: Transaction, row: Row) -> None:
     row.special |= codes.FORGET | codes.FORGOTTEN
+    tell_other(step, row.id)
     unique = bool(row.special & codes.UNIQUE)
     kept = retention(codes.NAMES[row.state], False, unique, step.database.options)
     if kept is not None and row.ended_at is not None:

@@ -24,6 +24,7 @@ for _module in (
     "deaths",
     "kit",
     "leases",
+    "mirroring",
     "operators",
     "others",
     "queue",
@@ -41,6 +42,7 @@ from celeriac.testing.conformance.leases import (  # noqa: E402
     ReleaseSuite,
     RepeatSuite,
 )
+from celeriac.testing.conformance.mirroring import MirrorSuite  # noqa: E402
 from celeriac.testing.conformance.operators import OperatorSuite  # noqa: E402
 from celeriac.testing.conformance.others import (  # noqa: E402
     BusSuite,
@@ -87,6 +89,7 @@ class StoreSuite(
     WorkflowSuite,
     ResultsSuite,
     RetentionSuite,
+    MirrorSuite,
     CoordinatorSuite,
     SchedulesSuite,
     InspectionSuite,
@@ -111,6 +114,7 @@ __all__ = [
     "JoinSuite",
     "Kit",
     "LeaseSuite",
+    "MirrorSuite",
     "OpenStore",
     "OperatorSuite",
     "OrderSuite",

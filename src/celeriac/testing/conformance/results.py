@@ -13,7 +13,6 @@ from typing import Any
 from celeriac import states
 from celeriac.message import Edges
 from celeriac.outcome import Outcome
-from celeriac.records import StoredResult
 from celeriac.testing.conformance.kit import QUEUE, Kit, Suite, Worker, message
 
 #: No test waits that long unless the store is broken.
@@ -179,36 +178,6 @@ class ResultsSuite(Suite):
         assert kit.get("a").worker == (view.manifest.hostname or view.owner)
         assert kit.get("a").owner is None
         assert kit.get("b").worker is None
-
-    def test_results_of_another_store_can_be_kept(self, kit: Kit) -> None:
-        mirrored = StoredResult("far", states.SUCCEEDED, body=b"1", ended_at=kit.now())
-        kit.store.results.put_many([mirrored])
-        kit.store.results.put_many([mirrored])
-        assert kit.store.results.get_many(["far"]) == [mirrored]
-
-    def test_waiting_for_a_mirrored_result_ends_when_it_comes(self, kit: Kit) -> None:
-        kit.store.results.put_many([StoredResult("far", states.RUNNING)])
-        waiting = Waiting(lambda: kit.store.results.wait(["far"], DEADLINE))
-        mirrored = StoredResult("far", states.SUCCEEDED, body=b"1", ended_at=kit.now())
-        kit.store.results.put_many([mirrored])
-        assert waiting.result() == {"far": mirrored}
-
-    def test_the_outbox_holds_ended_results_until_they_are_mirrored(self, kit: Kit) -> None:
-        kit.configure(mirror=True)
-        kit.send("a", "b", "c")
-        worker = kit.worker()
-        kit.done(worker, "a", b"1")
-        kit.done(worker, "b", b"2")
-        assert [each.body for each in kit.store.queue.outbox(10)] == [b"1", b"2"]
-        assert [each.id for each in kit.store.queue.outbox(1)] == ["a"]
-        kit.store.queue.mirrored(["a"])
-        kit.store.queue.mirrored(["a"])
-        assert [each.id for each in kit.store.queue.outbox(10)] == ["b"]
-
-    def test_without_mirroring_the_outbox_stays_empty(self, kit: Kit) -> None:
-        kit.send("a")
-        kit.done(kit.worker(), "a")
-        assert kit.store.queue.outbox(10) == []
 
 
 class RetentionSuite(Suite):

@@ -112,6 +112,11 @@ local function schedule_drop(S, rec)
   end
 end
 
+-- Put an id into the outbox if there is another store of results, under a new number.
+local function tell_other(S, id)
+  if S.o[$o_mirror] then call('ZADD', S.P .. 'outbox', number(S), id) end
+end
+
 -- End a record that has not ended, and put its edges on the work list.
 local function finish(S, rec, state, reason, cause, body, skipped)
   local v, P = rec.v, S.P
@@ -125,7 +130,7 @@ local function finish(S, rec, state, reason, cause, body, skipped)
   end
   schedule_drop(S, rec)
   if state == 'f' or state == 'd' then call('ZADD', P .. 'aside:' .. state, number(S), rec.id) end
-  if S.o[$o_mirror] then call('ZADD', P .. 'outbox', 'NX', number(S), rec.id) end
+  if state == 'f' or state == 'd' or band(v[$special], FORGET) == 0 then tell_other(S, rec.id) end
   shrink(S, rec)
   if band(v[$flags], EDGES) > 0 then
     shrink_sources(S, rec)

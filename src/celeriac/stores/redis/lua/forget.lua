@@ -7,6 +7,7 @@ for i = 3, #ARGV do
   local rec = record(S, id)
   if rec and OVER[rec.v[$state]] then
     rec.v[$special] = bor(rec.v[$special], FORGET + FORGOTTEN)
+    tell_other(S, id)
     touch(S, rec)
     shrink(S, rec)
     schedule_drop(S, rec)

@@ -65,6 +65,7 @@ local function insert(S, m, waits)
   call('RPUSH', P .. 'o:' .. math.floor(order / 4096), id)
   if before then
     v[$generation], v[$attempt] = before.v[$generation] + 1, before.v[$attempt]
+    tell_other(S, id)
     touch(S, rec)
   end
   if call('EXISTS', P .. 'rd:' .. id, P .. 'pa:' .. id) > 0 then link(S, id) end

@@ -103,6 +103,7 @@ local function apply_one(id, state, eta)
   v[$generation], v[$retries], v[$crashes], v[$losses] = v[$generation] + 1, 0, 0, 0
   v[$sequence] = number(S)
   v[$reason], v[$cause] = '', ''
+  tell_other(S, id)
   if band(v[$special], BODY) > 0 then take_key(S, S.P .. 'r:' .. id) end
   v[$special] = band(v[$special], LINKED)
   forget_progress(S, rec)
