@@ -8,7 +8,9 @@
 
 local AGAIN = {O = 'A', A = 'A', F = 'F'}
 
-local function still_leased(S, W, ids)
+local function still_leased(S, W)
+  local ids = call('SMEMBERS', S.P .. 'h:' .. W.owner)
+  prefetch(S, ids)
   for i = 1, #ids do
     local rec = record(S, ids[i])
     if rec and HELD[rec.v[$state]] and rec.v[$nonce] == W.nonce then
@@ -51,7 +53,7 @@ local function exchange()
              stamps = {}, deliveries = {}, held = {}, looked = 0, last = known[3]}
   local more = 0
   if again then
-    still_leased(S, W, last[5])
+    still_leased(S, W)
     more = last[4]
   elseif known[1] then
     take(S, W, queues, known[3])
@@ -60,7 +62,7 @@ local function exchange()
       S.rings[queues[i]] = ready > 0 or nil
       if ready > 0 then more = 1 end
     end
-    call('HSET', key, 'l' .. lane, cmsgpack.pack({seq, q[4], verdicts, more, W.held}),
+    call('HSET', key, 'l' .. lane, cmsgpack.pack({seq, q[4], verdicts, more}),
          'lq', W.last or '')
   end
   flush(S)
