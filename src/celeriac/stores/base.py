@@ -142,6 +142,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     lanes: int
     #: One line for banner and ``doctor``.
     durability: str
+    #: The store has ``Queue.wait_and_lease``.
+    leases_as_it_waits: bool = False
 
 
 class Queue(Protocol):
@@ -216,8 +218,21 @@ class Queue(Protocol):
         allowed, lost ones are not.
         """
 
+    def wait_and_lease(
+        self, owner: str, lane: int, seq: int, queues: Sequence[str], want: Want, timeout: float
+    ) -> Exchanged | None:
+        """:meth:`wait`, then :meth:`exchange` with nothing to commit, in one round trip.
+
+        For stores that say so (``Capabilities.leases_as_it_waits``); of others it is not asked, and
+        they need not have it. The lease is made by the store as soon as there is work, without a
+        word from the caller, so *want* is what it has room for all the time until this returns.
+        None: nothing was heard, or :meth:`wake` was called; nothing is leased, and *seq* not used.
+        After an error :meth:`exchange` with the same *seq* returns what may have been leased.
+        """
+
     def wake(self) -> None:
-        """Make every :meth:`wait` of this process return soon (shutdown)."""
+        """Make every :meth:`wait` and :meth:`wait_and_lease` of this process return soon
+        (shutdown)."""
 
     def release(
         self, owner: str, fences: Sequence[Fence], started: bool = False, delay: float = 0.0

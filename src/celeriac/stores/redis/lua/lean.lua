@@ -244,6 +244,15 @@ local function write(W, q, line, key, now, o)
   return {0, more and 1 or 0, 0, verdicts, W.deliveries}
 end
 
+-- Nothing is leased; the ring that was heard is passed on if there is work.
+local function called_away(queues)
+  for i = 1, #queues do
+    local bell = P .. 'bell:' .. queues[i]
+    if line_of({queues[i]}) ~= nil and call('LLEN', bell) == 0 then call('RPUSH', bell, '1') end
+  end
+  return '!'
+end
+
 local function exchange()
   local q, o = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[2])
   local owner, lane, seq, ids, queues = q[1], q[2], q[3], q[5], q[9]
@@ -258,10 +267,15 @@ local function exchange()
   else
     now = struct.unpack('>d', ARGV[1])
   end
-  if #call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, 1) > 0
+  if q[13] ~= '' and call('EXISTS', q[13]) == 1 then return called_away(queues) end
+  local due = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2]
+  if due and tonumber(due) <= now
     or call('EXISTS', P .. 'kn') == 1 and knows_parked(owner, queues) then return nil end
   local line = line_of(queues)
   if line == false then return nil end
+  if not line and q[13] ~= '' then
+    return due and string.format('%.6f', tonumber(due) - now) or '-'
+  end
   local counts = {}
   local W = {set = {}, gone = {}, drops = {}, unheld = {}, held = {}, deliveries = {}, said = {},
              n = counts, taken = 0, last = known[3]}
