@@ -142,7 +142,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     lanes: int
     #: One line for banner and ``doctor``.
     durability: str
-    #: The store has ``Queue.wait_and_lease``.
+    #: The store's queue is an ``EagerQueue``.
     leases_as_it_waits: bool = False
 
 
@@ -218,21 +218,8 @@ class Queue(Protocol):
         allowed, lost ones are not.
         """
 
-    def wait_and_lease(
-        self, owner: str, lane: int, seq: int, queues: Sequence[str], want: Want, timeout: float
-    ) -> Exchanged | None:
-        """:meth:`wait`, then :meth:`exchange` with nothing to commit, in one round trip.
-
-        For stores that say so (``Capabilities.leases_as_it_waits``); of others it is not asked, and
-        they need not have it. The lease is made by the store as soon as there is work, without a
-        word from the caller, so *want* is what it has room for all the time until this returns.
-        None: nothing was heard, or :meth:`wake` was called; nothing is leased, and *seq* not used.
-        After an error :meth:`exchange` with the same *seq* returns what may have been leased.
-        """
-
     def wake(self) -> None:
-        """Make every :meth:`wait` and :meth:`wait_and_lease` of this process return soon
-        (shutdown)."""
+        """Make every :meth:`wait` of this process return soon (shutdown)."""
 
     def release(
         self, owner: str, fences: Sequence[Fence], started: bool = False, delay: float = 0.0
@@ -273,6 +260,22 @@ class Queue(Protocol):
 
     def mirrored(self, ids: Sequence[str]) -> None:
         """Forget these outbox rows: they are in the other store."""
+
+
+class EagerQueue(Queue, Protocol):
+    """What the queue of a store is that says so (``Capabilities.leases_as_it_waits``). Of others it
+    is not asked; then whoever waited exchanges."""
+
+    def wait_and_lease(
+        self, owner: str, lane: int, seq: int, queues: Sequence[str], want: Want, timeout: float
+    ) -> Exchanged | None:
+        """:meth:`wait`, then :meth:`exchange` with nothing to commit, in one round trip.
+
+        The lease is made by the store as soon as there is work, without a word from the caller, so
+        *want* is what it has room for all the time until this returns. None: nothing was heard, or
+        :meth:`wake` was called, which ends this, too; nothing is leased, and *seq* is not used.
+        After an error :meth:`exchange` with the same *seq* returns what may have been leased.
+        """
 
 
 class Results(Protocol):
@@ -443,6 +446,7 @@ __all__ = [
     "Bus",
     "Capabilities",
     "Coordinator",
+    "EagerQueue",
     "Entry",
     "Inspection",
     "Options",

@@ -112,8 +112,8 @@ class Dispatch:
         return self._flights.begin(Batch(owner, commits, started, self.want(), news))
 
     def bid(self) -> Batch:
-        """Ask for as much as there is room for, at whatever time there is work; the caller holds
-        ``changed``. Until it is settled or dropped nobody else may have that room."""
+        """Ask for all the room there is, whenever there is work; the caller holds ``changed``.
+        Until it is settled or dropped nobody else may have that room."""
         owner = self.incarnation.owner
         return self._flights.begin(Batch(owner, [], [], self.want(), [], bid=True))
 
@@ -125,11 +125,8 @@ class Dispatch:
     def overbid(self) -> bool:
         """Does the bell ask for more than is idle by now? True once a second at most."""
         with self.changed:
-            return self._flights.overbid(self._idle())
-
-    def _idle(self) -> int:
-        hands = self.hands.values()
-        return self.spare + sum(hand.free for hand in hands if hand.company is not Company.CELL)
+            hands = [each for each in self.hands.values() if each.company is not Company.CELL]
+            return self._flights.overbid(self.spare + sum(hand.free for hand in hands))
 
     def updated(self) -> None:
         """The updates of a batch have been brought to the store; the next ones may go."""

@@ -16,12 +16,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 from celeriac.backoff import reconnect
 from celeriac.exceptions import OperationalError, StoreError
 from celeriac.records import Exchanged, Fence
-from celeriac.stores.base import Store
+from celeriac.stores.base import EagerQueue, Store
 from celeriac.worker.dispatch import Batch, Dispatch
 
 logger = logging.getLogger("celeriac.worker")
@@ -147,14 +147,14 @@ class Lanes:
         """Wait, and have the store lease what *bid* asks for; whether the number is used up."""
         queues = self._listened = self._queues
         try:
-            reply = self._store.queue.wait_and_lease(
+            reply = cast(EagerQueue, self._store.queue).wait_and_lease(
                 bid.owner, lane, sequence, queues, bid.want, WAIT_SECONDS
             )
         except OperationalError as error:
             self._outage_begins(error)
             self._stopping.wait(reconnect(1))
         except StoreError:
-            logger.exception("Waiting for work was refused by the store; it is asked in plain words")
+            logger.exception("The store refused a wait for work; it is asked once more without")
         else:
             if reply is None:
                 self._dispatch.drop_bid(bid)

@@ -210,7 +210,7 @@ class RedisQueue:
 
     def _exchanged(self, answer: list[Any], nonce: str) -> Exchanged:
         """What the script answered; *nonce* is that of what it leased."""
-        lost, more, left, verdicts, deliveries = answer
+        lost, more, left, verdicts, deliveries = answer[:5]
         if left:
             self._reaper.work_off()
         answered = Exchanged(

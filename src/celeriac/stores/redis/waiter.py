@@ -12,6 +12,7 @@ leased without a word from it.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -41,6 +42,8 @@ _asleep: Final[dict[tuple[Location, str], int]] = {}
 class _Mine(threading.local):
     link: Link | None = None
     pid: int = 0
+    #: Queues that this thread has found empty, when, and when something falls due.
+    empty: tuple[tuple[str, ...], float, float] = ((), 0.0, 0.0)
 
 
 class Waiters:
@@ -91,14 +94,12 @@ class Waiters:
     ) -> bool | list[Any]:
         steps = self._steps
         bells = [f"{steps.prefix}bell:{queue}" for queue in queues]
-        told = steps.read("look", steps.time(), *queues)
-        while told:
-            left = until - SYSTEM.monotonic()
-            if left <= 0:
+        due = self._due(queues, exchange)
+        while due is not None:
+            now = SYSTEM.monotonic()
+            if now >= until:
                 return False
-            nap = min(left, LONGEST)
-            if told != b"-":
-                nap = min(nap, float(told))
+            nap = min(until - now, LONGEST, due - now)
             # 0 would be for ever.
             rung, answer = self._blpop([*bells, key], max(nap, 0.001), exchange)
             if exchange is None:
@@ -106,11 +107,29 @@ class Waiters:
                     return True
                 answer = steps.read("look", steps.time(), *queues)
             elif isinstance(answer, list):
+                self._note(queues, answer)
                 return answer
             elif answer == b"!":
                 return False  # called away
-            told = answer
+            due = _due_at(answer)
         return True
+
+    def _due(self, queues: Sequence[str], exchange: bytes | None) -> float | None:
+        """When something falls due; None: there is work already."""
+        found, when, due = self._mine.empty
+        self._mine.empty = ((), 0.0, 0.0)
+        # What came since this thread found them empty has left a token.
+        fresh = found == tuple(queues) and SYSTEM.monotonic() < when + LONGEST
+        if fresh and exchange is not None:
+            return due
+        return _due_at(self._steps.read("look", self._steps.time(), *queues))
+
+    def _note(self, queues: Sequence[str], answer: list[Any]) -> None:
+        """Keep what an exchange said of what it left."""
+        more, told = answer[1], answer[5:]
+        due = _due_at(told[0]) if told and not more else None
+        if due is not None:
+            self._mine.empty = (tuple(queues), SYSTEM.monotonic(), due)
 
     def _blpop(self, keys: list[str], seconds: float, behind: bytes | None) -> tuple[Any, Any]:
         """The answers to BLPOP and to what is sent *behind* it; b"" for an error of that one."""
@@ -141,3 +160,10 @@ class Waiters:
         if mine.link is None or mine.pid != os.getpid():
             mine.link, mine.pid = self._steps.connection.link(), os.getpid()
         return mine.link
+
+
+def _due_at(told: bytes) -> float | None:
+    """When what ``look.lua`` tells of falls due; None: work is there."""
+    if told == b"-":
+        return math.inf
+    return SYSTEM.monotonic() + float(told) if told else None

@@ -3,7 +3,8 @@
 --   queues, free, ahead, brief ("\0name\0name\0"), away]; ARGV[4 ...] the bodies of the commits, then the
 --   wires their kinds name by index. See commit.lua for ids, which and kinds.
 -- Returns [lost 0|1, more 0|1, work left 0|1, verdicts as letters O A F, deliveries, flat: id,
---   base and wire, "attempt retries crashes losses" or "" for a first run, "" or "+" and input].
+--   base and wire, "attempt retries crashes losses" or "" for a first run, "" or "+" and input]; and
+--   where lean.lua did it, what `look` would return if nothing were queued.
 -- Asked by one that waited (away is the key by which it is called away, else ""), with nothing to
 -- commit: where nothing is to be leased nothing is done, and it returns "!" if it was called away,
 -- else what `look` returns.
@@ -11,9 +12,7 @@
 
 local AGAIN = {O = 'A', A = 'A', F = 'F'}
 
-local function still_leased(S, W)
-  local ids = call('SMEMBERS', S.P .. 'h:' .. W.owner)
-  prefetch(S, ids)
+local function still_leased(S, W, ids)
   for i = 1, #ids do
     local rec = record(S, ids[i])
     if rec and HELD[rec.v[$state]] and rec.v[$nonce] == W.nonce then
@@ -56,7 +55,7 @@ local function exchange()
              stamps = {}, deliveries = {}, held = {}, looked = 0, last = known[3]}
   local more = 0
   if again then
-    still_leased(S, W)
+    still_leased(S, W, last[5])
     more = last[4]
   elseif known[1] then
     take(S, W, queues, known[3])
@@ -65,7 +64,7 @@ local function exchange()
       S.rings[queues[i]] = ready > 0 or nil
       if ready > 0 then more = 1 end
     end
-    call('HSET', key, 'l' .. lane, cmsgpack.pack({seq, q[4], verdicts, more}),
+    call('HSET', key, 'l' .. lane, cmsgpack.pack({seq, q[4], verdicts, more, W.held}),
          'lq', W.last or '')
   end
   flush(S)

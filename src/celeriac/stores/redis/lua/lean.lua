@@ -144,8 +144,8 @@ end
 local function read_leases(W, q, line, nonce, name, now)
   local queue, free, ahead, P_m, P_t = line[1], q[10], q[11], P .. 'm:', P .. 't:'
   local at = queue .. ':' .. line[2]
-  local most = free + ahead
-  local entries = call('LRANGE', P .. 'q:' .. at, 0, most - 1)
+  -- The one behind the last that there is room for is looked at, too.
+  local entries = call('LRANGE', P .. 'q:' .. at, 0, free + ahead)
   if #entries == 0 or call('EXISTS', P .. 'b:' .. at) == 1 then return false end
   local keys, states, known = {}, {}, {}
   for i = 1, #entries do
@@ -220,7 +220,7 @@ local function publish(ids, which, kinds, said, o)
   end
 end
 
-local function write(W, q, line, key, now, o)
+local function write(W, q, line, key, o)
   local owner, lane, ids = q[1], q[2], q[5]
   if W.taken > 0 then call('LTRIM', W.list, W.taken, -1) end
   in_parts('UNLINK', nil, W.gone)
@@ -234,14 +234,14 @@ local function write(W, q, line, key, now, o)
     end
   end
   local more, verdicts = line and line[3] > 0, string.rep('O', #ids)
-  call('HSET', key, 'l' .. lane, pack({q[3], q[4], verdicts, more and 1 or 0}), 'lq',
+  call('HSET', key, 'l' .. lane, pack({q[3], q[4], verdicts, more and 1 or 0, W.held}), 'lq',
        W.taken > 0 and line[1] or W.last or '')
   if more then
     local bell = P .. 'bell:' .. line[1]
     if call('LLEN', bell) == 0 then call('RPUSH', bell, '1') end
   end
   if #ids > 0 then publish(ids, q[6], q[7], W.said, o) end
-  return {0, more and 1 or 0, 0, verdicts, W.deliveries}
+  return {0, more and 1 or 0, 0, verdicts, W.deliveries, '-'}
 end
 
 -- Nothing is leased; the ring that was heard is passed on if there is work.
@@ -288,12 +288,13 @@ local function exchange()
     row[letter] = (row[letter] or 0) + by
   end
   if #ids > 0 and not read_commits(W, ids, q[6], q[7], now, o) then return nil end
-  if line and q[10] + q[11] > 0 and not read_leases(W, q, line, owner .. '.' .. lane .. '.' .. seq,
-      known[4] ~= '' and known[4] or owner, now) then return nil end
-  return write(W, q, line, key, now, o)
+  if line and not read_leases(W, q, line, owner .. '.' .. lane .. '.' .. seq,
+                              known[4] ~= '' and known[4] or owner, now) then return nil end
+  return write(W, q, line, key, o), due, now
 end
 
-local answer = exchange()
+local answer, due, now = exchange()
+if due then answer[6] = string.format('%.6f', tonumber(due) - now) end
 if answer then return answer end
 
 end
