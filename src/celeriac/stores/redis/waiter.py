@@ -98,6 +98,7 @@ class Waiters:
         while due is not None:
             now = SYSTEM.monotonic()
             if now >= until:
+                self._note(queues, due)
                 return False
             nap = min(until - now, LONGEST, due - now)
             # 0 would be for ever.
@@ -107,7 +108,8 @@ class Waiters:
                     return True
                 answer = steps.read("look", steps.time(), *queues)
             elif isinstance(answer, list):
-                self._note(queues, answer)
+                left_none = not answer[1] and len(answer) > 5
+                self._note(queues, _due_at(answer[5]) if left_none else None)
                 return answer
             elif answer == b"!":
                 return False  # called away
@@ -124,10 +126,8 @@ class Waiters:
             return due
         return _due_at(self._steps.read("look", self._steps.time(), *queues))
 
-    def _note(self, queues: Sequence[str], answer: list[Any]) -> None:
-        """Keep what an exchange said of what it left."""
-        more, told = answer[1], answer[5:]
-        due = _due_at(told[0]) if told and not more else None
+    def _note(self, queues: Sequence[str], due: float | None) -> None:
+        """Nothing is left in *queues*, and something falls due at *due*; None: that is not known."""
         if due is not None:
             self._mine.empty = (tuple(queues), SYSTEM.monotonic(), due)
 

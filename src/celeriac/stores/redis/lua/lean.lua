@@ -253,29 +253,33 @@ local function called_away(queues)
   return '!'
 end
 
+local function time()
+  if ARGV[1] ~= '' then return (struct.unpack('>d', ARGV[1])) end
+  local now = call('TIME')
+  return now[1] + now[2] / 1000000
+end
+
 local function exchange()
   local q, o = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[2])
-  local owner, lane, seq, ids, queues = q[1], q[2], q[3], q[5], q[9]
+  local owner, lane, seq, ids, queues, away = q[1], q[2], q[3], q[5], q[9], q[13]
   if #q[8] > 0 or o[$o_mirror] or #ids > 1000 or q[10] + q[11] > 1500 then return nil end
+  if away ~= '' and call('EXISTS', away) == 1 then return called_away(queues) end
+  local due, now = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2], nil
+  if due then
+    now = time()
+    if tonumber(due) <= now then return nil end
+  end
+  local line = line_of(queues)
+  if line == false then return nil end
+  local parked = call('EXISTS', P .. 'kn') == 1
+  if away ~= '' and not line and not parked then
+    return due and string.format('%.6f', tonumber(due) - now) or '-'
+  end
+  if parked and knows_parked(owner, queues) then return nil end
   local key = P .. 'w:' .. owner
   local known = call('HMGET', key, 'reg', 'l' .. lane, 'lq', 'host')
   if not known[1] or known[2] and seq <= cmsgpack.unpack(known[2])[1] then return nil end
-  local now
-  if ARGV[1] == '' then
-    local time = call('TIME')
-    now = time[1] + time[2] / 1000000
-  else
-    now = struct.unpack('>d', ARGV[1])
-  end
-  if q[13] ~= '' and call('EXISTS', q[13]) == 1 then return called_away(queues) end
-  local due = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2]
-  if due and tonumber(due) <= now
-    or call('EXISTS', P .. 'kn') == 1 and knows_parked(owner, queues) then return nil end
-  local line = line_of(queues)
-  if line == false then return nil end
-  if not line and q[13] ~= '' then
-    return due and string.format('%.6f', tonumber(due) - now) or '-'
-  end
+  now = now or time()
   local counts = {}
   local W = {set = {}, gone = {}, drops = {}, unheld = {}, held = {}, deliveries = {}, said = {},
              n = counts, taken = 0, last = known[3]}
