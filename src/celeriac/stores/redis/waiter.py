@@ -127,7 +127,7 @@ class Waiters:
         return _due_at(self._steps.read("look", self._steps.time(), *queues))
 
     def _note(self, queues: Sequence[str], due: float | None) -> None:
-        """Nothing is left in *queues*, and something falls due at *due*; None: that is not known."""
+        """Nothing is left in *queues* and something falls due at *due*; None: nobody knows."""
         if due is not None:
             self._mine.empty = (tuple(queues), SYSTEM.monotonic(), due)
 
