@@ -647,7 +647,7 @@ class AnyOrder(RuleBasedStateMachine):
             idle = sum(hand.idle for hand in self.dispatch.hands.values())
             bid = self.dispatch.bid()
         assert 0 <= bid.want.free <= idle
-        assert not (bid.commits or bid.started or bid.updates)
+        assert bid.commits == bid.started == bid.updates == []
         number = next(self.numbers)
         self.open[number] = bid
         return number
