@@ -87,9 +87,10 @@ def test_200_idle_workers_cost_little_and_one_enqueue_wakes_one(here):
             store.queue.enqueue([message(f"single-{number}", task="job", queue="celery")])
             until("it has run", lambda so_far=number: crowd.said["ran"] > so_far)
         assert crowd.said["ran"] == SINGLE
-        # One whose wait has just ended by itself may look at the very moment; the slower the
-        # machine the longer that is.
-        assert SINGLE <= crowd.said["woke"] <= SINGLE * 2
+        # One whose wait has just ended by itself may look at the very moment, and the slower the
+        # machine the longer that is; one that is just committing may lease what has come in the
+        # same step, and then nobody is woken.
+        assert SINGLE / 2 < crowd.said["woke"] <= SINGLE * 2
         assert not crowd.said["failed"]
     finally:
         crowd.close()

@@ -640,6 +640,23 @@ class AnyOrder(RuleBasedStateMachine):
         self.open[number] = batch
         return number
 
+    @precondition(lambda self: not any(each.bid for each in self.open.values()))
+    @rule(target=flights)
+    def bid(self):
+        with self.dispatch.changed:
+            idle = sum(hand.idle for hand in self.dispatch.hands.values())
+            bid = self.dispatch.bid()
+        assert 0 <= bid.want.free <= idle
+        assert bid.commits == bid.started == bid.updates == []
+        number = next(self.numbers)
+        self.open[number] = bid
+        return number
+
+    @rule(number=flights)
+    def drop_the_bid(self, number):
+        if number in self.open and self.open[number].bid:
+            self.dispatch.drop_bid(self.open.pop(number))
+
     @rule(
         number=flights,
         share=st.floats(0, 1),
@@ -737,9 +754,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def flights_are_counted(self):
-        assert self.dispatch._flights == len(self.open)
-        assert self.dispatch._flight_free == sum(each.want.free for each in self.open.values())
-        assert self.dispatch._flight_ahead == sum(each.want.ahead for each in self.open.values())
+        assert self.dispatch._flights.number == sum(not each.bid for each in self.open.values())
+        assert self.dispatch._flights.free == sum(each.want.free for each in self.open.values())
+        assert self.dispatch._flights.ahead == sum(each.want.ahead for each in self.open.values())
 
     @invariant()
     def each_delivery_is_in_exactly_one_place(self):

@@ -143,6 +143,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     lanes: int
     #: One line for banner and ``doctor``.
     durability: str
+    #: The store's queue is an ``EagerQueue``.
+    leases_as_it_waits: bool = False
 
 
 class Queue(Protocol):
@@ -269,6 +271,22 @@ class Queue(Protocol):
 
     def outgoing(self, ids: Sequence[str]) -> set[str]:
         """Which of *ids* have a row in the outbox."""
+
+
+class EagerQueue(Queue, Protocol):
+    """What the queue of a store is that says so (``Capabilities.leases_as_it_waits``). Of others it
+    is not asked; then whoever waited exchanges."""
+
+    def wait_and_lease(
+        self, owner: str, lane: int, seq: int, queues: Sequence[str], want: Want, timeout: float
+    ) -> Exchanged | None:
+        """:meth:`wait`, then :meth:`exchange` with nothing to commit, in one round trip.
+
+        The lease is made by the store as soon as there is work, without a word from the caller, so
+        *want* is what it has room for all the time until this returns. None: nothing was heard, or
+        :meth:`wake` was called, which ends this, too; nothing is leased, and *seq* is not used.
+        After an error :meth:`exchange` with the same *seq* returns what may have been leased.
+        """
 
 
 class Results(Protocol):
@@ -444,6 +462,7 @@ __all__ = [
     "Bus",
     "Capabilities",
     "Coordinator",
+    "EagerQueue",
     "Entry",
     "Inspection",
     "Options",

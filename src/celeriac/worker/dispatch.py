@@ -12,7 +12,6 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -31,10 +30,11 @@ from celeriac.records import (
 )
 from celeriac.signing import Signer
 from celeriac.worker.admission import UNKNOWN, admit
+from celeriac.worker.flights import Batch, Flights
 from celeriac.worker.hands import Company, Hand, Held, Seats
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.paces import Paces
-from celeriac.worker.progress import Update, Updates
+from celeriac.worker.progress import Updates
 from celeriac.worker.ratelimits import RateLimits
 
 if TYPE_CHECKING:
@@ -48,17 +48,6 @@ BATCH: Final = 256
 _DEEP: Final = 48
 #: Most deliveries one exchange asks for to begin at once: a wide executor is filled by several.
 _FREE_MOST: Final = 1024
-
-
-@dataclass(slots=True)
-class Batch:
-    """One exchange's worth."""
-
-    owner: str
-    commits: list[Commit]
-    started: list[Fence]
-    want: Want
-    updates: list[Update]
 
 
 class Dispatch:
@@ -111,21 +100,33 @@ class Dispatch:
         #: The work left in the store is none that goes ahead: asking for it again at once would
         #: be asking without end.
         self._unfit = False
-        self._flight_free = 0
-        self._flight_ahead = 0
-        self._flights = 0
+        self._flights = Flights()
 
     # --- store threads ------------------------------------------------------------------------
     def take(self, *, updates: bool = True) -> Batch:
         """Take what there is to exchange; the caller holds ``changed``."""
         commits, self._commits = self._commits[:BATCH], self._commits[BATCH:]
         started, self._started = self._started[:BATCH], self._started[BATCH:]
-        want = self.want()
-        self._flight_free += want.free
-        self._flight_ahead += want.ahead
-        self._flights += 1
         news = self._updates.take() if updates else []
-        return Batch(self.incarnation.owner, commits, started, want, news)
+        owner = self.incarnation.owner
+        return self._flights.begin(Batch(owner, commits, started, self.want(), news))
+
+    def bid(self) -> Batch:
+        """Ask for all the room there is, whenever there is work; the caller holds ``changed``.
+        Until it is settled or dropped nobody else may have that room."""
+        owner = self.incarnation.owner
+        return self._flights.begin(Batch(owner, [], [], self.want(), [], bid=True))
+
+    def drop_bid(self, bid: Batch) -> None:
+        """Nothing came of *bid*."""
+        with self.changed:
+            self._flights.end(bid)
+
+    def overbid(self) -> bool:
+        """Does the bell ask for more than is idle by now? True once a second at most."""
+        with self.changed:
+            hands = [each for each in self.hands.values() if each.company is not Company.CELL]
+            return self._flights.overbid(self.spare + sum(hand.free for hand in hands))
 
     def updated(self) -> None:
         """The updates of a batch have been brought to the store; the next ones may go."""
@@ -154,9 +155,7 @@ class Dispatch:
             for held in arrived:
                 notices.tell("task_received", held.delivery)
         with self.changed:
-            self._flight_free -= batch.want.free
-            self._flight_ahead -= batch.want.ahead
-            self._flights -= 1
+            self._flights.end(batch)
             if batch.owner != self.incarnation.owner or self.incarnation.lost:
                 arrived = []  # leased by an incarnation that is gone; the reaper has them
             self.backlog.extend(self.rates.admit(arrived) if self.rates.active else arrived)
@@ -217,8 +216,8 @@ class Dispatch:
                 room += hand.room(depth)
                 idle += hand.free
         waiting = len(self.backlog) + len(self.apart) - self._suspects
-        free = max(0, idle - waiting - self._flight_free)
-        ahead = room - waiting - self._flight_free - self._flight_ahead - free
+        free = max(0, idle - waiting - self._flights.free)
+        ahead = room - waiting - self._flights.free - self._flights.ahead - free
         return self.rates.want(
             Want(min(free, _FREE_MOST), min(max(0, ahead), BATCH), self.paces.brief)
         )
@@ -485,7 +484,7 @@ class Dispatch:
     def flushed(self) -> bool:
         """Nothing waits for a commit and no exchange is under way."""
         with self.changed:
-            return not (self._commits or self._started or self._updates or self._flights)
+            return not (self._commits or self._started or self._updates or self._flights.number)
 
     def drop_all(self) -> None:
         """The incarnation is lost: what waits is not ours any more. Commits stay; the store judges

@@ -49,13 +49,11 @@ from celeriac.worker.pools.nursery import Nursery
 from celeriac.worker.pools.prefork import Executor
 from celeriac.worker.pools.shared import DRAINED
 from celeriac.worker.remote import Remote
+from celeriac.worker.rhythm import TICK_BUSY, TICK_IDLE, Rhythm
 from celeriac.worker.spec import AppFacts
 
 logger = logging.getLogger("celeriac.worker")
 
-#: How often runs are looked at while something runs, and otherwise.
-_TICK_BUSY: Final = 0.05
-_TICK_IDLE: Final = 0.5
 #: Pause before reading while every executor has plenty to do: a read, a lock and a wake-up for
 #: each outcome would cost more than the outcome itself.
 _GATHER: Final = 0.001
@@ -139,6 +137,7 @@ class Supervisor:
         self._strays_due = 0.0
         self._registered = True
         self._register_due = 0.0
+        self._rhythm = Rhythm()
         #: What is done at each turn besides, until the worker stops.
         self._duties: list[Burst | Reload] = []
 
@@ -171,15 +170,22 @@ class Supervisor:
         stopping = self._stopping_since is not None
         if self._dispatch.deep:
             time.sleep(_GATHER)
-        for key, mask in self._selector.select(self._tick(busy or stopping)):
+        self._pool.heard = 0
+        pause = self._rhythm.pause(busy or stopping, self._dispatch.rates.pause())
+        events = self._selector.select(pause)
+        for key, mask in events:
             key.data(mask)
+        heard = 0 < len(events) == self._pool.heard
+        if heard and not stopping and self._rhythm.may_look_later():
+            return
+        now = time.monotonic()
         while self._signals:
             self._on_signal(self._signals.popleft())
         if self._bug is not None:
             raise self._bug
         if self._incarnation.lost and self._registered and not stopping:
             self._begin_anew()
-        if not (self._registered or stopping) and time.monotonic() >= self._register_due:
+        if not (self._registered or stopping) and now >= self._register_due:
             self._register()
         self._dispatch.place()
         self._remote.turn()
@@ -190,22 +196,16 @@ class Supervisor:
         self._replace_outworn()
         if self._pool.returned:
             self._return()
-        now = time.monotonic()
+        self._rhythm.looked(now)
         self._limits.tick(now)
         if now >= self._strays_due:
-            self._strays_due = now + _TICK_IDLE
+            self._strays_due = now + TICK_IDLE
             self._pool.reap_strays()
         if self._stopping_since is None:
             self._pool.fill()
             for duty in self._duties:
                 duty.turn(now)
         self._mind_zygote()
-
-    def _tick(self, busy: bool) -> float:
-        """How long to wait for something to happen, in seconds."""
-        tick = _TICK_BUSY if busy else _TICK_IDLE
-        pause = self._dispatch.rates.pause()
-        return tick if pause is None else min(tick, pause)
 
     def _take_up_duties(self) -> list[Burst | Reload]:
         plan, duties = self._plan, list[Burst | Reload]()
@@ -301,7 +301,7 @@ class Supervisor:
         if self._stopping_since is None:
             return False
         elapsed = time.monotonic() - self._stopping_since
-        if elapsed < _TICK_BUSY:
+        if elapsed < TICK_BUSY:
             return False  # one tick, so that a hold written now has been seen
         for executor in list(self._pool.executors.values()):
             self._hand_back(self._pool.collect_held_back(executor), started=False)

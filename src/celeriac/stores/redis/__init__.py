@@ -47,6 +47,7 @@ def open_store(url: str, options: Options) -> Store:
             shared=True,
             lanes=_LANES,
             durability=facts.durability_of(readings),
+            leases_as_it_waits=True,
         ),
         options=options,
         queue=RedisQueue(steps, reader),

@@ -144,8 +144,6 @@ class Listener:
                 return {}
             all_of_them, mine.look = mine.look, False
             heard, mine.heard = mine.heard, {}
-        if all_of_them:
-            return look(mine.ids)
         ended: dict[str, StoredResult | None] = {}
         unsaid = []
         for id, data in heard.items():
@@ -154,6 +152,8 @@ class Listener:
                 unsaid.append(id)
             else:
                 ended[id] = found
+        if all_of_them and not ended:
+            return look(mine.ids)
         if unsaid:
             ended.update(look(unsaid))
         return ended

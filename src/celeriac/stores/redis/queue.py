@@ -196,22 +196,7 @@ class RedisQueue:
         crashpoint("exchange.before")
         beside = Beside(4)
         ids, which, kinds = self._kinds(commits, beside)
-        request = pack(
-            (
-                owner,
-                lane,
-                seq,
-                crc32("\n".join(ids).encode()) if ids else 0,
-                ids,
-                which,
-                kinds,
-                _flat(started),
-                list(dict.fromkeys(queues)),
-                want.free,
-                want.ahead,
-                "\0".join(("", *want.brief, "")) if want.ahead else "",
-            )
-        )
+        request = _request(owner, lane, seq, (ids, which, kinds), started, queues, want)
         try:
             answer = self._steps.run("exchange", request, *beside.values)
         except ScriptError as error:
@@ -221,17 +206,33 @@ class RedisQueue:
                 f"exchange {seq} of lane {lane} of owner {owner} comes after {error.text}: "
                 "a reply that is no longer kept; register a new owner"
             ) from None
-        lost, more, left, verdicts, deliveries = answer
+        return self._exchanged(answer, f"{owner}.{lane}.{seq}")
+
+    def _exchanged(self, answer: list[Any], nonce: str) -> Exchanged:
+        """What the script answered; *nonce* is that of what it leased."""
+        lost, more, left, verdicts, deliveries = answer[:5]
         if left:
             self._reaper.work_off()
         answered = Exchanged(
             tuple([VERDICTS[letter] for letter in verdicts.decode()]),
-            _deliveries(deliveries, f"{owner}.{lane}.{seq}"),
+            _deliveries(deliveries, nonce),
             bool(lost),
             bool(more),
         )
         crashpoint("exchange.applied")
         return answered
+
+    def wait_and_lease(
+        self, owner: str, lane: int, seq: int, queues: Sequence[str], want: Want, timeout: float
+    ) -> Exchanged | None:
+        def request(away: str) -> bytes:
+            return _request(owner, lane, seq, ((), (), ()), (), queues, want, away)
+
+        crashpoint("exchange.before")
+        answer = self._waiters.lease(queues, timeout, request)
+        if isinstance(answer, list):
+            return self._exchanged(answer, f"{owner}.{lane}.{seq}")
+        return self.exchange(owner, lane, seq, (), (), queues, want) if answer else None
 
     def _kinds(
         self, commits: Sequence[Commit], beside: Beside
@@ -387,6 +388,37 @@ def _check_size(messages: Sequence[Message]) -> None:
         f"{what} in one call are more than a Redis server can store in one step without keeping "
         f"everybody waiting; nothing was stored. Send them in parts of at most {most}: of each "
         "part all is stored or nothing."
+    )
+
+
+def _request(
+    owner: str,
+    lane: int,
+    seq: int,
+    commits: tuple[Sequence[str], Sequence[int], Sequence[Any]],
+    started: Sequence[Fence],
+    queues: Sequence[str],
+    want: Want,
+    away: str = "",
+) -> bytes:
+    """What ``exchange.lua`` is asked: *commits* as ids, the kind of each, the kinds."""
+    ids, which, kinds = commits
+    return pack(
+        (
+            owner,
+            lane,
+            seq,
+            crc32("\n".join(ids).encode()) if ids else 0,
+            ids,
+            which,
+            kinds,
+            _flat(started),
+            list(dict.fromkeys(queues)),
+            want.free,
+            want.ahead,
+            "\0".join(("", *want.brief, "")) if want.ahead else "",
+            away,
+        )
     )
 
 

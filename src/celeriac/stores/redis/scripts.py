@@ -64,6 +64,7 @@ OPTIONS: Final = (
 _PLACES: Final = {
     **{name: str(place) for place, name in enumerate(FIELDS, 1)},
     **{f"o_{name}": str(place) for place, name in enumerate(OPTIONS, 1)},
+    "last": str(len(FIELDS)),
 }
 _NAMED: Final = re.compile(r"\$(\w+)")
 
@@ -79,7 +80,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "claim": _INSERT,
     "register": _STEP,
     "unpark": _STEP,
-    "exchange": (*_GIVE, "insert", "commit", "lease"),
+    "exchange": ("lean", *_GIVE, "insert", "commit", "lease"),
     "beat": _GIVE,
     "release": _GIVE,
     "update": _GIVE,

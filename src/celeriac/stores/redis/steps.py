@@ -51,6 +51,11 @@ class Steps:
         found = self._scripts.get(name) or self.script(name)
         return self.connection.run(found, *args)
 
+    def packed(self, name: str, *args: bytes | str) -> bytes:
+        """What :meth:`run` would send, for a link of one's own."""
+        found = self._scripts.get(name) or self.script(name)
+        return self.connection.packed((found, self.time(), self._options, *args))
+
     def call(self, command: str, key: str, *args: bytes | str | float) -> Any:
         """Run one plain command on one of our keys."""
         return self.connection.call(command, self.prefix + key, *args)

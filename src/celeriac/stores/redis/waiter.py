@@ -3,14 +3,19 @@
 A bell is a list that holds a token, or few; whoever waits takes it off with BLPOP, so one ring
 wakes one waiter, and a ring that nobody hears yet is kept. First look, then sleep: what comes in
 between has left a token. Each wait has a key of its own, too, by which this process wakes it.
+
+Who would lease next says so beforehand: BLPOP and the exchange are sent in one write, and the
+server runs the second as soon as the first has been answered. So what is sent to an idle worker is
+leased without a word from it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import redis
@@ -37,6 +42,8 @@ _asleep: Final[dict[tuple[Location, str], int]] = {}
 class _Mine(threading.local):
     link: Link | None = None
     pid: int = 0
+    #: Queues that this thread has found empty, when, and when something falls due.
+    empty: tuple[tuple[str, ...], float, float] = ((), 0.0, 0.0)
 
 
 class Waiters:
@@ -48,12 +55,25 @@ class Waiters:
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """See ``stores.base.Queue.wait``."""
+        return bool(self.lease(queues, timeout, None))
+
+    def lease(
+        self, queues: Sequence[str], timeout: float, request: Callable[[str], bytes] | None
+    ) -> bool | list[Any]:
+        """Wait; with *request*, too, lease what there is then.
+
+        *request* makes what ``exchange.lua`` is asked, of the key that tells it that this wait has
+        been called away. Returns its answer if it leased; else as ``stores.base.Queue.wait``.
+        """
         until = SYSTEM.monotonic() + timeout
         key = f"{self._steps.prefix}wake:{os.urandom(8).hex()}"
         mine = self._steps.connection.location, key
         _asleep[mine] = os.getpid()
+        packed = None
+        if request is not None and self._steps.clock is SYSTEM:
+            packed = self._steps.packed("exchange", request(key))
         try:
-            return self._sleep(key, queues, until)
+            return self._sleep(key, queues, until, packed)
         finally:
             del _asleep[mine]
 
@@ -66,33 +86,63 @@ class Waiters:
                 continue
             # A server that is away wakes nobody, but ends their links, too.
             with contextlib.suppress(OperationalError):
+                # One token for the sleep, another for what would lease behind it.
                 self._steps.read("wake", key.removeprefix(self._steps.prefix), str(_KEPT))
 
-    def _sleep(self, key: str, queues: Sequence[str], until: float) -> bool:
+    def _sleep(
+        self, key: str, queues: Sequence[str], until: float, exchange: bytes | None
+    ) -> bool | list[Any]:
         steps = self._steps
         bells = [f"{steps.prefix}bell:{queue}" for queue in queues]
-        while True:
-            told = steps.read("look", steps.time(), *queues)
-            if not told:
-                return True
-            left = until - SYSTEM.monotonic()
-            if left <= 0:
+        due = self._due(queues, exchange)
+        while due is not None:
+            now = SYSTEM.monotonic()
+            if now >= until:
+                self._note(queues, due)
                 return False
-            nap = min(left, LONGEST)
-            if told != b"-":
-                nap = min(nap, float(told))
+            nap = min(until - now, LONGEST, due - now)
             # 0 would be for ever.
-            rung = self._blpop([*bells, key], max(nap, 0.001))
-            if rung is not None:
-                return True
+            rung, answer = self._blpop([*bells, key], max(nap, 0.001), exchange)
+            if exchange is None:
+                if rung is not None:
+                    return True
+                answer = steps.read("look", steps.time(), *queues)
+            elif isinstance(answer, list):
+                left_none = not answer[1] and len(answer) > 5
+                self._note(queues, _due_at(answer[5]) if left_none else None)
+                return answer
+            elif answer == b"!":
+                return False  # called away
+            due = _due_at(answer)
+        return True
 
-    def _blpop(self, keys: list[str], seconds: float) -> Any:
+    def _due(self, queues: Sequence[str], exchange: bytes | None) -> float | None:
+        """When something falls due; None: there is work already."""
+        found, when, due = self._mine.empty
+        self._mine.empty = ((), 0.0, 0.0)
+        # What came since this thread found them empty has left a token.
+        fresh = found == tuple(queues) and SYSTEM.monotonic() < when + LONGEST
+        if fresh and exchange is not None:
+            return due
+        return _due_at(self._steps.read("look", self._steps.time(), *queues))
+
+    def _note(self, queues: Sequence[str], due: float | None) -> None:
+        """Nothing is left in *queues* and something falls due at *due*; None: nobody knows."""
+        if due is not None:
+            self._mine.empty = (tuple(queues), SYSTEM.monotonic(), due)
+
+    def _blpop(self, keys: list[str], seconds: float, behind: bytes | None) -> tuple[Any, Any]:
+        """The answers to BLPOP and to what is sent *behind* it; b"" for an error of that one."""
         link = self._link()
         good = False
         try:
-            link.send(pack(("BLPOP", *keys, f"{seconds:.3f}")), SYSTEM.monotonic() + _PATIENCE)
-            answer = link.receive(SYSTEM.monotonic() + seconds + _PATIENCE)
-            good = True
+            link.send(
+                pack(("BLPOP", *keys, f"{seconds:.3f}")) + (behind or b""),
+                SYSTEM.monotonic() + _PATIENCE,
+            )
+            rung = link.receive(SYSTEM.monotonic() + seconds + _PATIENCE)
+            answer = link.receive(SYSTEM.monotonic() + _PATIENCE) if behind else None
+            good = not isinstance(rung, redis.ResponseError)
         except BROKEN as error:
             connection = self._steps.connection
             raise troubles.broken(connection.location, link.where, error) from None
@@ -100,14 +150,20 @@ class Waiters:
             if not good:
                 self._mine.link = None
                 link.close()
-        if isinstance(answer, redis.ResponseError):
-            self._mine.link = None
-            link.close()
-            raise self._steps.connection.refused(answer, "BLPOP")
-        return answer
+        if isinstance(rung, redis.ResponseError):
+            raise self._steps.connection.refused(rung, "BLPOP")
+        # An exchange that asks in the usual way gets the same answer, and knows what to do.
+        return rung, b"" if isinstance(answer, redis.ResponseError) else answer
 
     def _link(self) -> Link:
         mine = self._mine
         if mine.link is None or mine.pid != os.getpid():
             mine.link, mine.pid = self._steps.connection.link(), os.getpid()
         return mine.link
+
+
+def _due_at(told: bytes) -> float | None:
+    """When what ``look.lua`` tells of falls due; None: work is there."""
+    if told == b"-":
+        return math.inf
+    return SYSTEM.monotonic() + float(told) if told else None

@@ -102,6 +102,8 @@ class Prefork:
         self.widest: int | None = None
         #: Frames that each executor gets first, by what they are about.
         self.greeting: dict[str, bytes] = {}
+        #: Events that were nothing but words of executors; the supervisor counts them.
+        self.heard = 0
         self._unsent: set[int] = set()
         #: Wait status and peak memory (KiB) of children reaped before anybody knew their pid.
         self._strays: dict[int, tuple[int, int]] = {}
@@ -243,7 +245,11 @@ class Prefork:
             return  # buried by an event that came in the same turn
         if mask & selectors.EVENT_WRITE:
             self._write_more(executor)
-        if mask & selectors.EVENT_READ and self._read(executor) == 0:
+        if not mask & selectors.EVENT_READ:
+            return
+        if self._read(executor) != 0:
+            self.heard += 1
+        else:
             self._selector.unregister(executor.process.sock)
             executor.silent_since = time.monotonic()
             executor.hand.closed = True

@@ -1,10 +1,14 @@
 -- exchange: commit outcomes, note starts, promote what is due, lease the next batch.
 -- ARGV[3] packed [owner, lane, seq, digest, ids, which, kinds, started (flat: id, attempt, nonce),
---   queues, free, ahead, brief ("\0name\0name\0")]; ARGV[4 ...] the bodies of the commits, then the
+--   queues, free, ahead, brief ("\0name\0name\0"), away]; ARGV[4 ...] the bodies of the commits, then the
 --   wires their kinds name by index. See commit.lua for ids, which and kinds.
 -- Returns [lost 0|1, more 0|1, work left 0|1, verdicts as letters O A F, deliveries, flat: id,
---   base and wire, "attempt retries crashes losses" or "" for a first run, "" or "+" and input].
--- Refuses: SEQ last.
+--   base and wire, "attempt retries crashes losses" or "" for a first run, "" or "+" and input]; and
+--   where lean.lua did it, what `look` would return if nothing were queued.
+-- Asked by one that waited (away is the key by which it is called away, else ""), with nothing to
+-- commit: where nothing is to be leased nothing is done, and it returns "!" if it was called away,
+-- else what `look` returns.
+-- Refuses: SEQ last. lean.lua does what is asked most.
 
 local AGAIN = {O = 'A', A = 'A', F = 'F'}
 

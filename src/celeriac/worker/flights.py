@@ -1,0 +1,75 @@
+"""Exchanges under way: what they carry, and the room that is spoken for until they are back.
+
+Layer 5. Plain bookkeeping for the dispatch, under its lock.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from celeriac.records import Commit, Fence, Want
+from celeriac.worker.progress import Update
+
+#: Least seconds between two times that the bell is called away for having bid too much.
+_RECALL: Final = 1.0
+
+
+@dataclass(slots=True)
+class Batch:
+    """One exchange's worth."""
+
+    owner: str
+    commits: list[Commit]
+    started: list[Fence]
+    want: Want
+    updates: list[Update]
+    #: The bell's: the store leases as much when there is work, whenever that is.
+    bid: bool = False
+
+    def emptied(self) -> Batch:
+        """The same without what it carries."""
+        return Batch(self.owner, [], [], self.want, [], self.bid)
+
+
+class Flights:
+    """How many exchanges there are, and how much they ask for. A bid is none until there is work,
+    but what it asks for may be leased at any time."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.free = 0
+        self.ahead = 0
+        self._bid: Batch | None = None
+        self._recall_due = 0.0
+
+    def begin(self, batch: Batch) -> Batch:
+        """Count *batch* in; returns it."""
+        self.free += batch.want.free
+        self.ahead += batch.want.ahead
+        if batch.bid:
+            self._bid = batch
+        else:
+            self.number += 1
+        return batch
+
+    def end(self, batch: Batch) -> None:
+        """Count it out again."""
+        self.free -= batch.want.free
+        self.ahead -= batch.want.ahead
+        if batch.bid:
+            self._bid = None
+        else:
+            self.number -= 1
+
+    def overbid(self, idle: int) -> bool:
+        """Does the bell ask for more than *idle*? True once a second at most."""
+        now = time.monotonic()
+        if self._bid is None or self._bid.want.free <= idle or now < self._recall_due:
+            return False
+        self._recall_due = now + _RECALL
+        return True
+
+
+__all__ = ["Batch", "Flights"]

@@ -1,0 +1,264 @@
+"""The exchange that is made most has a script of its own (``lua/lean.lua``): it writes and answers
+what the general one does, and leaves to that one what it does not know."""
+
+import itertools
+
+import pytest
+import redis
+from msgspec.structs import replace
+from servers import server
+
+from celeriac import states
+from celeriac.exceptions import StoreError
+from celeriac.message import Edges
+from celeriac.outcome import Outcome
+from celeriac.records import Commit, TaskFacts
+from celeriac.stores import connect
+from celeriac.stores.redis import scripts
+from celeriac.stores.redis.script import Script
+from celeriac.testing.conformance import Kit, message
+
+TASKS = {"job": TaskFacts(), "once": TaskFacts(late=False)}
+READ = {
+    b"string": ("GET",),
+    b"list": ("LRANGE", 0, -1),
+    b"hash": ("HGETALL",),
+    b"set": ("SMEMBERS",),
+    b"zset": ("ZRANGE", 0, -1, "WITHSCORES"),
+}
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def place():
+    with server("redis") as made:
+        yield made
+
+
+class Half:
+    """A store that has one half of the script alone, and one worker."""
+
+    def __init__(self, place, text):
+        name = self.name = f"lean{next(_numbers)}"
+        self.place = place
+        self.kit = Kit(lambda options: connect(place.url, replace(options, namespace=name)))
+        self.steps = self.kit.store.queue._steps
+        whole = self.steps.script("exchange").text
+        self.steps._scripts["exchange"] = Script.of("exchange", text(whole))
+        self.worker = self.kit.worker(tasks=TASKS, hostname="here")
+
+    def kept(self):
+        """All that is there, by key."""
+        prefix = f"{{{self.name}}}:"
+        with self.place.connect() as client:
+            found = {}
+            for key in client.keys(f"{prefix}*"):
+                command, *more = READ[client.type(key)]
+                value = client.execute_command(command, key, *more)
+                found[key.decode().removeprefix(prefix)] = (
+                    sorted(map(str, value)) if command == "SMEMBERS" else value
+                )
+            return found
+
+
+def general(whole):
+    return whole.replace(scripts._source("lean"), "")
+
+
+def lean(whole):
+    """With an error in place of all that comes behind it."""
+    return whole[: whole.index("-- step.lua")] + "return redis.error_reply('ERR not lean')"
+
+
+class Both:
+    """The two halves, told the same."""
+
+    def __init__(self, place):
+        self.halves = [Half(place, lean), Half(place, general)]
+
+    def send(self, *ids, **header):
+        for half in self.halves:
+            half.kit.send(*ids, **header)
+
+    def exchange(self, *arguments, **more):
+        first, second = (half.worker.exchange(*arguments, **more) for half in self.halves)
+        assert first == second
+        assert self.halves[0].kept() == self.halves[1].kept()
+        return first
+
+    def advance(self, seconds):
+        for half in self.halves:
+            half.kit.clock.advance(seconds)
+
+
+@pytest.fixture
+def both(place):
+    return Both(place)
+
+
+def ends(answer, **outcome):
+    return [Commit(each.fence, Outcome(states.SUCCEEDED, **outcome)) for each in answer.deliveries]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("body", [b"r", None, b"x" * 5000])
+def test_leases_and_ends_leave_the_same_behind(both, keep, body):
+    both.send(*(f"t{number}" for number in range(300)))
+    answer = both.exchange(free=2, ahead=5, brief=["job"])
+    while answer.deliveries:
+        both.advance(0.25)
+        answer = both.exchange(ends(answer, body=body, keep=keep), 3, ahead=140, brief=["job"])
+    assert not answer.more
+
+
+def test_tasks_and_leases_of_all_sorts_in_one(both):
+    both.send("a", "b", "c")
+    both.send("d", "e", task="once")
+    both.send("f", nonce="f")
+    first = both.exchange(free=2)
+    both.advance(1.0)
+    second = both.exchange(free=3)
+    third = both.exchange(free=3)
+    commits = ends(second, body=b"1") + ends(first, body=b"2", keep=False) + ends(third)
+    assert [each.fence.id for each in commits] == ["c", "d", "e", "a", "b", "f"]
+    answer = both.exchange(commits, 1)
+    assert {str(each) for each in answer.verdicts} == {"ok"}
+
+
+def test_what_must_begin_at_once_is_not_leased_ahead(both):
+    both.send("a")
+    both.send("b", task="once")
+    answer = both.exchange(free=1, ahead=5, brief=["job", "once"])
+    assert [each.id for each in answer.deliveries] == ["a"]
+    assert answer.more
+
+
+def test_an_unmeasured_task_is_not_leased_ahead(both):
+    both.send("a", "b")
+    answer = both.exchange(free=1, ahead=5, brief=["other"])
+    assert [each.id for each in answer.deliveries] == ["a"]
+
+
+def test_nothing_is_there(both):
+    assert both.exchange(free=5) == both.exchange(free=5)
+
+
+def test_other_priorities_and_queues(both):
+    both.send("a", "b", queue="mail", priority=7)
+    answer = both.exchange(free=1, queues=["celery", "mail"])
+    both.exchange(ends(answer, body=b"r"), 1, queues=["celery", "mail"])
+
+
+def unlike(half):
+    """Things that the lean half leaves to the general one, each as a call that shows it."""
+    kit, worker = half.kit, half.worker
+    now = kit.now()
+
+    def edges():
+        kit.enqueue(message("a", edges=Edges(success=("b",))))
+        kit.enqueue(message("b", edges=Edges(waits=True)))
+        worker.lease(1)
+
+    def strange():
+        kit.send("a", task="nobody knows it")
+        worker.lease(1)
+
+    def expiring():
+        kit.send("a", expires=now + 60)
+        worker.lease(1)
+
+    def two_lines():
+        kit.send("a")
+        kit.send("b", priority=5)
+        worker.lease(1)
+
+    def due():
+        kit.send("a", eta=now + 1)
+        kit.clock.advance(2)
+        worker.lease(1)
+
+    def started():
+        worker.exchange(started=[message_held()])
+
+    def message_held():
+        kit.send("a")
+        return worker.take()
+
+    def failed():
+        worker.fail(message_held())
+
+    def again():
+        worker.again(message_held())
+
+    def fenced():
+        delivery = message_held()
+        fence = replace(delivery.fence, attempt=9)
+        worker.exchange([Commit(fence, Outcome(states.SUCCEEDED, b"r"))])
+
+    def twice():
+        commit = Commit(message_held().fence, Outcome(states.SUCCEEDED, b"r"))
+        worker.exchange([commit, commit])
+
+    def repeated():
+        worker.exchange(free=1, seq=1)
+        worker.exchange(free=1, seq=1)
+
+    def unknown():
+        kit.store.queue.close_owner("w1")
+        worker.lease(1)
+
+    def come_back():
+        delivery = message_held()
+        kit.store.queue.release("w1", [delivery.fence])
+        worker.lease(1)
+
+    calls = (edges, strange, expiring, two_lines, due, started, failed, again, fenced, twice,
+             repeated, unknown, come_back)  # fmt: skip
+    return {each.__name__: each for each in calls}
+
+
+UNLIKE = ("edges", "strange", "expiring", "two_lines", "due", "started", "failed", "again",
+          "fenced", "twice", "repeated", "unknown", "come_back")  # fmt: skip
+
+
+@pytest.mark.parametrize("what", UNLIKE)
+def test_what_is_not_plain_is_left_to_the_general_one_and_nothing_is_written(place, what):
+    half = Half(place, lean)
+    call = unlike(half)[what]
+    seen = {}
+    run = half.steps.connection.run
+
+    def watched(script, *args):
+        seen["before"] = half.kept()
+        return run(script, *args)
+
+    half.steps.connection.run = watched
+    with pytest.raises(StoreError, match="not lean"):
+        call()
+    assert half.kept() == seen["before"]
+
+
+def test_the_list_of_what_is_not_plain_is_whole(place):
+    assert set(unlike(Half(place, lean))) == set(UNLIKE)
+
+
+@pytest.mark.parametrize("body", [b"r", None, b"x" * 5000])
+def test_both_say_the_same_to_who_waits_for_the_result(place, body):
+    said = []
+    for half in (Half(place, lean), Half(place, general)):
+        with place.connect() as client:
+            ear = client.pubsub(ignore_subscribe_messages=False)
+            ear.subscribe(f"{{{half.name}}}:done:a")
+            assert ear.get_message(timeout=30)["type"] == "subscribe"
+            half.kit.send("a")
+            half.worker.succeed(half.worker.take(), body)
+            said.append(_message(ear)["data"])
+    assert said[0] == said[1]
+
+
+def _message(ear: redis.client.PubSub) -> dict:
+    while True:
+        found = ear.get_message(timeout=30)
+        assert found is not None
+        if found["type"] == "message":
+            return found
