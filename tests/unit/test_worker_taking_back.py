@@ -96,9 +96,8 @@ class Bench:
             )
             for id in ids
         )
-        batch = Batch(self.incarnation.owner, [], [], Want(), [])
         with self.dispatch.changed:
-            self.dispatch._flights += 1
+            batch = self.dispatch._flights.begin(Batch(self.incarnation.owner, [], [], Want(), []))
         self.dispatch.settle(batch, Exchanged((), found))
 
     # --- the executor's steps -----------------------------------------------------------------
