@@ -96,7 +96,7 @@ class Ear:
         """Add the next message to *found*; False if there is none by *deadline*."""
         try:
             said = self._link.receive(deadline)
-        except redis.TimeoutError:
+        except TimeoutError:
             return False
         except BROKEN as error:
             raise self._broken(error) from None

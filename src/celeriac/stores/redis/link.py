@@ -1,8 +1,7 @@
 """One connection: a socket, its greeting, and a moment at which patience ends.
 
-Part of the Redis store, as is all of redis-py that it uses: the connection object with its parser
-(hiredis). What redis-py's own client does above it is not used: it costs more than the round trip
-of a small script. It neither retries nor reconnects here; ``connection.py`` decides both.
+Part of the Redis store. What is done for each round trip is in ``wire.py``. It neither retries nor
+reconnects here; ``connection.py`` decides both.
 """
 
 from __future__ import annotations
@@ -18,14 +17,13 @@ from typing import Any, Final, cast
 import hiredis
 import msgspec
 import redis
-from redis.connection import Connection as DriverConnection
-from redis.connection import DefaultParser
 
 from celeriac.clock import SYSTEM
 from celeriac.exceptions import ImproperlyConfigured, StoreVersionError
 from celeriac.stores.redis import troubles
 from celeriac.stores.redis.location import Location, address_text
 from celeriac.stores.redis.tls import context_of
+from celeriac.stores.redis.wire import wire
 
 #: Version of what is stored under the prefix; a store of a later one is refused.
 SCHEMA: Final = 1
@@ -40,7 +38,7 @@ Argument = bytes | str | int | float
 #: A command as the bytes that are sent.
 pack = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)
 #: What a round trip can end with when the connection is no longer good.
-BROKEN: Final = (redis.ConnectionError, redis.TimeoutError, OSError, redis.InvalidResponse)
+BROKEN: Final = (redis.ConnectionError, OSError, redis.InvalidResponse)
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -59,86 +57,6 @@ class Moved(Exception):
         super().__init__(host, port)
         self.host = host
         self.port = port
-
-
-class _Wire:
-    """The socket as redis-py sees it; every operation ends at the deadline, if there is one."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self.deadline: float | None = None
-
-    def _arm(self) -> None:
-        if self.deadline is None:
-            self._sock.settimeout(None)
-            return
-        left = self.deadline - SYSTEM.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        self._sock.settimeout(left)
-
-    def sendall(self, data: bytes) -> None:
-        self._arm()
-        try:
-            self._sock.sendall(data)
-        except ssl.SSLError:
-            # A server that turned us down has hung up; why, it said before.
-            self._sock.recv(1)
-            raise
-
-    def recv_into(self, buffer: bytearray) -> int:
-        self._arm()
-        return self._sock.recv_into(buffer)
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def pending(self) -> int:
-        return self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else 0
-
-    def getsockname(self) -> Any:
-        return self._sock.getsockname()
-
-    def getpeername(self) -> Any:
-        return self._sock.getpeername()
-
-    def settimeout(self, seconds: float | None) -> None:
-        self.deadline = None if seconds is None else SYSTEM.monotonic() + seconds
-
-    def shutdown(self, how: int) -> None:
-        self._sock.shutdown(how)
-
-    def close(self) -> None:
-        self._sock.close()
-
-
-class _Parser(DefaultParser):  # type: ignore[misc,valid-type]
-    """Error replies with all of their words: what redis-py cuts off differs between versions."""
-
-    @classmethod
-    def parse_error(cls, response: str) -> redis.ResponseError:
-        return redis.ResponseError(response)
-
-
-class _Driver(DriverConnection):
-    """redis-py's connection on a socket that is made already."""
-
-    def __init__(self, wire: _Wire) -> None:
-        self._ready: _Wire | None = wire
-        super().__init__(  # type: ignore[no-untyped-call]
-            parser_class=_Parser, protocol=2, redis_connect_func=self._greet
-        )
-
-    def _connect(self) -> _Wire:
-        wire, self._ready = self._ready, None
-        if wire is None:
-            raise redis.ConnectionError("closed")
-        return wire
-
-    @staticmethod
-    def _greet(connection: Any) -> None:
-        """In place of redis-py's greeting, which takes a round trip for each part of it."""
-        connection._parser.on_connect(connection)  # noqa: SLF001 - as a subclass may
 
 
 class Link:
@@ -176,15 +94,15 @@ class Link:
         # Closed with this object at the latest. Not by __del__: of a cycle of garbage, the socket
         # might be found first, and complain that nobody had closed it.
         weakref.finalize(self, sock.close)
-        self._wire = _Wire(sock)
-        self._wire.deadline = deadline
-        # redis-py has no types for these.
-        self._driver: Any = cast("Callable[[_Wire], Any]", _Driver)(self._wire)
-        self._driver.connect()
-        self._send = self._driver.send_packed_command
-        self._read = self._driver.read_response
+        self._wire = wire(sock)
+        #: Sends, for replies to be taken by :meth:`receive`, by a moment (None: for ever).
+        self.send = self._wire.send
+        #: The next reply or message by a moment; an error reply is returned. Raises
+        #: ``TimeoutError`` if there is none (the link is as good as before if nothing at all
+        #: had come) and BROKEN if the link is not good any more.
+        self.receive = self._wire.receive
         try:
-            self.server = self._greet(prefix)
+            self.server = self._greet(prefix, deadline)
         except BROKEN as error:
             self.close()
             raise self._greeting_failed(error, deadline) from None
@@ -201,44 +119,20 @@ class Link:
             redis.ResponseError: the reply is an error; the link is as good as before.
             BROKEN: the link is not good any more.
         """
-        self._wire.deadline = deadline
-        self._send((packed,), check_health=False)
-        return self._read()
+        self.send(packed, deadline)
+        reply = self.receive(deadline)
+        if isinstance(reply, redis.ResponseError):
+            raise reply
+        return reply
 
     def ask_all(self, packed: bytes, count: int, deadline: float | None) -> list[Any]:
         """Send *count* packed commands at once; the replies, errors among them as they are."""
-        self._wire.deadline = deadline
-        self._send((packed,), check_health=False)
-        return [self._reply() for _ in range(count)]
-
-    def send(self, packed: bytes, deadline: float | None) -> None:
-        """Send, for replies to be taken by :meth:`receive`."""
-        self._wire.deadline = deadline
-        self._send((packed,), check_health=False)
-
-    def receive(self, deadline: float | None) -> Any:
-        """The next reply or message; an error reply is returned.
-
-        Raises:
-            redis.TimeoutError: nothing by *deadline*; the link is as good as before if nothing at
-                all had come.
-            BROKEN: the link is not good any more.
-        """
-        self._wire.deadline = deadline
-        try:
-            return self._read(disconnect_on_error=False)
-        except redis.ResponseError as error:
-            return error
-
-    def _reply(self) -> Any:
-        try:
-            return self._read()
-        except redis.ResponseError as error:
-            return error
+        self.send(packed, deadline)
+        return [self.receive(deadline) for _ in range(count)]
 
     def pending(self) -> bool:
         """Whether TLS has read more than it has handed on, which ``poll`` does not see."""
-        return self._wire.pending() > 0
+        return self._wire.pending()
 
     def fileno(self) -> int:
         """For ``poll``. Replies that have been read in part or ahead do not show there."""
@@ -248,16 +142,15 @@ class Link:
 
     def close(self) -> None:
         """Close; in a forked child, the child's own descriptor only."""
-        self._driver.disconnect()
+        self._wire.close()
 
     def hang_up(self) -> None:
         """End what another thread is waiting for on this link."""
-        with contextlib.suppress(OSError):
-            self._wire.shutdown(socket.SHUT_RDWR)
+        self._wire.shutdown()
 
     # -- greeting
 
-    def _greet(self, prefix: bytes) -> Server:
+    def _greet(self, prefix: bytes, deadline: float) -> Server:
         location = self.location
         commands: list[tuple[Argument, ...]] = []
         if location.password is not None:
@@ -273,10 +166,10 @@ class Link:
             if location.db:
                 commands.append(("SELECT", location.db))
             commands.append(("GET", prefix + b"schema"))
-        replies = self.ask_all(b"".join(map(pack, commands)), len(commands), self._wire.deadline)
+        replies = self.ask_all(b"".join(map(pack, commands)), len(commands), deadline)
         server = _server(replies[commands.index(optional[0])])
         if not server.version:
-            server = self._by_info()
+            server = self._by_info(deadline)
         self._check_server(server)
         for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, redis.ResponseError) and command not in optional:
@@ -284,13 +177,13 @@ class Link:
                     raise to
                 raise troubles.refused(str(reply), location, str(command[0]))
         if prefix:
-            self._check_schema(prefix, replies[-1])
+            self._check_schema(prefix, replies[-1], deadline)
         return server
 
-    def _by_info(self) -> Server:
+    def _by_info(self, deadline: float) -> Server:
         """What INFO tells, where HELLO is lacking (before version 6) or denied."""
         try:
-            info = self.ask(pack((b"INFO", b"server")), self._wire.deadline)
+            info = self.ask(pack((b"INFO", b"server")), deadline)
         except redis.ResponseError:  # denied as well, or we are not let in at all
             return Server()
         lines = (line.partition(":") for line in info.decode(errors="replace").splitlines())
@@ -312,9 +205,9 @@ class Link:
                 f"place of {self.location.shown}."
             )
 
-    def _check_schema(self, prefix: bytes, found: Any) -> None:
+    def _check_schema(self, prefix: bytes, found: Any, deadline: float) -> None:
         if found is None:
-            self._ask_quietly(pack((b"SET", prefix + b"schema", str(SCHEMA), b"NX")))
+            self._ask_quietly(pack((b"SET", prefix + b"schema", str(SCHEMA), b"NX")), deadline)
             return
         if not found.isdigit():
             raise troubles.foreign(
@@ -327,10 +220,10 @@ class Link:
                 "another namespace."
             )
 
-    def _ask_quietly(self, packed: bytes) -> None:
+    def _ask_quietly(self, packed: bytes, deadline: float) -> None:
         """For what a full server or a replica may refuse: the next greeting does it."""
         with contextlib.suppress(redis.ResponseError):
-            self.ask(packed, self._wire.deadline)
+            self.ask(packed, deadline)
 
     def _greeting_failed(self, error: Exception, deadline: float) -> troubles.Unreachable:
         host, port = self.address
