@@ -36,9 +36,10 @@ def admit(delivery: Delivery, tasks: Mapping[str, TaskFacts], signer: Signer | N
         return f"{type(error).__name__}: {error}"
     header = message.header
     facts = tasks.get(header.task, UNKNOWN)
-    received_logger.info(
-        "Task %s[%s] received", header.task, delivery.id, extra=marks(delivery, header.task)
-    )
+    if received_logger.isEnabledFor(logging.INFO):
+        received_logger.info(
+            "Task %s[%s] received", header.task, delivery.id, extra=marks(delivery, header.task)
+        )
     hard = header.time_limit if header.time_limit is not None else facts.time_limit
     return Held(delivery, header.task, facts, hard)
 

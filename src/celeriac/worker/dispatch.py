@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -25,13 +25,12 @@ from celeriac.records import (
     Exchanged,
     Fence,
     TaskFacts,
-    Verdict,
     Want,
 )
 from celeriac.signing import Signer
 from celeriac.worker.admission import UNKNOWN, admit
 from celeriac.worker.flights import Batch, Flights
-from celeriac.worker.hands import Company, Hand, Held, Seats
+from celeriac.worker.hands import Company, Hand, Held, Seats, at_once
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.paces import Paces
 from celeriac.worker.progress import Updates
@@ -68,7 +67,6 @@ class Dispatch:
         self.incarnation = incarnation
         self.hands: dict[int, Hand] = {}
         self.backlog: deque[Held] = deque()
-        #: Deliveries to give back to the store; the supervisor collects them.
         self.closing = False
         #: True while the store is believed to hold work for us.
         self.look = True
@@ -139,13 +137,7 @@ class Dispatch:
         arrived = [held for held in map(self._admit, reply.deliveries) if held is not None]
         if reply.deliveries:
             crashpoint("delivery.received")
-        for commit, verdict in zip(batch.commits, reply.verdicts, strict=True):
-            if verdict is Verdict.FENCED:
-                logger.warning(
-                    "Task %s: another attempt owns it now; outcome %r of attempt %d was refused",
-                    commit.fence.id, commit.outcome.state, commit.fence.attempt,
-                    extra={"task_id": commit.fence.id},
-                )  # fmt: skip
+        batch.tell_refused(reply.verdicts)
         events = self.events
         if events is not None:
             events.settled(batch.commits, reply.verdicts)
@@ -159,12 +151,12 @@ class Dispatch:
             if batch.owner != self.incarnation.owner or self.incarnation.lost:
                 arrived = []  # leased by an incarnation that is gone; the reaper has them
             self.backlog.extend(self.rates.admit(arrived) if self.rates.active else arrived)
-            self.totals.update([held.name for held in arrived])
             wanted = batch.want.free + batch.want.ahead
             got = len(reply.deliveries)
             self.look = reply.more or bool(wanted and got >= wanted)
             self._unfit = reply.more and got < wanted
             self._place()
+            self.totals.update([held.name for held in arrived])  # executors need not wait for it
             self._stir()
             if self.backlog and self.spare:
                 self.wake()  # the pool makes room
@@ -248,8 +240,22 @@ class Dispatch:
         waits = self.backlog or self.apart or limited
         if not waits or self.closing or not self.incarnation.trusted:
             return
-        seats = Seats(self.hands.values(), self.paces.depth)
         given: dict[int, list[Held]] = {}
+        only = len(self.backlog) == 1 and not (self.apart or limited)
+        hand = at_once(self.hands.values(), self.backlog[0]) if only else None
+        if hand is not None:
+            self._give(hand, self.backlog.popleft(), given)
+        else:
+            self._plan(limited, given)
+        for index, items in given.items():
+            hand = self.hands[index]
+            hand.send(hand.next_key - len(items), [held.delivery for held in items])
+        if given:
+            crashpoint("delivery.sent")
+
+    def _plan(self, limited: Sequence[Held], given: dict[int, list[Held]]) -> None:
+        """Share out what waits, as far as there is room."""
+        seats = Seats(self.hands.values(), self.paces.depth)
         kept: deque[Held] = deque()
         # Isolated ones choose first: any other would take the unused executor made for them.
         for held in (*sorted(self.backlog, key=lambda held: not held.alone), *limited):
@@ -273,11 +279,6 @@ class Dispatch:
         self.backlog = kept
         if self.apart:
             self._place_apart(given)
-        for index, items in given.items():
-            hand = self.hands[index]
-            hand.send(hand.next_key - len(items), [held.delivery for held in items])
-        if given:
-            crashpoint("delivery.sent")
 
     @staticmethod
     def _give(hand: Hand, held: Held, given: dict[int, list[Held]]) -> None:

@@ -5,12 +5,16 @@ Layer 5. Plain bookkeeping for the dispatch, under its lock.
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from celeriac.records import Commit, Fence, Want
+from celeriac.records import Commit, Fence, Verdict, Want
 from celeriac.worker.progress import Update
+
+logger = logging.getLogger("celeriac.worker")
 
 #: Least seconds between two times that the bell is called away for having bid too much.
 _RECALL: Final = 1.0
@@ -27,6 +31,16 @@ class Batch:
     updates: list[Update]
     #: The bell's: the store leases as much when there is work, whenever that is.
     bid: bool = False
+
+    def tell_refused(self, verdicts: Sequence[Verdict]) -> None:
+        """Log which of the commits the store refused."""
+        for commit, verdict in zip(self.commits, verdicts, strict=True):
+            if verdict is Verdict.FENCED:
+                logger.warning(
+                    "Task %s: another attempt owns it now; outcome %r of attempt %d was refused",
+                    commit.fence.id, commit.outcome.state, commit.fence.attempt,
+                    extra={"task_id": commit.fence.id},
+                )  # fmt: skip
 
     def emptied(self) -> Batch:
         """The same without what it carries."""

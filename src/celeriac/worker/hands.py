@@ -81,6 +81,16 @@ class Hand:
     def idle(self) -> bool:
         return self.free > 0
 
+    @property
+    def unoccupied(self) -> bool:
+        """It runs one at a time, holds nothing and may be given anything."""
+        return (
+            self.ready
+            and not (self.closed or self.isolated or self.held)
+            and self.company is Company.ANY
+            and self.left is None
+        )
+
     def room(self, depth: int) -> int:
         """How many more brief deliveries it may hold, *depth* of them for one place."""
         if not self.ready or self.closed or self.isolated or self.company is Company.CELL:
@@ -96,6 +106,14 @@ class Hand:
         if not held.alone:
             return self.company is not Company.CELL
         return self.company is not Company.CROWD and self.ran == 0 and not self.held
+
+
+def at_once(hands: Iterable[Hand], held: Held) -> Hand | None:
+    """The executor that *held* would go to if it is the only one that waits and some are idle; None
+    where that takes more thought. A worker that waits for work does this most, and in a hurry."""
+    if held.careful:
+        return None
+    return next((hand for hand in hands if hand.unoccupied), None)
 
 
 class Seats:
@@ -127,4 +145,4 @@ class Seats:
             self._rooms[hand.index] = max(0, room - 1)
 
 
-__all__ = ["Company", "Hand", "Held", "Seats"]
+__all__ = ["Company", "Hand", "Held", "Seats", "at_once"]

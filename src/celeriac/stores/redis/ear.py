@@ -8,7 +8,7 @@ link was down is lost, so who listens is told of each new link and looks for its
 from __future__ import annotations
 
 import select
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 import redis
@@ -17,6 +17,7 @@ from celeriac.clock import SYSTEM
 from celeriac.stores.redis import troubles
 from celeriac.stores.redis.connection import Connection
 from celeriac.stores.redis.link import BROKEN, Link, pack
+from celeriac.stores.redis.wire import NONE
 
 #: Channels one command names at most.
 _BATCH: Final = 1000
@@ -57,7 +58,8 @@ class Ear:
         Waits until something was, for up to *timeout* seconds, or until the descriptor *also* can
         be read. Raises ``Unreachable`` if the link is dead.
         """
-        found = list(self._read_ahead())
+        found: list[tuple[bytes, bytes | None]] = []
+        self._read_ahead(found)
         if found:
             return found
         ears = select.poll()
@@ -70,7 +72,7 @@ class Ear:
             now = self._heard_at = SYSTEM.monotonic()
             self._asked_at = None
             self._take(now + _SOON, found)
-            found += self._read_ahead()
+            self._read_ahead(found)
         elif not ready:
             self._ask()
         return found
@@ -85,12 +87,17 @@ class Ear:
 
     # -- reading
 
-    def _read_ahead(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """What has come already, in full or in part, beyond the last reply that was taken."""
-        found: list[tuple[bytes, bytes | None]] = []
-        while self._take(SYSTEM.monotonic() + _SOON if self._link.pending() else 0.0, found):
-            pass
-        yield from found
+    def _read_ahead(self, found: list[tuple[bytes, bytes | None]]) -> None:
+        """Add what has come already, in full, beyond the last reply that was taken."""
+        while True:
+            try:
+                said = self._link.ahead()
+            except BROKEN as error:
+                raise self._broken(error) from None
+            if said is not NONE:
+                self._add(said, found)
+            elif not self._link.pending() or not self._take(SYSTEM.monotonic() + _SOON, found):
+                return
 
     def _take(self, deadline: float, found: list[tuple[bytes, bytes | None]]) -> bool:
         """Add the next message to *found*; False if there is none by *deadline*."""
@@ -100,12 +107,15 @@ class Ear:
             return False
         except BROKEN as error:
             raise self._broken(error) from None
+        self._add(said, found)
+        return True
+
+    def _add(self, said: Any, found: list[tuple[bytes, bytes | None]]) -> None:
         if isinstance(said, redis.ResponseError):
             raise self._connection.refused(said, "SUBSCRIBE")
         message = _message(said)
         if message is not None:
             found.append(message)
-        return True
 
     # -- being sure
 

@@ -101,6 +101,8 @@ class Link:
         #: ``TimeoutError`` if there is none (the link is as good as before if nothing at all
         #: had come) and BROKEN if the link is not good any more.
         self.receive = self._wire.receive
+        #: The next of the replies that have been read already, or ``wire.NONE``.
+        self.ahead = self._wire.ahead
         try:
             self.server = self._greet(prefix, deadline)
         except BROKEN as error:

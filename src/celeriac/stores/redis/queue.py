@@ -443,6 +443,9 @@ def _deliveries(flat: list[Any], nonce: str) -> tuple[Delivery, ...]:
     found = []
     for at in range(0, len(flat), 4):
         id, data, extra, inputs = flat[at : at + 4]
+        if not (extra or inputs or data is None):  # a first run, as nearly all are
+            found.append(Delivery(id.decode(), 1, nonce, wire_of(data), queue_in(data)))
+            continue
         attempt, retries, crashes, losses = map(int, extra.split()) if extra else (1, 0, 0, 0)
         found.append(
             Delivery(

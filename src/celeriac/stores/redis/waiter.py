@@ -108,8 +108,8 @@ class Waiters:
                     return True
                 answer = steps.read("look", steps.time(), *queues)
             elif isinstance(answer, list):
-                left_none = not answer[1] and len(answer) > 5
-                self._note(queues, _due_at(answer[5]) if left_none else None)
+                if not answer[1] and len(answer) > 5:
+                    self._note(queues, _due_at(answer[5]))
                 return answer
             elif answer == b"!":
                 return False  # called away

@@ -22,7 +22,8 @@ import redis
 from celeriac.clock import SYSTEM
 
 _READ: Final = 1 << 15
-_MORE: Final = object()
+#: There is no reply yet.
+NONE: Final = object()
 _monotonic: Final = SYSTEM.monotonic
 
 
@@ -40,7 +41,7 @@ class Wire:
         self._reader: Any = hiredis.Reader(  # its types know no bytearray
             protocolError=redis.InvalidResponse,
             replyError=redis.ResponseError,
-            notEnoughData=_MORE,
+            notEnoughData=NONE,
         )
 
     def send(self, data: bytes, deadline: float | None) -> None:
@@ -57,13 +58,17 @@ class Wire:
         """The next reply; an error reply is returned, too."""
         reader = self._reader
         reply = reader.gets()
-        while reply is _MORE:
+        while reply is NONE:
             count = self._receive(deadline)
             if not count:
                 raise redis.ConnectionError("closed by the server")
             reader.feed(self._buffer, 0, count)
             reply = reader.gets()
         return reply
+
+    def ahead(self) -> Any:
+        """The next reply of those that have been read already; :data:`NONE` if there is none."""
+        return self._reader.gets()
 
     def pending(self) -> bool:
         """Whether more has been read than was handed on, which ``poll`` does not see."""
@@ -167,4 +172,4 @@ def _closed(_timeout: float | None) -> NoReturn:
     raise redis.ConnectionError("closed")
 
 
-__all__ = ["Wire", "wire"]
+__all__ = ["NONE", "Wire", "wire"]
