@@ -183,10 +183,6 @@ class Inbox:
         Raises :class:`~celeriac.exceptions.DecodeError` at the first that cannot be read.
         """
         buffer = self._buffer
-        if not buffer and len(data) > 4 and len(data) - 4 == _length(data, 0):
-            # One whole frame, which is what an idle process is sent.
-            yield _read_body(memoryview(data)[4:])
-            return
         buffer += data
         position, end = 0, len(buffer)
         view = memoryview(buffer)
