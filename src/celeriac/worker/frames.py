@@ -183,7 +183,13 @@ class Inbox:
         Raises :class:`~celeriac.exceptions.DecodeError` at the first that cannot be read.
         """
         buffer = self._buffer
+        # One whole frame is what a process is sent that waits for it.
+        whole = not buffer and len(data) > 4 and len(data) - 4 == _length(data, 0)
         buffer += data
+        if whole:
+            yield _read_body(memoryview(data)[4:])
+            buffer.clear()
+            return
         position, end = 0, len(buffer)
         view = memoryview(buffer)
         try:

@@ -199,8 +199,11 @@ class Listener:
                     self._begin(process)
                 assert process.ear is not None
                 self._agree(process, process.ear)
-                self._hear(process, process.ear.heard(left, process.nudged))
-                self._drain(process)
+                said = process.ear.heard(left, process.nudged)
+                if said:
+                    self._hear(process, said)
+                else:  # nudged, perhaps; if it was while others spoke, the next look tells
+                    self._drain(process)
                 away_since, attempt, process.trouble = None, 0, None
             except Unreachable as error:
                 self._drop(process)
