@@ -103,7 +103,7 @@ class Wire:
         self._sock.settimeout(left)
 
 
-class PlainWire(Wire):
+class _PlainWire(Wire):
     """A wire in the clear. It never blocks but in ``poll``, so that a round trip is one send, one
     wait and one read: setting the socket's timeout for each would double the calls."""
 
@@ -145,7 +145,7 @@ class PlainWire(Wire):
 def wire(sock: socket.socket) -> Wire:
     """The wire of *sock*."""
     plain = hasattr(select, "poll") and not isinstance(sock, ssl.SSLSocket)
-    return PlainWire(sock) if plain else Wire(sock)
+    return _PlainWire(sock) if plain else Wire(sock)
 
 
 #: Waits for so many milliseconds, or for ever; whether something happened.
