@@ -95,26 +95,39 @@ local function read_commits(W, ids, which, kinds, now, o)
 end
 
 -- Where work is queued, by the counts: of each queue that has any its lines, the most urgent first,
--- a line being one priority of it; the queues in their turn, that after `last` first.
-local function turn_of(queues, last)
-  local cells, turn, first = {}, {}, 0
+-- a line being one priority of it.
+local function lines_of(queues)
+  local cells, found = {}, {}
   for i = 1, #queues do
     for p = 9, 0, -1 do cells[#cells + 1] = queues[i] .. '\0Q' .. p end
-    if queues[i] == last then first = i end
   end
-  local found = call('HMGET', P .. 'n', unpack(cells))
+  local counts = call('HMGET', P .. 'n', unpack(cells))
   for i = 1, #queues do
-    local at = (first + i - 1) % #queues
-    local here = {queue = queues[at + 1], lines = {}, at = 1}
+    local here = {queue = queues[i], number = i, lines = {}, at = 1}
     for p = 9, 0, -1 do
-      local ready = tonumber(found[10 * at + 10 - p] or 0)
+      local ready = tonumber(counts[10 * i - p] or 0)
       if ready > 0 then
         here.lines[#here.lines + 1] = {
           queue = here.queue, priority = p, ready = ready, key = here.queue .. ':' .. p,
           taken = 0, read = 0, at = 0, ids = {}, wires = {}, known = {}}
       end
     end
-    if #here.lines > 0 then turn[#turn + 1] = here end
+    if #here.lines > 0 then found[#found + 1] = here end
+  end
+  return found
+end
+
+-- Queues with work in their turn: those behind `last` first.
+local function in_turn(found, queues, last)
+  local turn, first = {}, 0
+  for i = 1, #queues do
+    if queues[i] == last then first = i end
+  end
+  for i = 1, #found do
+    if found[i].number > first then turn[#turn + 1] = found[i] end
+  end
+  for i = 1, #found do
+    if found[i].number <= first then turn[#turn + 1] = found[i] end
   end
   return turn
 end
@@ -308,7 +321,7 @@ end
 local function called_away(queues)
   for i = 1, #queues do
     local bell = P .. 'bell:' .. queues[i]
-    if #turn_of({queues[i]}) > 0 and call('LLEN', bell) == 0 then call('RPUSH', bell, '1') end
+    if #lines_of({queues[i]}) > 0 and call('LLEN', bell) == 0 then call('RPUSH', bell, '1') end
   end
   return '!'
 end
@@ -330,14 +343,14 @@ local function exchange()
     now = time()
     if tonumber(due) <= now then return nil end
   end
-  local key = P .. 'w:' .. owner
-  local known = call('HMGET', key, 'reg', 'l' .. lane, 'lq', 'host')
-  local turn = turn_of(queues, known[3])
+  local found = lines_of(queues)
   local parked = call('EXISTS', P .. 'kn') == 1
-  if away ~= '' and #turn == 0 and not parked then
+  if away ~= '' and #found == 0 and not parked then
     return due and string.format('%.6f', tonumber(due) - now) or '-'
   end
   if parked and knows_parked(owner, queues) then return nil end
+  local key = P .. 'w:' .. owner
+  local known = call('HMGET', key, 'reg', 'l' .. lane, 'lq', 'host')
   if not known[1] or known[2] and seq <= cmsgpack.unpack(known[2])[1] then return nil end
   now = now or time()
   local counts = {}
@@ -352,6 +365,7 @@ local function exchange()
     row[letter] = (row[letter] or 0) + by
   end
   if #ids > 0 and not read_commits(W, ids, q[6], q[7], now, o) then return nil end
+  local turn = in_turn(found, queues, known[3])
   if #turn > 0 and not read_leases(W, q, turn, owner .. '.' .. lane .. '.' .. seq,
                                    known[4] ~= '' and known[4] or owner, now) then return nil end
   return write(W, q, turn, key, o), due, now
