@@ -70,6 +70,9 @@ class Bidder:
 def bidder(place):
     with ThreadPoolExecutor(2) as pool:
         made = Bidder(place, pool)
+        # So that the server knows the script, whichever test comes first: what it does not know it
+        # cannot do while somebody sleeps.
+        made.queue.exchange("w1", 9, 1, [], [], QUEUES, Want())
         yield made
         made.queue.wake()
 

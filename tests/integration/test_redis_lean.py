@@ -2,6 +2,7 @@
 what the general one does, and leaves to that one what it does not know."""
 
 import itertools
+import random
 
 import pytest
 import redis
@@ -50,15 +51,20 @@ class Half:
     def kept(self):
         """All that is there, by key."""
         prefix = f"{{{self.name}}}:"
-        with self.place.connect() as client:
-            found = {}
-            for key in client.keys(f"{prefix}*"):
-                command, *more = READ[client.type(key)]
-                value = client.execute_command(command, key, *more)
-                found[key.decode().removeprefix(prefix)] = (
-                    sorted(map(str, value)) if command == "SMEMBERS" else value
-                )
-            return found
+        with self.place.connect() as client, client.pipeline(transaction=False) as pipe:
+            keys = client.keys(f"{prefix}*")
+            for key in keys:
+                pipe.type(key)
+            commands = [READ[kind] for kind in pipe.execute()]
+            for key, (command, *more) in zip(keys, commands, strict=True):
+                pipe.execute_command(command, key, *more)
+            values = pipe.execute()
+        return {
+            key.decode().removeprefix(prefix): sorted(map(str, value))
+            if command == "SMEMBERS"
+            else value
+            for key, (command, *_), value in zip(keys, commands, values, strict=True)
+        }
 
 
 def general(whole):
@@ -149,6 +155,55 @@ def test_other_priorities_and_queues(both):
     both.exchange(ends(answer, body=b"r"), 1, queues=["celery", "mail"])
 
 
+def test_queues_take_turns_and_within_one_the_most_urgent_comes_first(both):
+    both.send("a1", "a2", "a3", queue="a")
+    both.send("a4", queue="a", priority=9)
+    both.send("b1", "b2", queue="b", priority=3)
+    both.send("c1", queue="c")
+    queues = ["a", "b", "c", "none"]
+    first = both.exchange(free=2, queues=queues)
+    second = both.exchange(ends(first), 9, queues=queues)
+    assert [each.id for each in first.deliveries] == ["a4", "b1"]
+    assert first.more
+    assert [each.id for each in second.deliveries] == ["c1", "a1", "b2", "a2", "a3"]
+    assert not second.more
+
+
+def test_a_queue_whose_head_finds_no_room_does_not_hold_up_the_others(both):
+    both.send("a1", task="once", queue="a")
+    both.send("a2", queue="a")
+    both.send(*(f"b{number}" for number in range(9)), queue="b")
+    answer = both.exchange(free=0, ahead=6, brief=["job"], queues=["a", "b"])
+    assert [each.id for each in answer.deliveries] == [f"b{number}" for number in range(6)]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_mixture_of_queues_priorities_and_room(both, seed):
+    """Many queues or few, long or short; whatever is wanted of them; ends late or at once."""
+    chance = random.Random(seed)
+    names = [f"queue{number}" for number in range(chance.choice((1, 2, 3, 8)))]
+    urgencies = chance.choice(((0,), (0, 5), tuple(range(10))))
+    count, held = itertools.count(), []
+    for _ in range(12):
+        for _ in range(chance.randrange(5)):
+            both.send(
+                *(f"t{next(count)}" for _ in range(chance.choice((1, 2, 30)))),
+                task=chance.choice(("job", "job", "once")),
+                queue=chance.choice(names), priority=chance.choice(urgencies),
+            )  # fmt: skip
+        both.advance(chance.random())
+        chance.shuffle(held)
+        ended = [held.pop() for _ in range(chance.randint(0, len(held)))]
+        keep, body = chance.random() < 0.5, chance.choice((b"r", None))
+        answer = both.exchange(
+            [Commit(fence, Outcome(states.SUCCEEDED, body, keep)) for fence in ended],
+            chance.choice((0, 1, 3, 40)), ahead=chance.choice((0, 2, 60)),
+            brief=chance.choice(([], ["job"], ["job", "once"])),
+            queues=chance.sample(names, chance.randint(1, len(names))),
+        )  # fmt: skip
+        held += [each.fence for each in answer.deliveries]
+
+
 def unlike(half):
     """Things that the lean half leaves to the general one, each as a call that shows it."""
     kit, worker = half.kit, half.worker
@@ -165,11 +220,6 @@ def unlike(half):
 
     def expiring():
         kit.send("a", expires=now + 60)
-        worker.lease(1)
-
-    def two_lines():
-        kit.send("a")
-        kit.send("b", priority=5)
         worker.lease(1)
 
     def due():
@@ -212,13 +262,13 @@ def unlike(half):
         kit.store.queue.release("w1", [delivery.fence])
         worker.lease(1)
 
-    calls = (edges, strange, expiring, two_lines, due, started, failed, again, fenced, twice,
+    calls = (edges, strange, expiring, due, started, failed, again, fenced, twice,
              repeated, unknown, come_back)  # fmt: skip
     return {each.__name__: each for each in calls}
 
 
-UNLIKE = ("edges", "strange", "expiring", "two_lines", "due", "started", "failed", "again",
-          "fenced", "twice", "repeated", "unknown", "come_back")  # fmt: skip
+UNLIKE = ("edges", "strange", "expiring", "due", "started", "failed", "again", "fenced", "twice",
+          "repeated", "unknown", "come_back")  # fmt: skip
 
 
 @pytest.mark.parametrize("what", UNLIKE)

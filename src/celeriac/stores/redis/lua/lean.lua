@@ -1,7 +1,7 @@
 -- lean.lua: the exchange that is made most, before all that the other scripts share is even defined.
--- It ends runs that went well and leases what was simply queued: no edges, no expiry, nothing due, one
--- queue at one priority with work in it. It reads first, and where anything is not so it has written
--- nothing and exchange.lua does the whole. What is written is the same (see `finish`, `lease`).
+-- It ends runs that went well and leases what was simply queued: no edges, no expiry, nothing due,
+-- nothing that came back. It reads first, and where anything is not so it has written nothing and
+-- exchange.lua does the whole. What is written is the same (see `finish`, `lease`).
 --
 -- Records that were leased together differ in base and sequence alone. So their states are not
 -- unpacked one by one: what stands before and behind the sequence is worked out once for all alike.
@@ -94,22 +94,42 @@ local function read_commits(W, ids, which, kinds, now, o)
   return true
 end
 
--- Where work is queued: {queue, priority, how much}; nil: nowhere; false: in more than one place.
-local function line_of(queues)
-  local line
+-- Where work is queued, by the counts: of each queue that has any its lines, the most urgent first,
+-- a line being one priority of it.
+local function lines_of(queues)
+  local cells, found = {}, {}
   for i = 1, #queues do
-    local cells = {}
-    for p = 0, 9 do cells[p + 1] = queues[i] .. '\0Q' .. p end
-    local found = call('HMGET', P .. 'n', unpack(cells))
-    for p = 0, 9 do
-      local ready = tonumber(found[p + 1] or 0)
+    for p = 9, 0, -1 do cells[#cells + 1] = queues[i] .. '\0Q' .. p end
+  end
+  local counts = call('HMGET', P .. 'n', unpack(cells))
+  for i = 1, #queues do
+    local here = {queue = queues[i], number = i, lines = {}, at = 1}
+    for p = 9, 0, -1 do
+      local ready = tonumber(counts[10 * i - p] or 0)
       if ready > 0 then
-        if line then return false end
-        line = {queues[i], p, ready}
+        here.lines[#here.lines + 1] = {
+          queue = here.queue, priority = p, ready = ready, key = here.queue .. ':' .. p,
+          taken = 0, read = 0, at = 0, ids = {}, wires = {}, known = {}}
       end
     end
+    if #here.lines > 0 then found[#found + 1] = here end
   end
-  return line
+  return found
+end
+
+-- Queues with work in their turn: those behind `last` first.
+local function in_turn(found, queues, last)
+  local turn, first = {}, 0
+  for i = 1, #queues do
+    if queues[i] == last then first = i end
+  end
+  for i = 1, #found do
+    if found[i].number > first then turn[#turn + 1] = found[i] end
+  end
+  for i = 1, #found do
+    if found[i].number <= first then turn[#turn + 1] = found[i] end
+  end
+  return turn
 end
 
 -- Whether something is parked that this owner knows.
@@ -140,53 +160,89 @@ local function leasing(q, nonce, name, now, task, queue, flags, priority)
           state}
 end
 
--- What is to be written for the next leases, in `W`; false: not plain.
-local function read_leases(W, q, line, nonce, name, now)
-  local queue, free, ahead, P_m, P_t = line[1], q[10], q[11], P .. 'm:', P .. 't:'
-  local at = queue .. ':' .. line[2]
-  -- The one behind the last that there is room for is looked at, too.
-  local entries = call('LRANGE', P .. 'q:' .. at, 0, free + ahead)
-  if #entries == 0 or call('EXISTS', P .. 'b:' .. at) == 1 then return false end
-  local keys, states, known = {}, {}, {}
-  for i = 1, #entries do
+-- Read the next `most` entries of a line; false: something is not plain.
+local function read_on(line, most)
+  local entries = call('LRANGE', P .. 'q:' .. line.key, line.read, line.read + most - 1)
+  if line.read == 0 and (#entries == 0 or call('EXISTS', P .. 'b:' .. line.key) == 1) then
+    return false
+  end
+  local ids, keys, states, n = {}, {}, {}, #entries
+  line.ids, line.entries, line.states, line.at, line.read = ids, entries, states, 0, line.read + n
+  if n == 0 then return true end
+  for i = 1, n do
     local id = sub(entries[i], 7)
-    W.held[i], keys[i], states[i] = id, P_m .. id, P_t .. id
+    ids[i], keys[i], states[i] = id, P .. 'm:' .. id, P .. 't:' .. id
   end
   -- What has a state has come back, or ended.
   if call('EXISTS', unpack(states)) > 0 then return false end
-  local wires = call('MGET', unpack(keys))
-  local set, n, out = W.set, #W.set, W.deliveries
-  for i = 1, #entries do
-    local m = wires[i]
-    if not m then return false end
-    local size, _, order, flags, priority, task, place = struct.unpack(HEAD, m)
-    if band(flags, ODD) > 0 or place ~= queue or priority ~= line[2]
-      or order ~= struct.unpack('>I6', entries[i]) then return false end
-    local alike = task .. '\0' .. flags
-    local as = known[alike]
-    if as == nil then
-      as = leasing(q, nonce, name, now, task, queue, flags, priority)
-      known[alike] = as
-    end
-    if not as then return false end
-    if free > 0 then
-      free = free - 1
-    elseif ahead > 0 and as[1] % 2 == 0 and as[2] then
-      ahead = ahead - 1
-    else
-      -- Nothing scans past a head that finds no room.
-      for k = i, #entries do W.held[k] = nil end
-      break
-    end
-    set[n + 1], set[n + 2] = states[i], sub(m, 1, size) .. as[3] .. pack(order) .. as[4]
-    n = n + 2
-    W.count(queue, as[5], 1)
-    local o = 4 * i
-    out[o - 3], out[o - 2], out[o - 1], out[o] = W.held[i], m, '', ''
+  line.wires = call('MGET', unpack(keys))
+  return true
+end
+
+-- The message of the entry that a line is at, the size of its base, its sequence and what leases of
+-- its like have in common; nil: it is not plain.
+local function look_at(line, q, nonce, name, now)
+  local i, queue, priority = line.at + 1, line.queue, line.priority
+  local m = line.wires[i]
+  if not m then return nil end
+  local size, _, order, flags, urgency, task, place = struct.unpack(HEAD, m)
+  if band(flags, ODD) > 0 or place ~= queue or urgency ~= priority
+    or order ~= struct.unpack('>I6', line.entries[i]) then return nil end
+  local alike = task .. '\0' .. flags
+  local as = line.known[alike]
+  if as == nil then
+    as = leasing(q, nonce, name, now, task, queue, flags, priority)
+    line.known[alike] = as
   end
-  local taken = #W.held
-  if taken > 0 then W.count(queue, 'Q' .. line[2], -taken) end
-  line[3], W.list, W.taken = line[3] - taken, P .. 'q:' .. at, taken
+  if not as then return nil end
+  return m, size, order, as
+end
+
+-- The line whose entry is the next of a queue; nil: there is none; false: something is not plain.
+local function next_line(here, most)
+  while here.at <= #here.lines do
+    local line = here.lines[here.at]
+    if line.at == #line.ids and not read_on(line, most) then return false end
+    if line.at < #line.ids then return line end
+    here.at = here.at + 1
+  end
+  return nil
+end
+
+-- What is to be written for the next leases, in `W`; false: not plain. The queues take turns, and one
+-- whose head finds no room has had its turns: nothing scans past it. So of each of them the one
+-- behind the last that there is room for is looked at, too.
+local function read_leases(W, q, turn, nonce, name, now)
+  local free, ahead, left, at = q[10], q[11], #turn, 1
+  local set, n, out, o = W.set, #W.set, W.deliveries, 0
+  local going = {unpack(turn)}
+  while left > 0 do
+    local here = going[at]
+    local line = next_line(here, math.ceil((free + ahead) / left) + 1)
+    if line == false then return false end
+    local m, size, order, as
+    if line then
+      m, size, order, as = look_at(line, q, nonce, name, now)
+      if not m then return false end
+    end
+    local begins = line and free > 0
+    if begins or line and ahead > 0 and as[1] % 2 == 0 and as[2] then
+      if begins then free = free - 1 else ahead = ahead - 1 end
+      local i = line.at + 1
+      line.at, line.taken = i, line.taken + 1
+      set[n + 1] = line.states[i]
+      set[n + 2] = sub(m, 1, size) .. as[3] .. pack(order) .. as[4]
+      out[o + 1], out[o + 2], out[o + 3], out[o + 4] = line.ids[i], m, '', ''
+      n, o = n + 2, o + 4
+      W.held[o / 4], W.last = line.ids[i], here.queue
+      W.count(here.queue, as[5], 1)
+      at = at + 1
+    else
+      table.remove(going, at)
+      left = left - 1
+    end
+    if at > left then at = 1 end
+  end
   return true
 end
 
@@ -220,9 +276,31 @@ local function publish(ids, which, kinds, said, o)
   end
 end
 
-local function write(W, q, line, key, o)
+-- Take what was leased out of the queues; ring where there is more, and whether there is.
+local function leave(W, turn)
+  local more = 0
+  for i = 1, #turn do
+    local here, ready = turn[i], 0
+    for k = 1, #here.lines do
+      local line = here.lines[k]
+      ready = ready + line.ready - line.taken
+      if line.taken > 0 then
+        call('LTRIM', P .. 'q:' .. line.key, line.taken, -1)
+        W.count(here.queue, 'Q' .. line.priority, -line.taken)
+      end
+    end
+    if ready > 0 then
+      local bell = P .. 'bell:' .. here.queue
+      if call('LLEN', bell) == 0 then call('RPUSH', bell, '1') end
+      more = 1
+    end
+  end
+  return more
+end
+
+local function write(W, q, turn, key, o)
   local owner, lane, ids = q[1], q[2], q[5]
-  if W.taken > 0 then call('LTRIM', W.list, W.taken, -1) end
+  local more = leave(W, turn)
   in_parts('UNLINK', nil, W.gone)
   in_parts('MSET', nil, W.set)
   for each, held in pairs(W.unheld) do in_parts('SREM', P .. 'h:' .. each, held) end
@@ -233,22 +311,17 @@ local function write(W, q, line, key, o)
       if by ~= 0 then call('HINCRBY', P .. 'n', queue .. '\0' .. letter, by) end
     end
   end
-  local more, verdicts = line and line[3] > 0, string.rep('O', #ids)
-  call('HSET', key, 'l' .. lane, pack({q[3], q[4], verdicts, more and 1 or 0, W.held}), 'lq',
-       W.taken > 0 and line[1] or W.last or '')
-  if more then
-    local bell = P .. 'bell:' .. line[1]
-    if call('LLEN', bell) == 0 then call('RPUSH', bell, '1') end
-  end
+  local verdicts = string.rep('O', #ids)
+  call('HSET', key, 'l' .. lane, pack({q[3], q[4], verdicts, more, W.held}), 'lq', W.last or '')
   if #ids > 0 then publish(ids, q[6], q[7], W.said, o) end
-  return {0, more and 1 or 0, 0, verdicts, W.deliveries, '-'}
+  return {0, more, 0, verdicts, W.deliveries, '-'}
 end
 
 -- Nothing is leased; the ring that was heard is passed on if there is work.
 local function called_away(queues)
   for i = 1, #queues do
     local bell = P .. 'bell:' .. queues[i]
-    if line_of({queues[i]}) ~= nil and call('LLEN', bell) == 0 then call('RPUSH', bell, '1') end
+    if #lines_of({queues[i]}) > 0 and call('LLEN', bell) == 0 then call('RPUSH', bell, '1') end
   end
   return '!'
 end
@@ -262,17 +335,17 @@ end
 local function exchange()
   local q, o = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[2])
   local owner, lane, seq, ids, queues, away = q[1], q[2], q[3], q[5], q[9], q[13]
-  if #q[8] > 0 or o[$o_mirror] or #ids > 1000 or q[10] + q[11] > 1500 then return nil end
+  if #q[8] > 0 or o[$o_mirror] or #ids > 1000 or q[10] + q[11] > 1500
+    or #queues > 400 then return nil end
   if away ~= '' and call('EXISTS', away) == 1 then return called_away(queues) end
   local due, now = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2], nil
   if due then
     now = time()
     if tonumber(due) <= now then return nil end
   end
-  local line = line_of(queues)
-  if line == false then return nil end
+  local found = lines_of(queues)
   local parked = call('EXISTS', P .. 'kn') == 1
-  if away ~= '' and not line and not parked then
+  if away ~= '' and #found == 0 and not parked then
     return due and string.format('%.6f', tonumber(due) - now) or '-'
   end
   if parked and knows_parked(owner, queues) then return nil end
@@ -282,7 +355,7 @@ local function exchange()
   now = now or time()
   local counts = {}
   local W = {set = {}, gone = {}, drops = {}, unheld = {}, held = {}, deliveries = {}, said = {},
-             n = counts, taken = 0, last = known[3]}
+             n = counts, last = known[3]}
   W.count = function(queue, letter, by)
     local row = counts[queue]
     if not row then
@@ -292,9 +365,10 @@ local function exchange()
     row[letter] = (row[letter] or 0) + by
   end
   if #ids > 0 and not read_commits(W, ids, q[6], q[7], now, o) then return nil end
-  if line and not read_leases(W, q, line, owner .. '.' .. lane .. '.' .. seq,
-                              known[4] ~= '' and known[4] or owner, now) then return nil end
-  return write(W, q, line, key, o), due, now
+  local turn = in_turn(found, queues, known[3])
+  if #turn > 0 and not read_leases(W, q, turn, owner .. '.' .. lane .. '.' .. seq,
+                                   known[4] ~= '' and known[4] or owner, now) then return nil end
+  return write(W, q, turn, key, o), due, now
 end
 
 local answer, due, now = exchange()
