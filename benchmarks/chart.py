@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from results import NOT_PEERS, OURS, Results, called, middle, number, sides_in
+from results import NOT_PEERS, OURS, Results, called, middle, number, sides_in, when, where
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,7 @@ def draw(results: Results) -> str:
         for column, (panel, bars) in enumerate(pair):
             parts += _panel(panel, bars, column * (COLUMN + GAP), top)
         top += HEAD + STEP * max(len(bars) for _, bars in pair) + 22
-    host = results["machine"]
-    runs = sorted({side["run"] for row in results["rows"].values() for side in row.values()})
-    note = f"{host['processor']}, {host['cores']} cores, Python {host['python']}"
-    note += f"; {runs[-1][:10]}; medians" if runs else ""
+    note = f"{where(results)}; {when(results)}; medians; × beside Celeriac"
     parts.append(f'<text class="note" x="0" y="{top + 6}">{escape(note)}</text>')
     height = top + 16
     return (
