@@ -38,9 +38,9 @@ class Sizes:
     latency: int = 150
     naps: float = 0.02
     queued: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
-    fill: float = 30.0  # a queue that takes longer to fill than this is left out
+    fill: float = 15.0  # a queue that takes longer to fill than this is left out
     growth: int = 1_000_000
-    growth_seconds: float = 20.0  # what the others run in about this time, instead of `growth`
+    growth_seconds: float = 12.0  # what the others run in about this time, instead of `growth`
     killed: int = 200
     patience: float = 90.0
 
@@ -138,7 +138,7 @@ def drain(side: Contestant, server: Server, sizes: Sizes) -> Found:
 
 def threads(side: Contestant, server: Server, sizes: Sizes) -> Found:
     """No-ops and waits in threads of one process."""
-    count = sizes.tasks(side)
+    count = sizes.tasks(side, 0.5)
     with ground(side, server, count) as place:
         place.fill("noop")
         with place.working("threads", 8, SHORT) as worker:
@@ -252,11 +252,12 @@ def queues(side: Contestant, server: Server, sizes: Sizes) -> Found:
 def payload(side: Contestant, server: Server, sizes: Sizes) -> Found:
     """Sends and runs of tasks with a large argument."""
     found = {}
-    for size, name, share in ((10_000, "10 KB", 0.3), (1_000_000, "1 MB", 0.0)):
-        count = max(40, sizes.tasks(side, share)) if share else max(20, int(40 * sizes.seconds))
+    # Carrying so much costs the quick more of their time than the slow.
+    often = 0.4 if side.pace > 10_000 else 0.8
+    for size, name, share in ((10_000, "10 KB", often), (1_000_000, "1 MB", 0.0)):
+        count = max(40, sizes.tasks(side, share)) if share else max(20, int(80 * sizes.seconds))
         with ground(side, server, count, BENCH_RESULTS="ignored") as place:
-            sending = min(count, 500)
-            told = place.drive("one", task="load", count=min(sending, 60) if not share else sending,
+            told = place.drive("one", task="load", count=min(count, 2000 if share else 120),
                                text=size)  # fmt: skip
             found[f"{name}: sends"] = told["rate"]
         with ground(side, server, count, BENCH_RESULTS="ignored") as place:
@@ -358,11 +359,11 @@ def whole(steps: Steps) -> Found:
 def durable(side: Contestant, server: Server, sizes: Sizes) -> Found:
     """Sends one by one and no-ops drained, at the server's durability."""
     with ground(side, server, 1) as place:
-        count = max(200, int(500 * sizes.seconds))
+        count = max(200, int(400 * sizes.seconds))
         sent = place.drive("one", task="noop", count=count)["rate"]
     found = {f"one by one, AOF {server.mode}": sent}
     if side.pools:
-        count = sizes.tasks(side)
+        count = sizes.tasks(side, 0.5)
         with ground(side, server, count) as place:
             place.fill("noop")
             with place.working("work", 2, SHORT) as worker:
