@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from results import Results, latest, summary, tables, when, where
+import results
 
 INTRO = """\
 # Benchmarks
@@ -58,21 +58,21 @@ No figures are published yet.
 """
 
 
-def page(results: Results | None) -> str:
-    """The page of the documentation; *results*: None when nothing is published yet."""
-    if results is None:
+def page(figures: results.Results | None) -> str:
+    """The page of the documentation; *figures*: None when nothing is published yet."""
+    if figures is None:
         return f"{INTRO}\n{NONE}\n{REPEAT}"
-    run = latest(results)
+    run = results.latest(figures)
     queued = run["sizes"]["queued"]
-    rounds = min(side["rounds"] for row in results["rows"].values() for side in row.values()
+    rounds = min(side["rounds"] for row in figures["rows"].values() for side in row.values()
                  if not side.get("error"))  # fmt: skip
     what = WHAT.format_map(
         run["sizes"] | {"shortest": queued[0], "longest": queued[-1], "rounds": rounds}
     )
-    found = [line.rstrip() for line in tables(results)]
+    found = [line.rstrip() for line in results.tables(figures)]
     return "\n".join((
         INTRO,
-        f"{when(results)}, commit `{run['commit']}`: {where(results)}.",
+        f"{results.when(figures)}, commit `{run['commit']}`: {results.where(figures)}.",
         "The figures as they were taken are in [redis.json](benchmarks/redis.json).",
         "",
         "![Bars: tasks run and sent a second, latency, memory, side by side](benchmarks/redis.svg)",
@@ -84,15 +84,16 @@ def page(results: Results | None) -> str:
     ))  # fmt: skip
 
 
-def table(results: Results) -> str:
+def table(figures: results.Results) -> str:
     """What the README shows between its marks."""
-    run = latest(results)
-    servers = sorted({side["server"] for row in results["rows"].values() for side in row.values()})
+    run = results.latest(figures)
+    servers = sorted({side["server"] for row in figures["rows"].values() for side in row.values()})
     return (
         "## How fast\n\n"
-        f"{summary(results)}\n"
+        f"{results.summary(figures)}\n"
         "![The same as bars, for eight task queues](docs/benchmarks/redis.svg)\n\n"
         f"Celeriac on Redis ({', '.join(servers)}), two executors; × is Celeriac's figure divided "
-        f"by the other's. {when(results)}, commit `{run['commit']}`, {where(results)}.\n"
+        f"by the other's. {results.when(figures)}, commit `{run['commit']}`, "
+        f"{results.where(figures)}.\n"
         "[Benchmarks](docs/benchmarks.md) has all rows, versions, settings and durability.\n"
     )

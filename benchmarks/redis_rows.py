@@ -347,15 +347,6 @@ def _until_all_or(place: Ground, worker: Worker, deadline: float) -> Generator[N
             yield
 
 
-def whole(steps: Steps) -> Found:
-    """Take a measurement in steps to its end, with nothing between them."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
 def durable(side: Contestant, server: Server, sizes: Sizes) -> Found:
     """Sends one by one and no-ops drained, at the server's durability."""
     with ground(side, server, 1) as place:
