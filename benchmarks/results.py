@@ -246,8 +246,8 @@ def _ratios_of(results: Results, row: Row, ours: str) -> list[str]:
         celery, bare = others.get("celery"), middle(results, row.name, "redis-py", figure.name)
         lines.append(
             f"| {row.name}: {_title(results, figure)} | {number(own)} | {_maybe(celery)} | "
-            f"{_times(own, celery)} | {f'{number(others[best])} ({best})' if best else ABSENT} | "
-            f"{_times(own, others.get(best))} | {_maybe(bare)} |"
+            f"{times(own, celery)} | {f'{number(others[best])} ({best})' if best else ABSENT} | "
+            f"{times(own, others.get(best))} | {_maybe(bare)} |"
         )
     return lines
 
@@ -272,8 +272,12 @@ def _maybe(value: float | None) -> str:
     return ABSENT if value is None else number(value)
 
 
-def _times(own: float, other: float | None) -> str:
-    return f"{own / other:.2f}×" if other else ABSENT
+def times(own: float, other: float | None) -> str:
+    """A ratio, with the two figures that mean something."""
+    if not other:
+        return ABSENT
+    ratio = own / other
+    return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.1f}×" if ratio >= 1 else f"{ratio:.2f}×"
 
 
 def _settings(results: Results) -> list[str]:
@@ -311,8 +315,8 @@ def summary(results: Results) -> str:
         celery = others.pop("celery", None)
         best = best_of(others, figure)
         lines.append(
-            f"| {title} | {number(own)} | {_maybe(celery)} | {_times(own, celery)} | "
+            f"| {title} | {number(own)} | {_maybe(celery)} | {times(own, celery)} | "
             f"{f'{number(others[best])} ({best})' if best else ABSENT} | "
-            f"{_times(own, others.get(best))} |"
+            f"{times(own, others.get(best))} |"
         )
     return "\n".join(lines) + "\n"
