@@ -22,12 +22,11 @@ class Progress:
     def __post_init__(self) -> None:
         self._left = dict(self.expected)
 
-    def done(self, row: str, share: float, seconds: float) -> None:
-        """A *share* of *row* (of 1) took *seconds*."""
-        part = self.expected[row] * share
+    def done(self, row: str, expected: float, seconds: float) -> None:
+        """A part of *row* of which *expected* seconds were expected took *seconds*."""
         self._seen += seconds
-        self._of += part
-        self._left[row] = max(0.0, self._left[row] - part)
+        self._of += expected
+        self._left[row] = max(0.0, self._left[row] - expected)
 
     def finished(self, row: str) -> None:
         """Nothing of *row* is left."""

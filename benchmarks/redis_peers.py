@@ -74,11 +74,14 @@ class Bench:
                 "durability": side.durability,
             }
         self.results["sides"] = {name: told[name] for name in SIDES if name in told}
-        share = self.sizes.seconds / Sizes().seconds
         self.progress = Progress({
-            row.name: row.expected(len(self._able(row)), self.options.rounds) * share
+            row.name: row.expected(len(self._able(row)), self.options.rounds) * self._scale()
             for row in rows
         })  # fmt: skip
+
+    def _scale(self) -> float:
+        """How large the sizes are beside those that the rows' estimates are of."""
+        return self.sizes.seconds / Sizes().seconds
 
     def _able(self, row: Row) -> list[Contestant]:
         return [side for side in self.sides if row.able(side)]
@@ -123,6 +126,7 @@ class Bench:
                     with self._measuring(row, side, entry, label):
                         if not self._step(entry, steps):
                             going.append((side, entry, steps))
+            began = time.monotonic()
             while going:
                 for each in list(going):
                     side, entry, steps = each
@@ -133,6 +137,8 @@ class Bench:
                         self._fail(side, entry, error)
                         going.remove(each)
                 time.sleep(0.05)
+            patience = Sizes().patience * self._scale()
+            self.progress.done(row.name, patience, time.monotonic() - began)
 
     def _step(self, entry: dict, steps: Steps) -> bool:
         """Whether the measurement has come to its end."""
@@ -159,8 +165,7 @@ class Bench:
             self._fail(side, entry, error)
             return
         took = time.monotonic() - began
-        turns = len(self._able(row)) * self.options.rounds * len(row.modes or ("",))
-        self.progress.done(row.name, 1 / turns, took)
+        self.progress.done(row.name, row.seconds * self._scale(), took)
         new = {what: values[-1] for what, values in entry["figures"].items()
                if len(values) > had.get(what, 0)}  # fmt: skip
         shown = [f"{what} {results.number(value)}" for what, value in list(new.items())[:4]]

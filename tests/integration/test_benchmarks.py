@@ -266,9 +266,9 @@ def test_sides_that_only_wait_do_so_while_others_go_on(bench, server, tmp_path):
 def test_what_is_left_is_expected_and_then_seen(bench):
     progress = bench.Progress({"drain": 600.0, "kill": 600.0})
     assert progress.told("drain") == "row 1 of 2, about 20 min left"
-    progress.done("drain", 0.5, 300.0)
+    progress.done("drain", 300.0, 300.0)
     assert progress.left() == pytest.approx(900.0)
-    progress.done("drain", 0.5, 900.0)  # three times as long as was expected
+    progress.done("drain", 300.0, 900.0)  # three times as long as was expected
     assert progress.left() == pytest.approx(600 * (1200 + 60) / (600 + 60))
     progress.finished("kill")
     assert progress.told("kill") == "row 2 of 2, less than a minute left"
