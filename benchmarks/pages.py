@@ -23,7 +23,7 @@ WHAT = """\
 - **latency**: one task at a time on an idle worker, to the task's first line and to the result.
 - **memory**: PSS of the idle worker, all its processes, with two and eight executors.
 - **flat**: the rate at the head of a queue of {shortest:,} to {longest:,}. A queue that takes
-  longer than {fill:g} s to fill is left out.
+  longer than {fill:g} s to fill, the longest twice as long, is left out.
 - **queues**, **payload**: eight queues at once; arguments of 10 KB and 1 MB.
 - **growth**: resident memory before and after {growth:,} tasks. Who is slower runs what it does
   in about {growth_seconds:g} s; how many that were is in the table.
