@@ -22,11 +22,12 @@ WHAT = """\
 - **threads**, **asyncio**: one process; no-ops, and waits of 50 ms at a hundred at once.
 - **latency**: one task at a time on an idle worker, to the task's first line and to the result.
 - **memory**: PSS of the idle worker, all its processes, with two and eight executors.
-- **flat**: the rate at the head of a queue of {shortest:,} to {longest:,}. A queue that takes
-  longer than {fill:g} s to fill, the longest twice as long, is left out.
+- **flat**: the rate at the head of a queue of {shortest:,} to {longest:,}: over the first 600 tasks
+  after a worker's start, and the lasting one. A queue that takes longer than {fill:g} s to fill
+  (the longest: three times that) is left out.
 - **queues**, **payload**: eight queues at once; arguments of 10 KB and 1 MB.
-- **growth**: resident memory before and after {growth:,} tasks. Who is slower runs what it does
-  in about {growth_seconds:g} s; how many that were is in the table.
+- **growth**: resident memory, without mapped files, before and after {growth:,} tasks. The peers
+  and SQLite run what they do in about {growth_seconds:g} s; how many that were is in the table.
 - **kill**: SIGKILL to every process of the worker among {killed} tasks of 50 ms, another started
   at once: what had not run {patience:g} s later, what ran twice, how long it took. Whoever only
   waits does so while the next side is measured.

@@ -9,6 +9,7 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -107,6 +108,40 @@ def test_a_worker_that_ends_by_itself_is_told(bench, server, side):
         worker.kill()
         with pytest.raises(Trouble, match=r"celeriac-sqlite: its worker ended with -9"):
             worker.wait(lambda: False, "never")
+
+
+TOUCHES = """
+import mmap, sys
+with open(sys.argv[1], "r+b") as file:
+    board = mmap.mmap(file.fileno(), 0)
+print("mapped", flush=True)
+input()
+for at in range(0, len(board), 4096):
+    board[at] = 1
+own = bytearray(b"x" * int(sys.argv[2]))
+print("touched", flush=True)
+input()
+"""
+
+
+def test_what_a_worker_grows_by_is_its_own_memory_not_the_board(bench, tmp_path):
+    """Both executors of a worker come to touch all of the board: 17 bytes a task, in each."""
+    rows = importlib.import_module("redis_rows")
+    board, own = tmp_path / "board", 8 << 20
+    board.write_bytes(bytes(32 << 20))
+    command = [sys.executable, "-c", TOUCHES, str(board), str(own)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    worker = SimpleNamespace(members=lambda: [psutil.Process(process.pid)])
+    try:
+        assert process.stdout.readline() == "mapped\n"
+        before = rows._resident(worker)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "touched\n"
+        assert rows._resident(worker) - before == pytest.approx(8, abs=1)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_what_cannot_take_part_says_why(bench):
