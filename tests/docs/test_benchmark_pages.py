@@ -169,7 +169,7 @@ def test_the_page_has_every_row_side_and_figure(publish, figures):
 
 
 def test_a_figure_of_fewer_rounds_says_so(publish, figures):
-    figures["rows"]["flat"]["huey"]["figures"]["100,000 queued"] = [7.0, 7.0]
+    figures["rows"]["flat"]["huey"]["figures"]["100,000 queued: lasting"] = [7.0, 7.0]
     assert "| 7, in 2 of 3 rounds |" in publish.pages.page(figures)
 
 
