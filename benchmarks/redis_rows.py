@@ -275,7 +275,7 @@ def payload(side: Contestant, server: Server, sizes: Sizes) -> Found:
     """Sends and runs of tasks with a large argument."""
     found = {}
     # Carrying so much costs the quick more of their time than the slow.
-    often = 0.4 if side.pace > 10_000 else 0.8
+    often = 0.25 if side.pace > 10_000 else 0.8
     for size, name, share in ((10_000, "10 KB", often), (1_000_000, "1 MB", 0.0)):
         count = max(40, sizes.tasks(side, share)) if share else max(20, int(50 * sizes.seconds))
         with ground(side, server, count, BENCH_RESULTS="ignored") as place:
@@ -433,13 +433,13 @@ ROWS = (
         Figure(f"{queued:,} queued: lasting", "/s",
                goal="within 10 % of 100,000" if queued == 10**6 else "")
         for queued in Sizes().queued[2:]
-    )), flat, seconds=29),
+    )), flat, seconds=25),
     Row("queues", "no-ops through two executors, eight queues", (Figure("8 queues", "/s"),), queues,
         pool="queues", seconds=6),
     Row("payload", "large arguments, results ignored", (
         Figure("10 KB: sends", "/s"), Figure("10 KB: runs", "/s"),
         Figure("1 MB: sends", "/s"), Figure("1 MB: runs", "/s"),
-    ), payload, seconds=12),
+    ), payload, seconds=15),
     Row("growth", "resident memory over many tasks", (
         Figure("tasks", "between the two looks", ""),
         Figure("growth", "MiB", "lower"), Figure("after", "MiB", "lower"),

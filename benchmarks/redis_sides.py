@@ -46,7 +46,7 @@ def celeriac(name: str = "celeriac", broker: str = "redis") -> Contestant:
             + ("" if served else "; a file, fsync at every commit, whatever the server does")
         ),
         served=served,
-        pace=30_000,
+        pace=45_000 if served else 35_000,
         settings="as it comes: 2 executors (processes), JSON, all features on",
     )
 

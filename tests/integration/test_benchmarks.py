@@ -130,7 +130,8 @@ def test_what_a_worker_grows_by_is_its_own_memory_not_the_board(bench, tmp_path)
     board, own = tmp_path / "board", 8 << 20
     board.write_bytes(bytes(32 << 20))
     command = [sys.executable, "-c", TOUCHES, str(board), str(own)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
     worker = SimpleNamespace(members=lambda: [psutil.Process(process.pid)])
     try:
         assert process.stdout.readline() == "mapped\n"
