@@ -408,11 +408,11 @@ ROWS = (
         Figure("rate, results ignored", "/s", goal="≥ 20× Celery, ≥ 3× the best"),
         *_costs("kept"), *_costs("ignored"),
         Figure("bytes a queued task", "bytes of the server's memory", "lower", "< 700"),
-    ), drain, seconds=11),
+    ), drain, seconds=12),
     Row("threads", "one process of threads", (
         Figure("no-ops, 8 threads", "/s"),
         Figure("waits of 50 ms, 100 threads", "/s, at most 2,000"),
-    ), threads, pool="threads", seconds=9),
+    ), threads, pool="threads", seconds=10),
     Row("asyncio", "one process of coroutines", (
         Figure("no-op coroutines, 100 at once", "/s"),
         Figure("waits of 50 ms, 100 at once", "/s, at most 2,000"),
@@ -420,7 +420,7 @@ ROWS = (
     Row("latency", "one task at a time, idle worker", (
         Figure("start p50", "ms", "lower", "< 1.2"), Figure("start p99", "ms", "lower"),
         Figure("result p50", "ms", "lower", "< 2"), Figure("result p99", "ms", "lower"),
-    ), latency, seconds=5.5),
+    ), latency, seconds=6.5),
     Row("memory", "PSS of the idle worker, all its processes", (
         Figure("2 executors", "MiB", "lower"),
         Figure("8 executors", "MiB", "lower", "< 1/3 of Celery, < Huey"),

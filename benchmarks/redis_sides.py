@@ -93,7 +93,7 @@ def dramatiq() -> Contestant:
         packages=("dramatiq", "redis", "hiredis"),
         durability="acknowledged after the task ran",
         served=True,
-        pace=4500,
+        pace=3000,
         settings=(
             "2 processes of 8 threads, its default for two cores; its default middleware, Results "
             "and AsyncIO where asked for"
@@ -115,7 +115,7 @@ def huey() -> Contestant:
         packages=("huey", "redis", "hiredis"),
         durability="popped before the task runs; there is no acknowledgement",
         served=True,
-        pace=4500,
+        pace=3000,
         settings=(
             "2 worker processes, no periodic tasks, results that expire; `notify_result` where "
             "somebody waits, since it costs elsewhere"
