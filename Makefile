@@ -17,7 +17,7 @@ DEMO_STAMP := $(VENV)/.installed-demo
 TEST_PROCESSES := 4
 
 .DEFAULT_GOAL := menu
-.PHONY: menu demo test lint bench bench-sqlite bench-pools bench-redis docs clean redis-6.2
+.PHONY: menu demo test lint bench bench-sqlite bench-pools bench-redis bench-publish docs clean redis-6.2
 
 menu:  ## print this menu
 	@echo "Celeriac. Targets:"
@@ -46,7 +46,7 @@ lint: $(STAMP)  ## ruff, the formatter's check, mypy
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: bench-sqlite bench-pools bench-redis  ## all three of the next; about two hours
+bench: bench-sqlite bench-pools bench-redis  ## all three of the next; more than an hour
 
 bench-sqlite: $(STAMP)  ## SQLite, beside Huey on SQLite
 	$(BIN)/python benchmarks/run.py $(BENCH)
@@ -56,6 +56,9 @@ bench-pools: $(STAMP) $(PEERS_STAMP)  ## the pools, start-up and memory, beside 
 
 bench-redis: $(STAMP) $(REDIS_STAMPS)  ## Redis, beside eight peers; table and chart (BENCH="--help")
 	$(BIN)/python benchmarks/redis_peers.py $(BENCH)
+
+bench-publish: $(STAMP)  ## put the figures of bench-redis into README and docs
+	$(BIN)/python benchmarks/publish.py $(BENCH)
 
 docs: $(DOCS_STAMP)  ## the documentation, in docs/_build/html
 	$(DOCS_VENV)/bin/python -m sphinx -W --keep-going -q -n -b html docs docs/_build/html

@@ -153,9 +153,13 @@ class Ground:
 
     @contextmanager
     def working(
-        self, pool: str, slots: int, prefetch: int = 4, each: int = 100
+        self, pool: str, slots: int, prefetch: int = 4, each: int = 100, grace: float = 0.5
     ) -> Iterator[Worker]:
-        """A worker for the length of the block; *each*: coroutines a process may hold."""
+        """A worker for the length of the block; *each*: coroutines a process may hold.
+
+        At the block's end it has *grace* seconds to end. It is short, because nothing is measured
+        any more and the ground goes with it: nobody waits for those that take three or thirty.
+        """
         command = [part.format(n=slots, c=each) for part in self.side.pools[pool]]
         copies = slots if pool in self.side.copies else 1
         environment = {
@@ -168,7 +172,7 @@ class Ground:
                     worker.start([self.side.python, "-m", *command], environment)
                 yield worker
             finally:
-                worker.stop()
+                worker.stop(grace)
 
 
 class Worker:
@@ -248,13 +252,13 @@ class Worker:
             process.wait(30)
         psutil.wait_procs(members, 30)
 
-    def stop(self) -> None:
-        """Ask it to end, wait a little (some take half a minute), end whatever is left of it."""
+    def stop(self, grace: float) -> None:
+        """Ask it to end, wait so many seconds, end whatever is left of it."""
         members = self._sessions()
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-        end = time.monotonic() + 3
+        end = time.monotonic() + grace
         for process in self.processes:
             try:
                 process.wait(max(0.1, end - time.monotonic()))

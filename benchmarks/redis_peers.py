@@ -17,19 +17,21 @@ import os
 import signal
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import chart
 import results
 from contestants import HERE, Contestant, Trouble, compiled
-from redis_rows import QUICK, ROWS, Found, Row, Sizes
+from progress import Progress
+from redis_rows import QUICK, ROWS, Found, Row, Sizes, Steps
 from redis_server import MODES, Server, serving, valkey
 from redis_sides import SIDES, chosen, why_not
 
 EXAMPLES = """examples:
-  redis_peers.py                                      everything; an hour or two
+  redis_peers.py                                      everything; about an hour
   redis_peers.py --quick                              see that all of it works; figures mean nothing
   redis_peers.py --only enqueue,latency               two rows
   redis_peers.py --only drain --peers celeriac,celery one row, two sides
@@ -51,60 +53,146 @@ class Bench:
             self.sizes = dataclasses.replace(self.sizes, seconds=options.seconds)
         self.path = Path(options.out) / "redis.json"
         self.results = results.load(self.path)
-        self.results["machine"] = results.machine()
-        self.run = datetime.now().astimezone().isoformat(timespec="minutes")
+        self.run = datetime.now().astimezone().isoformat(timespec="seconds")
+        self.progress = Progress({})
         self.failed = 0
 
-    def describe(self) -> None:
-        """Keep who takes part, in which version and set up how."""
+    def describe(self, rows: list[Row]) -> None:
+        """Keep on what this run measures, and who takes part, in which version and set up how."""
+        versions = {side.name: side.versions() for side in self.sides}
+        self.results["runs"][self.run] = {
+            "commit": results.commit(),
+            "machine": results.machine(),
+            "sizes": results.sizes_told(self.sizes),
+            "versions": versions,
+        }
         told = self.results["sides"]
         for side in self.sides:
             told[side.name] = {
-                "versions": side.versions(),
+                "versions": versions[side.name],
                 "settings": side.settings,
                 "durability": side.durability,
             }
         self.results["sides"] = {name: told[name] for name in SIDES if name in told}
+        self.progress = Progress({
+            row.name: row.expected(len(self._able(row)), self.options.rounds) * self._scale()
+            for row in rows
+        })  # fmt: skip
 
-    def row(self, row: Row, place: str) -> None:
+    def _scale(self) -> float:
+        """How large the sizes are beside those that the rows' estimates are of."""
+        return self.sizes.seconds / Sizes().seconds
+
+    def _able(self, row: Row) -> list[Contestant]:
+        return [side for side in self.sides if row.able(side)]
+
+    def row(self, row: Row) -> None:
         """Take all sides through a row in turns, and keep what they brought."""
-        able = [side for side in self.sides if row.able(side)]
         found: dict[str, dict] = {}
         kept = dict(self.results["rows"].get(row.name, {}))
-        rounds = row.rounds or self.options.rounds
-        for turn in range(rounds):
+        for turn in range(self.options.rounds):
             for mode in row.modes or (self.options.durability,):
-                with serving(self.binary, mode) as server:
-                    for side in able:
-                        entry = found.setdefault(side.name, self._entry(server))
-                        if entry.get("error") is None:
-                            label = f"[{place} {row.name}] round {turn + 1}/{rounds} {side.name}"
-                            self._measure(row, side, server, entry, label)
+                label = f"[{row.name}] round {turn + 1}/{self.options.rounds}"
+                (self._apart if row.steps else self._turns)(row, mode, found, label)
+            for entry in found.values():
+                entry["rounds"] += entry.get("error") is None
             # Kept round by round: whoever ends it early has what was measured until then.
-            more = self.options.more
             self.results["rows"][row.name] = kept | {
-                name: _together(kept.get(name), entry) if more else entry
+                name: self._together(kept.get(name), entry) if self.options.more else entry
                 for name, entry in found.items()
             }
             results.save(self.results, self.path)
+        self.progress.finished(row.name)
+
+    def _turns(self, row: Row, mode: str, found: dict[str, dict], label: str) -> None:
+        """All sides one after the other, on one server."""
+        with serving(self.binary, mode) as server:
+            for side in self._able(row):
+                entry = found.setdefault(side.name, self._entry(server))
+                if entry.get("error") is None:
+                    with self._measuring(row, side, entry, label):
+                        self._keep(entry, row.measure(side, server, self.sizes))
+
+    def _apart(self, row: Row, mode: str, found: dict[str, dict], label: str) -> None:
+        """Each on a server of its own; those that only wait do so while others go on."""
+        with ExitStack() as stack:
+            going = []
+            for side in self._able(row):
+                server = stack.enter_context(serving(self.binary, mode))
+                entry = found.setdefault(side.name, self._entry(server))
+                if entry.get("error") is None:
+                    steps = row.steps(side, server, self.sizes)
+                    stack.callback(steps.close)
+                    with self._measuring(row, side, entry, label):
+                        if not self._step(entry, steps):
+                            going.append((side, entry, steps))
+            began = time.monotonic()
+            while going:
+                for each in list(going):
+                    side, entry, steps = each
+                    try:
+                        if self._step(entry, steps):
+                            going.remove(each)
+                    except Trouble as error:
+                        self._fail(side, entry, error)
+                        going.remove(each)
+                time.sleep(0.05)
+            patience = Sizes().patience * self._scale()
+            self.progress.done(row.name, patience, time.monotonic() - began)
+
+    def _step(self, entry: dict, steps: Steps) -> bool:
+        """Whether the measurement has come to its end."""
+        try:
+            next(steps)
+        except StopIteration as end:
+            self._keep(entry, end.value)
+            return True
+        return False
 
     def _entry(self, server: Server) -> dict:
-        return {"run": self.run, "server": server.version(), "mode": server.mode,
-                "seconds": self.sizes.seconds, "figures": {}}  # fmt: skip
+        return {"run": self.run, "server": server.version(), "mode": server.mode, "rounds": 0,
+                "figures": {}}  # fmt: skip
 
-    def _measure(self, row: Row, side: Contestant, server: Server, entry: dict, label: str) -> None:
-        tell(f"{label} …", end="")
+    @contextmanager
+    def _measuring(self, row: Row, side: Contestant, entry: dict, label: str) -> Iterator[None]:
+        """Say who is measured and what was found; one that fails does not end the run."""
+        tell(f"{self.progress.told(row.name)}: {label} {side.name} …", end="")
+        had = {what: len(values) for what, values in entry["figures"].items()}
         began = time.monotonic()
         try:
-            told = row.measure(side, server, self.sizes)
+            yield
         except Trouble as error:
-            entry["error"] = str(error).strip().splitlines()[0]
-            self.failed += 1
-            tell(f" failed\n{error}")
+            self._fail(side, entry, error)
             return
+        took = time.monotonic() - began
+        self.progress.done(row.name, row.seconds * self._scale(), took)
+        new = {what: values[-1] for what, values in entry["figures"].items()
+               if len(values) > had.get(what, 0)}  # fmt: skip
+        shown = [f"{what} {results.number(value)}" for what, value in list(new.items())[:4]]
+        tell(f" {', '.join(shown) or 'waits while others go on'} ({took:.0f} s)")
+
+    def _fail(self, side: Contestant, entry: dict, error: Trouble) -> None:
+        entry["error"] = str(error).strip().splitlines()[0]
+        self.failed += 1
+        tell(f" {side.name} failed\n{error}")
+
+    def _keep(self, entry: dict, told: Found) -> None:
         for what, value in told.items():
             entry["figures"].setdefault(what, []).append(value)
-        tell(f" {_shown(told)} ({time.monotonic() - began:.0f} s)")
+
+    def _together(self, kept: dict | None, entry: dict) -> dict:
+        """An entry with the rounds of an earlier one before its own, if measured alike."""
+        alike = ("server", "mode")
+        runs = self.results["runs"]
+        if kept is None or any(kept[each] != entry[each] for each in alike):
+            return entry
+        before, now = runs[kept["run"]], runs[entry["run"]]
+        if any(before[each] != now[each] for each in ("commit", "machine", "sizes")):
+            return entry
+        figures = {what: list(values) for what, values in kept["figures"].items()}
+        for what, values in entry["figures"].items():
+            figures[what] = figures.get(what, []) + values
+        return {**entry, "rounds": kept["rounds"] + entry["rounds"], "figures": figures}
 
     def write(self) -> None:
         """The table, the short table and the chart, beside the raw figures."""
@@ -117,21 +205,6 @@ class Bench:
         for name, text in files.items():
             (folder / name).write_text(text)
         tell(f"wrote {self.path} and beside it {', '.join(files)}")
-
-
-def _together(kept: dict | None, entry: dict) -> dict:
-    """An entry with the rounds of an earlier one before its own, if both were measured alike."""
-    alike = ("server", "mode", "seconds")
-    if kept is None or any(kept[each] != entry[each] for each in alike):
-        return entry
-    figures = {what: list(values) for what, values in kept["figures"].items()}
-    for what, values in entry["figures"].items():
-        figures[what] = figures.get(what, []) + values
-    return {**entry, "figures": figures}
-
-
-def _shown(found: Found) -> str:
-    return ", ".join(f"{what} {results.number(value)}" for what, value in list(found.items())[:4])
 
 
 def tell(text: str, end: str = "\n") -> None:
@@ -196,11 +269,12 @@ def main() -> int:
     with ExitStack() as stack:
         stack.enter_context(compiled())
         bench = Bench(options, _willing(sides, binary), binary)
-        bench.describe()
+        bench.describe(rows)
         tell(f"{len(rows)} rows, {len(bench.sides)} sides, {options.rounds} rounds; load "
-             f"{os.getloadavg()[0]:.1f}, AOF {options.durability}")  # fmt: skip
-        for index, row in enumerate(rows, 1):
-            bench.row(row, f"{index}/{len(rows)}")
+             f"{os.getloadavg()[0]:.1f}, AOF {options.durability}; about "
+             f"{bench.progress.left() / 60:.0f} min")  # fmt: skip
+        for row in rows:
+            bench.row(row)
         bench.write()
     print(results.markdown(bench.results))
     return 1 if bench.failed else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 from contestants import Contestant, Ground, Trouble, Worker, ground
@@ -41,11 +41,11 @@ class Sizes:
     latency: int = 150
     naps: float = 0.02
     queued: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
-    fill: float = 60.0  # a queue that takes longer to fill than this is not filled
+    fill: float = 15.0  # a queue that takes longer to fill is left out; the longest: three times
     growth: int = 1_000_000
-    growth_seconds: float = 60.0
+    growth_seconds: float = 10.0  # what the others run in about this time, instead of `growth`
     killed: int = 200
-    patience: float = 120.0
+    patience: float = 75.0
 
     def tasks(self, side: Contestant, share: float = 1.0) -> int:
         """About as many as the side does in the time of a drain."""
@@ -59,20 +59,28 @@ QUICK = Sizes(
 )  # fmt: skip
 
 Found = dict[str, float]
+#: A measurement that yields when nothing but waiting is left, so that others may go on meanwhile.
+Steps = Generator[None, None, Found]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the benchmark."""
+    """A row of the benchmark. *seconds*: about how long a side takes for a round, in one mode."""
 
     name: str
     about: str
     figures: tuple[Figure, ...]
-    measure: Callable[[Contestant, Server, Sizes], Found]
+    measure: Callable[[Contestant, Server, Sizes], Found] | None = None
+    steps: Callable[[Contestant, Server, Sizes], Steps] | None = None  # instead of `measure`
+    seconds: float = 10.0
     pool: str = "work"  # what a side needs to take part; empty: nothing but to send
     modes: tuple[str, ...] = ()  # durability modes of the server that it compares
-    rounds: int = 0  # 0: as many as asked for
     skips: tuple[str, ...] = field(default=())
+
+    def expected(self, sides: int, rounds: int) -> float:
+        """About how many seconds it takes."""
+        each = self.seconds * sides * max(1, len(self.modes))
+        return rounds * (each + (Sizes().patience if self.steps else 0.0))
 
     def able(self, side: Contestant) -> bool:
         """Whether the side has what the row needs."""
@@ -132,7 +140,7 @@ def drain(side: Contestant, server: Server, sizes: Sizes) -> Found:
 
 def threads(side: Contestant, server: Server, sizes: Sizes) -> Found:
     """No-ops and waits in threads of one process."""
-    count = sizes.tasks(side)
+    count = sizes.tasks(side, 0.5)
     with ground(side, server, count) as place:
         place.fill("noop")
         with place.working("threads", 8, SHORT) as worker:
@@ -196,40 +204,55 @@ def memory(side: Contestant, server: Server, sizes: Sizes) -> Found:
 
 def flat(side: Contestant, server: Server, sizes: Sizes) -> Found:
     """Tasks per second from the head of a queue of so many, over the same number of tasks."""
-    found = {}
+    found: Found = {}
+    sends = 0.0  # a second, in the queue before
     for queued in sizes.queued:
+        limit = sizes.fill * (3 if queued == sizes.queued[-1] else 1)
+        if sends and queued / sends > 1.2 * limit:
+            break  # told in the table: nobody waited for a queue so long
         try:
-            starts, lasting = _heads(side, server, sizes, queued)
+            starts, lasting, sent = _heads(side, server, sizes, queued, limit)
         except Trouble as error:
             if "not done within" in str(error):
-                return found  # told in the table: nobody waited for a queue so long
+                break
             raise
         found[f"{queued:,} queued: first {HEAD:,}"] = statistics.median(starts)
         if lasting:
             found[f"{queued:,} queued: lasting"] = lasting
+        sends = sent if queued >= 10_000 else 0.0  # a short one is half the sender's start-up
     return found
 
 
 def _heads(
-    side: Contestant, server: Server, sizes: Sizes, queued: int
-) -> tuple[list[float], float]:
-    """Rates of the first tasks after each of some starts of a worker, and the lasting one."""
+    side: Contestant, server: Server, sizes: Sizes, queued: int, limit: float
+) -> tuple[list[float], float, float]:
+    """Rates of the first tasks after each of some starts of a worker, the lasting one, and that
+    of sending."""
     starts: list[float] = []
     lasting = 0.0
-    while len(starts) < STARTS:
+
+    def enough() -> bool:
+        """The head of who is slow takes so long that few starts tell as much as many."""
+        return len(starts) == STARTS or sum(HEAD / rate for rate in starts) > sizes.seconds / 6
+
+    while not enough():
         with ground(side, server, queued) as place:
-            place.drive("fill", deadline=sizes.fill, task="noop", count=queued)
+            began = time.monotonic()
+            place.drive("fill", deadline=limit, task="noop", count=queued)
+            sends = queued / (time.monotonic() - began)
             server.settle()
-            while len(starts) < STARTS and queued - place.ended() >= HEAD:
-                with place.working("work", 2, SHORT) as worker:
+            while not enough() and queued - place.ended() >= HEAD:
+                # The next worker goes on with this queue, so what this one holds is given back.
+                with place.working("work", 2, SHORT, grace=2.0) as worker:
                     before = place.ended()
                     worker.wait(lambda least=before + HEAD: place.ended() >= least, "the head")
                     starts.append(_rate(place, before + HEAD // 10, before + HEAD))
                     done, wanted = place.ended(), sizes.tasks(side) // 2
                     # Once warm, while the queue is still about as long.
-                    if len(starts) == STARTS and done + wanted < queued * 2 // 3:
+                    long = queued in sizes.queued[2:] and done + wanted < queued * 2 // 3
+                    if long and enough():
                         lasting = _drain(place, worker, done, done + wanted)["rate"]
-    return starts, lasting
+    return starts, lasting, sends
 
 
 def _rate(place: Ground, first: int, last: int) -> float:
@@ -251,11 +274,12 @@ def queues(side: Contestant, server: Server, sizes: Sizes) -> Found:
 def payload(side: Contestant, server: Server, sizes: Sizes) -> Found:
     """Sends and runs of tasks with a large argument."""
     found = {}
-    for size, name, share in ((10_000, "10 KB", 0.3), (1_000_000, "1 MB", 0.0)):
-        count = max(40, sizes.tasks(side, share)) if share else max(20, int(40 * sizes.seconds))
+    # Carrying so much costs the quick more of their time than the slow.
+    often = 0.25 if side.pace > 10_000 else 0.8
+    for size, name, share in ((10_000, "10 KB", often), (1_000_000, "1 MB", 0.0)):
+        count = max(40, sizes.tasks(side, share)) if share else max(20, int(50 * sizes.seconds))
         with ground(side, server, count, BENCH_RESULTS="ignored") as place:
-            sending = min(count, 500)
-            told = place.drive("one", task="load", count=min(sending, 60) if not share else sending,
+            told = place.drive("one", task="load", count=min(count, 2000 if share else 120),
                                text=size)  # fmt: skip
             found[f"{name}: sends"] = told["rate"]
         with ground(side, server, count, BENCH_RESULTS="ignored") as place:
@@ -275,7 +299,9 @@ def _fill_by_parts(place: Ground, count: int, size: int) -> None:
 
 def growth(side: Contestant, server: Server, sizes: Sizes) -> Found:
     """Resident memory of the worker, before and after many tasks; fed while it works."""
-    total = min(sizes.growth, int(side.pace * sizes.growth_seconds * 2))
+    total = sizes.growth
+    if side.module != "celeriac_side" or not side.served:  # who is slower gets a stated time
+        total = min(total, int(side.pace * sizes.growth_seconds))
     warm, chunk = total // 5, max(100, min(20_000, side.pace * 2, total // 10))
     with ground(side, server, total) as place, place.working("work", 2, SHORT) as worker:
         sent, before = 0, None
@@ -298,8 +324,13 @@ def _resident(worker: Worker) -> float:
     return sum(each.rss - each.shared for each in told) / (1 << 20)
 
 
-def kill(side: Contestant, server: Server, sizes: Sizes) -> Found:
-    """SIGKILL to the whole worker in the middle of tasks of 50 ms; another is started at once."""
+def kill(side: Contestant, server: Server, sizes: Sizes) -> Steps:
+    """SIGKILL to the whole worker in the middle of tasks of 50 ms; another is started at once.
+
+    What never runs again costs the whole patience, in which nothing happens. So it yields as soon
+    as the second worker has been quiet for some seconds. When each task ended is on the board,
+    whenever it is looked at.
+    """
     count = sizes.killed
     with ground(side, server, count) as place:
         place.fill("wait")
@@ -310,9 +341,10 @@ def kill(side: Contestant, server: Server, sizes: Sizes) -> Found:
         held = place.stamps()
         running = sum(1 for n in range(count) if held[2 * n] and not held[2 * n + 1])
         with place.working("work", 2, LONG, each=4) as worker:
-            _until_all_or_quiet(place, worker, killed + sizes.patience)
+            yield from _until_all_or(place, worker, killed + sizes.patience)
         ends, runs = place.stamps()[1::2], place.runs()
-    lost = runs.count(0)
+    deadline = killed + sizes.patience
+    lost = sum(1 for end, ran in zip(ends, runs, strict=True) if not ran or end > deadline)
     found = {
         "running when killed": float(running),
         "not run again": float(lost),
@@ -323,20 +355,30 @@ def kill(side: Contestant, server: Server, sizes: Sizes) -> Found:
     return found
 
 
-def _until_all_or_quiet(place: Ground, worker: Worker, deadline: float) -> None:
-    while place.ended() < place.tasks and time.monotonic() < deadline:
+#: Seconds without a task that ended, after which others may go on.
+QUIET = 5.0
+
+
+def _until_all_or(place: Ground, worker: Worker, deadline: float) -> Generator[None, None, None]:
+    done, since = place.ended(), time.monotonic()
+    while done < place.tasks and time.monotonic() < deadline:
         worker.check()
         time.sleep(0.05)
+        now = place.ended()
+        if now > done:
+            done, since = now, time.monotonic()
+        elif time.monotonic() > since + QUIET:
+            yield
 
 
 def durable(side: Contestant, server: Server, sizes: Sizes) -> Found:
     """Sends one by one and no-ops drained, at the server's durability."""
     with ground(side, server, 1) as place:
-        count = max(200, int(700 * sizes.seconds))
+        count = max(200, int(300 * sizes.seconds))
         sent = place.drive("one", task="noop", count=count)["rate"]
     found = {f"one by one, AOF {server.mode}": sent}
     if side.pools:
-        count = sizes.tasks(side)
+        count = sizes.tasks(side, 0.35)
         with ground(side, server, count) as place:
             place.fill("noop")
             with place.working("work", 2, SHORT) as worker:
@@ -360,29 +402,29 @@ ROWS = (
         Figure("one by one", "/s", goal="≥ 3× Celery, ≥ 85 % of redis-py"),
         Figure("in bulk", "/s", goal="≥ 20× Celery"),
         Figure("from 8 threads", "/s"),
-    ), enqueue, pool=""),
+    ), enqueue, pool="", seconds=7),
     Row("drain", "no-ops through two executors", (
         Figure("rate, results kept", "/s", goal="≥ 20× Celery, ≥ 3× the best"),
         Figure("rate, results ignored", "/s", goal="≥ 20× Celery, ≥ 3× the best"),
         *_costs("kept"), *_costs("ignored"),
         Figure("bytes a queued task", "bytes of the server's memory", "lower", "< 700"),
-    ), drain),
+    ), drain, seconds=12),
     Row("threads", "one process of threads", (
         Figure("no-ops, 8 threads", "/s"),
         Figure("waits of 50 ms, 100 threads", "/s, at most 2,000"),
-    ), threads, pool="threads"),
+    ), threads, pool="threads", seconds=10),
     Row("asyncio", "one process of coroutines", (
         Figure("no-op coroutines, 100 at once", "/s"),
         Figure("waits of 50 ms, 100 at once", "/s, at most 2,000"),
-    ), coroutines, pool="asyncio"),
+    ), coroutines, pool="asyncio", seconds=8),
     Row("latency", "one task at a time, idle worker", (
         Figure("start p50", "ms", "lower", "< 1.2"), Figure("start p99", "ms", "lower"),
         Figure("result p50", "ms", "lower", "< 2"), Figure("result p99", "ms", "lower"),
-    ), latency),
+    ), latency, seconds=6.5),
     Row("memory", "PSS of the idle worker, all its processes", (
         Figure("2 executors", "MiB", "lower"),
         Figure("8 executors", "MiB", "lower", "< 1/3 of Celery, < Huey"),
-    ), memory, pool="memory"),
+    ), memory, pool="memory", seconds=5),
     Row("flat", "no-ops from the head of a long queue", (*(
         Figure(f"{queued:,} queued: first {HEAD:,}", "/s",
                goal="within 10 % of 10,000" if queued == 10**6 else "")
@@ -391,25 +433,25 @@ ROWS = (
         Figure(f"{queued:,} queued: lasting", "/s",
                goal="within 10 % of 100,000" if queued == 10**6 else "")
         for queued in Sizes().queued[2:]
-    )), flat),
+    )), flat, seconds=25),
     Row("queues", "no-ops through two executors, eight queues", (Figure("8 queues", "/s"),), queues,
-        pool="queues"),
+        pool="queues", seconds=6),
     Row("payload", "large arguments, results ignored", (
         Figure("10 KB: sends", "/s"), Figure("10 KB: runs", "/s"),
         Figure("1 MB: sends", "/s"), Figure("1 MB: runs", "/s"),
-    ), payload),
+    ), payload, seconds=15),
     Row("growth", "resident memory over many tasks", (
         Figure("tasks", "between the two looks", ""),
         Figure("growth", "MiB", "lower"), Figure("after", "MiB", "lower"),
-    ), growth, rounds=1),
+    ), growth, seconds=16),
     Row("kill", "SIGKILL to the whole worker, another started at once", (
         Figure("running when killed", "of {killed} tasks", ""),
         Figure("not run again", "tasks, within {patience:g} s", "lower", "0"),
         Figure("run twice to the end", "tasks", ""),
         Figure("all run after", "s from the kill", "lower"),
-    ), kill),
+    ), steps=kill, seconds=9),
     Row("durability", "what the server's log costs", tuple(
         Figure(f"{what}, AOF {mode}", "/s")
         for what in ("one by one", "drain") for mode in ("off", "everysec", "always")
-    ), durable, pool="", modes=("off", "everysec", "always")),
+    ), durable, pool="", seconds=4, modes=("off", "everysec", "always")),
 )  # fmt: skip

@@ -46,7 +46,7 @@ def celeriac(name: str = "celeriac", broker: str = "redis") -> Contestant:
             + ("" if served else "; a file, fsync at every commit, whatever the server does")
         ),
         served=served,
-        pace=20_000 if served else 15_000,
+        pace=45_000 if served else 35_000,
         settings="as it comes: 2 executors (processes), JSON, all features on",
     )
 
@@ -67,7 +67,7 @@ def celery() -> Contestant:
         packages=("celery", "kombu", "redis", "hiredis"),
         durability="acknowledged before the task runs (its default, and its fastest)",
         served=True,
-        pace=700,
+        pace=1000,
         settings=(
             "prefork 2; prefetch multiplier 64 for no-ops and 4 for tasks that wait, as its guide "
             "to optimising says; no gossip, mingle, heartbeat, events or remote control: all cost"
@@ -93,7 +93,7 @@ def dramatiq() -> Contestant:
         packages=("dramatiq", "redis", "hiredis"),
         durability="acknowledged after the task ran",
         served=True,
-        pace=5000,
+        pace=3000,
         settings=(
             "2 processes of 8 threads, its default for two cores; its default middleware, Results "
             "and AsyncIO where asked for"
@@ -115,7 +115,7 @@ def huey() -> Contestant:
         packages=("huey", "redis", "hiredis"),
         durability="popped before the task runs; there is no acknowledgement",
         served=True,
-        pace=5000,
+        pace=3000,
         settings=(
             "2 worker processes, no periodic tasks, results that expire; `notify_result` where "
             "somebody waits, since it costs elsewhere"
@@ -134,7 +134,7 @@ def rq() -> Contestant:
         packages=("rq", "redis", "hiredis"),
         durability="kept in a list of started jobs; one whose worker died fails and is not rerun",
         served=True,
-        pace=600,
+        pace=500,
         settings="worker pool of 2 `SimpleWorker`s, which do not fork for each job: its fastest",
     )
 
@@ -150,7 +150,7 @@ def taskiq() -> Contestant:
         packages=("taskiq", "taskiq-redis", "redis", "hiredis", "uvloop"),
         durability="streams, acknowledged when saved; what is not is taken over after 10 minutes",
         served=True,
-        pace=3000,
+        pace=2500,
         settings=(
             "2 processes of 100 coroutines on uvloop; streams, the one of its Redis brokers that "
             "acknowledges; results asked for every 1 ms instead of 200"
@@ -185,7 +185,7 @@ def arq() -> Contestant:
         durability="taken off the queue after the job ran; another worker starts it when its lock "
         "has expired (job timeout + 10 s)",
         served=True,
-        pace=500,
+        pace=1500,
         settings="2 workers of 100 coroutines on uvloop, looking for jobs every 10 ms, not 500",
     )
 
@@ -200,7 +200,7 @@ def streaq() -> Contestant:
         packages=("streaq", "coredis", "uvloop"),
         durability="streams, acknowledged after the task ran; idle ones are taken over after 60 s",
         served=True,
-        pace=3000,
+        pace=1800,
         settings="2 processes of 100 coroutines on uvloop, tasks silent in the log",
     )
 

@@ -1,17 +1,23 @@
 """The raw figures of ``redis_peers.py`` as JSON, and the Markdown that is drawn from them.
 
-    rows → row → side → {"run", "server", "mode", "figures": {figure: [a value a round]}, "error"}
+    runs → when it began → {"commit", "machine", "sizes", "versions": {side: packages}}
+    sides → side → {"versions", "settings", "durability"}
+    rows → row → side → {"run", "server", "mode", "rounds", "figures": {figure: [a value a round]},
+                         "error"}
 
-A later run replaces the rows and sides it measured and leaves the others, each with its own date.
+A later run replaces the rows and sides it measured and leaves the others, each with its own run.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
 import statistics
+import subprocess
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +36,7 @@ Results = dict[str, Any]
 
 
 def empty() -> Results:
-    return {"machine": machine(), "sides": {}, "rows": {}}
+    return {"runs": {}, "sides": {}, "rows": {}}
 
 
 def load(path: Path) -> Results:
@@ -43,6 +49,26 @@ def save(results: Results, path: Path) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     fresh.replace(path)
+
+
+def commit() -> str:
+    """The last commit that changed what is measured or how; with ``+`` if there is more since.
+
+    Empty outside a repository.
+    """
+    measured = ("--", "src", "benchmarks", "pyproject.toml")
+    try:
+        found = _git("log", "-1", "--format=%h", *measured)
+        return found + ("+" if _git("status", "--porcelain", *measured) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*command: str) -> str:
+    return subprocess.run(
+        ["git", *command], cwd=Path(__file__).parents[1], capture_output=True, text=True,
+        check=True, timeout=60,
+    ).stdout.strip()  # fmt: skip
 
 
 def machine() -> dict[str, str]:
@@ -62,15 +88,26 @@ def machine() -> dict[str, str]:
     }
 
 
-def cell(values: Iterable[float] | None) -> str:
-    """Median, smallest and largest."""
+def sizes_told(sizes: Sizes) -> dict[str, Any]:
+    """Sizes as they are kept."""
+    return dataclasses.asdict(sizes) | {"queued": list(sizes.queued)}
+
+
+def latest(results: Results) -> dict[str, Any]:
+    """The newest run that has figures in the rows; empty if there are none."""
+    used = [side["run"] for row in results["rows"].values() for side in row.values()]
+    return results["runs"][max(used, key=datetime.fromisoformat)] if used else {}
+
+
+def cell(values: Iterable[float] | None, rounds: int = 0) -> str:
+    """Median, smallest and largest; and how many there are, if not one from each round."""
     found = sorted(values or ())
     if not found:
         return ABSENT
-    middle = statistics.median(found)
-    if len(found) == 1 or found[0] == found[-1]:
-        return number(middle)
-    return f"{number(middle)} ({number(found[0])}–{number(found[-1])})"
+    told = number(statistics.median(found))
+    if number(found[0]) != number(found[-1]):
+        told += f" ({number(found[0])}–{number(found[-1])})"
+    return f"{told}, in {len(found)} of {rounds} rounds" if len(found) < rounds else told
 
 
 def number(value: float) -> str:
@@ -102,24 +139,41 @@ def sides_in(results: Results, row: str) -> list[str]:
 
 def markdown(results: Results) -> str:
     """All of it: the machine, a table a row, ratios, versions and settings."""
-    parts = ["# Task queues on one Redis server", "", _head(results), ""]
-    parts += [*ratios(results), ""]
+    parts = ["# Task queues on one Redis server", "", head(results), ""]
+    return "\n".join(parts + tables(results)) + "\n"
+
+
+def tables(results: Results) -> list[str]:
+    """Ratios, a table a row, versions and settings, as lines."""
+    lines = [*ratios(results), ""]
     for row in ROWS:
         if row.name in results["rows"]:
-            parts += [*_row(results, row), ""]
-    parts += [*_settings(results)]
-    return "\n".join(parts) + "\n"
+            lines += [*_row(results, row), ""]
+    return lines + _settings(results)
 
 
-def _head(results: Results) -> str:
-    host = results["machine"]
-    dates = sorted({side["run"][:10] for row in results["rows"].values() for side in row.values()})
-    when = " to ".join(sorted({dates[0], dates[-1]})) if dates else "Nothing measured"
+def where(results: Results) -> str:
+    """The machine, in a few words."""
+    host = latest(results).get("machine", machine())
     return (
-        f"{when}: {host['processor']}, {host['cores']} cores, {host['memory']}, {host['system']}, "
-        f"Python {host['python']}. Medians, smallest to largest in brackets; all sides in turns on "
-        "the same server on the loopback. What counts as done is a stamp that every task writes to "
-        "shared memory. Compare within a table: absolute numbers are the machine's of the moment."
+        f"{host['processor']}, {host['cores']} cores, {host['memory']}, {host['system']}, "
+        f"Python {host['python']}"
+    )
+
+
+def when(results: Results) -> str:
+    """The day or the days that the figures are from."""
+    dates = sorted({side["run"][:10] for row in results["rows"].values() for side in row.values()})
+    return " to ".join(sorted({dates[0], dates[-1]})) if dates else "Nothing measured"
+
+
+def head(results: Results) -> str:
+    """When and on what it was measured, and how the figures are read."""
+    return (
+        f"{when(results)}: {where(results)}. Medians, smallest to largest in brackets; all sides "
+        "in turns on the same server on the loopback. What counts as done is a stamp that every "
+        "task writes to shared memory. Compare within a table: absolute numbers are the machine's "
+        "of the moment."
     )
 
 
@@ -130,7 +184,8 @@ def _row(results: Results, row: Row) -> list[str]:
     for start in range(0, len(row.figures), COLUMNS):
         figures = row.figures[start : start + COLUMNS]
         goals = any(figure.goal for figure in figures)
-        lines += ["| | " + " | ".join(_title(figure) for figure in figures) + " |",
+        titles = [_title(results, figure) for figure in figures]
+        lines += ["| | " + " | ".join(titles) + " |",
                   "|---" * (len(figures) + 1) + "|"]  # fmt: skip
         for name in names:
             cells = [_told(found[name], figure) for figure in figures]
@@ -144,15 +199,15 @@ def _row(results: Results, row: Row) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def _title(figure: Figure) -> str:
-    unit = figure.unit.format(killed=Sizes().killed, patience=Sizes().patience)
-    return f"{figure.name}, {unit}"
+def _title(results: Results, figure: Figure) -> str:
+    sizes = latest(results).get("sizes", sizes_told(Sizes()))
+    return f"{figure.name}, {figure.unit.format_map(sizes)}"
 
 
 def _told(side: dict[str, Any], figure: Figure) -> str:
     if side.get("error") and figure.name not in side["figures"]:
         return "failed"
-    return cell(side["figures"].get(figure.name))
+    return cell(side["figures"].get(figure.name), side["rounds"])
 
 
 def _where(found: dict[str, Any], row: Row) -> str:
@@ -186,29 +241,43 @@ def _ratios_of(results: Results, row: Row, ours: str) -> list[str]:
         own = middle(results, row.name, ours, figure.name)
         if own is None or not figure.better:
             continue
-        others = {
-            name: value
-            for name in sides_in(results, row.name)
-            if name not in NOT_PEERS
-            and (value := middle(results, row.name, name, figure.name)) is not None
-        }
-        choose = max if figure.better == "higher" else min
-        best = choose(others, key=others.__getitem__) if others else ""
+        others = peers(results, row, figure)
+        best = best_of(others, figure)
         celery, bare = others.get("celery"), middle(results, row.name, "redis-py", figure.name)
         lines.append(
-            f"| {row.name}: {_title(figure)} | {number(own)} | {_maybe(celery)} | "
-            f"{_times(own, celery)} | {f'{number(others[best])} ({best})' if best else ABSENT} | "
-            f"{_times(own, others.get(best))} | {_maybe(bare)} |"
+            f"| {row.name}: {_title(results, figure)} | {number(own)} | {_maybe(celery)} | "
+            f"{times(own, celery)} | {f'{number(others[best])} ({best})' if best else ABSENT} | "
+            f"{times(own, others.get(best))} | {_maybe(bare)} |"
         )
     return lines
+
+
+def peers(results: Results, row: Row, figure: Figure) -> dict[str, float]:
+    """What the other task queues brought."""
+    return {
+        name: value
+        for name in sides_in(results, row.name)
+        if name not in NOT_PEERS
+        and (value := middle(results, row.name, name, figure.name)) is not None
+    }
+
+
+def best_of(others: dict[str, float], figure: Figure) -> str:
+    """Who of them is best; empty if there is none."""
+    choose = max if figure.better == "higher" else min
+    return choose(others, key=others.__getitem__) if others else ""
 
 
 def _maybe(value: float | None) -> str:
     return ABSENT if value is None else number(value)
 
 
-def _times(own: float, other: float | None) -> str:
-    return f"{own / other:.2f}×" if other else ABSENT
+def times(own: float, other: float | None) -> str:
+    """A ratio, with the two figures that mean something."""
+    if not other:
+        return ABSENT
+    ratio = own / other
+    return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.1f}×" if ratio >= 1 else f"{ratio:.2f}×"
 
 
 def _settings(results: Results) -> list[str]:
@@ -221,25 +290,33 @@ def _settings(results: Results) -> list[str]:
     return lines
 
 
-#: What the README shows: a column, the row and the figure it is.
+#: What the short table shows: a line, the row and the figure it is.
 SUMMARY = (
-    ("drain, results kept /s", "drain", "rate, results kept"),
-    ("drain, ignored /s", "drain", "rate, results ignored"),
-    ("enqueue one by one /s", "enqueue", "one by one"),
-    ("in bulk /s", "enqueue", "in bulk"),
-    ("start p50, ms", "latency", "start p50"),
-    ("result p50, ms", "latency", "result p50"),
-    ("idle, 8 executors, MiB", "memory", "8 executors"),
-    ("of 200 not run 2 min after `kill -9`", "kill", "not run again"),
+    ("no-op tasks run, results kept, /s", "drain", "rate, results kept"),
+    ("no-op tasks run, results ignored, /s", "drain", "rate, results ignored"),
+    ("sent one by one, /s", "enqueue", "one by one"),
+    ("sent in bulk, /s", "enqueue", "in bulk"),
+    ("idle worker: send to start, median, ms", "latency", "start p50"),
+    ("idle worker: send to result, median, ms", "latency", "result p50"),
+    ("memory of an idle worker, 8 executors, MiB", "memory", "8 executors"),
 )
 
 
 def summary(results: Results) -> str:
-    """A table for the README: medians alone, one line a side."""
-    titles = " | ".join(title for title, _, _ in SUMMARY)
-    lines = [f"| | {titles} |", "|---" * (len(SUMMARY) + 1) + "|"]
-    for name in results["sides"]:
-        cells = [_maybe(middle(results, row, name, figure)) for _, row, figure in SUMMARY]
-        if any(each != ABSENT for each in cells):
-            lines.append(f"| {called(name)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n\n" + _head(results) + "\n"
+    """A table for the README: medians of Celeriac, Celery and the best of the others."""
+    lines = ["| | Celeriac | Celery | | best of the others | |", "|---|---|---|---|---|---|"]
+    for title, name, wanted in SUMMARY:
+        row = next(each for each in ROWS if each.name == name)
+        figure = next(each for each in row.figures if each.name == wanted)
+        own = middle(results, name, "celeriac", wanted)
+        if own is None:
+            continue
+        others = peers(results, row, figure)
+        celery = others.pop("celery", None)
+        best = best_of(others, figure)
+        lines.append(
+            f"| {title} | {number(own)} | {_maybe(celery)} | {times(own, celery)} | "
+            f"{f'{number(others[best])} ({best})' if best else ABSENT} | "
+            f"{times(own, others.get(best))} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
 """The benchmark on Redis, with Celeriac on SQLite in every row at a tiny size; nothing of the peers
 is needed for it. What the figures are is no matter here: that each row counts what it says is."""
 
+import dataclasses
 import importlib
 import signal
 import subprocess
@@ -57,7 +58,10 @@ def test_every_row_is_tried_here(bench):
 def test_a_row_brings_its_figures(bench, server, side, tiny, name):
     (row,) = bench.rows_of(name)
     assert row.able(side)
-    found = row.measure(side, server, tiny)
+    if row.steps:
+        found = _to_the_end(row.steps(side, server, tiny))
+    else:
+        found = row.measure(side, server, tiny)
     known = {figure.name for figure in row.figures}
     assert found
     assert found.keys() <= known
@@ -72,6 +76,14 @@ def test_a_row_brings_its_figures(bench, server, side, tiny, name):
         assert 0 < found["2 executors"] < found["8 executors"]
     if name == "latency":
         assert 0 < found["start p50"] < found["result p50"]
+
+
+def _to_the_end(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def test_each_run_of_a_task_is_counted(bench, server, side):
@@ -178,17 +190,30 @@ def _until(probe, what):
     raise AssertionError(f"not within a minute: {what}")
 
 
+RUN = "2026-01-02T03:04:05+00:00"
+
+
+def a_run(bench):
+    return {
+        "commit": "abc1234",
+        "machine": bench.results.machine(),
+        "sizes": bench.results.sizes_told(bench.Sizes()),
+        "versions": {},
+    }
+
+
 @pytest.fixture
 def found(bench):
     """Raw figures as a run leaves them."""
 
     def entry(**figures):
         named = {name.replace("_", " "): values for name, values in figures.items()}
-        where = {"run": "2026-01-02T03:04+00:00", "server": "valkey 9", "mode": "off"}
-        return {**where, "seconds": 3.0, "figures": named}
+        where = {"run": RUN, "server": "valkey 9", "mode": "off"}
+        return {**where, "rounds": 1, "figures": named}
 
     drain = "rate, results kept"
     raw = bench.results.empty()
+    raw["runs"][RUN] = a_run(bench)
     raw["sides"] = {
         name: {"versions": f"{name} 1.0", "settings": "as it comes", "durability": "none"}
         for name in ("celeriac", "celery", "huey")
@@ -213,17 +238,17 @@ def test_the_table_is_drawn_from_the_raw_figures(bench, found, tmp_path):
     bench.results.save(found, path)
     text = bench.results.markdown(bench.results.load(path))
     assert "| celeriac | 21,000 (20,000–30,000) |" in text
-    assert "2026-01-02 03:04+00:00, valkey 9, AOF off: no log" in text
+    assert "2026-01-02 03:04:05+00:00, valkey 9, AOF off: no log" in text
     assert (
-        "| drain: rate, results kept, /s | 21,000 | 1,000 | 21.00× | 7,000 (huey) | 3.00× | – |"
-        in text
+        "| drain: rate, results kept, /s | 21,000 | 1,000 | 21× | 7,000 (huey) | 3.0× | – |" in text
     )
     assert "| latency: result p50, ms | 1.25 | 5 | 0.25× | 5 (celery) | 0.25× | – |" in text
     assert "| huey | failed | failed | failed | failed |" in text
     assert "huey: its worker ended with 1" in text
     assert "| huey | huey 1.0 | as it comes | none |" in text
     short = bench.results.summary(found)
-    assert "| celeriac | 21,000 | – | – | – | – | 1.25 | – | – |" in short
+    assert "kept, /s | 21,000 | 1,000 | 21× | 7,000 (huey) | 3.0× |" in short
+    assert "send to result, median, ms | 1.25 | 5 | 0.25× | – | – |" in short
 
 
 @pytest.mark.parametrize(
@@ -234,18 +259,61 @@ def test_three_figures_that_mean_something(bench, value, told):
     assert bench.results.number(value) == told
 
 
-def test_more_rounds_join_those_measured_alike(bench):
-    kept = {"run": "a", "server": "v", "mode": "off", "seconds": 3.0, "figures": {"rate": [1.0]}}
+def test_more_rounds_join_those_measured_alike(bench, tmp_path):
+    options = bench.parse(["--out", str(tmp_path)])
+    whole = bench.Bench(options, [], "")
+    whole.results["runs"] = {"a": a_run(bench), "b": a_run(bench)}
+    kept = {"run": "a", "server": "v", "mode": "off", "rounds": 1, "figures": {"rate": [1.0]}}
     new = {**kept, "run": "b", "figures": {"rate": [2.0]}}
-    assert bench._together(kept, new)["figures"] == {"rate": [1.0, 2.0]}
+    joined = whole._together(kept, new)
+    assert (joined["figures"], joined["rounds"], joined["run"]) == ({"rate": [1.0, 2.0]}, 2, "b")
     other = {**new, "mode": "always"}
-    assert bench._together(kept, other) == other
+    assert whole._together(kept, other) == other
+    whole.results["runs"]["a"]["commit"] = "def5678"
+    assert whole._together(kept, new) == new
+
+
+def test_sides_that_only_wait_do_so_while_others_go_on(bench, server, tmp_path):
+    """The row `kill`: who waits is gone back to, and everyone's end is kept."""
+    told = []
+
+    def steps(side, _server, _sizes):
+        for turn in range(3):
+            told.append((side.name, turn))
+            yield
+        if side.name == "huey":
+            raise bench.Trouble("huey: it ended")
+        return {"not run again": 7.0}
+
+    row = dataclasses.replace(bench.rows_of("kill")[0], steps=steps)
+    sides = [bench.SIDES[name]() for name in ("celeriac-sqlite", "huey")]
+    options = bench.parse(["--out", str(tmp_path), "--rounds", "1"])
+    whole = bench.Bench(options, sides, bench.valkey(sys.executable))
+    whole.progress = bench.Progress({"kill": 60.0})
+    whole.row(row)
+    assert told[:3] == [("celeriac-sqlite", 0), ("huey", 0), ("celeriac-sqlite", 1)]
+    kept = whole.results["rows"]["kill"]
+    assert kept["celeriac-sqlite"]["figures"] == {"not run again": [7.0]}
+    assert kept["celeriac-sqlite"]["rounds"] == 1
+    assert (kept["huey"]["error"], kept["huey"]["rounds"]) == ("huey: it ended", 0)
+    assert whole.failed == 1
+
+
+def test_what_is_left_is_expected_and_then_seen(bench):
+    progress = bench.Progress({"drain": 600.0, "kill": 600.0})
+    assert progress.told("drain") == "row 1 of 2, about 20 min left"
+    progress.done("drain", 300.0, 300.0)
+    assert progress.left() == pytest.approx(900.0)
+    progress.done("drain", 300.0, 900.0)  # three times as long as was expected
+    assert progress.left() == pytest.approx(600 * (1200 + 60) / (600 + 60))
+    progress.finished("kill")
+    assert progress.told("kill") == "row 2 of 2, less than a minute left"
 
 
 def test_the_chart_has_a_bar_for_each_side(bench, found):
     svg = ET.fromstring(bench.chart.draw(found))
     name = "{http://www.w3.org/2000/svg}"
-    bars = [(each.get("class"), float(each.get("width"))) for each in svg.iter(f"{name}rect")]
+    bars = [(each.get("class"), float(each.get("width"))) for each in svg.iter(f"{name}rect")][1:]
     rates, waits = bars[:3], bars[3:]
     assert [kind for kind, _ in rates] == ["bar-ours", "bar", "bar"]
     assert rates[0][1] / rates[1][1] == pytest.approx(3.0, rel=0.01)
@@ -254,4 +322,6 @@ def test_the_chart_has_a_bar_for_each_side(bench, found):
     texts = [each.text for each in svg.iter(f"{name}text")]
     assert texts.count("celeriac") == 2
     assert {"21,000", "7,000", "1.25"} <= set(texts)
+    notes = [each.text for each in svg.iter(f"{name}tspan")]
+    assert {"21×", "3.0×", "4.0×"} <= set(notes)  # 21,000 to 1,000 and 7,000; 5 ms to 1.25
     assert "prefers-color-scheme: dark" in svg.find(f"{name}style").text
