@@ -73,7 +73,7 @@ class Calls:
                 found = self._app.store.results.get_many([edges.takes])[0]
                 body = None if found is None else found.body
             return [self._input(body, edges.takes)]
-        if edges.gathers is not None:
+        if edges.gathers is not None and not edges.immutable:
             members = self._app.store.results.join_results(edges.gathers)
             return [[None if each is None else self._input(each.body, each.id) for each in members]]
         return []

@@ -28,7 +28,7 @@ import msgspec
 
 from celeriac.clock import SYSTEM, Clock
 from celeriac.conf import Settings
-from celeriac.message import Message
+from celeriac.message import Message, NewJoin
 from celeriac.records import (
     Beat,
     Commit,
@@ -150,7 +150,12 @@ class Capabilities(msgspec.Struct, frozen=True):
 class Queue(Protocol):
     """Records, leases, exchanges: protocol sections 1 to 5."""
 
-    def enqueue(self, messages: Sequence[Message], join: str | None = None) -> None:
+    def enqueue(
+        self,
+        messages: Sequence[Message],
+        join: str | None = None,
+        joins: Sequence[NewJoin] = (),
+    ) -> None:
         """Store *messages* as records, all or none, in one step; ring a waiter.
 
         A record starts ``waiting`` (``edges.waits``), ``scheduled`` (eta ahead) or ``queued``.
@@ -159,7 +164,9 @@ class Queue(Protocol):
         run of that id (generation + 1, the attempt counts on). An id with a revoke tombstone is
         stored ``revoked`` at once. With *join* the messages are members of that open join, which
         counts as touched; if it was decided because it was never sealed, ``HeaderIncomplete`` is
-        raised. A full store raises ``StoreFull``; more than it can do in one step, which on Redis
+        raised. *joins* are stored in the same step, sealed; their bodies are among *messages*, or
+        ``StoreError`` is raised, and where a body is a resend, so is its join. One of size 0
+        releases its body at once. A full store raises ``StoreFull``; more than it can do in one step, which on Redis
         is 10,000 messages or 128 MiB of arguments, ``PayloadTooLarge``. *messages* may be a
         ``message.Alike``, which a store may read as any other sequence, or write together.
         Dies before: nothing stored. Dies after: all stored. Repeatable.

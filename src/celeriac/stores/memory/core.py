@@ -126,8 +126,9 @@ class Core:
                 new[header.id] = message
         return list(new.values())
 
-    def insert(self, message: Message, waits: bool = False) -> None:
-        """Store a message as a record; :meth:`check_new` has passed it."""
+    def insert(self, message: Message, waits: bool = False) -> bool:
+        """Store a message as a record; :meth:`check_new` has passed it. True: it was revoked
+        before it came, and waits to be ended once all that belongs to it is stored."""
         header = message.header
         edges = header.edges
         before = self.rows.get(header.id)
@@ -160,9 +161,10 @@ class Core:
         tombstone = self.tombstones.pop(row.id, None)
         if tombstone is not None and tombstone[0] > self.clock.wall():
             row.terminate = tombstone[1]
-            self.finish(row.id, states.CANCELLED, finish.REVOKED_REASON)
-        elif not (waits or (edges is not None and edges.waits)):
+            return True
+        if not (waits or (edges is not None and edges.waits)):
             self.place(row, row.eta)
+        return False
 
     def _index_edges(self, row: Row) -> None:
         edges = row.edges

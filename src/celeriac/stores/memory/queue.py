@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from celeriac import message as wire
 from celeriac import states
 from celeriac.crashpoints import crashpoint
-from celeriac.exceptions import DecodeError, DuplicateTask, HeaderIncomplete, StoreError
-from celeriac.message import Message
+from celeriac.exceptions import DecodeError, DuplicateTask, StoreError
+from celeriac.message import Message, NewJoin
 from celeriac.outcome import Outcome
 from celeriac.records import (
     INLINE_RESULT_MAX,
@@ -29,9 +29,9 @@ from celeriac.records import (
     Want,
 )
 from celeriac.stores import fates, finish
-from celeriac.stores.memory import reaper
+from celeriac.stores.memory import reaper, storing
 from celeriac.stores.memory.core import Core
-from celeriac.stores.memory.rows import Join, Lane, Owner, Row
+from celeriac.stores.memory.rows import Lane, Owner, Row
 
 
 class MemoryQueue:
@@ -43,42 +43,25 @@ class MemoryQueue:
 
     # -- enqueue
 
-    def enqueue(self, messages: Sequence[Message], join: str | None = None) -> None:
+    def enqueue(
+        self,
+        messages: Sequence[Message],
+        join: str | None = None,
+        joins: Sequence[NewJoin] = (),
+    ) -> None:
         with self._core.step():
-            if join is not None:
-                self._open(join)
-            new = self._core.check_new(messages)
-            if join is not None:
-                opened = self._core.joins[join]
-                opened.touched = self._core.clock.monotonic()
-                opened.arrived += len(new)
-            for each in new:
-                self._core.insert(each)
+            storing.enqueue(self._core, messages, join, joins)
         crashpoint("enqueue.applied")
 
     def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
-        core = self._core
-        with core.step():
-            new = core.check_new([body, *errbacks])
-            if join not in core.joins or body in new:
-                for each in new:
-                    core.insert(each, waits=True)
-                core.joins[join] = Join(join, body.id, core.clock.monotonic())
+        with self._core.step():
+            storing.open_join(self._core, join, body, errbacks)
         crashpoint("enqueue.applied")
 
     def seal(self, join: str, size: int) -> None:
-        core = self._core
-        with core.step():
-            self._open(join)
-            core.apply(finish.seal(core, join, size, now=core.clock.wall()))
+        with self._core.step():
+            storing.seal(self._core, join, size)
         crashpoint("enqueue.applied")
-
-    def _open(self, join: str) -> None:
-        found = self._core.joins.get(join)
-        if found is None:
-            raise StoreError(f"join {join} is not known: open it before its members are sent")
-        if found.node().given_up:
-            raise HeaderIncomplete(join, found.arrived)
 
     # -- owners
 
@@ -186,8 +169,7 @@ class MemoryQueue:
         outcome, message, parts = self._accepted(commit.outcome)
         row.applied = commit.fence
         if outcome.terminal:
-            for part in parts:
-                core.insert(part)
+            storing.store(core, parts)
             row.body, row.keep = outcome.body, outcome.keep
             row.retries += outcome.charge == "retry"
             row.crashes += outcome.charge == "crash"  # the one that made it dead counts, too
@@ -195,8 +177,7 @@ class MemoryQueue:
             return verdict
         fate = fates.repeated(row.held(), outcome, now=core.clock.wall())
         if fate.state not in states.TERMINAL:
-            for part in parts:
-                core.insert(part)
+            storing.store(core, parts)
             if message is not None and outcome.message is not None:
                 # The row leaves its old queue's counts before it takes the new one's name.
                 core.move(row, states.WAITING)

@@ -27,6 +27,7 @@ for _module in (
     "mirroring",
     "operators",
     "others",
+    "plans",
     "queue",
     "results",
     "workflows",
@@ -50,6 +51,7 @@ from celeriac.testing.conformance.others import (  # noqa: E402
     InspectionSuite,
     SchedulesSuite,
 )
+from celeriac.testing.conformance.plans import PlanSuite, RevokedBeforeSuite  # noqa: E402
 from celeriac.testing.conformance.queue import (  # noqa: E402
     AlikeSuite,
     EnqueueSuite,
@@ -79,7 +81,9 @@ class LeaseSuite(
     """Holding and letting go."""
 
 
-class WorkflowSuite(EdgeSuite, ReferenceSuite, JoinSuite, OperatorSuite):
+class WorkflowSuite(
+    EdgeSuite, ReferenceSuite, JoinSuite, PlanSuite, RevokedBeforeSuite, OperatorSuite
+):
     """What follows from the end of a record."""
 
 
@@ -119,6 +123,7 @@ __all__ = [
     "OperatorSuite",
     "OrderSuite",
     "ParkingSuite",
+    "PlanSuite",
     "QueueSuite",
     "ReferenceSuite",
     "ReleaseSuite",
@@ -126,6 +131,7 @@ __all__ = [
     "ResultsSuite",
     "RetentionSuite",
     "RevokeSuite",
+    "RevokedBeforeSuite",
     "SchedulesSuite",
     "StoreSuite",
     "Suite",
