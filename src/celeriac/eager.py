@@ -26,7 +26,7 @@ from celeriac.interrupt import soft_limit
 from celeriac.message import Message
 from celeriac.outcome import Outcome
 from celeriac.records import Delivery, Record, StoredResult
-from celeriac.result import AsyncResult
+from celeriac.result import AsyncResult, refuse_inside_task
 from celeriac.runner import REPEATED, Prepared, Runner, our_frames
 from celeriac.serialization import decode
 
@@ -427,7 +427,7 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
         """
         check_on_message(on_message)
         if self._run.sent:
-            self._refuse_inside_task(disable_sync_subtasks)
+            refuse_inside_task(self.id, disable_sync_subtasks)
         if propagate and self._state != states.SUCCESS and isinstance(self._held, BaseException):
             raise self._held
         value = cast(R_co, self._held)
@@ -471,6 +471,16 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
         return self._held
 
     throw = maybe_throw
+
+    @property
+    def ended(self) -> bool:
+        """True: the run is over."""
+        return True
+
+    @property
+    def raises(self) -> bool:
+        """Whether :meth:`get` raises."""
+        return self._state != states.SUCCESS and isinstance(self._held, BaseException)
 
     def forget(self) -> None:
         """Do nothing: nothing is stored."""

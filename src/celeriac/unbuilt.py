@@ -21,7 +21,6 @@ MODULES: Final = {
     "celeriac.app.amqp": "The app keeps its own connections to the store.",
     "celeriac.app.autoretry": "Use the option autoretry_for of tasks.",
     "celeriac.app.backends": "Results are read with app.AsyncResult(id).",
-    "celeriac.app.builtins": "There are no built-in tasks: the store does what they do.",
     "celeriac.app.defaults": "`celeriac settings --all` lists the settings and their defaults.",
     "celeriac.app.routes": _ROUTES,
     "celeriac.app.trace": "Listen to task_prerun and task_postrun of celeriac.signals.",

@@ -21,12 +21,12 @@ from typing import Any, Final
 import msgspec
 
 from celeriac.canvas import Signature
-from celeriac.canvas.flow import member_of
+from celeriac.canvas.flow import Flow, member_of
 from celeriac.canvas.lines import Call, Fork, Given, Line, line_of
 from celeriac.ids import new_task_id
 from celeriac.message import Edges, NewJoin
 
-__all__ = ["COLLECT", "Member", "Part", "Plan", "Planner", "Shown", "Source", "plan"]
+__all__ = ["COLLECT", "Member", "Part", "Plan", "Planner", "Shown", "Source", "freeze", "plan"]
 
 #: The built-in task that returns the list it is given.
 COLLECT: Final = "celeriac.collect"
@@ -167,6 +167,26 @@ def plan(
     return Plan(planner.parts, list(planner.joins.values()), shown)
 
 
+def freeze(canvas: Flow, id: str | None = None) -> Shown | None:
+    """Fix the ids of all parts of *canvas*, in place; return the shape of its result.
+
+    *id* is that of the result. Its parts become copies, since one signature may be in it twice.
+    """
+    canvas["kwargs"] = canvas.settled().kwargs
+    planner = Planner()
+    _, shown = planner.line(line_of(canvas, Given()))
+    if id is not None and shown is not None and shown.id not in _fixed(planner):
+        planner = Planner()
+        _, shown = planner.line(line_of(canvas, Given(id=id)))
+    for signature, name in planner.named:
+        signature.options["task_id"] = name
+    return shown
+
+
+def _fixed(planner: Planner) -> set[Any]:
+    return {signature.options.get("task_id") for signature, _ in planner.named}
+
+
 class Planner:
     """Plans lines into one set of parts and joins."""
 
@@ -176,9 +196,13 @@ class Planner:
         self.parts: dict[str, Part] = {}
         #: Size and body of each join, by id.
         self.joins: dict[str, NewJoin] = {}
+        #: What has which id: signatures and groups, without callbacks and errbacks.
+        self.named: list[tuple[Signature[Any], str]] = []
         self._root = root
         self._parent = parent
         self._new_id = new_id
+        #: More than 0 while callbacks and errbacks are planned.
+        self._aside = 0
 
     def line(
         self,
@@ -206,6 +230,8 @@ class Planner:
                 source = Source("after", last.id)
                 continue
             group_id = step.id or self._new_id()
+            if not self._aside:
+                self.named.append((step.of, group_id))
             if values or (source is not None and source.how == "body"):
                 # A list for tasks side by side: one record holds it.
                 held = self._part(None, source, member, values, depth, guards.own[at])
@@ -267,6 +293,8 @@ class Planner:
     ) -> Part:  # fmt: skip
         """Make a part and hang it on what releases it; plan what is linked to it."""
         name = id or (call.id if call is not None else None) or self._new_id()
+        if name in self.parts and self._aside:
+            name = self._new_id()  # one errback of several steps: it is a record for each
         if name in self.parts:
             raise ValueError(
                 f"two parts of this workflow have the id {name}: a signature whose id is fixed (by "
@@ -277,6 +305,8 @@ class Planner:
         part.values = values if mutable else ()
         self._release(part, source, mutable and not values)
         if call is not None:
+            if not self._aside:
+                self.named.append((call.sig, name))
             _place(part, call.place)
             for each in call.links:
                 self._branch(each, Source("after", name), depth)
@@ -308,7 +338,9 @@ class Planner:
     def _branch(self, callback: Any, source: Source, depth: int) -> None:
         """Plan a callback or errback: a line of its own, which no join waits for."""
         signature = member_of(callback, None, "link")
+        self._aside += 1
         self.line(line_of(signature, Given(), depth + 1), source, depth=depth + 1)
+        self._aside -= 1
 
 
 class _Guards(msgspec.Struct):

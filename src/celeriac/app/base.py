@@ -44,6 +44,7 @@ from celeriac.app.task import AsyncTask, Task
 from celeriac.canvas.signature import Signature
 from celeriac.client import Client, checked_call
 from celeriac.context import note_child
+from celeriac.declined import FLOW_OPTIONS
 from celeriac.directions import NO_DEFAULTS
 from celeriac.exceptions import (
     AlwaysEagerIgnored,
@@ -114,7 +115,7 @@ class Celeriac(Configuring, Holding, Doors):
             raise TypeError(f"the first argument of Celeriac() is the app's name, not {main!r}")
         self.main = main
         self._home = calling_module()
-        self._tasks: TaskRegistry = TaskRegistry()
+        self._tasks: TaskRegistry = TaskRegistry(self._built_in)
         self._adopted = 0
         self._exceptions: dict[str, type[BaseException]] = {}
         self._signing: tuple[Any, str, Signer] | None = None
@@ -255,7 +256,13 @@ class Celeriac(Configuring, Holding, Doors):
 
     def facts(self) -> dict[str, TaskFacts]:
         """Return, by name, what a worker must know of the tasks without running their code."""
-        return {name: task.facts() for name, task in self.tasks.items()}
+        tasks = self.tasks
+        return {name: task.facts() for name, task in {**tasks.built_in, **tasks}.items()}
+
+    def _built_in(self) -> dict[str, Task[..., Any]]:
+        from celeriac.app.builtins import make
+
+        return make(self)
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -278,6 +285,11 @@ class Celeriac(Configuring, Holding, Doors):
                 AlwaysEagerIgnored,
                 stacklevel=2,
             )
+        if not FLOW_OPTIONS.isdisjoint(options):
+            from celeriac.flows import send_call
+
+            call = checked_call(args, kwargs)
+            return cast("AsyncResult[Any]", send_call(self, name, *call, options))
         task = self._tasks.get(name)
         defaults = NO_DEFAULTS if task is None else task.defaults
         message = self.client.message(name, *checked_call(args, kwargs), defaults, options)

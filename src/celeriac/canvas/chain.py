@@ -5,11 +5,12 @@ Layer 3, part of ``canvas``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from celeriac.canvas.flow import Flow, member_of
-from celeriac.canvas.signature import Signature, maybe_signature
+from celeriac.canvas.plain import listed
+from celeriac.canvas.signature import Signature
 
 __all__ = ["chain"]
 
@@ -75,8 +76,6 @@ class chain(Flow):  # noqa: N801 - the name Celery users know
 
     def unchain_tasks(self) -> list[Signature[Any]]:
         """Return copies of the steps, with what was linked to the chain linked to them."""
-        from celeriac.canvas.plain import listed
-
         steps = [each.clone() for each in self.tasks]
         for each in listed(self.options.get("link")) if steps else ():
             steps[-1].link(each)
@@ -85,8 +84,9 @@ class chain(Flow):  # noqa: N801 - the name Celery users know
                 step.link_error(each)
         return steps
 
-    def _copied(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {**kwargs, "tasks": [maybe_signature(each, clone=True) for each in self.tasks]}
+    def copied(self, kwargs: dict[str, Any], copy: Callable[[Any], Any]) -> dict[str, Any]:
+        """Return *kwargs* with the steps in it as *copy* returns them."""
+        return {**kwargs, "tasks": [copy(each) for each in self.tasks]}
 
     def _app_of_parts(self) -> Any:
         return next((each.app for each in self.tasks[:1]), None)

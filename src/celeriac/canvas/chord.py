@@ -5,7 +5,7 @@ Layer 3, part of ``canvas``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from celeriac.canvas.flow import Flow, member_of
@@ -135,9 +135,10 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
         """Store for each member of the header whether it takes more arguments."""
         self.header.set_immutable(immutable)
 
-    def _copied(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        body = None if self.body is None else self.body.clone()
-        return {**kwargs, "header": self.header.clone(), "body": body}
+    def copied(self, kwargs: dict[str, Any], copy: Callable[[Any], Any]) -> dict[str, Any]:
+        """Return *kwargs* with header and body in it as *copy* returns them."""
+        body = None if self.body is None else copy(self.body)
+        return {**kwargs, "header": copy(self.header), "body": body}
 
     def _app_of_parts(self) -> Any:
         own = self.header._app_of_parts()

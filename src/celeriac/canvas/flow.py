@@ -5,14 +5,14 @@ Layer 3, part of ``canvas``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self, cast
 
 from celeriac.canvas.home import Home
 from celeriac.canvas.signature import Signature, maybe_signature
 from celeriac.exceptions import ImproperlyConfigured
 
-__all__ = ["Flow", "member_of"]
+__all__ = ["Flow", "flows", "member_of"]
 
 
 class Flow(Signature[Any]):
@@ -43,7 +43,9 @@ class Flow(Signature[Any]):
         )
 
     @classmethod
-    def _of(cls, parts: dict[str, Any], like: Signature[Any] | None = None, app: Any = None) -> Self:
+    def _of(
+        cls, parts: dict[str, Any], like: Signature[Any] | None = None, app: Any = None
+    ) -> Self:
         """Make one of *parts* with arguments and options of *like*."""
         made = cast(Self, dict.__new__(cls))
         if like is None:
@@ -75,14 +77,20 @@ class Flow(Signature[Any]):
         """Return a copy, of the parts, too, with *args* before the stored ones, the others over
         them."""
         merged_args, merged_kwargs, merged_options = self.merged(args, kwargs, options)
-        made = self._of(self._copied(merged_kwargs), self)
+        made = self._of(self.copied(merged_kwargs, _cloned), self)
         made["args"], made["options"] = merged_args, merged_options
         return made
 
     partial = clone
 
-    def _copied(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """*kwargs* with copies of the parts."""
+    def settled(self) -> Signature[Any]:
+        """Return a copy whose parts can be given ids."""
+        made = self.clone()
+        made["kwargs"] = made.copied(made.kwargs, _settled)
+        return made
+
+    def copied(self, kwargs: dict[str, Any], copy: Callable[[Any], Any]) -> dict[str, Any]:
+        """Return *kwargs* with the parts in it as *copy* returns them."""
         return kwargs
 
     # -- running ---------------------------------------------------------------------------------
@@ -134,6 +142,15 @@ class Flow(Signature[Any]):
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
         """Return it as text."""
         return repr(self)
+
+
+def _cloned(part: Any) -> Any:
+    return maybe_signature(part, clone=True)
+
+
+def _settled(part: Any) -> Any:
+    made = maybe_signature(part)
+    return made.settled() if isinstance(made, Signature) else made
 
 
 def flows() -> Any:

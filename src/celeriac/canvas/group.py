@@ -5,11 +5,12 @@ Layer 3, part of ``canvas``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from celeriac.canvas.flow import Flow, member_of
-from celeriac.canvas.signature import Signature, maybe_signature
+from celeriac.canvas.signature import Signature
 
 __all__ = ["Members", "group"]
 
@@ -34,6 +35,15 @@ class Members:
             )
         for each in source:
             yield member_of(each, self._app, "group()")
+
+    def first(self) -> Any:
+        """Return the first member, which stays, or None."""
+        if self._source is None:
+            return None
+        for each in self._source:
+            self._source = itertools.chain((each,), self._source)
+            return each
+        return None
 
     def __repr__(self) -> str:
         return "…"
@@ -123,12 +133,14 @@ class group(Flow):  # noqa: N801 - the name Celery users know
         for each in self.tasks:
             each.set_immutable(immutable)
 
-    def _copied(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {**kwargs, "tasks": [maybe_signature(each, clone=True) for each in self.tasks]}
+    def copied(self, kwargs: dict[str, Any], copy: Callable[[Any], Any]) -> dict[str, Any]:
+        """Return *kwargs* with the members in it as *copy* returns them."""
+        return {**kwargs, "tasks": [copy(each) for each in self.tasks]}
 
     def _app_of_parts(self) -> Any:
         members = self.kwargs["tasks"]
-        return members[0].app if isinstance(members, list) and members else None
+        first = members.first() if isinstance(members, Members) else (members or [None])[0]
+        return first.app if isinstance(first, Signature) else None
 
     def __repr__(self) -> str:
         members = self.kwargs["tasks"]

@@ -92,9 +92,8 @@ def _longer(first: chord, second: Signature[Any]) -> chord:
         at, body = steps[-1], steps[-1].body
     made = at.with_body(second if body is None else join(body, second))
     for each, before in reversed(outer):
-        made = each.with_body(
-            chain._of({"tasks": [*before, made]}, app=each._app) if before else made
-        )
+        body = chain._of({"tasks": [*before, made]}, app=each._app) if before else made
+        made = each._of({**each.kwargs, "body": body}, each)
     return made
 
 

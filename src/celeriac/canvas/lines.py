@@ -64,7 +64,17 @@ class Given:
 class Call:
     """One call of a task."""
 
-    __slots__ = ("args", "errbacks", "id", "immutable", "kwargs", "links", "options", "place", "sig")
+    __slots__ = (
+        "args",
+        "errbacks",
+        "id",
+        "immutable",
+        "kwargs",
+        "links",
+        "options",
+        "place",
+        "sig",
+    )
 
     def __init__(self, sig: Signature[Any], given: Given) -> None:
         options = {**given.under, **sig.options, **given.over}
@@ -83,9 +93,13 @@ class Call:
 class Fork:
     """Lines side by side. *source* is the group whose members are still to be made of it."""
 
-    __slots__ = ("given", "guards", "id", "members", "source")
+    __slots__ = ("given", "guards", "id", "members", "of", "source")
 
-    def __init__(self, id: str | None, members: list[Line], source: group | None, given: Given):
+    def __init__(
+        self, of: Flow, id: str | None, members: list[Line], source: group | None, given: Given
+    ) -> None:
+        #: The group or the chunks that it stands for.
+        self.of = of
         self.id = id
         self.members = members
         self.source = source
@@ -186,9 +200,9 @@ def _lay_out(
     """Put one signature into the line, or what it consists of on the list."""
     each = member_of(raw, None, "a workflow")
     if isinstance(each, chunks):
-        each = each.group()
-    if isinstance(each, group):
-        line.steps.append(_fork(each, given, depth, lazily and not line.steps))
+        line.steps.append(_fork(each, each.group(), given, depth, lazily=False))
+    elif isinstance(each, group):
+        line.steps.append(_fork(each, each, given, depth, lazily and not line.steps))
     elif isinstance(each, chain | chord):
         if id(each) in open_:
             raise ValueError(f"this {each.KIND} contains itself")
@@ -231,15 +245,15 @@ def _open_chord(todo: list[Any], each: chord, given: Given, end: _End) -> None:
     todo.append((each.header, Given(given.args, given.kwargs, given.over, given.under)))
 
 
-def _fork(each: group, given: Given, depth: int, lazily: bool) -> Fork:
+def _fork(of: Flow, each: group, given: Given, depth: int, lazily: bool) -> Fork:
     whole = {**each.options, **given.over}
     args, kwargs = given.merged(each)
     inside = Given(args, kwargs, _down(whole), given.under)
     name = given.id or whole.get("task_id")
     if lazily and each.lazy and not (whole.get("link") or whole.get("link_error")):
-        return Fork(name, [], each, inside)
+        return Fork(of, name, [], each, inside)
     made = [line_of(member, inside, depth + 1) for member in each.tasks]
-    fork = Fork(name, [member for member in made if member.steps], None, inside)
+    fork = Fork(of, name, [member for member in made if member.steps], None, inside)
     for link in listed(whole.get("link")):
         _link_last(fork, member_of(link, None, "link").clone().set(immutable=True))
     fork.guards += listed(whole.get("link_error"))

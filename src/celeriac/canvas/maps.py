@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from celeriac.canvas.flow import Flow, member_of
+from celeriac.canvas.flow import Flow, flows, member_of
 from celeriac.canvas.group import group
 from celeriac.canvas.plain import plain_of
 from celeriac.canvas.signature import Signature
+from celeriac.ids import derived_id, new_task_id
 
 __all__ = ["chunks", "xmap", "xstarmap"]
 
@@ -61,6 +62,12 @@ class xmap(Signature[Any]):  # noqa: N801 - the name Celery users know
 
     partial = clone
 
+    def apply_async(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Send it, to where the task that is called would be sent."""
+        return flows().send(self, args, kwargs, options)
+
     def __repr__(self) -> str:
         inner, it = self.kwargs["task"], self.kwargs["it"]
         return f"[{inner.task}(x) for x in {len(it)} values]"
@@ -98,7 +105,9 @@ class chunks(Flow):  # noqa: N801 - as above
     ) -> None:
         inner = member_of(task, app, "chunks()")
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ValueError(f"chunks() puts n calls into one message, a whole number from 1: {n!r}")
+            raise ValueError(
+                f"chunks() puts n calls into one message, a whole number from 1: {n!r}"
+            )
         if not isinstance(it, Iterable) or isinstance(it, str | bytes | Mapping):
             raise TypeError(f"chunks() takes an iterable of lists of arguments, not {it!r}")
         parts = {"task": inner, "it": list(it), "n": n}
@@ -123,14 +132,23 @@ class chunks(Flow):  # noqa: N801 - as above
         parts = [xstarmap(inner, it[at : at + n], app=self._app) for at in range(0, len(it), n)]
         made = group(parts, app=self._app)
         made["options"] = dict(self.options)
+        if "task_id" in self.options:
+            for at, each in enumerate(parts):
+                each.options["task_id"] = derived_id(self.options["task_id"], "chunk", at)
         return made
 
     def __call__(self, **options: Any) -> Any:
         """Send it."""
         return self.apply_async(**options)
 
-    def _copied(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {**kwargs, "it": list(self.kwargs["it"])}
+    def settled(self) -> Signature[Any]:
+        """Return the group, for its members are made anew each time, and ids would not stay."""
+        return self.group()
+
+    def freeze(self, _id: str | None = None, *places: Any, **more: Any) -> Any:
+        """Fix the id of the group, and with it those of its members."""
+        self.options.setdefault("task_id", _id or new_task_id())
+        return super().freeze(None, *places, **more)
 
     def __repr__(self) -> str:
         inner, it, n = (self.kwargs[name] for name in ("task", "it", "n"))

@@ -205,11 +205,11 @@ class Signature(dict[str, Any], Generic[R]):
     @property
     def type(self) -> Any:
         """The task itself; raises ``NotRegistered`` if the app does not know the name."""
-        held = self._held()
+        held = self.held()
         return self.app.tasks[self.task] if held is None else held
 
-    def _held(self) -> Any:
-        """The task it was made of, unless it was given the name of another since."""
+    def held(self) -> Any:
+        """Return the task it was made of, unless it was given the name of another since."""
         task = self._task
         return None if task is None or task.name != self["task"] else task
 
@@ -241,7 +241,7 @@ class Signature(dict[str, Any], Generic[R]):
         """Return a copy with *args* before the stored ones, the others over them."""
         merged_args, merged_kwargs, merged_options = self.merged(args, kwargs, options)
         copy: Signature[R] = Signature(
-            self._held() or self.task,
+            self.held() or self.task,
             merged_args,
             merged_kwargs,
             merged_options,
@@ -251,6 +251,10 @@ class Signature(dict[str, Any], Generic[R]):
         return copy
 
     partial = clone
+
+    def settled(self) -> Signature[Any]:
+        """Return a copy whose parts can be given ids; see the same of ``chunks``."""
+        return self.clone()
 
     def replace(
         self,
@@ -372,7 +376,7 @@ class Signature(dict[str, Any], Generic[R]):
     ) -> Any:
         """Send it with more arguments and options; see the task's ``apply_async``."""
         merged_args, merged_kwargs, merged_options = self.merged(args or (), kwargs, options)
-        if self._held() is None and self.task not in self.app.tasks:
+        if self.held() is None and self.task not in self.app.tasks:
             return self.app.send_task(self.task, merged_args, merged_kwargs, **merged_options)
         return self.type.apply_async(merged_args, merged_kwargs, **merged_options)
 
@@ -424,7 +428,7 @@ class Signature(dict[str, Any], Generic[R]):
         self, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """The arguments as they may be shown: without what the task hides."""
-        task = self._held()
+        task = self.held()
         if task is None and self._app is not None and self.task in self._app.tasks:
             task = self._app.tasks[self.task]
         mask = getattr(task, "mask", None)

@@ -20,7 +20,7 @@ from celeriac.clock import Clock
 from celeriac.eager import Here, value_of
 from celeriac.exceptions import CeleryError, ImproperlyConfigured
 from celeriac.ids import new_owner_id
-from celeriac.message import Message, decode
+from celeriac.message import Message, NewJoin, decode
 from celeriac.outcome import Outcome
 from celeriac.records import Commit, Delivery, Manifest, Record, StoredResult, Want
 from celeriac.stores.base import Options, Results, Store
@@ -92,8 +92,9 @@ class _Recorder(Client):
         messages: Sequence[Message],
         retry: bool | None = None,
         policy: Mapping[str, Any] | None = None,
+        joins: Sequence[NewJoin] = (),
     ) -> None:
-        super().send(messages, retry, policy)
+        super().send(messages, retry, policy, joins)
         self.sent.extend(messages)
 
 

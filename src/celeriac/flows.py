@@ -1,0 +1,241 @@
+"""Flows: workflows on their way into the store.
+
+Layer 4. ``canvas`` says what a workflow is, ``workflow`` works out what is stored of it; here its
+parts become messages, as single calls do, and go into the store in one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from celeriac.canvas import Signature, chain, chord, chunks, group, xmap
+from celeriac.canvas.flow import Flow
+from celeriac.canvas.plain import listed
+from celeriac.client import checked_call
+from celeriac.context import note_child, running
+from celeriac.directions import NO_DEFAULTS, Defaults
+from celeriac.ids import new_task_id
+from celeriac.message import Message
+from celeriac.policies.results import keeps
+from celeriac.result import AsyncResult
+from celeriac.resultset import GroupResult
+from celeriac.workflow import Part, Plan, Shown, plan
+from celeriac.workflow import freeze as freeze_parts
+
+if TYPE_CHECKING:
+    from celeriac.app.base import Celeriac
+
+__all__ = ["Sender", "apply", "call_of", "freeze", "planned", "result_of", "send", "send_call"]
+
+
+def send(
+    canvas: Signature[Any], args: Any, kwargs: Mapping[str, Any] | None, options: dict[str, Any]
+) -> Any:
+    """Send a workflow: ``apply_async``. Returns its result object; None for an empty chain.
+
+    Raises ``TypeError`` for callbacks of a group, and whatever ``apply_async`` of a task raises,
+    before anything is stored.
+    """
+    _check_links(canvas, options)
+    if isinstance(canvas, chain | group) and canvas.kwargs["tasks"] == []:  # needs no app, even
+        id = options.get("task_id") or canvas.options.get("task_id") or new_task_id()
+        return GroupResult(id, [], app=canvas._app) if isinstance(canvas, group) else None  # noqa: SLF001 - ours
+    app: Celeriac = canvas.app
+    if app.conf.task_always_eager:
+        return apply(canvas, args, kwargs, options)
+    made = planned(app, canvas, *checked_call(args, kwargs), options)
+    sender = Sender(app, made)
+    messages = [sender.message(each) for each in made.parts.values()]
+    if messages:
+        app.client.send(
+            messages, options.get("retry"), options.get("retry_policy"), joins=made.joins
+        )
+    if options.get("add_to_parent", True):
+        sender.note_children()
+    return sender.result()
+
+
+def planned(
+    app: Celeriac, canvas: Signature[Any], args: tuple[Any, ...], kwargs: dict[str, Any],
+    options: Mapping[str, Any],
+) -> Plan:  # fmt: skip
+    """Return the plan of *canvas* as it is sent by the run we are in, if there is one."""
+    run = running.get()
+    root = options.get("root_id") or ("" if run is None else run.root_id or "")
+    parent = options.get("parent_id") or ("" if run is None else run.id or "")
+    return plan(canvas, args, kwargs, options, root=root, parent=parent)
+
+
+def send_call(app: Celeriac, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+    """Send one call of *task*, or of that name, with options that make it part of a workflow."""
+    canvas, whole = call_of(app, task, args, kwargs, options)
+    result = send(canvas, (), None, whole)
+    return first_of(result) if canvas.subtask_type else result
+
+
+def call_of(
+    app: Celeriac, task: Any, args: Any, kwargs: Any, options: Mapping[str, Any]
+) -> tuple[Signature[Any], dict[str, Any]]:
+    """Return the canvas that one call is with its options, and those for sending it.
+
+    ``chord`` is a body that gets the list of this one result; ``chain`` is Celery's list of what
+    comes after it, the next one last.
+    """
+    own = {name: value for name, value in options.items() if value is not None}
+    body, rest = own.pop("chord", None), listed(own.pop("chain", None))
+    whole = {name: own.pop(name) for name in ("retry", "retry_policy", "add_to_parent")
+             if name in own}  # fmt: skip
+    call: Signature[Any] = Signature(task, args, kwargs, own, app=app)
+    if body is not None:
+        return chord([call], body, app=app), whole
+    if rest:
+        return chain(call, *reversed(rest), app=app), whole
+    return call, whole
+
+
+def first_of(result: Any) -> Any:
+    """The result of the first task of a chord or chain."""
+    while result.parent is not None:
+        result = result.parent
+    return result[0] if isinstance(result, GroupResult) else result
+
+
+def freeze(canvas: Flow, id: str | None) -> Any:
+    """Fix the ids of all parts of a workflow; return its result object."""
+    app = canvas.app
+    shown = plan(canvas).shown if isinstance(canvas, chunks) else freeze_parts(canvas, id)
+    return None if shown is None else result_of(app, shown)
+
+
+def apply(
+    canvas: Signature[Any], args: Any, kwargs: Mapping[str, Any] | None, options: dict[str, Any]
+) -> Any:
+    """Run a workflow in this process."""
+    from celeriac.eagerflow import apply_here
+
+    _check_links(canvas, options)
+    return apply_here(canvas, *checked_call(args, kwargs), options)
+
+
+def _check_links(canvas: Signature[Any], options: Mapping[str, Any]) -> None:
+    if isinstance(canvas, group | chunks):
+        for name in ("link", "link_error"):
+            if options.get(name):
+                raise TypeError(
+                    f"a group has no {name}: nothing ends when all its members have. Link it to a "
+                    "chord, group | body, or to the members"
+                )
+
+
+class Sender:
+    """Makes messages of the parts of one plan."""
+
+    def __init__(self, app: Celeriac, made: Plan) -> None:
+        self._app = app
+        self._plan = made
+        self._run = running.get()
+        #: By id of the part: its queue and priority, which a collecting task takes over, and
+        #: whether its result is dropped.
+        self._sent: dict[str, tuple[str, int]] = {}
+        self.dropped: set[str] = set()
+
+    def message(self, part: Part) -> Message:
+        """Return the signed message of *part*; raises as ``apply_async`` of a task does."""
+        app = self._app
+        call = part.call
+        defaults, options = NO_DEFAULTS, {}
+        args: tuple[Any, ...] = part.values
+        kwargs: dict[str, Any] = {}
+        task = None
+        if call is None:
+            before = self._sent.get(part.parent)
+            if before is not None:
+                defaults = Defaults(queue=before[0], priority=before[1])
+        else:
+            args, kwargs, options = (*part.values, *call.args), call.kwargs, call.options
+            task = call.sig.held() or app.tasks.get(part.task)
+            if task is not None:
+                defaults = task.defaults
+                self._check(part, task, args, kwargs)
+            if isinstance(call.sig, xmap):
+                defaults = self._of_inner(call.sig, args, kwargs, options)
+        made = app.client.message(
+            part.task, args, kwargs, defaults, options, place=self.place(part)
+        )
+        header = made.header
+        self._sent[part.id] = header.queue, header.priority
+        own = None if task is None else task.ignore_result
+        if not keeps(header.ignore_result, own, app.conf.task_ignore_result, app.keeps_results):
+            self.dropped.add(part.id)
+        return made
+
+    def place(self, part: Part) -> dict[str, Any]:
+        """What the header of *part* says of its place."""
+        return {
+            "id": part.id,
+            "root": part.root,
+            "parent": part.parent,
+            "edges": part.edges,
+            "flow": self._plan.flow,
+            "group": part.group,
+            "index": part.index,
+        }
+
+    def _check(self, part: Part, task: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Check the arguments of a call as far as they are known. An errback may be called in two
+        ways, and says so itself."""
+        if part.told is not None:
+            return
+        if self._app.conf.strict_typing if task.typing is None else task.typing:
+            takes = part.takes is not None or (part.gathers is not None and not part.immutable)
+            task.arguments.check((None, *args) if takes else args, kwargs)
+
+    def _of_inner(
+        self, call: xmap, args: Any, kwargs: dict[str, Any], options: Mapping[str, Any]
+    ) -> Defaults:
+        """How a map is sent: to where the task that it calls goes, or no worker might be there."""
+        name = call.kwargs["task"]["task"]
+        inner = self._app.tasks.get(name)
+        defaults = NO_DEFAULTS if inner is None else inner.defaults
+        directions = self._app.client.directions
+        if directions.routes:
+            defaults, _ = directions.routed(name, args, kwargs, defaults, options)
+        own = self._app.tasks[call.task].defaults
+        return msgspec.structs.replace(
+            own, queue=defaults.queue, priority=defaults.priority, expires=defaults.expires
+        )
+
+    def note_children(self) -> None:
+        """Count what begins at once among the children of the run we are in."""
+        for each in self._plan.starting():
+            note_child(AsyncResult(each.id, self._app, each.id in self.dropped))
+
+    def result(self) -> Any:
+        """Return the result object; None if there was nothing to send."""
+        shown = self._plan.shown
+        return None if shown is None else result_of(self._app, shown, self.dropped)
+
+
+_NONE: Final[frozenset[str]] = frozenset()
+
+
+def result_of(app: Celeriac, shown: Shown, dropped: Iterable[str] = _NONE) -> Any:
+    """Make the result object of that shape; *dropped* are ids whose results are not kept."""
+    line: list[Shown] = []
+    at: Shown | None = shown
+    while at is not None:
+        line.append(at)
+        at = at.parent
+    made: Any = None
+    for each in reversed(line):
+        before = made
+        if each.members is None:
+            made = AsyncResult(each.id, app, each.id in dropped)
+        else:
+            members = [result_of(app, member, dropped) for member in each.members]
+            made = GroupResult(each.id, members, app=app)
+        made.parent = before
+    return made
