@@ -56,7 +56,7 @@ class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     own: tuple[str, ...] = ()
     #: Id of the record that this one, an errback, is about.
     told: str | None = None
-    #: The results of ``gathers`` are not passed on: the task is called with its own arguments alone.
+    #: The results of ``gathers`` are not passed on: the task gets its own arguments alone.
     immutable: bool = False
 
 

@@ -17,9 +17,7 @@ from celeriac.testing.conformance.kit import Kit, Suite, message
 WAITS = Edges(waits=True)
 
 
-def body(
-    gathers: str = "J", id: str = "body", nonce: str | None = None, **edges: Any
-) -> Message:
+def body(gathers: str = "J", id: str = "body", nonce: str | None = None, **edges: Any) -> Message:
     """A message that waits for the join *gathers*."""
     return message(id, nonce=nonce, edges=Edges(waits=True, gathers=gathers, **edges))
 
