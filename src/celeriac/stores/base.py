@@ -406,6 +406,10 @@ class Inspection(Protocol):
     def join(self, join: str) -> JoinView | None:
         """One join."""
 
+    def flow(self, id: str, after: str | None = None, limit: int = 1000) -> builtins.list[Record]:
+        """The parts of a workflow (``Header.flow``) in the order they were stored; *after* is the
+        id of the last one of the page before. Results are left out, messages are not."""
+
     def retry(
         self, ids: Sequence[str], messages: Mapping[str, Message] | None = None
     ) -> builtins.list[str]:
