@@ -26,6 +26,10 @@ from celeriac.exceptions import DecodeError, StoreError
 
 VERSION: Final = 1
 
+#: From this member index on (and below 2**53) a member was not there when its join was sent: the
+#: commit that stores it makes the join larger by one.
+ADDED: Final = 2**40
+
 
 class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A record's place in its workflow, fixed before it is stored (protocol section 1).
@@ -41,7 +45,7 @@ class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     #: Ids of errbacks, owned by this record alone: released when it ends without success,
     #: ended as ``ignored`` when it succeeds.
     failure: tuple[str, ...] = ()
-    #: (join id, member index): this record is the last part of that branch.
+    #: (join id, member index): this record is the last part of that branch. See ``ADDED``.
     join: tuple[str, int] | None = None
     #: (join id, member index) of the nearest enclosing join: a failure decides it at once.
     within: tuple[str, int] | None = None
@@ -56,7 +60,7 @@ class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     own: tuple[str, ...] = ()
     #: Id of the record that this one, an errback, is about.
     told: str | None = None
-    #: The results of ``gathers`` are not passed on: the task is called with its own arguments alone.
+    #: The results of ``gathers`` are not passed on: the task gets its own arguments alone.
     immutable: bool = False
 
 
@@ -275,6 +279,7 @@ def decode(wire: bytes) -> Message:
 
 
 __all__ = [
+    "ADDED",
     "VERSION",
     "Alike",
     "Edges",

@@ -15,6 +15,7 @@ from celeriac.stores.effects import (
     Decide,
     End,
     Forget,
+    Grow,
     JoinNode,
     Member,
     Node,
@@ -34,7 +35,7 @@ class World:
         self.nodes = {node.id: node for node in nodes}
         self.joins = {join.id: join for join in joins}
         self.members = {}
-        self.touched = 0
+        self.waiting = {}
 
     def record(self, id):
         return self.nodes.get(id)
@@ -44,6 +45,9 @@ class World:
 
     def member(self, join, index):
         return self.members.get((join, index), "")
+
+    def outsiders(self, join):
+        return self.waiting.get(join, [])
 
     def apply(self, effects):
         for effect in effects.effects:
@@ -78,6 +82,8 @@ class World:
                 )
             case Decide(join, decided, cause):
                 self.joins[join] = replace(self.joins[join], decided=decided, cause=cause)
+            case Grow(join):
+                self.joins[join] = replace(self.joins[join], grown=self.joins[join].grown + 1)
             case Size(join, size):
                 self.joins[join] = replace(self.joins[join], size=size)
 

@@ -166,9 +166,10 @@ class Queue(Protocol):
         counts as touched; if it was decided because it was never sealed, ``HeaderIncomplete`` is
         raised. *joins* are stored in the same step, sealed; their bodies are among *messages*, or
         ``StoreError`` is raised, and where a body is a resend, so is its join. One of size 0
-        releases its body at once. A full store raises ``StoreFull``; more than it can do in one step, which on Redis
-        is 10,000 messages or 128 MiB of arguments, ``PayloadTooLarge``. *messages* may be a
-        ``message.Alike``, which a store may read as any other sequence, or write together.
+        releases its body at once. A full store raises ``StoreFull``; more than it can do in one
+        step, which on Redis is 10,000 messages or 128 MiB of arguments, ``PayloadTooLarge``.
+        *messages* may be a ``message.Alike``, which a store may read as any other sequence, or
+        write together.
         Dies before: nothing stored. Dies after: all stored. Repeatable.
         """
 
@@ -404,6 +405,10 @@ class Inspection(Protocol):
 
     def join(self, join: str) -> JoinView | None:
         """One join."""
+
+    def flow(self, id: str, after: str | None = None, limit: int = 1000) -> builtins.list[Record]:
+        """The parts of a workflow (``Header.flow``) in the order they were stored; *after* is the
+        id of the last one of the page before. Results are left out, messages are not."""
 
     def retry(
         self, ids: Sequence[str], messages: Mapping[str, Message] | None = None

@@ -14,12 +14,15 @@ The rules (protocol section 1):
 - Any other end notes the member as failed in its join (``join``, else ``within``), releases the
   errbacks and ends what waits on it over ``success``: ``revoked`` if this record was revoked, else
   ``failed``. The first failed member decides the join ``failed`` and ends its body.
+- Errbacks in ``own`` are about the record's own run: if it is cancelled because a record before it
+  ended without success, they end as after a success.
 - An errback that is not needed takes what follows it along, all ``ignored``; nothing runs.
 - Only ``waiting`` records are released or ended by another's end: so whatever is applied twice
   changes nothing.
 - A join that is decided ``failed`` goes on collecting members, both those that succeeded and
   those that failed. Nothing is released by that; but an operator's ``retry`` of the failed members
-  can reopen the join only if the others' ends are not forgotten.
+  can reopen the join only if the others' ends are not forgotten. For the same reason it grows.
+- A join that is given up ends what was stored with it and waits for what was never sent.
 - ``cause`` is the id of the record whose own end started the cascade, "" on that record itself.
 
 A step follows at most ``LIMIT`` edges. The remainder lists *ended* records with edges not yet
@@ -36,13 +39,15 @@ from typing import Final
 import msgspec
 
 from celeriac import states
-from celeriac.message import Edges
+from celeriac.message import ADDED, Edges
 from celeriac.stores.effects import (
     Decide,
     Effect,
     Effects,
     End,
     Forget,
+    Grow,
+    How,
     JoinNode,
     Member,
     Node,
@@ -100,7 +105,8 @@ def seal(view: View, join: str, size: int, *, now: float, limit: int = LIMIT) ->
 def abandon(view: View, join: str, members: int, *, now: float, limit: int = LIMIT) -> Effects:
     """Give up a join that was never sealed: its body fails with ``HeaderIncomplete``.
 
-    *members* is how many had been enqueued. The body's end is its own (no cause).
+    *members* is how many had been enqueued. The body's end is its own (no cause); it is the cause
+    of the end of what was stored with the join and waits for what was not.
     """
     step = _Step(view, now, limit)
     found = step.join(join)
@@ -108,6 +114,21 @@ def abandon(view: View, join: str, members: int, *, now: float, limit: int = LIM
         step.put_join(msgspec.structs.replace(found, decided="failed"), Decide(join, "failed", ""))
         reason = f"HeaderIncomplete: header incomplete: {members} members of join {join}"
         step.end(found.body, states.FAILED, reason, cause="")
+        step.todo.append(Pending(join, states.FAILED, found.body, How.GIVEN_UP))
+    return step.run()
+
+
+def grow(view: View, parts: Iterable[Edges | None]) -> Effects:
+    """Make joins larger by the members that a commit adds to them: those of its new *parts* whose
+    index is ``ADDED`` or more.
+
+    For the step that stores these parts, before it ends the record whose commit it is. A join that
+    is absent or ``done`` already, or has noted that index, stays as it is.
+    """
+    step = _Step(view, now=0.0, limit=0)
+    for edges in parts:
+        if edges is not None and edges.join is not None and edges.join[1] >= ADDED:
+            step.grow(*edges.join)
     return step.run()
 
 
@@ -187,7 +208,7 @@ class _Step:
         self._joins[join.id] = join
         self.effects.extend(effects)
 
-    def end(self, id: str, state: str, reason: str, cause: str, skipped: bool = False) -> None:
+    def end(self, id: str, state: str, reason: str, cause: str, how: How = How.ITSELF) -> None:
         """End a record that has not ended, and put its edges on the work list."""
         node = self.node(id)
         if node is None or node.state in states.TERMINAL:
@@ -195,7 +216,7 @@ class _Step:
         self._nodes[id] = msgspec.structs.replace(node, state=state, cause=cause)
         self.effects.append(End(id, state, reason, cause))
         if node.edges is not None:
-            self.todo.append(Pending(id, state, cause or id, skipped))
+            self.todo.append(Pending(id, state, cause or id, how))
 
     def release(self, id: str) -> None:
         node = self.node(id)
@@ -216,14 +237,21 @@ class _Step:
         if node is None or node.state != states.WAITING:
             return
         if by.skipped:
-            reason = f"not needed: {by.cause} ended without failure"
-            self.end(id, states.SKIPPED, reason, by.cause, skipped=True)
+            self.end(id, states.SKIPPED, _not_needed(by), by.cause, How.SKIPPED)
             return
         state = states.CANCELLED if by.state == states.CANCELLED else states.FAILED
         reason = f"UpstreamFailed: upstream {by.id} ended {by.state}"
-        self.end(id, state, reason, by.cause)
+        self.end(id, state, reason, by.cause, How.UPSTREAM)
 
     # -- joins
+
+    def grow(self, join: str, index: int) -> None:
+        """Count a member that is added, once."""
+        found = self.join(join)
+        if found is None or found.decided == "done" or self.member(join, index):
+            return
+        self._members[join, index] = "added"
+        self.put_join(msgspec.structs.replace(found, grown=found.grown + 1), Grow(join, index))
 
     def note(self, join: str, index: int, by: Pending) -> None:
         """Note the end of a member, and decide the join if that decides it."""
@@ -245,7 +273,9 @@ class _Step:
 
     def complete(self, join: str) -> None:
         found = self.join(join)
-        if found is None or found.decided or found.size is None or found.count < found.size:
+        if found is None or found.decided or found.size is None:
+            return
+        if found.count < found.size + found.grown:
             return
         self.put_join(msgspec.structs.replace(found, decided="done"), Decide(join, "done"))
         self.release(found.body)
@@ -271,6 +301,9 @@ class _Step:
     def run(self) -> Effects:
         while self.todo and self.followed < self.limit:
             pending = self.todo.popleft()
+            if pending.how is How.GIVEN_UP:
+                self._end_outsiders(pending)
+                continue
             node = self.node(pending.id)
             if node is not None and node.edges is not None:
                 self._follow(pending, node.edges)
@@ -278,7 +311,9 @@ class _Step:
 
     def _follow(self, pending: Pending, edges: Edges) -> None:
         """Follow the edges of an ended record from its offset on, as far as the limit allows."""
-        ids = (*edges.failure, *edges.success)
+        ids = (*edges.failure, *edges.own, *edges.success)
+        errbacks = len(edges.failure)
+        own = errbacks + len(edges.own)
         if not pending.offset:
             self._follow_joins(pending, edges)
         # Offset 0 stands before the joins, offset n before the n-th id.
@@ -287,7 +322,11 @@ class _Step:
                 self.todo.appendleft(msgspec.structs.replace(pending, offset=offset))
                 return
             self.followed += 1
-            self._follow_one(pending, ids[offset - 1], errback=offset <= len(edges.failure))
+            id = ids[offset - 1]
+            if offset > own:
+                self._follow_success(pending, id)
+            else:
+                self._follow_errback(pending, id, own=offset > errbacks)
 
     def _follow_joins(self, pending: Pending, edges: Edges) -> None:
         self.followed += 1
@@ -298,18 +337,31 @@ class _Step:
         ):
             self.note(*edges.within, pending)
 
-    def _follow_one(self, pending: Pending, id: str, errback: bool) -> None:
-        if pending.skipped:
-            self.cancel(id, pending)
-        elif pending.state == states.SUCCEEDED:
-            if errback:
-                self.cancel(id, msgspec.structs.replace(pending, skipped=True))
-            else:
-                self.release(id)
-        elif errback:
+    def _follow_success(self, pending: Pending, id: str) -> None:
+        if pending.state == states.SUCCEEDED and not pending.skipped:
             self.release(id)
         else:
             self.cancel(id, pending)
+
+    def _follow_errback(self, pending: Pending, id: str, own: bool) -> None:
+        needed = pending.state != states.SUCCEEDED and not pending.skipped
+        if needed and not (own and pending.how is How.UPSTREAM):
+            self.release(id)
+        else:
+            self.cancel(id, msgspec.structs.replace(pending, how=How.SKIPPED))
+
+    def _end_outsiders(self, pending: Pending) -> None:
+        """End what waits for what was never sent with a join that is given up."""
+        ids = self.view.outsiders(pending.id)
+        reason = f"HeaderIncomplete: join {pending.id} was given up before all of it was sent"
+        for offset in range(pending.offset, len(ids)):
+            if self.followed >= self.limit:
+                self.todo.appendleft(msgspec.structs.replace(pending, offset=offset))
+                return
+            self.followed += 1
+            node = self.node(ids[offset])
+            if node is not None and node.state == states.WAITING:
+                self.end(node.id, states.FAILED, reason, pending.cause, How.UPSTREAM)
 
     # -- an operator's retry
 
@@ -325,7 +377,7 @@ class _Step:
         if edges is None:
             return
         # Errbacks run once per generation, so one that has run, or was not needed, waits again.
-        for each in edges.failure:
+        for each in (*edges.failure, *edges.own):
             yield from self._reopen_waiting(each, _Reopened(each, at.cause, whole=True))
         for each in edges.success:
             yield from self._reopen_waiting(each, _Reopened(each, at.cause, at.whole))
@@ -360,6 +412,15 @@ class _Step:
         )
 
 
+def _not_needed(by: Pending) -> str:
+    """Why what waited for *by*, which it is skipped with, is not needed."""
+    if by.state == states.SKIPPED:
+        return f"not needed: {by.id} was not"
+    if by.state == states.SUCCEEDED:
+        return f"not needed: {by.cause} ended without failure"
+    return f"not needed: {by.id} did not run, because of {by.cause}"
+
+
 def _when(node: Node, now: float) -> tuple[str, float | None]:
     if node.eta is not None and node.eta > now:
         return states.SCHEDULED, node.eta
@@ -372,6 +433,7 @@ __all__ = [
     "REVOKED_REASON",
     "abandon",
     "finish",
+    "grow",
     "reopen",
     "resume",
     "seal",

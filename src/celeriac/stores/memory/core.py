@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import heappop, heappush
 
@@ -25,6 +25,7 @@ from celeriac.stores.effects import (
     Effects,
     End,
     Forget,
+    Grow,
     JoinNode,
     Member,
     Node,
@@ -56,6 +57,8 @@ class Core:
         #: Source id → ids of records that take its result; errback id → record it belongs to.
         self.readers: dict[str, set[str]] = defaultdict(set)
         self.parents: dict[str, str] = {}
+        #: Workflow → ids of its parts.
+        self.flows: dict[str, set[str]] = defaultdict(set)
         # Indexes. Heap entries are stale if the row's token has moved on.
         self.queues: dict[str, list[tuple[int, int, int, str]]] = defaultdict(list)
         self.ready: Counter[str] = Counter()
@@ -106,6 +109,9 @@ class Core:
             return ""
         return "done" if index in found.done else "failed" if index in found.failed else ""
 
+    def outsiders(self, join: str) -> Sequence[str]:
+        return self.joins[join].outsiders if join in self.joins else ()
+
     # -- making and unmaking rows
 
     def check_new(self, messages: Iterable[Message]) -> list[Message]:
@@ -149,6 +155,7 @@ class Core:
             order=number,
             sequence=number,
             enqueued_at=self.clock.wall(),
+            flow=header.flow,
         )
         if before is not None:
             row.generation, row.attempt = before.generation + 1, before.attempt
@@ -167,13 +174,38 @@ class Core:
         return False
 
     def _index_edges(self, row: Row) -> None:
+        if row.flow:
+            self.flows[row.flow].add(row.id)
         edges = row.edges
         if edges is None:
             return
         if edges.takes is not None:
             self.readers[edges.takes].add(row.id)
-        for errback in edges.failure:
+        for errback in (*edges.failure, *edges.own):
             self.parents[errback] = row.id
+
+    def _unindex_edges(self, row: Row) -> None:
+        if row.flow:
+            _discard(self.flows, row.flow, row.id)
+        edges = row.edges
+        if edges is None:
+            return
+        if edges.takes is not None:
+            _discard(self.readers, edges.takes, row.id)
+        for errback in (*edges.failure, *edges.own):
+            if self.parents.get(errback) == row.id:
+                del self.parents[errback]
+
+    def take_message(self, row: Row, message: Message, wire: bytes) -> None:
+        """Let a new message take the place of a row's present one, with its edges if it has any."""
+        self.counts[row.queue, row.state] -= 1
+        self._unindex_edges(row)
+        gathered = row.edges.gathers if row.edges is not None else None
+        row.take_message(message, wire)
+        if gathered is not None and (row.edges is None or row.edges.gathers != gathered):
+            self.joins.pop(gathered, None)
+        self._index_edges(row)
+        self.counts[row.queue, row.state] += 1
 
     def drop(self, row: Row) -> None:
         """Remove a row for good."""
@@ -183,18 +215,9 @@ class Core:
         self.set_aside.get(row.state, {}).pop(row.id, None)
         self.outbox.pop(row.id, None)
         self.parents.pop(row.id, None)
-        edges = row.edges
-        if edges is not None:
-            if edges.takes is not None:
-                readers = self.readers[edges.takes]
-                readers.discard(row.id)
-                if not readers:
-                    del self.readers[edges.takes]
-            if edges.gathers is not None:
-                self.joins.pop(edges.gathers, None)
-            for errback in edges.failure:
-                if self.parents.get(errback) == row.id:
-                    del self.parents[errback]
+        self._unindex_edges(row)
+        if row.edges is not None and row.edges.gathers is not None:
+            self.joins.pop(row.edges.gathers, None)
 
     # -- moving rows between states and places
 
@@ -310,6 +333,9 @@ class Core:
                 join.touched = self.clock.monotonic()
             case Size():
                 self.joins[effect.join].size = effect.size
+                self.joins[effect.join].outsiders.clear()
+            case Grow():
+                self.joins[effect.join].grown += 1
 
     def _end(self, effect: End) -> None:
         row = self.rows[effect.id]
@@ -405,7 +431,7 @@ class Core:
         edges = row.edges
         if edges is None:
             return
-        sources = [*edges.failure]
+        sources = [*edges.failure, *edges.own]
         if edges.takes is not None:
             sources.append(edges.takes)
         if edges.gathers is not None and edges.gathers in self.joins:
@@ -420,6 +446,13 @@ class Core:
     def ring(self) -> None:
         self.rings += 1
         self.work.notify_all()
+
+
+def _discard(index: dict[str, set[str]], key: str, id: str) -> None:
+    """Take *id* out of one set of an index, and the set out of it once that is empty."""
+    index[key].discard(id)
+    if not index[key]:
+        del index[key]
 
 
 __all__ = ["Core"]

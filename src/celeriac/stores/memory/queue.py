@@ -6,12 +6,10 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 
-from celeriac import message as wire
 from celeriac import states
 from celeriac.crashpoints import crashpoint
-from celeriac.exceptions import DecodeError, DuplicateTask, StoreError
+from celeriac.exceptions import StoreError
 from celeriac.message import Message, NewJoin
-from celeriac.outcome import Outcome
 from celeriac.records import (
     INLINE_RESULT_MAX,
     Beat,
@@ -166,43 +164,22 @@ class MemoryQueue:
         verdict, row = self._judge(commit.fence)
         if verdict is not Verdict.OK or row is None:
             return verdict
-        outcome, message, parts = self._accepted(commit.outcome)
+        given = storing.accepted(core, row.id, commit.outcome)
+        outcome = given.outcome
         row.applied = commit.fence
         if outcome.terminal:
-            storing.store(core, parts)
+            storing.store(core, given.parts, outcome.joins, committed=row.id)
             row.body, row.keep = outcome.body, outcome.keep
             row.retries += outcome.charge == "retry"
             row.crashes += outcome.charge == "crash"  # the one that made it dead counts, too
             core.finish(row.id, outcome.state, outcome.reason)
             return verdict
         fate = fates.repeated(row.held(), outcome, now=core.clock.wall())
-        if fate.state not in states.TERMINAL:
-            storing.store(core, parts)
-            if message is not None and outcome.message is not None:
-                # The row leaves its old queue's counts before it takes the new one's name.
-                core.move(row, states.WAITING)
-                core.counts[row.queue, row.state] -= 1
-                row.take_message(message, outcome.message)
-                core.counts[row.queue, row.state] += 1
-        core.give(row, fate)
+        if fate.state in states.TERMINAL:
+            core.give(row, fate)
+        else:
+            storing.replace(core, row, fate, given)
         return verdict
-
-    def _accepted(self, outcome: Outcome) -> tuple[Outcome, Message | None, list[Message]]:
-        """The outcome, or the failure it becomes if its content cannot be stored."""
-        size = len(outcome.body or b"")
-        if size > self._core.options.result_max:
-            reason = (
-                f"ResultTooLarge: the result takes {size} bytes and "
-                f"{self._core.options.result_max} are allowed"
-            )
-            return Outcome(states.FAILED, reason=reason), None, []
-        try:
-            message = wire.decode(outcome.message) if outcome.message is not None else None
-            parts = self._core.check_new([wire.decode(part) for part in outcome.parts])
-        except (DecodeError, DuplicateTask) as error:
-            reason = f"{type(error).__name__}: {error}"
-            return Outcome(states.FAILED, reason=reason), None, []
-        return outcome, message, parts
 
     # -- exchange
 

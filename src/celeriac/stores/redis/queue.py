@@ -14,7 +14,7 @@ from celeriac import message as wire
 from celeriac import states
 from celeriac.crashpoints import crashpoint
 from celeriac.exceptions import DecodeError, PayloadTooLarge, StoreError
-from celeriac.message import Alike, Message
+from celeriac.message import Alike, Message, NewJoin, check_joins
 from celeriac.outcome import Outcome
 from celeriac.records import (
     Beat,
@@ -74,14 +74,21 @@ class RedisQueue:
 
     # -- enqueue
 
-    def enqueue(self, messages: Sequence[Message], join: str | None = None) -> None:
+    def enqueue(
+        self,
+        messages: Sequence[Message],
+        join: str | None = None,
+        joins: Sequence[NewJoin] = (),
+    ) -> None:
         if len(messages) > 1:
             _check_size(messages)
+        if joins:
+            check_joins(messages, joins)
         plain = not messages or self._enqueue_plain(messages) if join is None else False
         if not plain:
             beside = Beside(4)
             rows = [beside.message(each) for each in messages]
-            self._sending("enqueue", join, pack((rows, join or False)), *beside.values)
+            self._sending("enqueue", join, pack((rows, join or False, joins)), *beside.values)
         crashpoint("enqueue.applied")
 
     def _enqueue_plain(self, messages: Sequence[Message]) -> bool:

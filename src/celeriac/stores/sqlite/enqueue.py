@@ -10,7 +10,7 @@ import apsw
 
 from celeriac import states
 from celeriac.exceptions import DuplicateTask, HeaderIncomplete, StoreError
-from celeriac.message import Alike, Message, encode_all
+from celeriac.message import Alike, Message, NewJoin, encode_all
 from celeriac.stores import finish
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Database, Transaction
@@ -82,9 +82,13 @@ def insert_plain(database: Database, message: Message) -> bool:
 
 
 def insert(
-    step: Transaction, messages: Sequence[Message], waits: bool = False
+    step: Transaction,
+    messages: Sequence[Message],
+    waits: bool = False,
+    joins: Sequence[NewJoin] = (),
 ) -> Sequence[Message]:
-    """Store *messages*; *waits* stores all of them ``waiting``. Returns those that are new.
+    """Store *messages*; *waits* stores all of them ``waiting``. Returns those that are new. Of
+    *joins*, whose bodies are among them, those are stored whose body is new.
 
     The fast way takes it that all ids are new, which the unique index proves or disproves.
     """
@@ -117,8 +121,13 @@ def insert(
     step.rung.update({row[5] for row in rows if row[1] != codes.WAITING})
     if referring or any(row[2] & codes.LINKED for row in rows):
         _refer(step, new, rows, bool(referring))
+    made = _store_joins(step, new, joins) if joins else []
+    # What ends or completes as it is stored must find all that it leads to.
     if tombstones and new:
         _meet_tombstones(step, new)
+    for each in made:
+        if not each.size:
+            apply(step, finish.seal(View(step), each.id, 0, now=step.now))
     return new
 
 
@@ -249,23 +258,42 @@ def _meet_tombstones(step: Transaction, messages: Sequence[Message]) -> None:
     found = step.rows(
         "DELETE FROM @tombstone WHERE id IN carray(?) RETURNING id, terminate, drop_at", (ids,)
     )
-    for id, terminate, drop_at in found:
-        row = find(step, str(id))
-        if row is not None and drop_at > step.now:
-            step.execute("UPDATE @record SET terminate = ? WHERE seq = ?", (terminate, row.seq))
+    revoked = {id: terminate for id, terminate, drop_at in found if drop_at > step.now}
+    for message in messages:
+        row = find(step, message.id) if message.id in revoked else None
+        if row is None:
+            continue
+        step.execute("UPDATE @record SET terminate = ? WHERE seq = ?", (revoked[row.id], row.seq))
+        if not row.terminal:
             end(step, row, states.CANCELLED, finish.REVOKED_REASON)
 
 
 # --- joins ------------------------------------------------------------------------------------
 
 
-def into_join(step: Transaction, join: str, messages: Sequence[Message]) -> None:
+def _store_joins(
+    step: Transaction, new: Sequence[Message], joins: Sequence[NewJoin]
+) -> list[NewJoin]:
+    """Store those of *joins* whose body is among the *new* messages; return them."""
+    fresh = {each.id for each in new}
+    made = [each for each in joins if each.body in fresh]
+    step.executemany("DELETE FROM @member WHERE chord = ?", [(each.id,) for each in made])
+    step.executemany(
+        "INSERT OR REPLACE INTO @chord (id, body, size, touched, boot) VALUES (?, ?, ?, ?, ?)",
+        [(each.id, each.body, each.size or None, step.mono, step.database.boot) for each in made],
+    )
+    return made
+
+
+def into_join(
+    step: Transaction, join: str, messages: Sequence[Message], joins: Sequence[NewJoin]
+) -> None:
     """Store members of an open join; its time until it must be sealed begins anew.
 
     Raises :class:`HeaderIncomplete` if it was given up, ``StoreError`` if it is not known.
     """
     _check_open(step, join)
-    new = insert(step, messages)
+    new = insert(step, messages, joins=joins)
     step.execute(
         "UPDATE @chord SET touched = ?, boot = ?, sent = sent + ? WHERE id = ?",
         (step.mono, step.database.boot, len(new), join),

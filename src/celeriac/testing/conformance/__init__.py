@@ -22,6 +22,8 @@ import pytest
 for _module in (
     "crashes",
     "deaths",
+    "dynamic",
+    "errbacks",
     "kit",
     "leases",
     "mirroring",
@@ -36,6 +38,13 @@ for _module in (
 
 from celeriac.testing.conformance.crashes import CrashpointSuite  # noqa: E402
 from celeriac.testing.conformance.deaths import ClockSuite, DeathSuite, RevokeSuite  # noqa: E402
+from celeriac.testing.conformance.dynamic import (  # noqa: E402
+    FlowSuite,
+    GrowSuite,
+    NeverSentSuite,
+    ReplaceSuite,
+)
+from celeriac.testing.conformance.errbacks import ErrbackSuite  # noqa: E402
 from celeriac.testing.conformance.kit import Kit, OpenStore, Suite, Worker, message  # noqa: E402
 from celeriac.testing.conformance.leases import (  # noqa: E402
     ExchangeSuite,
@@ -82,7 +91,17 @@ class LeaseSuite(
 
 
 class WorkflowSuite(
-    EdgeSuite, ReferenceSuite, JoinSuite, PlanSuite, RevokedBeforeSuite, OperatorSuite
+    EdgeSuite,
+    ErrbackSuite,
+    ReferenceSuite,
+    JoinSuite,
+    PlanSuite,
+    RevokedBeforeSuite,
+    ReplaceSuite,
+    GrowSuite,
+    NeverSentSuite,
+    FlowSuite,
+    OperatorSuite,
 ):
     """What follows from the end of a record."""
 
@@ -112,13 +131,17 @@ __all__ = [
     "DeathSuite",
     "EdgeSuite",
     "EnqueueSuite",
+    "ErrbackSuite",
     "ExchangeSuite",
     "FenceSuite",
+    "FlowSuite",
+    "GrowSuite",
     "InspectionSuite",
     "JoinSuite",
     "Kit",
     "LeaseSuite",
     "MirrorSuite",
+    "NeverSentSuite",
     "OpenStore",
     "OperatorSuite",
     "OrderSuite",
@@ -128,6 +151,7 @@ __all__ = [
     "ReferenceSuite",
     "ReleaseSuite",
     "RepeatSuite",
+    "ReplaceSuite",
     "ResultsSuite",
     "RetentionSuite",
     "RevokeSuite",

@@ -15,10 +15,6 @@ local function charge(v, what)
   end
 end
 
-local function insert_all(S, messages)
-  for i = 1, #messages do insert(S, messages[i]) end
-end
-
 local function commit_end(S, rec, kind, body)
   local v = rec.v
   charge(v, kind[7])
@@ -44,7 +40,7 @@ local function commit_again(S, rec, kind, parts)
     fate = fate_again(S, v, due, kind[4], true)
   end
   if not OVER[fate[1]] then
-    insert_all(S, parts)
+    insert_all(S, parts, {})
     if kind[10] then
       move(S, rec, 'W')
       take_message(S, rec, kind[10])
@@ -65,7 +61,7 @@ local function apply(S, rec, kind, mark, body)
     parts = fresh
   end
   if OVER[kind[3]] then
-    if #parts > 0 then insert_all(S, parts) end
+    if #parts > 0 then insert_all(S, parts, {}) end
     commit_end(S, rec, kind, body)
   else
     commit_again(S, rec, kind, parts)

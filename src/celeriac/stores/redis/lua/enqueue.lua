@@ -1,9 +1,9 @@
 -- enqueue: store messages of any kind, all or none.
--- ARGV[3] packed [messages (see insert.lua), join|false]; then their wires.
+-- ARGV[3] packed [messages, join|false, new joins (see insert.lua)]; then their wires.
 -- Returns the number stored. Refuses: DUPLICATE id · INCOMPLETE arrived · NOJOIN.
 
 local S = begin()
-local messages, join_id = unpack(cmsgpack.unpack(ARGV[3]))
+local messages, join_id, joins = unpack(cmsgpack.unpack(ARGV[3]))
 local ids = {}
 for i = 1, #messages do ids[i] = messages[i][1] end
 prefetch(S, ids)
@@ -18,7 +18,7 @@ if join then
   call('HSET', S.P .. 'j:' .. join_id, 'touched', S.mono, 'arrived', join.arrived + #fresh)
   if not join.size and join.decided == '' then call('ZADD', S.P .. 'jopen', S.mono, join_id) end
 end
-for i = 1, #fresh do insert(S, fresh[i]) end
+insert_all(S, fresh, joins)
 cascade(S)
 flush(S)
 return #fresh

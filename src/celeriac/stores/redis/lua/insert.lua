@@ -48,7 +48,8 @@ local function index_edges(S, rec)
   end
 end
 
--- Store one message as a record; `check_new` has passed it.
+-- Store one message as a record; `check_new` has passed it. True: it was revoked before it came, and
+-- waits to be ended once all that belongs to it is stored.
 local function insert(S, m, waits)
   local P, id = S.P, m[1]
   local before = record(S, id)
@@ -81,9 +82,10 @@ local function insert(S, m, waits)
   end
   if tombstone and tombstone[1] > S.now then
     v[$terminate] = tombstone[2]
-    finish(S, rec, 'c', REVOKED, '')
-    cascade(S)
-  elseif waits or band(m[6], WAITS) > 0 then
+    touch(S, rec)
+    return true
+  end
+  if waits or band(m[6], WAITS) > 0 then
     touch(S, rec)
   else
     local dirty = rec.dirty
@@ -93,6 +95,36 @@ local function insert(S, m, waits)
       rec.dirty = nil
       S.dirty[#S.dirty] = nil
     end
+  end
+end
+
+-- Store messages that `check_new` has passed, and of `joins`, each [id, body, size], those whose
+-- body is among them. The caller cascades.
+local function insert_all(S, messages, joins, waits)
+  local fresh, revoked, made = {}, {}, {}
+  for i = 1, #messages do
+    local id = messages[i][1]
+    fresh[id] = true
+    if insert(S, messages[i], waits) then revoked[#revoked + 1] = id end
+  end
+  for i = 1, #joins do
+    local id, body, size = unpack(joins[i])
+    if fresh[body] then
+      local key = S.P .. 'j:' .. id
+      call('DEL', key, key .. ':m')
+      call('ZREM', S.P .. 'jopen', id)
+      call('HSET', key, 'body', body, 'size', size, 'touched', S.mono)
+      S.joins[id] = nil
+      made[#made + 1] = joins[i]
+    end
+  end
+  -- What ends or completes as it is stored must find all that it leads to.
+  for i = 1, #revoked do
+    finish(S, record(S, revoked[i]), 'c', REVOKED, '')
+    cascade(S)
+  end
+  for i = 1, #made do
+    if made[i][3] == 0 then complete(S, join_of(S, made[i][1])) end
   end
 end
 

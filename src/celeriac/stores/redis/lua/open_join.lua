@@ -10,7 +10,7 @@ local fresh, duplicate = check_new(S, messages)
 if not fresh then return redis.error_reply('DUPLICATE ' .. duplicate) end
 local known = join_of(S, id)
 if not known or fresh[1] == messages[1] then
-  for i = 1, #fresh do insert(S, fresh[i], true) end
+  insert_all(S, fresh, {}, true)
   call('DEL', S.P .. 'j:' .. id, S.P .. 'j:' .. id .. ':m')
   call('HSET', S.P .. 'j:' .. id, 'body', messages[1][1], 'touched', S.mono)
   call('ZADD', S.P .. 'jopen', S.mono, id)
