@@ -42,7 +42,7 @@ def send(
     _check_links(canvas, options)
     if isinstance(canvas, chain | group) and canvas.kwargs["tasks"] == []:  # needs no app, even
         id = options.get("task_id") or canvas.options.get("task_id") or new_task_id()
-        return GroupResult(id, [], app=canvas._app) if isinstance(canvas, group) else None  # noqa: SLF001 - ours
+        return GroupResult(id, [], app=canvas.own_app) if isinstance(canvas, group) else None
     app: Celeriac = canvas.app
     if app.conf.task_always_eager:
         return apply(canvas, args, kwargs, options)

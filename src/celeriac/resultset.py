@@ -65,14 +65,14 @@ class ResultSet:
     def remove(self, result: Any) -> None:
         """Remove a result, or the one with that id; raises ``KeyError`` if it is not there."""
         for at, each in enumerate(self.results):
-            if each == result or each.id == result:
+            if result in (each, each.id):
                 del self.results[at]
                 return
         raise KeyError(result)
 
     def discard(self, result: Any) -> None:
         """Remove a result if it is there."""
-        if any(each == result or each.id == result for each in self.results):
+        if any(result in (each, each.id) for each in self.results):
             self.remove(result)
 
     def update(self, results: Iterable[Any]) -> None:
@@ -98,8 +98,8 @@ class ResultSet:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def _leaves(self) -> list[AsyncResult[Any]]:
-        """The results of single tasks, those in groups, too."""
+    def leaves(self) -> list[AsyncResult[Any]]:
+        """Return the results of single tasks, those in groups, too."""
         found: list[AsyncResult[Any]] = []
         todo: list[Any] = [self]
         while todo:
@@ -112,7 +112,7 @@ class ResultSet:
 
     def _states(self) -> list[str]:
         """The state of each leaf, read together."""
-        leaves = self._leaves()
+        leaves = self.leaves()
         _read(leaves)
         return [each.state for each in leaves]
 
@@ -140,7 +140,7 @@ class ResultSet:
         self, callback: Callable[..., Any] | None = None, propagate: bool = True
     ) -> None:
         """Raise what the first one raised that has ended so."""
-        leaves = self._leaves()
+        leaves = self.leaves()
         _read(leaves)
         for each in leaves:
             each.maybe_throw(propagate, callback)
@@ -169,11 +169,11 @@ class ResultSet:
         Raises what ``AsyncResult.get`` raises.
         """
         check_on_message(on_message)
-        leaves = self._leaves()
+        leaves = self.leaves()
         refuse_inside_task(self.name_of(leaves), disable_sync_subtasks)
         for _ in self._as_they_end(leaves, timeout, interval, on_interval, propagate):
             pass
-        return self._values(propagate, callback)
+        return self.values_of(propagate, callback)
 
     join = get
     join_native = get
@@ -182,7 +182,7 @@ class ResultSet:
         self, timeout: float | None = None, propagate: bool = True, interval: float = 0.5
     ) -> Iterator[Any]:
         """Yield the value of each as it ends. A failure is raised, or yielded if not *propagate*."""
-        leaves = self._leaves()
+        leaves = self.leaves()
         refuse_inside_task(self.name_of(leaves), True)
         for each in self._as_they_end(leaves, timeout, interval, None, propagate):
             yield each.get(propagate=propagate)
@@ -198,7 +198,7 @@ class ResultSet:
         """Yield id and what is known (``status``, ``result``, ``traceback``, ``children``,
         ``task_id``) of each task as it ends."""
         check_on_message(on_message)
-        leaves = self._leaves()
+        leaves = self.leaves()
         refuse_inside_task(self.name_of(leaves), True)
         for each in self._as_they_end(leaves, timeout, interval, on_interval, propagate=False):
             yield (
@@ -221,7 +221,7 @@ class ResultSet:
         """Wait like :meth:`get` without blocking the event loop; ``await result`` is the same."""
         import asyncio
 
-        leaves = self._leaves()
+        leaves = self.leaves()
         refuse_inside_task(self.name_of(leaves), disable_sync_subtasks)
         until = None if timeout is None else _monotonic() + timeout
         pending = await asyncio.to_thread(_read, leaves)
@@ -233,7 +233,7 @@ class ResultSet:
             if not found:
                 raise await asyncio.to_thread(wait.timed_out)
             pending = _keep(pending, found, propagate)
-        return await asyncio.to_thread(self._values, propagate, None)
+        return await asyncio.to_thread(self.values_of, propagate, None)
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return self.aget().__await__()
@@ -248,7 +248,7 @@ class ResultSet:
         that has not. See ``AsyncResult.then``. Returns this."""
         check_callable(callback, "callback")
         check_callable(on_error, "on_error", optional=True)
-        left = {each.id for each in self._leaves()}
+        left = {each.id for each in self.leaves()}
         if not left:
             callback(self)
 
@@ -257,7 +257,7 @@ class ResultSet:
             if not left:
                 callback(self)
 
-        for each in self._leaves():
+        for each in self.leaves():
             each.then(ended, on_error, weak)
         return self
 
@@ -282,12 +282,12 @@ class ResultSet:
             before, pending = pending, _keep(pending, found, propagate)
             yield from (each for each in before if each.id in found)
 
-    def _values(self, propagate: bool, callback: Callable[[str, Any], Any] | None) -> list[Any]:
-        """The values of what has ended, in order."""
+    def values_of(self, propagate: bool, callback: Callable[[str, Any], Any] | None) -> list[Any]:
+        """Return the values, in order, of results that have ended."""
         values = []
         for each in self.results:
             if isinstance(each, ResultSet):
-                values.append(each._values(propagate, callback))
+                values.append(each.values_of(propagate, callback))
             else:
                 value = each.get(propagate=propagate, disable_sync_subtasks=False)
                 if callback is not None:
@@ -303,7 +303,7 @@ class ResultSet:
 
     def forget(self) -> None:
         """Drop all results. Nothing happens to tasks that have not ended."""
-        leaves = self._leaves()
+        leaves = self.leaves()
         for each in leaves:
             each.drop()
         self.app.results.forget([each.id for each in leaves])
@@ -317,7 +317,7 @@ class ResultSet:
         timeout: float | None = None,
     ) -> None:
         """See that none of the tasks runs, or not again; see ``AsyncResult.revoke``."""
-        ids = [each.id for each in self._leaves()]
+        ids = [each.id for each in self.leaves()]
         if ids:
             self.app.control.revoke(ids, terminate=terminate, signal=signal)
 
@@ -454,7 +454,7 @@ class GroupResult(ResultSet):
 
 def leaves_of(result: Any) -> list[AsyncResult[Any]]:
     """Return the results of single tasks in *result*."""
-    return result._leaves() if isinstance(result, ResultSet) else [result]
+    return result.leaves() if isinstance(result, ResultSet) else [result]
 
 
 def ids_of_line(result: Any) -> list[str]:

@@ -361,10 +361,10 @@ def _guards(line: Line, source: Source | None) -> _Guards:
     steps = line.steps
     made = _Guards([[] for _ in steps], [])
     for first, end, errbacks in line.spans:
-        if (first, end) == (0, len(steps)) and end > 1 and source is None:
-            if isinstance(steps[-1], Call):
-                made.last += errbacks
-                continue
+        whole = (first, end) == (0, len(steps)) and source is None
+        if whole and end > 1 and isinstance(steps[-1], Call):
+            made.last += errbacks
+            continue
         for at in range(first, end):
             step = steps[at]
             if isinstance(step, Call) or (at > first and isinstance(steps[at - 1], Fork)):

@@ -46,7 +46,7 @@ class TaskRegistry(dict[str, "Task[..., Any]"]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a task by name, a built-in one, too, or *default*."""
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401 - this is get()
 
     @property
     def built_in(self) -> dict[str, Task[..., Any]]:

@@ -45,7 +45,7 @@ class chain(Flow):  # noqa: N801 - the name Celery users know
             cls.JOINER(steps, member_of(each, app, "chain()"), app)
         if len(steps) == 1 and isinstance(steps[0], Flow) and not options:
             return steps[0]
-        made = cls._of({"tasks": steps}, app=app)
+        made = cls.of({"tasks": steps}, app=app)
         made["options"] = dict(options)
         return made
 
@@ -58,7 +58,7 @@ class chain(Flow):  # noqa: N801 - the name Celery users know
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:
         """Make a chain of the dictionary it was, step for step."""
-        made = cls._of({}, Signature(value, app=app))
+        made = cls.of({}, Signature(value, app=app))
         given = dict(value.get("kwargs") or {})
         steps = given.get("tasks") or ()
         made["kwargs"] = {**given, "tasks": [member_of(each, app, "chain()") for each in steps]}
@@ -88,7 +88,8 @@ class chain(Flow):  # noqa: N801 - the name Celery users know
         """Return *kwargs* with the steps in it as *copy* returns them."""
         return {**kwargs, "tasks": [copy(each) for each in self.tasks]}
 
-    def _app_of_parts(self) -> Any:
+    def app_of_parts(self) -> Any:
+        """Return the app of the first part that has one, or None."""
         return next((each.app for each in self.tasks[:1]), None)
 
     def __repr__(self) -> str:

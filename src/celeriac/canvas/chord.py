@@ -51,12 +51,12 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
             "header": _header(header, app),
             "body": None if body is None else member_of(body, app, "chord()"),
         }
-        self._fill(parts, tuple(args or ()), options, app)
+        self.fill(parts, tuple(args or ()), options, app)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:
         """Make a chord of the dictionary it was."""
-        made = cls._of({}, Signature(value, app=app))
+        made = cls.of({}, Signature(value, app=app))
         given = dict(value.get("kwargs") or {})
         body = given.get("body")
         made["kwargs"] = {
@@ -115,7 +115,7 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
         if body is None:
             return self
         parts = {**self.kwargs, "body": member_of(body, self._app, "chord()")}
-        return self._of(parts, self)
+        return self.of(parts, self)
 
     def link(self, callback: Any) -> Any:
         """Link *callback* to the body."""
@@ -140,8 +140,9 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
         body = None if self.body is None else copy(self.body)
         return {**kwargs, "header": copy(self.header), "body": body}
 
-    def _app_of_parts(self) -> Any:
-        own = self.header._app_of_parts()
+    def app_of_parts(self) -> Any:
+        """Return the app of the first part that has one, or None."""
+        own = self.header.app_of_parts()
         return own if own is not None or self.body is None else self.body.app
 
     def __repr__(self) -> str:

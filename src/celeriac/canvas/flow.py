@@ -27,10 +27,11 @@ class Flow(Signature[Any]):
     #: The keys of ``kwargs`` that hold parts.
     PARTS: ClassVar[frozenset[str]] = frozenset({"tasks"})
 
-    def _fill(
+    def fill(
         self, parts: dict[str, Any], args: Sequence[Any], options: Mapping[str, Any], app: Any,
         immutable: bool = False,
     ) -> None:  # fmt: skip
+        """Set the keys of the dictionary that it is."""
         self._app = app
         self._task = None
         self.update(
@@ -43,15 +44,13 @@ class Flow(Signature[Any]):
         )
 
     @classmethod
-    def _of(
-        cls, parts: dict[str, Any], like: Signature[Any] | None = None, app: Any = None
-    ) -> Self:
+    def of(cls, parts: dict[str, Any], like: Signature[Any] | None = None, app: Any = None) -> Self:
         """Make one of *parts* with arguments and options of *like*."""
         made = cast(Self, dict.__new__(cls))
         if like is None:
-            made._fill(parts, (), {}, app)
+            made.fill(parts, (), {}, app)
         else:
-            made._fill(parts, like.args, like.options, like._app, like.immutable)
+            made.fill(parts, like.args, like.options, like.own_app, like.immutable)
         return made
 
     @property
@@ -63,10 +62,11 @@ class Flow(Signature[Any]):
     def app(self) -> Any:
         """The app it belongs to: its own, that of its first part that has one, or the current."""
         if self._app is None:
-            self._app = self._app_of_parts()
+            self._app = self.app_of_parts()
         return super().app
 
-    def _app_of_parts(self) -> Any:
+    def app_of_parts(self) -> Any:
+        """Return the app of the first part that has one, or None."""
         return None
 
     # -- copies ----------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ class Flow(Signature[Any]):
         """Return a copy, of the parts, too, with *args* before the stored ones, the others over
         them."""
         merged_args, merged_kwargs, merged_options = self.merged(args, kwargs, options)
-        made = self._of(self.copied(merged_kwargs, _cloned), self)
+        made = self.of(self.copied(merged_kwargs, _cloned), self)
         made["args"], made["options"] = merged_args, merged_options
         return made
 

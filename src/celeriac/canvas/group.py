@@ -73,12 +73,12 @@ class group(Flow):  # noqa: N801 - the name Celery users know
                 members = members.kwargs["tasks"]
             elif isinstance(members, Mapping):
                 members = tasks
-        self._fill({"tasks": _members(members, app)}, (), options, app)
+        self.fill({"tasks": _members(members, app)}, (), options, app)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:
         """Make a group of the dictionary it was."""
-        made = cls._of({}, Signature(value, app=app))
+        made = cls.of({}, Signature(value, app=app))
         given = dict(value.get("kwargs") or {})
         made["kwargs"] = {**given, "tasks": _members(given.get("tasks") or (), app)}
         return made
@@ -137,7 +137,8 @@ class group(Flow):  # noqa: N801 - the name Celery users know
         """Return *kwargs* with the members in it as *copy* returns them."""
         return {**kwargs, "tasks": [copy(each) for each in self.tasks]}
 
-    def _app_of_parts(self) -> Any:
+    def app_of_parts(self) -> Any:
+        """Return the app of the first part that has one, or None."""
         members = self.kwargs["tasks"]
         first = members.first() if isinstance(members, Members) else (members or [None])[0]
         return first.app if isinstance(first, Signature) else None

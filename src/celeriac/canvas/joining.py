@@ -31,14 +31,14 @@ def join(left: Any, right: Any) -> Signature[Any]:
     first = member_of(left, None, "|")
     second = member_of(right, None, "|")
     if isinstance(first, group):
-        return first if _is_empty(second) else chord(first, second, app=first._app)
+        return first if _is_empty(second) else chord(first, second, app=first.own_app)
     if isinstance(first, chord):
         return first if _is_empty(second) else _longer(first, second)
     steps: list[Any] = list(first.tasks) if _is_plain(first) else []
     if not steps:
-        append(steps, first, first._app)
-    append(steps, second, first._app)
-    return chain._of({"tasks": steps}, app=first._app)
+        append(steps, first, first.own_app)
+    append(steps, second, first.own_app)
+    return chain.of({"tasks": steps}, app=first.own_app)
 
 
 def append(steps: list[Any], right: Signature[Any], app: Any) -> None:
@@ -92,8 +92,8 @@ def _longer(first: chord, second: Signature[Any]) -> chord:
         at, body = steps[-1], steps[-1].body
     made = at.with_body(second if body is None else join(body, second))
     for each, before in reversed(outer):
-        body = chain._of({"tasks": [*before, made]}, app=each._app) if before else made
-        made = each._of({**each.kwargs, "body": body}, each)
+        body = chain.of({"tasks": [*before, made]}, app=each.own_app) if before else made
+        made = each.of({**each.kwargs, "body": body}, each)
     return made
 
 

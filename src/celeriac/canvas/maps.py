@@ -41,7 +41,7 @@ class xmap(Signature[Any]):  # noqa: N801 - the name Celery users know
             raise TypeError(f"{what} takes an iterable of arguments, not {it!r}")
         super().__init__(
             self.NAME, (), {"task": inner, "it": list(it)}, options, immutable=True,
-            app=app or inner._app,
+            app=app or inner.own_app,
         )  # fmt: skip
         self["subtask_type"] = self.KIND
 
@@ -111,7 +111,7 @@ class chunks(Flow):  # noqa: N801 - as above
         if not isinstance(it, Iterable) or isinstance(it, str | bytes | Mapping):
             raise TypeError(f"chunks() takes an iterable of lists of arguments, not {it!r}")
         parts = {"task": inner, "it": list(it), "n": n}
-        self._fill(parts, (), options, app or inner._app, immutable=True)
+        self.fill(parts, (), options, app or inner.own_app, immutable=True)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:

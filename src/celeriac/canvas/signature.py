@@ -213,6 +213,11 @@ class Signature(dict[str, Any], Generic[R]):
         task = self._task
         return None if task is None or task.name != self["task"] else task
 
+    @property
+    def own_app(self) -> Any:
+        """The app it was made for, or None where the current one will do."""
+        return self._app
+
     def bind(self, app: Any) -> None:
         """Let it belong to *app*, unless that is None."""
         if app is not None:
