@@ -17,6 +17,7 @@ from celeriac.message import decode as decode_message
 from celeriac.outcome import ResultBody
 from celeriac.records import Record, StoredResult
 from celeriac.serialization import decode
+from celeriac.upstream import error_of
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -68,6 +69,10 @@ def _end_of(app: Celeriac, ended: StoredResult) -> Any:
     if body is not None and body.failure is not None and ended.state == states.FAILED:
         return revive(body.failure, app.known_exception)
     if ended.state in RAISES:
+        if ended.reason.startswith(("UpstreamFailed", "ChordError")):
+            error = error_of(app, ended)
+            if error is not None:
+                return error
         failed = ended.state in {states.FAILED, states.DEAD}
         return from_reason(ended.reason, RAISES[ended.state], failed)
     if body is None or ended.state != states.SUCCEEDED:

@@ -133,17 +133,20 @@ def _check_links(canvas: Signature[Any], options: Mapping[str, Any]) -> None:
 class Sender:
     """Makes messages of the parts of one plan."""
 
-    def __init__(self, app: Celeriac, made: Plan) -> None:
+    def __init__(self, app: Celeriac, made: Plan, flow: str = "") -> None:
         self._app = app
         self._plan = made
-        self._run = running.get()
+        self._flow = flow or made.flow
         #: By id of the part: its queue and priority, which a collecting task takes over, and
         #: whether its result is dropped.
         self._sent: dict[str, tuple[str, int]] = {}
         self.dropped: set[str] = set()
 
-    def message(self, part: Part) -> Message:
-        """Return the signed message of *part*; raises as ``apply_async`` of a task does."""
+    def message(self, part: Part, **more: Any) -> Message:
+        """Return the signed message of *part*; raises as ``apply_async`` of a task does.
+
+        *more* is fields of the header that are not as they would be.
+        """
         app = self._app
         call = part.call
         defaults, options = NO_DEFAULTS, {}
@@ -163,7 +166,7 @@ class Sender:
             if isinstance(call.sig, xmap):
                 defaults = self._of_inner(call.sig, args, kwargs, options)
         made = app.client.message(
-            part.task, args, kwargs, defaults, options, place=self.place(part)
+            part.task, args, kwargs, defaults, options, place={**self.place(part), **more}
         )
         header = made.header
         self._sent[part.id] = header.queue, header.priority
@@ -179,7 +182,7 @@ class Sender:
             "root": part.root,
             "parent": part.parent,
             "edges": part.edges,
-            "flow": self._plan.flow,
+            "flow": self._flow,
             "group": part.group,
             "index": part.index,
         }

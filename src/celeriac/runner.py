@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celeriac import policies, signals, states
 from celeriac.bodies import compressed, seal
-from celeriac.calls import Calls
+from celeriac.calls import Calls, is_taken
 from celeriac.clock import SYSTEM
 from celeriac.context import Context, Update, children_of, enter, from_delivery, leave
 from celeriac.exceptions import (
@@ -346,10 +346,12 @@ class Runner:
     ) -> Outcome:
         if context.asked is not None:  # retry(throw=False): the repeat was asked for
             return self._failed(prepared, context, context.asked)
+        if context.replaced is not None:  # replace() was called, and its exception kept back
+            return self._failed(prepared, context, Ignore())
         runtime = _monotonic() - started
         id = context.id or ""
         outcome = Outcome(states.SUCCEEDED, keep=False)
-        if not context.ignore_result:
+        if not context.ignore_result or is_taken(context.header):
             try:
                 data = encode_value(prepared.serializer, value, "result")
                 whole = ResultBody(prepared.serializer, data, None, children_of(context))
@@ -361,7 +363,9 @@ class Runner:
                     raise ResultTooLarge(len(body), most, id)
             except (EncodeError, ImproperlyConfigured, ResultTooLarge) as error:
                 return self._failed(prepared, context, error)
-            outcome = Outcome(states.SUCCEEDED, body)
+            outcome = Outcome(states.SUCCEEDED, body, keep=not context.ignore_result)
+        if context.added is not None:
+            outcome = context.added.joined_to(outcome)
         if prepared.hearers.at_success:
             prepared.hearers.succeeded(context, value, runtime)
         if log.isEnabledFor(logging.INFO):
@@ -403,7 +407,8 @@ class Runner:
         name, id = context.task, context.id
         hearers = prepared.hearers
         if isinstance(error, Ignore):
-            log.info("Task %s[%s] ignored", name, id)
+            what = "ignored" if outcome.state == states.SKIPPED else "replaced"
+            log.info("Task %s[%s] %s", name, id, what)
             hearers.ended(context, states.IGNORED, error)
         elif isinstance(error, Reject):
             if outcome.state == states.SCHEDULED:

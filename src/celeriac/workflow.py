@@ -211,11 +211,13 @@ class Planner:
         member: Member = _NOWHERE,
         parent: Shown | None = None,
         depth: int = 0,
+        *,
+        single: bool = False,
     ) -> tuple[Part | None, Shown | None]:
         """Plan *line* to begin at *source*; return its last part and the shape of its result.
 
         The last part is None if the line ends side by side or is empty. A line that is a member of
-        a join ends with one part, which is made that member. *parent* is what its result shows as
+        a join, or *single*, ends with one part; that is made that member. *parent* is what its result shows as
         its parent, *depth* how deep it is in groups and callbacks.
         """
         last: Part | None = None
@@ -236,7 +238,7 @@ class Planner:
                 # A list for tasks side by side: one record holds it.
                 held = self._part(None, source, member, values, depth, guards.own[at])
                 source, values = Source("after", held.id), ()
-            if ends and member.join is None:
+            if ends and member.join is None and not single:
                 return None, self._apart(step, group_id, source, shown, depth)
             size, shown = self._header(step, group_id, source, shown, depth)
             if size:
