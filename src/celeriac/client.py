@@ -8,7 +8,7 @@ other. The store then gets the message in one call, tried again within a budget 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
 from time import sleep
@@ -317,32 +317,48 @@ class Client:
         retry: bool | None = None,
         policy: Mapping[str, Any] | None = None,
         joins: Sequence[NewJoin] = (),
+        join: str | None = None,
     ) -> None:
         """Store *messages* and *joins*, all or none; try again while the store is away.
+
+        With *join* the messages are members of that open join.
 
         Trying ends after ``publish_timeout`` seconds in all, or as the policy says, with
         ``OperationalError``. A repeat is harmless: the store knows a message by id and nonce.
         """
+        queue = self._app.store.queue
+        enqueue: Callable[[Sequence[Message]], None] = queue.enqueue
+        if joins or join is not None:
+            enqueue = partial(queue.enqueue, join=join, joins=joins)
+        self.step(messages, enqueue, retry, policy)
+
+    def step(
+        self,
+        messages: Sequence[Message],
+        enqueue: Callable[[Sequence[Message]], None],
+        retry: bool | None = None,
+        policy: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Announce *messages* and hand them to *enqueue*, a step of the store that can be repeated,
+        as :meth:`send` does."""
         before, after, sent = SENDING
         if not (before.receivers or after.receivers or sent.receivers):
-            return self._store(messages, retry, policy, joins)
+            return self._store(messages, enqueue, retry, policy)
         from celeriac.publishing import Announced  # here, because few programs listen
 
         announced = Announced(self, messages, policy or {})
-        self._store(announced.messages, retry, policy, joins)
+        self._store(announced.messages, enqueue, retry, policy)
         return announced.sent()
 
     def _store(
         self,
         messages: Sequence[Message],
+        enqueue: Callable[[Sequence[Message]], None],
         retry: bool | None,
         policy: Mapping[str, Any] | None,
-        joins: Sequence[NewJoin],
     ) -> None:
         conf = self._app.conf
         started = _monotonic()
-        queue = self._app.store.queue
-        enqueue = partial(queue.enqueue, joins=joins) if joins else queue.enqueue
         tries = 0
         while True:
             try:
@@ -354,7 +370,7 @@ class Client:
                         enqueue(messages)
                 else:
                     enqueue(messages)
-                if conf.task_send_sent_event:
+                if conf.task_send_sent_event and messages:
                     self._app.events.sent(messages)
                 return
             except StoreFull:

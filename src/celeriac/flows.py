@@ -6,29 +6,44 @@ parts become messages, as single calls do, and go into the store in one step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
 from celeriac.canvas import Signature, chain, chord, chunks, group, xmap
 from celeriac.canvas.flow import Flow
+from celeriac.canvas.lines import Fork, Given, line_of
 from celeriac.canvas.plain import listed
 from celeriac.client import checked_call
 from celeriac.context import note_child, running
 from celeriac.directions import NO_DEFAULTS, Defaults
+from celeriac.groupresult import GroupResult
 from celeriac.ids import new_task_id
 from celeriac.message import Message
 from celeriac.policies.results import keeps
 from celeriac.result import AsyncResult
-from celeriac.resultset import GroupResult
-from celeriac.workflow import Part, Plan, Shown, plan
+from celeriac.workflow import Part, Plan, Planner, Shown, plan
 from celeriac.workflow import freeze as freeze_parts
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
-__all__ = ["Sender", "apply", "call_of", "freeze", "planned", "result_of", "send", "send_call"]
+__all__ = [
+    "TOGETHER",
+    "Sender",
+    "apply",
+    "apply_call",
+    "call_of",
+    "first_of",
+    "freeze",
+    "planned",
+    "planner_of",
+    "result_of",
+    "send",
+    "send_call",
+    "shaped",
+]
 
 
 def send(
@@ -46,27 +61,45 @@ def send(
     app: Celeriac = canvas.app
     if app.conf.task_always_eager:
         return apply(canvas, args, kwargs, options)
-    made = planned(app, canvas, *checked_call(args, kwargs), options)
+    given = Given(*checked_call(args, kwargs), options)
+    line = line_of(canvas, given, lazily=True)
+    head = line.steps[0] if line.steps else None
+    if isinstance(head, Fork) and (head.source is not None or len(head.members) > TOGETHER):
+        from celeriac.streaming import stream
+
+        return stream(app, line, head, options)
+    planner = planner_of(options)
+    _, shown = planner.line(line)
+    made = Plan(planner.parts, list(planner.joins.values()), shown)
     sender = Sender(app, made)
-    messages = [sender.message(each) for each in made.parts.values()]
-    if messages:
-        app.client.send(
-            messages, options.get("retry"), options.get("retry_policy"), joins=made.joins
-        )
+    sender.prepare()
+    if sender.messages:
+        retry, policy = options.get("retry"), options.get("retry_policy")
+        app.client.send(sender.messages, retry, policy, made.joins)
     if options.get("add_to_parent", True):
         sender.note_children()
     return sender.result()
 
 
+#: Members of a group that are sent in one step; of more, each step sends as many.
+TOGETHER: Final = 1000
+
+
+def planner_of(options: Mapping[str, Any]) -> Planner:
+    """Return a planner for what is sent by the run we are in, if there is one."""
+    run = running.get()
+    root = options.get("root_id") or ("" if run is None else run.root_id or "")
+    return Planner(root, options.get("parent_id") or ("" if run is None else run.id or ""))
+
+
 def planned(
-    app: Celeriac, canvas: Signature[Any], args: tuple[Any, ...], kwargs: dict[str, Any],
+    canvas: Signature[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> Plan:  # fmt: skip
     """Return the plan of *canvas* as it is sent by the run we are in, if there is one."""
-    run = running.get()
-    root = options.get("root_id") or ("" if run is None else run.root_id or "")
-    parent = options.get("parent_id") or ("" if run is None else run.id or "")
-    return plan(canvas, args, kwargs, options, root=root, parent=parent)
+    planner = planner_of(options)
+    _, shown = planner.line(line_of(canvas, Given(args, kwargs, options)))
+    return Plan(planner.parts, list(planner.joins.values()), shown)
 
 
 def send_call(app: Celeriac, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
@@ -86,14 +119,26 @@ def call_of(
     """
     own = {name: value for name, value in options.items() if value is not None}
     body, rest = own.pop("chord", None), listed(own.pop("chain", None))
-    whole = {name: own.pop(name) for name in ("retry", "retry_policy", "add_to_parent")
-             if name in own}  # fmt: skip
+    whole: dict[str, Any] = {
+        name: own.pop(name) for name in ("retry", "retry_policy", "add_to_parent") if name in own
+    }
     call: Signature[Any] = Signature(task, args, kwargs, own, app=app)
     if body is not None:
-        return chord([call], body, app=app), whole
+        return cast("Signature[Any]", chord([call], body, app=app)), whole
     if rest:
         return chain(call, *reversed(rest), app=app), whole
     return call, whole
+
+
+def apply_call(
+    task: Any, args: Any, kwargs: Any, options: dict[str, Any], throw: bool | None
+) -> Any:
+    """Run one call of *task* here, with options that make it part of a workflow."""
+    from celeriac.eagerflow import apply_here
+
+    canvas, _ = call_of(task.app, task, args, kwargs, options)
+    result = apply_here(canvas, (), {}, {} if throw is None else {"throw": throw}, sent=False)
+    return first_of(result) if canvas.subtask_type else result
 
 
 def first_of(result: Any) -> Any:
@@ -117,7 +162,8 @@ def apply(
     from celeriac.eagerflow import apply_here
 
     _check_links(canvas, options)
-    return apply_here(canvas, *checked_call(args, kwargs), options)
+    sent = bool(canvas.app.conf.task_always_eager)
+    return apply_here(canvas, *checked_call(args, kwargs), options, sent=sent)
 
 
 def _check_links(canvas: Signature[Any], options: Mapping[str, Any]) -> None:
@@ -137,10 +183,16 @@ class Sender:
         self._app = app
         self._plan = made
         self._flow = flow or made.flow
+        #: The messages of all parts, once they are made.
+        self.messages: list[Message] = []
         #: By id of the part: its queue and priority, which a collecting task takes over, and
         #: whether its result is dropped.
         self._sent: dict[str, tuple[str, int]] = {}
         self.dropped: set[str] = set()
+
+    def prepare(self) -> None:
+        """Make the messages of all parts; raises as ``apply_async`` of a task does."""
+        self.messages = [self.message(each) for each in self._plan.parts.values()]
 
     def message(self, part: Part, **more: Any) -> Message:
         """Return the signed message of *part*; raises as ``apply_async`` of a task does.
@@ -211,6 +263,11 @@ class Sender:
             own, queue=defaults.queue, priority=defaults.priority, expires=defaults.expires
         )
 
+    def forget(self) -> None:
+        """Forget the parts that were sent."""
+        self._sent.clear()
+        self.dropped.clear()
+
     def note_children(self) -> None:
         """Count what begins at once among the children of the run we are in."""
         for each in self._plan.starting():
@@ -223,10 +280,23 @@ class Sender:
 
 
 _NONE: Final[frozenset[str]] = frozenset()
+_NO_GROUPS: Final[Mapping[str, Callable[[], Any]]] = {}
 
 
-def result_of(app: Celeriac, shown: Shown, dropped: Iterable[str] = _NONE) -> Any:
+def result_of(
+    app: Celeriac, shown: Shown, dropped: Container[str] = _NONE,
+    groups: Mapping[str, Callable[[], Any]] | None = None,
+) -> Any:  # fmt: skip
     """Make the result object of that shape; *dropped* are ids whose results are not kept."""
+    return shaped(shown, lambda name: AsyncResult(name, app, name in dropped), app, groups or {})
+
+
+def shaped(
+    shown: Shown, make: Callable[[str], Any], app: Celeriac | None = None,
+    groups: Mapping[str, Callable[[], Any]] = _NO_GROUPS,
+) -> Any:  # fmt: skip
+    """Make the result object of that shape out of results of single tasks, which *make* returns,
+    and of some groups, which *groups* makes."""
     line: list[Shown] = []
     at: Shown | None = shown
     while at is not None:
@@ -235,10 +305,12 @@ def result_of(app: Celeriac, shown: Shown, dropped: Iterable[str] = _NONE) -> An
     made: Any = None
     for each in reversed(line):
         before = made
-        if each.members is None:
-            made = AsyncResult(each.id, app, each.id in dropped)
+        if each.id in groups:
+            made = groups[each.id]()
+        elif each.members is None:
+            made = make(each.id)
         else:
-            members = [result_of(app, member, dropped) for member in each.members]
+            members = [shaped(member, make, app, groups) for member in each.members]
             made = GroupResult(each.id, members, app=app)
         made.parent = before
     return made

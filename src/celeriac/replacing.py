@@ -147,4 +147,3 @@ def _index(own: int, id: str, number: int) -> int:
         return min(ADDED + own * _PLACES + number, _ADDED_BY_ADDED - 1)
     digest = hashlib.blake2b(f"{id}|{number}".encode(), digest_size=8).digest()
     return _ADDED_BY_ADDED + int.from_bytes(digest, "big") % _ADDED_BY_ADDED
-

@@ -6,8 +6,7 @@ and keeps what cannot change any more. Its sister ``EagerResult`` is in ``eager`
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from weakref import ref
@@ -18,17 +17,18 @@ from celeriac.context import allow_join_result, current, denied_join_result
 from celeriac.declined import check_on_message
 from celeriac.ends import RAISES, arguments_of, body_of, meaning_of
 from celeriac.exceptions import (
-    IncompleteStream,
     ResultNotFound,
 )
 from celeriac.later import absent, missing
+from celeriac.lineage import Lineage
 from celeriac.records import Record, StoredResult
 from celeriac.waits import Wait
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.eager import EagerResult
-    from celeriac.resultset import GroupResult, ResultSet, result_from_tuple
+    from celeriac.groupresult import GroupResult, result_from_tuple
+    from celeriac.resultset import ResultSet
 
 __all__ = [
     "AsyncResult",
@@ -50,7 +50,7 @@ _LATER: Final = {
 }
 
 
-class AsyncResult(Generic[R_co]):
+class AsyncResult(Lineage, Generic[R_co]):
     """The result of a call that was sent: ask it for state and value.
 
     Args:
@@ -275,53 +275,6 @@ class AsyncResult(Generic[R_co]):
         record = self._record()
         return None if record is None else record.worker
 
-    @property
-    def children(self) -> list[AsyncResult[Any]] | None:
-        """Results of the tasks that it sent, in that order; None as long as it has not ended.
-
-        At most 1000 are kept, and none where its result is not kept, its option ``trail`` is
-        False, or they were sent with ``add_to_parent=False``.
-        """
-        found = self._read()
-        if found is None or found.state not in states.TERMINAL:
-            return None
-        body = body_of(self.app, found)
-        return [AsyncResult(id, self.app) for id in body.children] if body is not None else []
-
-    def iterdeps(
-        self, intermediate: bool = False
-    ) -> Iterator[tuple[AsyncResult[Any] | None, AsyncResult[Any]]]:
-        """Yield this result and those of all tasks that came of it, each behind its parent.
-
-        Raises ``IncompleteStream`` at one that has not ended, unless *intermediate*: then what it
-        may still send is left out.
-        """
-        waiting: deque[tuple[AsyncResult[Any] | None, AsyncResult[Any]]] = deque([(None, self)])
-        while waiting:
-            parent, node = waiting.popleft()
-            yield parent, node
-            children = node.children
-            if children is None and not intermediate:
-                raise IncompleteStream(f"task {node.id} has not ended, and may still send others")
-            waiting.extend((node, child) for child in children or ())
-
-    def collect(
-        self, intermediate: bool = False, **options: Any
-    ) -> Iterator[tuple[AsyncResult[Any], Any]]:
-        """Yield (result, value) of this task and of all that came of it, waiting for each.
-
-        *options* are those of :meth:`get`.
-        """
-        waiting: deque[AsyncResult[Any]] = deque([self])
-        while waiting:
-            node = waiting.popleft()
-            yield node, node.get(**options)
-            waiting.extend(node.children or ())
-
-    def get_leaf(self) -> Any:
-        """Return the value of the last task that came of this one."""
-        return deque(self.collect(), maxlen=1)[0][1]
-
     def ready(self) -> bool:
         """Whether it has ended, however."""
         return self.state in states.READY_STATES
@@ -373,7 +326,7 @@ class AsyncResult(Generic[R_co]):
         """
         ids: Any = self.id
         if self.parent is not None:
-            from celeriac.resultset import ids_of_line
+            from celeriac.groupresult import ids_of_line
 
             ids = ids_of_line(self)
         self.app.control.revoke(ids, terminate=terminate, signal=signal)
@@ -388,13 +341,13 @@ class AsyncResult(Generic[R_co]):
 
     def as_tuple(self) -> tuple[tuple[str, Any], None]:
         """Return Celery's plain form, ``((id, parent), None)``; see ``result_from_tuple``."""
-        from celeriac.resultset import tuple_of
+        from celeriac.groupresult import tuple_of
 
         return cast("tuple[tuple[str, Any], None]", tuple_of(self))
 
     def as_list(self) -> list[str]:
         """Return its id, and the ids of those before it, in a list."""
-        from celeriac.resultset import ids_of_line
+        from celeriac.groupresult import ids_of_line
 
         return ids_of_line(self)
 
@@ -494,7 +447,7 @@ def refuse_inside_task(what: str, disabled: bool) -> None:
 
 def _unpickled(value: Any, ignored: bool) -> Any:
     """Make a result with those before it of what it was pickled as."""
-    from celeriac.resultset import result_from_tuple
+    from celeriac.groupresult import result_from_tuple
 
     made = result_from_tuple(value)
     made.ignored = ignored
@@ -518,7 +471,7 @@ def __getattr__(name: str) -> object:
 
         return EagerResult
     if name in {"GroupResult", "ResultSet", "result_from_tuple"}:
-        from celeriac import resultset
+        from celeriac import groupresult
 
-        return getattr(resultset, name)
+        return getattr(groupresult, name)
     raise absent(__name__, name, _LATER_NAMES)

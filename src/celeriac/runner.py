@@ -27,7 +27,14 @@ from celeriac.exceptions import (
     Reject,
     ResultTooLarge,
 )
-from celeriac.failures import ExceptionInfo, capture, describe, from_reason, shown
+from celeriac.failures import (
+    ExceptionInfo,
+    capture,
+    describe,
+    from_reason,
+    our_frames,
+    shown,
+)
 from celeriac.hearers import Hearers
 from celeriac.logs import TASK
 from celeriac.message import Header, decode
@@ -36,6 +43,7 @@ from celeriac.policies.base import Policy
 from celeriac.records import Delivery
 from celeriac.sensitive import Hider, Mask
 from celeriac.serialization import encode as encode_value
+from celeriac.upstream import Reader
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,7 +51,7 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.app.task import Task
 
-__all__ = ["REPEATED", "Limiter", "Prepared", "Runner", "our_frames"]
+__all__ = ["REPEATED", "Limiter", "Prepared", "Runner"]
 
 #: Makes the context manager that raises ``SoftTimeLimitExceeded`` after so many seconds.
 Limiter = Callable[[float], AbstractContextManager[None]]
@@ -112,6 +120,7 @@ class Runner:
         hostname: the worker's name, for ``self.request.hostname``.
         update: writes a state set by ``update_state``; None where there is nowhere to write.
         limiter: raises the soft time limit in synchronous tasks; None where that cannot be done.
+        reader: where what a call takes from other ones is read; by default the app's stores.
     """
 
     def __init__(
@@ -121,9 +130,10 @@ class Runner:
         *,
         update: Update | None = None,
         limiter: Limiter | None = None,
+        reader: Reader | None = None,
     ) -> None:
         self._app = self.app = app
-        self._calls = Calls(app)
+        self._calls = Calls(app, reader)
         self.hostname = hostname
         self._update = update
         self._limiter = limiter
@@ -479,18 +489,6 @@ async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
     for each in left:
         each.cancel()
     await asyncio.gather(*left, return_exceptions=True)
-
-
-def our_frames(error: BaseException) -> int:
-    """How many frames at the top of the traceback are this library's, if others follow."""
-    count, frames = 0, error.__traceback__
-    while frames is not None:
-        name = frames.tb_frame.f_globals.get("__name__", "")
-        if not name.startswith("celeriac."):
-            return count
-        count += 1
-        frames = frames.tb_next
-    return 0
 
 
 def _shown(value: Any, most: int = _REPR_MAX) -> str:

@@ -17,6 +17,7 @@ from celeriac.serialization import decode as decode_value
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
+    from celeriac.stores.base import Results, Store
 
 __all__ = ["Ended", "Reader", "Stored", "Told", "error_of", "told_of"]
 
@@ -45,31 +46,44 @@ class Reader(Protocol):
 
 
 class Stored:
-    """The app's stores as a reader."""
+    """Stores as a reader; by default the app's."""
 
-    def __init__(self, app: Celeriac) -> None:
+    def __init__(
+        self, app: Celeriac, store: Store | None = None, results: Results | None = None
+    ) -> None:
         self._app = app
+        self._own = store
+        self._own_results = results
+
+    @property
+    def _store(self) -> Store:
+        # Asked for anew each time: the app may be lent another one, and opens its own when needed.
+        return self._own or self._app.store
+
+    @property
+    def _results(self) -> Results:
+        return self._own_results or self._app.results
 
     def record(self, id: str) -> Record | None:
         """One record."""
-        return self._app.store.inspection.get([id])[0]
+        return self._store.inspection.get([id])[0]
 
     def result(self, id: str) -> StoredResult | None:
         """One result."""
-        return self._app.results.get_many([id])[0]
+        return self._results.get_many([id])[0]
 
     def body(self, join: str) -> str | None:
         """The id of a join's body."""
-        found = self._app.store.inspection.join(join)
+        found = self._store.inspection.join(join)
         return None if found is None else found.body
 
     def taken(self, id: str) -> StoredResult | None:
         """The result that a successor takes."""
-        return self._app.store.results.get_many([id])[0]
+        return self._store.results.get_many([id])[0]
 
     def gathered(self, join: str) -> list[StoredResult | None]:
         """The results that a join's body gathers."""
-        return self._app.store.results.join_results(join)
+        return self._store.results.join_results(join)
 
 
 class Ended(NamedTuple):
@@ -118,7 +132,7 @@ def error_of(app: Celeriac, found: StoredResult, reader: Reader | None = None) -
         return None
     from celeriac.ends import meaning_of
 
-    error = meaning_of(app, result)
+    error = meaning_of(app, result, reader)
     if not isinstance(error, BaseException):
         return None
     if _is_member(cause, own):
@@ -146,7 +160,7 @@ def told_of(app: Celeriac, id: str, reader: Reader | None = None) -> Told:
     result = reader.result(name)
     from celeriac.ends import body_of, meaning_of
 
-    error = None if result is None else meaning_of(app, result)
+    error = None if result is None else meaning_of(app, result, reader)
     if not isinstance(error, BaseException):
         reason = "" if result is None else result.reason
         error = CeleryError(f"task {name} ended without success{reason and f': {reason}'}")

@@ -213,16 +213,17 @@ class Planner:
         depth: int = 0,
         *,
         single: bool = False,
+        values: tuple[Any, ...] = (),
     ) -> tuple[Part | None, Shown | None]:
         """Plan *line* to begin at *source*; return its last part and the shape of its result.
 
         The last part is None if the line ends side by side or is empty. A line that is a member of
-        a join, or *single*, ends with one part; that is made that member. *parent* is what its result shows as
-        its parent, *depth* how deep it is in groups and callbacks.
+        a join, or *single*, ends with one part; that is made that member. *parent* is what its
+        result shows as its parent, *depth* how deep it is in groups and callbacks, *values* are
+        arguments for what begins.
         """
         last: Part | None = None
         shown = parent
-        values: tuple[Any, ...] = ()
         guards = _guards(line, source)
         for at, step in enumerate(line.steps):
             ends = at == len(line.steps) - 1
@@ -252,6 +253,16 @@ class Planner:
             for each in guards.last:
                 self._branch(each, Source("failure", last.id), depth)
         return last, shown if last is not None else None
+
+    def new_id(self) -> str:
+        """Return an id for what has none."""
+        return self._new_id()
+
+    def forget(self) -> None:
+        """Forget what was planned and has been sent."""
+        self.parts.clear()
+        self.joins.clear()
+        self.named.clear()
 
     # -- steps -----------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from typing import (
 
 from celeriac.app import current
 from celeriac.app.absent import LATER, LATER_ARGUMENTS
+from celeriac.app.builtins import make as built_in
 from celeriac.app.configuring import Configuring, said_once
 from celeriac.app.doors import Doors
 from celeriac.app.holding import Holding
@@ -115,7 +116,7 @@ class Celeriac(Configuring, Holding, Doors):
             raise TypeError(f"the first argument of Celeriac() is the app's name, not {main!r}")
         self.main = main
         self._home = calling_module()
-        self._tasks: TaskRegistry = TaskRegistry(self._built_in)
+        self._tasks: TaskRegistry = TaskRegistry(lambda: built_in(self))
         self._adopted = 0
         self._exceptions: dict[str, type[BaseException]] = {}
         self._signing: tuple[Any, str, Signer] | None = None
@@ -172,7 +173,7 @@ class Celeriac(Configuring, Holding, Doors):
         options = self._with_base(options)
         check_definition(fun, options)
         name = self.name_of(fun, options)
-        known = self._tasks.get(name)
+        known: Task[..., Any] | None = self._tasks.get(name)
         if known is not None:
             if not same(known, fun):
                 warnings.warn(
@@ -203,7 +204,7 @@ class Celeriac(Configuring, Holding, Doors):
         *options* are those of ``app.task`` and go over what the class says.
         """
         made = instance(self, task, options)
-        known = self._tasks.get(made.name)
+        known: Task[..., Any] | None = self._tasks.get(made.name)
         if known is not None and type(known) is not type(made):
             warnings.warn(
                 f"The task name {made.name!r} is taken by {place(known)}, which stays; "
@@ -259,11 +260,6 @@ class Celeriac(Configuring, Holding, Doors):
         tasks = self.tasks
         return {name: task.facts() for name, task in {**tasks.built_in, **tasks}.items()}
 
-    def _built_in(self) -> dict[str, Task[..., Any]]:
-        from celeriac.app.builtins import make
-
-        return make(self)
-
     # -- sending -------------------------------------------------------------------------------
 
     def send_task(
@@ -305,12 +301,13 @@ class Celeriac(Configuring, Holding, Doors):
         """Whether the application has a ``send_task`` of its own, which its tasks then ask."""
         return type(self).send_task is not _SEND_TASK or "send_task" in self.__dict__
 
-    def enqueue_many(self, signatures: Iterable[Signature[Any]]) -> list[AsyncResult[Any]]:
+    def enqueue_many(self, signatures: Iterable[Signature[Any]]) -> list[Any]:
         """Send many calls in one step of the store: all of them or none.
 
         ``app.enqueue_many(add.s(n, n) for n in range(1000))`` is many times as fast as a thousand
         ``delay()``, and whatever is wrong with one of them is raised before any is sent. More than
         10,000 at once, or 128 MiB of arguments, raise ``PayloadTooLarge`` on Redis: send parts.
+        Workflows may be among them. Returns the results, in order.
         """
         from celeriac.bulk import Batch
 
@@ -321,7 +318,7 @@ class Celeriac(Configuring, Holding, Doors):
             return [each.apply_async() for each in calls]
         messages, results = batch.finish()
         if messages:
-            self.client.send(messages)
+            self.client.send(messages, joins=batch.joins)
         return results
 
     def signature(self, *args: Any, **kwargs: Any) -> Signature[Any]:

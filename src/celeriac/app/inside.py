@@ -135,12 +135,12 @@ class Inside:
         )
 
     def replace(self, sig: Any) -> Any:
-        """Let *sig*, a signature of any kind, take the place of this run: ``raise self.replace(…)``.
+        """Let *sig*, any kind of signature, take this run's place: ``raise self.replace(…)``.
 
         It has this task's id then: its result is this one's, and callbacks, errbacks, the rest of
         the chain and the chord go on as if this task had returned it. Of a group it is the list.
-        All of it is stored in the step that ends this run. In an eager run it is run here, and its
-        value returned.
+        All of it is stored in the step that ends this run. In an eager run it is run here. Where
+        the task was called like a function, it is run here, too, and its value returned.
 
         Raises:
             Ignore: what a worker understands; let it pass.
@@ -155,7 +155,11 @@ class Inside:
         check_replacement(signature)
         self.on_replace(signature)
         if run.is_eager or run.called_directly or run.header is None:
-            return signature.apply().get()
+            value = signature.apply().get(disable_sync_subtasks=False)
+            if run.called_directly:
+                return value
+            run.replaced = (value,)
+            raise Ignore(f"Replaced by {signature!r}")
         run.replaced = replacement(self.app, run, signature)
         raise Ignore(f"Replaced by {signature!r}")
 

@@ -6,7 +6,7 @@ Layer 3, part of ``canvas``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 from celeriac.canvas.home import Home
 from celeriac.canvas.signature import Signature, maybe_signature
@@ -46,7 +46,7 @@ class Flow(Signature[Any]):
     @classmethod
     def of(cls, parts: dict[str, Any], like: Signature[Any] | None = None, app: Any = None) -> Self:
         """Make one of *parts* with arguments and options of *like*."""
-        made = cast(Self, dict.__new__(cls))
+        made = dict.__new__(cls)
         if like is None:
             made.fill(parts, (), {}, app)
         else:

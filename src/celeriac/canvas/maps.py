@@ -34,14 +34,14 @@ class xmap(Signature[Any]):  # noqa: N801 - the name Celery users know
     KIND: ClassVar[str] = "xmap"
     NAME: ClassVar[str] = "celery.map"
 
-    def __init__(self, task: Any, it: Iterable[Any], app: Any = None, **options: Any) -> None:
+    def __init__(self, task: Any, it: Any, app: Any = None, **options: Any) -> None:
         what = f"{self.KIND}()"
         inner = member_of(task, app, what)
         if not isinstance(it, Iterable) or isinstance(it, str | bytes | Mapping):
             raise TypeError(f"{what} takes an iterable of arguments, not {it!r}")
         super().__init__(
             self.NAME, (), {"task": inner, "it": list(it)}, options, immutable=True,
-            app=app or inner.own_app,
+            app=inner.own_app if app is None else app,
         )  # fmt: skip
         self["subtask_type"] = self.KIND
 
@@ -101,7 +101,7 @@ class chunks(Flow):  # noqa: N801 - as above
     PARTS = frozenset({"task", "it", "n"})
 
     def __init__(
-        self, task: Any, it: Iterable[Any], n: int, app: Any = None, **options: Any
+        self, task: Any, it: Any, n: Any, app: Any = None, **options: Any
     ) -> None:
         inner = member_of(task, app, "chunks()")
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
@@ -111,7 +111,7 @@ class chunks(Flow):  # noqa: N801 - as above
         if not isinstance(it, Iterable) or isinstance(it, str | bytes | Mapping):
             raise TypeError(f"chunks() takes an iterable of lists of arguments, not {it!r}")
         parts = {"task": inner, "it": list(it), "n": n}
-        self.fill(parts, (), options, app or inner.own_app, immutable=True)
+        self.fill(parts, (), options, inner.own_app if app is None else app, immutable=True)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:

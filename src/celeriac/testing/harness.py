@@ -6,7 +6,7 @@ Layer 6. ``using(app)`` is what the pytest plugin's fixtures are made of, and wo
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from celeriac.clock import Clock
 from celeriac.eager import Here, value_of
 from celeriac.exceptions import CeleryError, ImproperlyConfigured
 from celeriac.ids import new_owner_id
-from celeriac.message import Message, NewJoin, decode
+from celeriac.message import Message, decode
 from celeriac.outcome import Outcome
 from celeriac.records import Commit, Delivery, Manifest, Record, StoredResult, Want
 from celeriac.stores.base import Options, Results, Store
@@ -87,14 +87,14 @@ class _Recorder(Client):
         super().__init__(app, clock)
         self.sent: list[Message] = []
 
-    def send(
+    def step(
         self,
         messages: Sequence[Message],
+        enqueue: Callable[[Sequence[Message]], None],
         retry: bool | None = None,
         policy: Mapping[str, Any] | None = None,
-        joins: Sequence[NewJoin] = (),
     ) -> None:
-        super().send(messages, retry, policy, joins)
+        super().step(messages, enqueue, retry, policy)
         self.sent.extend(messages)
 
 
