@@ -352,16 +352,16 @@ class _Step:
 
     def _end_outsiders(self, pending: Pending) -> None:
         """End what waits for what was never sent with a join that is given up."""
-        ids = self.view.outsiders(pending.id)
         reason = f"HeaderIncomplete: join {pending.id} was given up before all of it was sent"
-        for offset in range(pending.offset, len(ids)):
-            if self.followed >= self.limit:
-                self.todo.appendleft(msgspec.structs.replace(pending, offset=offset))
-                return
+        room = self.limit - self.followed
+        found = self.view.outsiders(pending.id, pending.offset, room)
+        for _, id in found:
             self.followed += 1
-            node = self.node(ids[offset])
+            node = self.node(id)
             if node is not None and node.state == states.WAITING:
-                self.end(node.id, states.FAILED, reason, pending.cause, How.UPSTREAM)
+                self.end(id, states.FAILED, reason, pending.cause, How.UPSTREAM)
+        if len(found) == room:
+            self.todo.appendleft(msgspec.structs.replace(pending, offset=found[-1][0]))
 
     # -- an operator's retry
 
