@@ -106,12 +106,14 @@ def abandon(view: View, join: str, members: int, *, now: float, limit: int = LIM
     """Give up a join that was never sealed: its body fails with ``HeaderIncomplete``.
 
     *members* is how many had been enqueued. The body's end is its own (no cause); it is the cause
-    of the end of what was stored with the join and waits for what was not.
+    of the end of what was stored with the join and waits for what was not. One that a member has
+    failed already is given up, too: it could not be completed any more.
     """
     step = _Step(view, now, limit)
     found = step.join(join)
-    if found is not None and not found.decided and found.size is None:
-        step.put_join(msgspec.structs.replace(found, decided="failed"), Decide(join, "failed", ""))
+    if found is not None and found.size is None and not found.given_up:
+        given_up = msgspec.structs.replace(found, decided="failed", cause="")
+        step.put_join(given_up, Decide(join, "failed", ""))
         reason = f"HeaderIncomplete: header incomplete: {members} members of join {join}"
         step.end(found.body, states.FAILED, reason, cause="")
         step.todo.append(Pending(join, states.FAILED, found.body, How.GIVEN_UP))

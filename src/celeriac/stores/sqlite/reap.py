@@ -49,7 +49,8 @@ _SENT_NO_MORE: Final = """
 DELETE FROM @outbox WHERE id IN (SELECT id FROM @record WHERE seq IN carray(?))"""
 _NEXT_QUEUE: Final = f"SELECT min(queue) FROM @record WHERE state = {codes.QUEUED} AND queue > ?"
 _OPEN: Final = """
-SELECT id, sent FROM @chord WHERE size IS NULL AND decided = '' AND touched < ? LIMIT 100"""
+SELECT id, sent FROM @chord WHERE size IS NULL AND (decided = '' OR cause <> '') AND touched < ?
+ORDER BY touched LIMIT 100"""
 
 
 class Reaper:

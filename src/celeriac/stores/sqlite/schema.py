@@ -31,6 +31,8 @@ _TO_3: Final = """
 CREATE TABLE @flow (seq INTEGER PRIMARY KEY, flow TEXT NOT NULL);
 CREATE INDEX @flow_parts ON @flow (flow, seq);
 ALTER TABLE @chord ADD COLUMN grown INTEGER NOT NULL DEFAULT 0;
+DROP INDEX @chord_open;
+CREATE INDEX @chord_open ON @chord (touched) WHERE size IS NULL AND (decided = '' OR cause <> '');
 CREATE TABLE @outsider (number INTEGER PRIMARY KEY, chord TEXT NOT NULL, id TEXT NOT NULL);
 CREATE INDEX @outsider_chord ON @outsider (chord, number);
 ALTER TABLE @pending RENAME TO @before;

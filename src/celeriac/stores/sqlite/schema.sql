@@ -86,7 +86,8 @@ CREATE TABLE @chord (
     boot TEXT NOT NULL,
     grown INTEGER NOT NULL DEFAULT 0 -- members added to those that size counts
 ) WITHOUT ROWID;
-CREATE INDEX @chord_open ON @chord (touched) WHERE size IS NULL AND decided = '';
+CREATE INDEX @chord_open ON @chord (touched)
+    WHERE size IS NULL AND (decided = '' OR cause <> '');
 CREATE INDEX @chord_body ON @chord (body);
 CREATE TABLE @member (chord TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL,
     done INTEGER NOT NULL, PRIMARY KEY (chord, position)) WITHOUT ROWID;
