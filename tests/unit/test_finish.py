@@ -46,8 +46,8 @@ class World:
     def member(self, join, index):
         return self.members.get((join, index), "")
 
-    def outsiders(self, join):
-        return self.waiting.get(join, [])
+    def outsiders(self, join, after, most):
+        return list(enumerate(self.waiting.get(join, []), 1))[after : after + most]
 
     def apply(self, effects):
         for effect in effects.effects:

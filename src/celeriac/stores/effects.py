@@ -65,9 +65,10 @@ class View(Protocol):
     def member(self, join: str, index: int) -> str:
         """``"done"`` or ``"failed"`` if the member's end is noted in the join, else ``""``."""
 
-    def outsiders(self, join: str) -> Sequence[str]:
+    def outsiders(self, join: str, after: int, most: int) -> Sequence[tuple[int, str]]:
         """What was stored with a join while it was open and waits for what was not sent with it
-        (:func:`outsiders`), in an order that does not change."""
+        (:func:`outsiders`): up to *most* ids in the order they came, and the place of each, which
+        is more than *after* and never changes. The first is 1 or more."""
 
 
 # --- what it says -----------------------------------------------------------------------------
@@ -157,7 +158,7 @@ class How(IntEnum):
     SKIPPED = 1
     #: A record before it ended without success.
     UPSTREAM = 2
-    #: Not a record: a join that was given up. *offset* counts its outsiders.
+    #: Not a record: a join that was given up. *offset* is the place of an outsider.
     GIVEN_UP = 3
 
 

@@ -106,12 +106,14 @@ def abandon(view: View, join: str, members: int, *, now: float, limit: int = LIM
     """Give up a join that was never sealed: its body fails with ``HeaderIncomplete``.
 
     *members* is how many had been enqueued. The body's end is its own (no cause); it is the cause
-    of the end of what was stored with the join and waits for what was not.
+    of the end of what was stored with the join and waits for what was not. One that a member has
+    failed already is given up, too: it could not be completed any more.
     """
     step = _Step(view, now, limit)
     found = step.join(join)
-    if found is not None and not found.decided and found.size is None:
-        step.put_join(msgspec.structs.replace(found, decided="failed"), Decide(join, "failed", ""))
+    if found is not None and found.size is None and not found.given_up:
+        given_up = msgspec.structs.replace(found, decided="failed", cause="")
+        step.put_join(given_up, Decide(join, "failed", ""))
         reason = f"HeaderIncomplete: header incomplete: {members} members of join {join}"
         step.end(found.body, states.FAILED, reason, cause="")
         step.todo.append(Pending(join, states.FAILED, found.body, How.GIVEN_UP))
@@ -352,16 +354,16 @@ class _Step:
 
     def _end_outsiders(self, pending: Pending) -> None:
         """End what waits for what was never sent with a join that is given up."""
-        ids = self.view.outsiders(pending.id)
         reason = f"HeaderIncomplete: join {pending.id} was given up before all of it was sent"
-        for offset in range(pending.offset, len(ids)):
-            if self.followed >= self.limit:
-                self.todo.appendleft(msgspec.structs.replace(pending, offset=offset))
-                return
+        room = self.limit - self.followed
+        found = self.view.outsiders(pending.id, pending.offset, room)
+        for _, id in found:
             self.followed += 1
-            node = self.node(ids[offset])
+            node = self.node(id)
             if node is not None and node.state == states.WAITING:
-                self.end(node.id, states.FAILED, reason, pending.cause, How.UPSTREAM)
+                self.end(id, states.FAILED, reason, pending.cause, How.UPSTREAM)
+        if len(found) == room:
+            self.todo.appendleft(msgspec.structs.replace(pending, offset=found[-1][0]))
 
     # -- an operator's retry
 

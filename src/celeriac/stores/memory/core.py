@@ -109,8 +109,9 @@ class Core:
             return ""
         return "done" if index in found.done else "failed" if index in found.failed else ""
 
-    def outsiders(self, join: str) -> Sequence[str]:
-        return self.joins[join].outsiders if join in self.joins else ()
+    def outsiders(self, join: str, after: int, most: int) -> Sequence[tuple[int, str]]:
+        known = self.joins[join].outsiders if join in self.joins else []
+        return list(enumerate(known[after : after + most], after + 1))
 
     # -- making and unmaking rows
 

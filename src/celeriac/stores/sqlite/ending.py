@@ -6,7 +6,7 @@ are nearly all, are ended in ``commits.py`` by one statement and do not come her
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from celeriac import states
@@ -18,6 +18,7 @@ from celeriac.stores.effects import (
     Effects,
     End,
     Forget,
+    Grow,
     JoinNode,
     Member,
     Node,
@@ -72,7 +73,9 @@ class View:
 
     def join(self, id: str) -> JoinNode | None:
         found = self.step.one(
-            "SELECT id, body, size, count, failures, decided, cause FROM @chord WHERE id = ?", (id,)
+            "SELECT id, body, size, count, failures, decided, cause, grown FROM @chord "
+            "WHERE id = ?",
+            (id,),
         )
         return JoinNode(*found) if found is not None else None
 
@@ -83,6 +86,14 @@ class View:
         if found is None:
             return ""
         return "done" if found[0] else "failed"
+
+    def outsiders(self, join: str, after: int, most: int) -> Sequence[tuple[int, str]]:
+        found = self.step.rows(
+            "SELECT number, id FROM @outsider WHERE chord = ? AND number > ? "
+            "ORDER BY number LIMIT ?",
+            (join, after, most),
+        )
+        return [(number, id) for number, id in found]
 
 
 # --- ending -----------------------------------------------------------------------------------
@@ -108,9 +119,9 @@ def apply(step: Transaction, effects: Effects) -> None:
     for rest in effects.remainder:
         step.leftover = True
         step.execute(
-            "INSERT INTO @pending VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-            "position = excluded.position, skipped = excluded.skipped",
-            (rest.id, rest.state, rest.cause, int(rest.skipped), rest.offset),
+            "INSERT INTO @pending VALUES (?, ?, ?, ?, ?) ON CONFLICT (id, how) DO UPDATE SET "
+            "position = excluded.position",
+            (rest.id, int(rest.how), rest.state, rest.cause, rest.offset),
         )
 
 
@@ -140,6 +151,9 @@ def _apply(step: Transaction, effect: Effect) -> None:
             )
         case Size():
             step.execute("UPDATE @chord SET size = ? WHERE id = ?", (effect.size, effect.join))
+            step.execute("DELETE FROM @outsider WHERE chord = ?", (effect.join,))
+        case Grow():
+            step.execute("UPDATE @chord SET grown = grown + 1 WHERE id = ?", (effect.join,))
 
 
 def _must(step: Transaction, id: str) -> Row:
@@ -279,7 +293,7 @@ def _shrink_sources(step: Transaction, row: Row) -> None:
     edges = edges_of(step, row)
     if edges is None:
         return
-    sources = [*edges.failure]
+    sources = [*edges.failure, *edges.own]
     if edges.takes is not None:
         sources.append(edges.takes)
     if edges.gathers is not None:
@@ -298,12 +312,18 @@ def _shrink_sources(step: Transaction, row: Row) -> None:
 def drop(step: Transaction, row: Row) -> None:
     """Remove a record, and the join whose body it is, for good."""
     if row.special & codes.LINKED:
-        for found in step.rows("SELECT id FROM @chord WHERE body = ?", (row.id,)):
-            step.execute("DELETE FROM @member WHERE chord = ?", found)
-            step.execute("DELETE FROM @chord WHERE id = ?", found)
+        drop_joins(step, row.id)
         step.execute("DELETE FROM @refers WHERE seq = ?", (row.seq,))
     step.used(row.seq)
     if step.database.options.mirror:
         step.execute("DELETE FROM @outbox WHERE id = ?", (row.id,))
-    for table in ("record", "message", "result", "edges", "progress"):
+    for table in ("record", "message", "result", "edges", "progress", "flow"):
         step.execute(f"DELETE FROM @{table} WHERE seq = ?", (row.seq,))
+
+
+def drop_joins(step: Transaction, body: str, but: str | None = None) -> None:
+    """Remove the joins whose body *body* is, *but* this one."""
+    for (join,) in step.rows("SELECT id FROM @chord WHERE body = ?", (body,)):
+        if join != but:
+            for table, column in (("member", "chord"), ("outsider", "chord"), ("chord", "id")):
+                step.execute(f"DELETE FROM @{table} WHERE {column} = ?", (join,))

@@ -8,6 +8,8 @@ Each name states the rule.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from celeriac import states
@@ -20,7 +22,7 @@ from celeriac.testing.conformance.plans import body, member, plan
 WAITS = Edges(waits=True)
 
 
-def group_for(id: str, size: int, **edges: object) -> Outcome:
+def group_for(id: str, size: int, **edges: Any) -> Outcome:
     """An outcome that replaces record *id* by a group R whose results it gathers."""
     return Outcome(
         states.WAITING,
@@ -170,7 +172,7 @@ def adding(*numbers: int) -> Outcome:
 class GrowSuite(Suite):
     """A commit that stores a member with an index of ``ADDED`` or more makes the join larger."""
 
-    def start(self, kit: Kit, size: int, **edges: object) -> None:
+    def start(self, kit: Kit, size: int, **edges: Any) -> None:
         parts, joins = plan(size)
         parts[0] = body(**edges)
         kit.store.queue.enqueue(parts, joins=joins)
@@ -392,8 +394,8 @@ class NeverSentSuite(Suite):
 class FlowSuite(Suite):
     """``Inspection.flow``: the parts of one workflow."""
 
-    def ids(self, kit: Kit, flow: str = "F", **page: object) -> list[str]:
-        return [each.id for each in kit.store.inspection.flow(flow, **page)]  # type: ignore[arg-type]
+    def ids(self, kit: Kit, flow: str = "F", **page: Any) -> list[str]:
+        return [each.id for each in kit.store.inspection.flow(flow, **page)]
 
     def test_its_parts_come_in_the_order_they_were_stored(self, kit: Kit) -> None:
         kit.send("a", "b", flow="F")

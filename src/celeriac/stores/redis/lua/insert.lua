@@ -1,6 +1,8 @@
 -- insert.lua: storing messages as records, and letting a new message take a record's place.
 -- A message is [id, send nonce, task, queue, priority, flags, expires|false, eta|false,
--- index of its packed edges in ARGV|false, index of its wire there].
+-- index of its packed edges in ARGV|false, index of its wire there, workflow|false].
+
+local ADDED = 1099511627776  -- message.ADDED
 
 -- Those of `messages` that are no resends; or nil and the id that is a duplicate. Writes nothing.
 local function check_new(S, messages)
@@ -42,9 +44,11 @@ local function index_edges(S, rec)
     call('SET', S.P .. 'refs', 1)
     link(S, edges[5])
   end
-  for i = 1, #edges[2] do
-    call('SET', S.P .. 'pa:' .. edges[2][i], rec.id)
-    link(S, edges[2][i])
+  for list = 2, 7, 5 do
+    for i = 1, #edges[list] do
+      call('SET', S.P .. 'pa:' .. edges[list][i], rec.id)
+      link(S, edges[list][i])
+    end
   end
 end
 
@@ -56,7 +60,8 @@ local function insert(S, m, waits)
   if before then drop(S, before) end
   local order = number(S)
   local d = {enqueued = S.now, order = order, flags = m[6], priority = m[5], task = m[3],
-             queue = m[4], nonce = m[2], expires = m[7], eta = m[8], edges = m[9] and ARGV[m[9]]}
+             queue = m[4], nonce = m[2], expires = m[7], eta = m[8], edges = m[9] and ARGV[m[9]],
+             flow = m[11] or nil}
   local base = encode(d)
   local rec = {id = id, v = (fresh_state(base)), base = base, d = d}
   local v = rec.v
@@ -73,6 +78,7 @@ local function insert(S, m, waits)
   v[$state] = 'W'
   count(S, v[$queue], 'W', 1)
   index_edges(S, rec)
+  enter_flow(S, rec)
   will_expire(S, rec)
   local tombstone = call('GET', P .. 'rv:' .. id)
   if tombstone then
@@ -98,10 +104,29 @@ local function insert(S, m, waits)
   end
 end
 
+-- Make joins larger by those of the new `messages` whose index says that they are added to them.
+local function grow(S, messages)
+  for i = 1, #messages do
+    local edges = edges_of(record(S, messages[i][1]))
+    local at = edges and edges[3]
+    local join = at and at[2] >= ADDED and join_of(S, at[1])
+    if join and join.decided ~= 'done' then
+      local key = S.P .. 'j:' .. join.id
+      if call('HEXISTS', key .. ':m', at[2]) == 0 then
+        join.grown = join.grown + 1
+        call('HSET', key, 'grown', join.grown)
+        call('RPUSH', key .. ':a', at[2])
+      end
+    end
+  end
+end
+
 -- Store messages that `check_new` has passed, and of `joins`, each [id, body, size], those whose
--- body is among them. The caller cascades.
-local function insert_all(S, messages, joins, waits)
+-- body is among them. `committed`: id of the record whose commit brings them; joins may grow by
+-- them, and it may be a body itself. The caller cascades.
+local function insert_all(S, messages, joins, waits, committed)
   local fresh, revoked, made = {}, {}, {}
+  if committed then fresh[committed] = true end
   for i = 1, #messages do
     local id = messages[i][1]
     fresh[id] = true
@@ -110,14 +135,13 @@ local function insert_all(S, messages, joins, waits)
   for i = 1, #joins do
     local id, body, size = unpack(joins[i])
     if fresh[body] then
-      local key = S.P .. 'j:' .. id
-      call('DEL', key, key .. ':m')
-      call('ZREM', S.P .. 'jopen', id)
-      call('HSET', key, 'body', body, 'size', size, 'touched', S.mono)
+      drop_join(S, id)
+      call('HSET', S.P .. 'j:' .. id, 'body', body, 'size', size, 'touched', S.mono)
       S.joins[id] = nil
       made[#made + 1] = joins[i]
     end
   end
+  if committed then grow(S, messages) end
   -- What ends or completes as it is stored must find all that it leads to.
   for i = 1, #revoked do
     finish(S, record(S, revoked[i]), 'c', REVOKED, '')
@@ -129,18 +153,29 @@ local function insert_all(S, messages, joins, waits)
 end
 
 -- Let a newly signed message take the place of a record's present one. The send nonce stays, and
--- so do the edges if the new one names none.
+-- so do edges and workflow if the new one names none.
 local function take_message(S, rec, m)
   local v, d = rec.v, base_of(rec)
   local edges = m[9] and ARGV[m[9]] or d.edges
+  local flow = m[11] or d.flow
   local flags = band(m[6], EXPIRES + ETA + WAITS) + band(d.flags, UNIQUE) + (edges and EDGES or 0)
+    + (flow and FLOW or 0)
+  local before = m[9] and edges_of(rec)
+  if m[11] then leave_flow(S, rec) end
   count(S, v[$queue], cell(v), -1)
   rec.d = {enqueued = d.enqueued, order = d.order, flags = flags, priority = m[5], task = m[3],
-           queue = m[4], nonce = d.nonce, expires = m[7], eta = m[8], edges = edges}
+           queue = m[4], nonce = d.nonce, expires = m[7], eta = m[8], edges = edges,
+           flow = flow}
   rec.edges, rec.task = nil, nil
   rec.base = encode(rec.d)
   v[$queue], v[$priority], v[$flags], v[$expires] = m[4], m[5], flags, m[7]
   count(S, v[$queue], cell(v), 1)
   put_key(S, S.P .. 'm:' .. rec.id, rec.base .. ARGV[m[10]])
   touch(S, rec)
+  if m[11] then enter_flow(S, rec) end
+  if before then
+    unindex_edges(S, rec.id, before)
+    if before[6] and before[6] ~= edges_of(rec)[6] then drop_join(S, before[6]) end
+  end
+  if m[9] then index_edges(S, rec) end
 end

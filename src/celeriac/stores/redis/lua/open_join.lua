@@ -11,9 +11,10 @@ if not fresh then return redis.error_reply('DUPLICATE ' .. duplicate) end
 local known = join_of(S, id)
 if not known or fresh[1] == messages[1] then
   insert_all(S, fresh, {}, true)
-  call('DEL', S.P .. 'j:' .. id, S.P .. 'j:' .. id .. ':m')
+  drop_join(S, id)
   call('HSET', S.P .. 'j:' .. id, 'body', messages[1][1], 'touched', S.mono)
   call('ZADD', S.P .. 'jopen', S.mono, id)
+  S.joins[id] = nil
 end
 cascade(S)
 flush(S)

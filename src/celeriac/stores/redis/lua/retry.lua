@@ -48,7 +48,7 @@ end
 
 local function reopen_join(join_id, index, at)
   local found = join_at(join_id)
-  local key = join_id .. '\0' .. index
+  local key = string.format('%s\0%.0f', join_id, index)
   if members[key] == nil then
     members[key] = found and call('HGET', S.P .. 'j:' .. join_id .. ':m', index) or ''
   end
@@ -69,7 +69,11 @@ local function along(at)
   local here = node(at.id)
   local edges = here and edges_of(here.rec)
   if not edges then return end
-  for _, id in ipairs(edges[2]) do reopen_waiting(id, {id = id, cause = at.cause, whole = true}) end
+  for list = 2, 7, 5 do
+    for _, id in ipairs(edges[list]) do
+      reopen_waiting(id, {id = id, cause = at.cause, whole = true})
+    end
+  end
   for _, id in ipairs(edges[1]) do
     reopen_waiting(id, {id = id, cause = at.cause, whole = at.whole})
   end
