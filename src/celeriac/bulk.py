@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from celeriac.canvas.signature import Signature
 from celeriac.client import check_options, origin
-from celeriac.declined import FLOW_OPTIONS
 from celeriac.context import note_child, running
+from celeriac.declined import FLOW_OPTIONS
 from celeriac.directions import NO_DEFAULTS
 from celeriac.forms import Form
 from celeriac.ids import new_calls

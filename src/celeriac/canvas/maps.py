@@ -100,9 +100,7 @@ class chunks(Flow):  # noqa: N801 - as above
     KIND = "chunks"
     PARTS = frozenset({"task", "it", "n"})
 
-    def __init__(
-        self, task: Any, it: Any, n: Any, app: Any = None, **options: Any
-    ) -> None:
+    def __init__(self, task: Any, it: Any, n: Any, app: Any = None, **options: Any) -> None:
         inner = member_of(task, app, "chunks()")
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(
