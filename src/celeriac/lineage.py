@@ -6,12 +6,13 @@ Layer 4. The part of :class:`~celeriac.result.AsyncResult` that follows results 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from celeriac import states
 from celeriac.ends import body_of
 from celeriac.exceptions import IncompleteStream
+from celeriac.graph import DependencyGraph
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -65,6 +66,25 @@ class Lineage:
             if children is None and not intermediate:
                 raise IncompleteStream(f"task {node.id} has not ended, and may still send others")
             waiting.extend((node, child) for child in children or ())
+
+    @property
+    def graph(self) -> DependencyGraph:
+        """What came of this task: :meth:`build_graph` as it stands now."""
+        return self.build_graph(intermediate=True)
+
+    def build_graph(
+        self, intermediate: bool = False, formatter: Callable[[Any], str] | None = None
+    ) -> DependencyGraph:
+        """Return the graph of this result and all that came of it, each depending on its parent.
+
+        Raises ``IncompleteStream`` as :meth:`iterdeps` does.
+        """
+        made = DependencyGraph(formatter=formatter)
+        for parent, node in self.iterdeps(intermediate=intermediate):
+            made.add_arc(node)
+            if parent is not None:
+                made.add_edge(node, parent)
+        return made
 
     def collect(
         self, intermediate: bool = False, **options: Any

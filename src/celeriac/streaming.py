@@ -45,8 +45,6 @@ class _Stream:
         self._id = head.id or self._planner.new_id()
         self._shown = Shown(self._id, None, [])
         self._size = 0
-        #: Ids of what began at once, as many as a run remembers of what it sent.
-        self._began: list[str] = []
 
     def send(self) -> Any:
         """Send it all; return the result object."""

@@ -48,7 +48,6 @@ MODULES: Final = {
     "celeriac.utils.debug": f"{_STANDARD} (tracemalloc); `celeriac inspect stats` shows memory.",
     "celeriac.utils.deprecated": f"{_STANDARD} (warnings).",
     "celeriac.utils.functional": f"{_STANDARD} (functools, itertools).",
-    "celeriac.utils.graph": f"{_STANDARD} (graphlib).",
     "celeriac.utils.imports": f"{_STANDARD} (importlib).",
     "celeriac.utils.iso8601": f"{_STANDARD} (datetime.fromisoformat).",
     "celeriac.utils.nodenames": "Import nodename and nodesplit from celeriac.utils.",

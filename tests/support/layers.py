@@ -11,6 +11,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     1: (
         "message", "outcome", "records", "serialization", "signing", "schedules", "conf",
         "arguments", "bodies", "failures", "later", "checks", "moments", "sensitive", "compression",
+        "graph",
     ),
     2: ("stores",),
     3: ("canvas", "workflow", "policies", "routing", "signals"),

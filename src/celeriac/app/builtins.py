@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.app.task import Task
 
-__all__ = ["make"]
+__all__ = ["collect", "make"]
 
 
 def make(app: Celeriac) -> dict[str, Task[..., Any]]:

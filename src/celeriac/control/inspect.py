@@ -14,7 +14,7 @@ from celeriac.control.destinations import NOWHERE, Destinations
 from celeriac.control.phrases import iso
 from celeriac.control.reading import header_of
 from celeriac.control.why import Situation
-from celeriac.records import Counts, JoinView, Record, WorkerView
+from celeriac.records import BUILT_IN, Counts, JoinView, Record, WorkerView
 from celeriac.stores.base import Store
 
 __all__ = ["Overview", "QueueLine", "overview", "put_aside", "situation"]
@@ -156,7 +156,7 @@ def _plain_worker(view: WorkerView) -> dict[str, object]:
         "concurrency": manifest.concurrency,
         "held": view.held,
         "queues": list(manifest.queues),
-        "tasks": len(manifest.tasks),
+        "tasks": len(manifest.tasks.keys() - BUILT_IN),
         "version": manifest.version,
         "registered_at": iso(view.registered_at),
         "beat_at": iso(view.beat_at),
