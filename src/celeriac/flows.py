@@ -55,9 +55,8 @@ def send(
     before anything is stored.
     """
     _check_links(canvas, options)
-    if isinstance(canvas, chain | group) and canvas.kwargs["tasks"] == []:  # needs no app, even
-        id = options.get("task_id") or canvas.options.get("task_id") or new_task_id()
-        return GroupResult(id, [], app=canvas.own_app) if isinstance(canvas, group) else None
+    if isinstance(canvas, chain | group) and canvas.kwargs["tasks"] == []:
+        return _nothing(canvas, options)
     app: Celeriac = canvas.app
     if app.conf.task_always_eager:
         return apply(canvas, args, kwargs, options)
@@ -79,6 +78,14 @@ def send(
     if options.get("add_to_parent", True):
         sender.note_children()
     return sender.result()
+
+
+def _nothing(canvas: chain | group, options: Mapping[str, Any]) -> GroupResult | None:
+    """The result of a workflow without tasks; it needs no app, even."""
+    if not isinstance(canvas, group):
+        return None
+    id = options.get("task_id") or canvas.options.get("task_id") or new_task_id()
+    return GroupResult(id, [], app=canvas.own_app)
 
 
 #: Members of a group that are sent in one step; of more, each step sends as many.
@@ -162,6 +169,8 @@ def apply(
     from celeriac.eagerflow import apply_here
 
     _check_links(canvas, options)
+    if isinstance(canvas, chain | group) and canvas.kwargs["tasks"] == []:
+        return _nothing(canvas, options)
     sent = bool(canvas.app.conf.task_always_eager)
     return apply_here(canvas, *checked_call(args, kwargs), options, sent=sent)
 

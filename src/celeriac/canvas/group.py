@@ -164,4 +164,4 @@ def _members(members: Any, app: Any) -> list[Signature[Any]] | Members:
         return members
     if isinstance(members, Iterable) and not isinstance(members, str | bytes):
         return Members(iter(members), app)
-    raise TypeError(f"group() takes signatures, or one iterable of them, not {members!r}")
+    return [member_of(members, app, "group()")]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
 from celeriac.canvas.home import Home
 from celeriac.canvas.plain import call_text, listed, plain_of
+from celeriac.canvas.sending import Sending
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.later import Absent
 
@@ -22,7 +23,7 @@ R = TypeVar("R")
 S = TypeVar("S", bound="type[Signature[Any]]")
 
 
-class Signature(dict[str, Any], Generic[R]):
+class Signature(dict[str, Any], Sending[R], Generic[R]):
     """A call as a value: ``add.s(2, 2)``; ``add.s(2, 2).delay()`` sends it.
 
     It is a dictionary with the keys ``task``, ``args``, ``kwargs``, ``options``,
@@ -370,40 +371,7 @@ class Signature(dict[str, Any], Generic[R]):
             {**self.options, **(options or {})},
         )
 
-    # -- running -------------------------------------------------------------------------------
-
-    def delay(self, *args: Any, **kwargs: Any) -> Any:
-        """Send it with more arguments; see the task's ``delay``."""
-        return self.apply_async(args, kwargs)
-
-    def apply_async(
-        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Any:
-        """Send it with more arguments and options; see the task's ``apply_async``."""
-        merged_args, merged_kwargs, merged_options = self.merged(args or (), kwargs, options)
-        if self.held() is None and self.task not in self.app.tasks:
-            return self.app.send_task(self.task, merged_args, merged_kwargs, **merged_options)
-        return self.type.apply_async(merged_args, merged_kwargs, **merged_options)
-
-    def apply(
-        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Any:
-        """Run it in this process; see the task's ``apply``."""
-        merged_args, merged_kwargs, merged_options = self.merged(args or (), kwargs, options)
-        return self.type.apply(merged_args, merged_kwargs, **merged_options)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> R:
-        """Call the task like a function, with more arguments."""
-        merged_args, merged_kwargs, _ = self.merged(args, kwargs)
-        return cast(R, self.type(*merged_args, **merged_kwargs))
-
-    def AsyncResult(self, task_id: str) -> Any:  # noqa: N802 - the name Celery users know
-        """Return the result object for *task_id*."""
-        return self.app.AsyncResult(task_id)
-
-    def __invert__(self) -> R:
-        """Send it and wait for what it returns: ``~add.s(2, 2)`` is 4."""
-        return cast(R, self.apply_async().get())
+    # -- joining -------------------------------------------------------------------------------
 
     def __or__(self, other: object) -> Any:
         """Return what runs *other* after this, with its result; see ``canvas.joining``."""
