@@ -182,9 +182,13 @@ def go(store, clock, seed):
     for _ in range(run.pick.randint(1, 3)):
         messages, joins = random_plan(run.pick, run.fresh, "F")
         run.know(messages, joins)
+        revoked = [run.pick.choice(messages).id] if run.pick.random() < 0.3 else []
+        before = run.pick.random() < 0.5
+        if before:
+            store.queue.revoke(revoked)
         store.queue.enqueue(messages, joins=joins)
-        if run.pick.random() < 0.2:
-            store.queue.revoke([run.pick.choice(messages).id])
+        if not before:
+            store.queue.revoke(revoked)
     run.work(run.at_random)
     records = check_all_ended(run)
     check_as_the_edges_say(run, records)
