@@ -24,6 +24,7 @@ for _module in (
     "deaths",
     "dynamic",
     "errbacks",
+    "flows",
     "kit",
     "leases",
     "mirroring",
@@ -39,12 +40,12 @@ for _module in (
 from celeriac.testing.conformance.crashes import CrashpointSuite  # noqa: E402
 from celeriac.testing.conformance.deaths import ClockSuite, DeathSuite, RevokeSuite  # noqa: E402
 from celeriac.testing.conformance.dynamic import (  # noqa: E402
-    FlowSuite,
     GrowSuite,
     NeverSentSuite,
     ReplaceSuite,
 )
 from celeriac.testing.conformance.errbacks import ErrbackSuite  # noqa: E402
+from celeriac.testing.conformance.flows import FlowSuite  # noqa: E402
 from celeriac.testing.conformance.kit import Kit, OpenStore, Suite, Worker, message  # noqa: E402
 from celeriac.testing.conformance.leases import (  # noqa: E402
     ExchangeSuite,
