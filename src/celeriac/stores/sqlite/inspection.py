@@ -207,6 +207,7 @@ class SqliteInspection:
     def retry(
         self, ids: Sequence[str], messages: Mapping[str, Message] | None = None
     ) -> builtins.list[str]:
+        self._work_off()
         reopened: set[str] = set()
         with self._database.write() as step:
             for id in ids:
@@ -215,6 +216,7 @@ class SqliteInspection:
         return [id for id in ids if id in reopened]
 
     def discard(self, ids: Sequence[str]) -> builtins.list[str]:
+        self._work_off()
         removed = []
         with self._database.write() as step:
             for id in ids:
@@ -226,6 +228,11 @@ class SqliteInspection:
                 drop(step, row)
                 removed.append(id)
         return removed
+
+    def _work_off(self) -> None:
+        """What a large step left, if a crash came between: nothing of it may live again or go."""
+        if self._database.work_off is not None:
+            self._database.work_off()
 
 
 def _retry(step: Transaction, id: str, messages: Mapping[str, Message]) -> set[str]:

@@ -187,6 +187,8 @@ class Reaper:
                 for id, sent in stale:
                     apply(step, finish.abandon(View(step), id, sent, now=step.now))
             count += len(stale)
+            if stale:
+                crashpoint("reap.applied")
             if len(stale) < 100:
                 return count
 
