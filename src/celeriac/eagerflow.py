@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["apply_here"]
 
 _LANE: Final = 1
-#: Options that say when something runs: nothing is waited for here.
-_NOT_WAITED_FOR: Final = {"eta": None}
 
 
 def apply_here(
@@ -80,10 +78,8 @@ class _Runs:
 
     def run(self) -> None:
         """Run until nothing is left that can."""
-        sender = Sender(self._app, self._plan)
-        messages = {
-            each.id: sender.message(each, **_NOT_WAITED_FOR) for each in self._plan.parts.values()
-        }
+        sender = Sender(self._app, self._plan, at_once=True)
+        messages = {each.id: sender.message(each) for each in self._plan.parts.values()}
         if not messages:
             return
         self._store.queue.enqueue(list(messages.values()), joins=self._plan.joins)

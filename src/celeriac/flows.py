@@ -7,20 +7,22 @@ parts become messages, as single calls do, and go into the store in one step.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
 from celeriac.canvas import Signature, chain, chord, chunks, group, xmap
 from celeriac.canvas.flow import Flow
-from celeriac.canvas.lines import Fork, Given, line_of
+from celeriac.canvas.lines import TIMES, Fork, Given, line_of
 from celeriac.canvas.plain import listed
-from celeriac.client import checked_call
+from celeriac.checks import seconds
+from celeriac.client import checked_call, checked_countdown
 from celeriac.context import note_child, running
 from celeriac.directions import NO_DEFAULTS, Defaults
 from celeriac.groupresult import GroupResult
 from celeriac.ids import new_task_id
-from celeriac.message import Message
+from celeriac.message import Edges, Message
 from celeriac.policies.results import keeps
 from celeriac.result import AsyncResult
 from celeriac.workflow import Part, Plan, Planner, Shown, plan
@@ -188,7 +190,9 @@ def _check_links(canvas: Signature[Any], options: Mapping[str, Any]) -> None:
 class Sender:
     """Makes messages of the parts of one plan."""
 
-    def __init__(self, app: Celeriac, made: Plan, flow: str = "") -> None:
+    def __init__(self, app: Celeriac, made: Plan, flow: str = "", *, at_once: bool = False) -> None:
+        #: Nothing is to wait for any time (an eager run).
+        self._at_once = at_once
         self._app = app
         self._plan = made
         self._flow = flow or made.flow
@@ -226,8 +230,15 @@ class Sender:
                 self._check(part, task, args, kwargs)
             if isinstance(call.sig, xmap):
                 defaults = self._of_inner(call.sig, args, kwargs, options)
+        place = self.place(part)
+        if part.waits:
+            defaults, options, place["edges"] = self._later(
+                defaults, options, part.edges or Edges()
+            )
+        if self._at_once:
+            options = {name: options[name] for name in options if name not in TIMES}
         made = app.client.message(
-            part.task, args, kwargs, defaults, options, place={**self.place(part), **more}
+            part.task, args, kwargs, defaults, options, place={**place, **more}
         )
         header = made.header
         self._sent[part.id] = header.queue, header.priority
@@ -256,6 +267,22 @@ class Sender:
         if self._app.conf.strict_typing if task.typing is None else task.typing:
             takes = part.takes is not None or (part.gathers is not None and not part.immutable)
             task.arguments.check((None, *args) if takes else args, kwargs)
+
+    def _later(
+        self, defaults: Defaults, options: Mapping[str, Any], edges: Edges
+    ) -> tuple[Defaults, dict[str, Any], Edges]:
+        """Let ``countdown``, and ``expires`` in seconds, of a part that waits count from when it is
+        released, as they would if it were sent only then."""
+        given = {name: value for name, value in options.items() if value is not None}
+        delay, lasts = given.pop("countdown", None), given.get("expires", defaults.expires)
+        if delay is not None and not self._at_once:
+            edges = msgspec.structs.replace(edges, delay=checked_countdown(delay))
+            given.pop("eta", None)
+        if lasts is not None and not isinstance(lasts, datetime | str):
+            edges = msgspec.structs.replace(edges, lasts=seconds(lasts, "expires"))
+            given.pop("expires", None)
+            defaults = msgspec.structs.replace(defaults, expires=None)
+        return defaults, given, edges
 
     def _of_inner(
         self, call: xmap, args: Any, kwargs: dict[str, Any], options: Mapping[str, Any]

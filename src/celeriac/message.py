@@ -62,6 +62,10 @@ class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     told: str | None = None
     #: The results of ``gathers`` are not passed on: the task gets its own arguments alone.
     immutable: bool = False
+    #: Seconds from its release until it may run, and until it expires; 0 for neither. What the
+    #: header says goes before: those are times, and known when it is sent.
+    delay: float = 0.0
+    lasts: float = 0.0
 
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -17,6 +17,7 @@ from celeriac.exceptions import (
 from celeriac.flows import TOGETHER
 from celeriac.result import GroupResult
 from celeriac.streaming import StreamedResult
+from celeriac.testing.harness import using
 
 
 @pytest.fixture
@@ -121,13 +122,34 @@ def test_options_of_parts_and_of_the_whole(app, add):
     records = [stored(app, each.id) for each in parts]
     assert [each.queue for each in records] == ["whole", "own", "whole"]
     assert [each.priority for each in records] == [4, 4, 4]
-    assert all(each.expires is not None for each in records)
+    assert [each.expires is not None for each in records] == [True, False, False]  # not released
     members = group(add.s(1), add.s(2)).apply_async(countdown=60)
     assert [stored(app, each.id).state for each in members] == [states.SCHEDULED] * 2
     later = (add.s(1) | add.s(2)).apply_async(countdown=60)
     assert [stored(app, each).state for each in later.as_list()] == [
         states.WAITING, states.SCHEDULED,
     ]  # fmt: skip
+
+
+def test_times_of_later_parts_count_from_when_they_are_released(app, add):
+    timed = app.task(name="timed", expires=60)(lambda a: a)
+    with using(app) as harness:
+        result = (
+            add.s(1).set(countdown=10) | add.s(2).set(countdown=60) | timed.s().set(countdown=30)
+        ).delay()
+        harness.clock.advance(10)
+        harness.run_pending()
+        assert harness.store.inspection.get([result.parent.id])[0].due == pytest.approx(
+            harness.clock.wall() + 60, abs=1
+        )
+        harness.clock.advance(500)
+        harness.run_pending()
+        harness.clock.advance(40)
+        harness.run_pending()
+        assert result.get(timeout=5) == 3
+        late = (add.s(1) | timed.s()).delay()
+        harness.run_pending()
+        assert late.get(timeout=5) == 1
 
 
 def test_a_frozen_workflow_has_the_ids_it_is_sent_with(app, add, total):

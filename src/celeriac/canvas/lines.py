@@ -24,14 +24,15 @@ from celeriac.canvas.maps import chunks
 from celeriac.canvas.plain import listed
 from celeriac.canvas.signature import Signature
 
-__all__ = ["DEEPEST", "PLACES", "Call", "Fork", "Given", "Line", "line_of"]
+__all__ = ["DEEPEST", "PLACES", "TIMES", "Call", "Fork", "Given", "Line", "line_of"]
 
 #: Groups within groups, and callbacks of callbacks, that are believed.
 DEEPEST: Final = 100
 #: Options that say where in a workflow a call stands; they are not handed down.
 PLACES: Final = ("group_id", "group_index", "root_id", "parent_id", "chord", "chain")
 
-_TIMES: Final = ("countdown", "eta")
+#: Options that say when a call may run.
+TIMES: Final = ("countdown", "eta")
 _OWN: Final = frozenset({"link", "link_error", "task_id", *PLACES})
 
 
@@ -286,4 +287,4 @@ def _down(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _timeless(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in _TIMES}
+    return {name: value for name, value in options.items() if name not in TIMES}

@@ -84,11 +84,15 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """A waiting record is due: *state* is ``queued``, or ``scheduled`` with *due*. Ring."""
+    """A waiting record is due: *state* is ``queued``, or ``scheduled`` with *due*. Ring.
+
+    With *expires* that is when it expires from now on.
+    """
 
     id: str
     state: str
     due: float | None = None
+    expires: float | None = None
 
 
 class Member(msgspec.Struct, frozen=True):

@@ -229,9 +229,16 @@ class _Step:
         elif node.expires is not None and node.expires <= self.now:
             self.end(id, states.EXPIRED, EXPIRED_REASON, cause="")
         else:
+            edges = node.edges
+            delay, lasts = (0.0, 0.0) if edges is None else (edges.delay, edges.lasts)
             state, due = _when(node, self.now)
-            self._nodes[id] = msgspec.structs.replace(node, state=state)
-            self.effects.append(Release(id, state, due))
+            if delay and node.eta is None:
+                state, due = states.SCHEDULED, self.now + delay
+            expires = self.now + lasts if lasts and node.expires is None else None
+            self._nodes[id] = msgspec.structs.replace(
+                node, state=state, expires=expires or node.expires
+            )
+            self.effects.append(Release(id, state, due, expires))
 
     def cancel(self, id: str, by: Pending) -> None:
         """End a record that waited for *by*, which did not succeed (or, skipped, never ran)."""

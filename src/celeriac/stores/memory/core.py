@@ -319,7 +319,11 @@ class Core:
             case End():
                 self._end(effect)
             case Release():
-                self.place(self.rows[effect.id], effect.due)
+                row = self.rows[effect.id]
+                if effect.expires is not None:
+                    row.expires = effect.expires
+                    heappush(self.expiring, (row.expires, row.id))
+                self.place(row, effect.due)
             case Reopen():
                 self._reopen(effect)
             case Member():

@@ -182,7 +182,8 @@ class Beside:
 
 
 def pack_edges(edges: Edges) -> bytes:
-    """Edges as the scripts read them: success, failure, join, within, takes, gathers, own."""
+    """Edges as the scripts read them: success, failure, join, within, takes, gathers, own, delay,
+    lasts."""
     return pack(
         (
             edges.success,
@@ -192,6 +193,8 @@ def pack_edges(edges: Edges) -> bytes:
             edges.takes or False,
             edges.gathers or False,
             edges.own,
+            edges.delay or False,
+            edges.lasts or False,
         )
     )
 

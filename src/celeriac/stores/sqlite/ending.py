@@ -130,7 +130,11 @@ def _apply(step: Transaction, effect: Effect) -> None:
         case End():
             _end(step, _must(step, effect.id), effect)
         case Release():
-            place(step, _must(step, effect.id), effect.due)
+            row = _must(step, effect.id)
+            if effect.expires is not None:
+                row.expires = effect.expires
+                step.execute("UPDATE @record SET expires = ? WHERE seq = ?", (row.expires, row.seq))
+            place(step, row, effect.due)
         case Reopen():
             _reopen(step, _must(step, effect.id), effect)
         case Member():

@@ -32,6 +32,7 @@ for _module in (
     "others",
     "plans",
     "queue",
+    "releases",
     "results",
     "workflows",
 ):
@@ -69,6 +70,7 @@ from celeriac.testing.conformance.queue import (  # noqa: E402
     ParkingSuite,
     WantSuite,
 )
+from celeriac.testing.conformance.releases import PartTimesSuite  # noqa: E402
 from celeriac.testing.conformance.results import (  # noqa: E402
     ResultsSuite,
     RetentionSuite,
@@ -102,6 +104,7 @@ class WorkflowSuite(
     GrowSuite,
     NeverSentSuite,
     FlowSuite,
+    PartTimesSuite,
     OperatorSuite,
 ):
     """What follows from the end of a record."""
@@ -147,6 +150,7 @@ __all__ = [
     "OperatorSuite",
     "OrderSuite",
     "ParkingSuite",
+    "PartTimesSuite",
     "PlanSuite",
     "QueueSuite",
     "ReferenceSuite",

@@ -206,7 +206,13 @@ local function release_waiting(S, id)
   elseif rec.v[$expires] and rec.v[$expires] <= S.now then
     finish(S, rec, 'x', EXPIRED, '')
   else
-    place(S, rec, base_of(rec).eta)
+    local edges, due = edges_of(rec), base_of(rec).eta
+    if edges and edges[8] and not due then due = S.now + edges[8] end
+    if edges and edges[9] and not rec.v[$expires] then
+      rec.v[$expires] = S.now + edges[9]
+      will_expire(S, rec)
+    end
+    place(S, rec, due)
   end
 end
 

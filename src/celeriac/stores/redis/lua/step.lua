@@ -169,7 +169,7 @@ local function base_of(rec)
   return rec.d
 end
 
--- [success, failure, join, within, takes, gathers, own], or false
+-- [success, failure, join, within, takes, gathers, own, delay, lasts], or false
 local function edges_of(rec)
   if rec.edges == nil then
     local v = rec.v
