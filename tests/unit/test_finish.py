@@ -69,7 +69,7 @@ class World:
                 assert self.nodes[id].state in states.TERMINAL, "reopened alive"
                 self.nodes[id] = replace(self.nodes[id], state=state, cause="", revoked=False)
             case Member(join, index, _, done):
-                assert not self.member(join, index), "counted twice"
+                assert self.member(join, index) in ("", "added"), "counted twice"
                 self.members[join, index] = "done" if done else "failed"
                 found = self.joins[join]
                 self.joins[join] = replace(
@@ -77,14 +77,16 @@ class World:
                 )
             case Forget(join, index, done):
                 assert self.member(join, index) == ("done" if done else "failed")
-                del self.members[join, index]
+                self.members[join, index] = "added" if index >= ADDED else ""
                 found = self.joins[join]
                 self.joins[join] = replace(
                     found, count=found.count - done, failures=found.failures - (not done)
                 )
             case Decide(join, decided, cause):
                 self.joins[join] = replace(self.joins[join], decided=decided, cause=cause)
-            case Grow(join):
+            case Grow(join, index):
+                assert not self.member(join, index), "grown twice"
+                self.members[join, index] = "added"
                 self.joins[join] = replace(self.joins[join], grown=self.joins[join].grown + 1)
             case Size(join, size):
                 self.joins[join] = replace(self.joins[join], size=size)
@@ -310,6 +312,7 @@ def test_a_join_does_not_grow_by_what_it_has_noted_or_is_named_twice():
     world = join_world(2)
     world.apply(finish.grow(world, added(0, 0)))
     assert world.joins["J"].grown == 1
+    assert finish.grow(world, added(0)).effects == ()
     world.members["J", ADDED + 3] = "failed"
     assert finish.grow(world, [*added(3), *added(4, join="K"), Edges(join=("J", 5))]).effects == ()
 

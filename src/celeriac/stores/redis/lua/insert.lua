@@ -3,8 +3,6 @@
 -- index of its packed edges in ARGV|false, index of its wire there, workflow|false,
 -- whether its edges refer to others].
 
-local ADDED = 1099511627776  -- message.ADDED
-
 -- Read what is known of many ids before messages under them are stored. Nearly always it is nothing,
 -- which a few commands tell.
 local function look_up(S, ids)
@@ -143,7 +141,7 @@ local function grow(S, messages)
     local join = at and at[2] >= ADDED and join_of(S, at[1])
     if join and join.decided ~= 'done' then
       local key = S.P .. 'j:' .. join.id
-      if call('HEXISTS', key .. ':m', at[2]) == 0 then
+      if call('HSETNX', key .. ':m', at[2], '*') == 1 then
         join.grown = join.grown + 1
         call('HSET', key, 'grown', join.grown)
         call('RPUSH', key .. ':a', at[2])

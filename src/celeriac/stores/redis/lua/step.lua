@@ -21,7 +21,8 @@
 --   owners      zset    owner -> deadline; w:OWNER hash (rev: something it holds was revoked),
 --                       w:OWNER:n hash name -> stamp,
 --                       h:OWNER set of held ids; pass hash: the reaper's last pass
---   j:JOIN hash, j:JOIN:m hash index -> +id or -id; jopen zset of joins that are not sealed
+--   j:JOIN hash, j:JOIN:m hash index -> +id or -id, * while it is added and has not ended; jopen
+--               zset of joins that are not sealed
 --   j:JOIN:a list of the indexes it has grown by; j:JOIN:w list of what waits for what was not sent
 --               with it, until it is sealed
 --   fl:FLOW     zset    parts of a workflow in order of creation
