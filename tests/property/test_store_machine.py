@@ -366,7 +366,7 @@ class StoreMachine(RuleBasedStateMachine):
         known = sorted(self.planned | self.joins.keys())
         if not known or self.pick.random() < 0.8:
             return ()
-        join, index = self.pick.choice(known), ADDED + self.number
+        join, index = self.pick.choice(known), ADDED + self.number // 8
         part = self.fresh("x")
         self.ids.add(part)
         at = (join, index)

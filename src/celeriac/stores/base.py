@@ -174,10 +174,12 @@ class Queue(Protocol):
         """
 
     def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
-        """Store a join and, ``waiting``, its body and the body's errbacks, in one step.
+        """Store a join and, ``waiting``, its body and what waits for the body, in one step:
+        *errbacks* are all of that, for what is stored after the body has ended waits for ever.
 
-        Members start as they arrive; the join completes once :meth:`seal` has told its size.
-        Repeatable.
+        Members start as they arrive; the join completes once :meth:`seal` has told its size. One
+        that is neither sealed nor added to for ``join_seal_timeout`` is given up: its body fails,
+        and so does what was sent with it and waits for what was not sent with it. Repeatable.
         """
 
     def seal(self, join: str, size: int) -> None:
@@ -216,7 +218,9 @@ class Queue(Protocol):
         and its deliveries come in any order. Commits are judged by their fence alone, so they are
         applied even if the owner is unknown; an unknown owner leases nothing and reads
         ``lost``. A commit refused for its content (body over ``result_max``) is turned into
-        FAILURE(ResultTooLarge) and never blocks the others.
+        FAILURE(ResultTooLarge) and never blocks the others. An outcome's parts and joins are
+        stored in its own step, before the record ends, and joins grow by what is added to them
+        (``message.ADDED``).
         """
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:

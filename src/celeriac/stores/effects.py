@@ -63,7 +63,8 @@ class View(Protocol):
         """The join, or None."""
 
     def member(self, join: str, index: int) -> str:
-        """``"done"`` or ``"failed"`` if the member's end is noted in the join, else ``""``."""
+        """``"done"`` or ``"failed"`` if the member's end is noted in the join, ``"added"`` if the
+        join has grown by it and it has not ended, else ``""``."""
 
     def outsiders(self, join: str, after: int, most: int) -> Sequence[tuple[int, str]]:
         """What was stored with a join while it was open and waits for what was not sent with it
@@ -108,7 +109,8 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Forget(msgspec.Struct, frozen=True):
-    """Take back the note of a member's end (count - 1 or, not *done*, failures - 1)."""
+    """Take back the note of a member's end (count - 1 or, not *done*, failures - 1). One that was
+    added (an index of ``ADDED`` or more) stays so."""
 
     join: str
     index: int
@@ -131,7 +133,7 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Grow(msgspec.Struct, frozen=True):
-    """A member is added to a join: *grown* + 1."""
+    """A member is added to a join: *grown* + 1, and the index is noted as added."""
 
     join: str
     index: int

@@ -61,6 +61,9 @@ from celeriac.stores.effects import (
 #: Edges one step may follow.
 LIMIT: Final = 500
 
+#: What ``View.member`` says of a member that has ended.
+_NOTED: Final = ("done", "failed")
+
 REVOKED_REASON: Final = "TaskRevokedError: revoked"
 EXPIRED_REASON: Final = "TaskRevokedError: expired"
 
@@ -125,7 +128,7 @@ def grow(view: View, parts: Iterable[Edges | None]) -> Effects:
     index is ``ADDED`` or more.
 
     For the step that stores these parts, before it ends the record whose commit it is. A join that
-    is absent or ``done`` already, or has noted that index, stays as it is.
+    is absent or ``done`` already, or knows that index, stays as it is.
     """
     step = _Step(view, now=0.0, limit=0)
     for edges in parts:
@@ -265,7 +268,7 @@ class _Step:
     def note(self, join: str, index: int, by: Pending) -> None:
         """Note the end of a member, and decide the join if that decides it."""
         found = self.join(join)
-        if found is None or found.decided == "done" or self.member(join, index):
+        if found is None or found.decided == "done" or self.member(join, index) in _NOTED:
             return
         done = by.state == states.SUCCEEDED
         self._members[join, index] = "done" if done else "failed"
@@ -403,10 +406,10 @@ class _Step:
 
     def _reopen_join(self, join: str, index: int, at: _Reopened) -> Iterator[_Reopened]:
         found, noted = self.join(join), self.member(join, index)
-        if found is None or not noted or (noted == "done" and not at.whole):
+        if found is None or noted not in _NOTED or (noted == "done" and not at.whole):
             return
         done = noted == "done"
-        self._members[join, index] = ""
+        self._members[join, index] = "added" if index >= ADDED else ""
         found = msgspec.structs.replace(
             found, count=found.count - done, failures=found.failures - (not done)
         )

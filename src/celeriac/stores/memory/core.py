@@ -107,7 +107,9 @@ class Core:
         found = self.joins.get(join)
         if found is None:
             return ""
-        return "done" if index in found.done else "failed" if index in found.failed else ""
+        if index in found.done:
+            return "done"
+        return "failed" if index in found.failed else "added" if index in found.added else ""
 
     def outsiders(self, join: str, after: int, most: int) -> Sequence[tuple[int, str]]:
         known = self.joins[join].outsiders if join in self.joins else []
@@ -340,7 +342,7 @@ class Core:
                 self.joins[effect.join].size = effect.size
                 self.joins[effect.join].outsiders.clear()
             case Grow():
-                self.joins[effect.join].grown += 1
+                self.joins[effect.join].added.add(effect.index)
 
     def _end(self, effect: End) -> None:
         row = self.rows[effect.id]

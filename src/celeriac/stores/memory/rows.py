@@ -144,8 +144,8 @@ class Join:
     failed: dict[int, str] = field(default_factory=dict)
     decided: str = ""
     cause: str = ""
-    #: Members added to those that *size* counts.
-    grown: int = 0
+    #: Indexes of members added to those that *size* counts.
+    added: set[int] = field(default_factory=set)
     #: While it is open: what waits for something that was not sent with it.
     outsiders: list[str] = field(default_factory=list)
 
@@ -158,12 +158,12 @@ class Join:
             len(self.failed),
             self.decided,
             self.cause,
-            self.grown,
+            len(self.added),
         )
 
     def total(self) -> int | None:
         """How many members it has; None until it is sealed."""
-        return None if self.size is None else self.size + self.grown
+        return None if self.size is None else self.size + len(self.added)
 
 
 @dataclass(slots=True)

@@ -165,7 +165,7 @@ class Beside:
     def message(self, message: Message, wire: bytes | None = None) -> tuple[object, ...]:
         """A message as scripts take it (``lua/insert.lua``)."""
         header = message.header
-        flags = flags_of(header)
+        flags, edges = flags_of(header), header.edges
         return (
             header.id,
             header.nonce,
@@ -175,9 +175,10 @@ class Beside:
             flags,
             False if header.expires is None else header.expires,
             False if header.eta is None else header.eta,
-            False if header.edges is None else self.put(pack_edges(header.edges)),
+            False if edges is None else self.put(pack_edges(edges)),
             self.put(message.encode() if wire is None else wire),
             header.flow or False,
+            edges is not None and bool(edges.takes or edges.failure or edges.own),
         )
 
 

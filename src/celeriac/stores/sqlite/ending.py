@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from celeriac import states
+from celeriac.message import ADDED
 from celeriac.records import Fence
 from celeriac.stores import finish
 from celeriac.stores.effects import (
@@ -37,6 +38,7 @@ _SETTLED: Final = (codes.SUCCEEDED, codes.IGNORED)
 _END: Final = """
 UPDATE @record SET state = ?, owner = NULL, nonce = NULL, due = NULL, ended_at = ?, drop_at = ?,
     reason = ?, cause = ? WHERE seq = ?"""
+_ADDED: Final = "INSERT OR REPLACE INTO @member VALUES (?, ?, '', 2)"
 _TELL: Final = "INSERT OR REPLACE INTO @outbox (id) VALUES (?)"
 _APPLIED: Final = "UPDATE @record SET done_nonce = ?, done_attempt = ? WHERE seq = ?"
 _GIVE: Final = """
@@ -85,7 +87,7 @@ class View:
         )
         if found is None:
             return ""
-        return "done" if found[0] else "failed"
+        return ("failed", "done", "added")[found[0]]
 
     def outsiders(self, join: str, after: int, most: int) -> Sequence[tuple[int, str]]:
         found = self.step.rows(
@@ -140,14 +142,18 @@ def _apply(step: Transaction, effect: Effect) -> None:
         case Member():
             _count(step, effect.join, effect.done, 1)
             step.execute(
-                "INSERT INTO @member VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO @member VALUES (?, ?, ?, ?)",
                 (effect.join, effect.index, effect.id, int(effect.done)),
             )
         case Forget():
             _count(step, effect.join, effect.done, -1)
-            step.execute(
-                "DELETE FROM @member WHERE chord = ? AND position = ?", (effect.join, effect.index)
-            )
+            if effect.index >= ADDED:
+                step.execute(_ADDED, (effect.join, effect.index))
+            else:
+                step.execute(
+                    "DELETE FROM @member WHERE chord = ? AND position = ?",
+                    (effect.join, effect.index),
+                )
         case Decide():
             step.execute(
                 "UPDATE @chord SET decided = ?, cause = ?, touched = ?, boot = ? WHERE id = ?",
@@ -158,6 +164,7 @@ def _apply(step: Transaction, effect: Effect) -> None:
             step.execute("DELETE FROM @outsider WHERE chord = ?", (effect.join,))
         case Grow():
             step.execute("UPDATE @chord SET grown = grown + 1 WHERE id = ?", (effect.join,))
+            step.execute(_ADDED, (effect.join, effect.index))
 
 
 def _must(step: Transaction, id: str) -> Row:

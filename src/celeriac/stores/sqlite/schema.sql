@@ -89,6 +89,7 @@ CREATE TABLE @chord (
 CREATE INDEX @chord_open ON @chord (touched)
     WHERE size IS NULL AND (decided = '' OR cause <> '');
 CREATE INDEX @chord_body ON @chord (body);
+-- done: 0 failed, 1 succeeded, 2 added and not ended yet.
 CREATE TABLE @member (chord TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL,
     done INTEGER NOT NULL, PRIMARY KEY (chord, position)) WITHOUT ROWID;
 -- What was sent with a join that is not sealed yet and waits for what was not sent with it.

@@ -229,6 +229,37 @@ class GrowSuite(Suite):
         worker.commit(worker.take(), adding(0))
         assert self.size(kit) == 3
 
+    def test_two_parts_with_one_index_are_one_member(self, kit: Kit) -> None:
+        self.start(kit, 2)
+        worker = kit.worker()
+        worker.commit(worker.take(), adding(0))
+        at = ("J", ADDED)
+        again = message("again", edges=Edges(join=at, within=at)).encode()
+        worker.commit(worker.take(), Outcome(states.SUCCEEDED, b"r", parts=(again,)))
+        assert self.size(kit) == 3
+        kit.done(worker, "added-0")
+        assert kit.state("body") == states.QUEUED
+        for delivery in worker.lease(2):
+            worker.succeed(delivery)
+        results = kit.store.results.join_results("J")
+        assert [each.id if each else None for each in results] == ["J-0", "J-1", "added-0"]
+
+    def test_one_that_is_reopened_is_not_added_again(self, kit: Kit) -> None:
+        self.start(kit, 2)
+        worker = kit.worker()
+        worker.commit(worker.take(), adding(0))
+        kit.done(worker, "J-1")
+        worker.fail(worker.take())
+        kit.store.inspection.retry(["added-0"])
+        kit.send("other", queue="other")
+        at = ("J", ADDED)
+        again = message("again", queue="other", edges=Edges(join=at)).encode()
+        delivery = worker.take(queues=["other"])
+        worker.commit(delivery, Outcome(states.SUCCEEDED, parts=(again,)))
+        assert self.size(kit) == 3
+        kit.done(worker, "added-0")
+        assert kit.state("body") == states.QUEUED
+
     def test_a_join_that_is_not_sealed_keeps_what_it_has_grown_by(self, kit: Kit) -> None:
         kit.store.queue.open_join("J", body())
         kit.enqueue(member(0), join="J")

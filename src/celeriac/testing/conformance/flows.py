@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from celeriac import states
-from celeriac.message import Edges
+from celeriac.message import Alike, Edges
 from celeriac.outcome import Outcome
 from celeriac.testing.conformance.kit import Kit, Suite, message
 
@@ -37,6 +37,13 @@ class FlowSuite(Suite):
         kit.send("opens-the-names")
         kit.send("a", flow="F")
         assert self.ids(kit) == ["a"]
+
+    def test_parts_that_are_alike_are_found(self, kit: Kit) -> None:
+        calls = [(f"a{number}", f"{number:016}") for number in range(5)]
+        first = message("first", task="job", flow="F").header
+        kit.store.queue.enqueue(Alike(first, calls, [b"[[],{}]"] * 5))
+        kit.store.queue.enqueue(Alike(first, calls, [b"[[],{}]"] * 5))
+        assert self.ids(kit) == [f"a{number}" for number in range(5)]
 
     def test_they_come_in_pages(self, kit: Kit) -> None:
         kit.send(*(f"m{number}" for number in range(7)), flow="F")

@@ -7,7 +7,7 @@ local S = begin()
 local messages, join_id, joins, outsiders = unpack(cmsgpack.unpack(ARGV[3]))
 local ids = {}
 for i = 1, #messages do ids[i] = messages[i][1] end
-prefetch(S, ids)
+look_up(S, ids)
 local join = join_id and join_of(S, join_id)
 if join_id then
   if not join then return redis.error_reply('NOJOIN') end

@@ -41,6 +41,7 @@ local function shrink(S, rec)
   touch(S, rec)
 end
 
+local ADDED = 1099511627776  -- message.ADDED
 -- How what is on the work list ended: `effects.How`.
 local ITSELF, SKIPPED, UPSTREAM, GIVEN_UP = 0, 1, 2, 3
 
@@ -286,7 +287,9 @@ local function note(S, at, by_id, state, cause, skipped)
   local join, index = join_of(S, at[1]), at[2]
   if not join or join.decided == 'done' then return end
   local key, done = S.P .. 'j:' .. join.id, state == 's'
-  if call('HSETNX', key .. ':m', index, (done and '+' or '-') .. by_id) == 0 then return end
+  local noted = call('HGET', key .. ':m', index)
+  if noted and noted ~= '*' then return end
+  call('HSET', key .. ':m', index, (done and '+' or '-') .. by_id)
   if done then
     join.count = join.count + 1
     call('HSET', key, 'count', join.count)

@@ -1,8 +1,23 @@
 -- insert.lua: storing messages as records, and letting a new message take a record's place.
 -- A message is [id, send nonce, task, queue, priority, flags, expires|false, eta|false,
--- index of its packed edges in ARGV|false, index of its wire there, workflow|false].
+-- index of its packed edges in ARGV|false, index of its wire there, workflow|false,
+-- whether its edges refer to others].
 
-local ADDED = 1099511627776  -- message.ADDED
+-- Read what is known of many ids before messages under them are stored. Nearly always it is nothing,
+-- which a few commands tell.
+local function look_up(S, ids)
+  prefetch(S, ids)
+  local known = 0
+  for from = 1, #ids, 4000 do
+    local keys = {}
+    for i = from, math.min(from + 3999, #ids) do keys[#keys + 1] = S.P .. 'm:' .. ids[i] end
+    known = known + call('EXISTS', unpack(keys))
+  end
+  if known > 0 then return end
+  for i = 1, #ids do
+    if not S.states[ids[i]] then S.recs[ids[i]] = false end
+  end
+end
 
 -- Those of `messages` that are no resends; or nil and the id that is a duplicate. Writes nothing.
 local function check_new(S, messages)
@@ -39,9 +54,12 @@ end
 local function index_edges(S, rec)
   local edges = edges_of(rec)
   if not edges then return end
+  if not S.refs and (edges[5] or #edges[2] > 0 or #edges[7] > 0) then
+    call('SET', S.P .. 'refs', 1)
+    S.refs = true
+  end
   if edges[5] then
     call('SADD', S.P .. 'rd:' .. edges[5], rec.id)
-    call('SET', S.P .. 'refs', 1)
     link(S, edges[5])
   end
   for list = 2, 7, 5 do
@@ -68,19 +86,30 @@ local function insert(S, m, waits)
   S.recs[id], S.states[id] = rec, nil
   put_key(S, P .. 'm:' .. id, base .. ARGV[m[10]])
   take_key(S, P .. 't:' .. id)
-  call('RPUSH', P .. 'o:' .. math.floor(order / 4096), id)
+  local chunk = math.floor(order / 4096)
+  local created = S.created[chunk]
+  if not created then
+    created = {}
+    S.created[chunk] = created
+  end
+  created[#created + 1] = id
   if before then
     v[$generation], v[$attempt] = before.v[$generation] + 1, before.v[$attempt]
     tell_other(S, id)
     touch(S, rec)
   end
-  if call('EXISTS', P .. 'rd:' .. id, P .. 'pa:' .. id) > 0 then link(S, id) end
+  -- Who refers to it, or revoked it, before it came is asked for only if there is anybody.
+  if S.revokes == nil then
+    S.refs = S.refs or call('EXISTS', P .. 'refs') == 1
+    S.revokes = call('EXISTS', P .. 'rvs') == 1
+  end
+  if S.refs and call('EXISTS', P .. 'rd:' .. id, P .. 'pa:' .. id) > 0 then link(S, id) end
   v[$state] = 'W'
   count(S, v[$queue], 'W', 1)
-  index_edges(S, rec)
+  if m[12] then index_edges(S, rec) end
   enter_flow(S, rec)
   will_expire(S, rec)
-  local tombstone = call('GET', P .. 'rv:' .. id)
+  local tombstone = S.revokes and call('GET', P .. 'rv:' .. id)
   if tombstone then
     call('DEL', P .. 'rv:' .. id)
     call('ZREM', P .. 'rvs', id)
@@ -112,7 +141,7 @@ local function grow(S, messages)
     local join = at and at[2] >= ADDED and join_of(S, at[1])
     if join and join.decided ~= 'done' then
       local key = S.P .. 'j:' .. join.id
-      if call('HEXISTS', key .. ':m', at[2]) == 0 then
+      if call('HSETNX', key .. ':m', at[2], '*') == 1 then
         join.grown = join.grown + 1
         call('HSET', key, 'grown', join.grown)
         call('RPUSH', key .. ':a', at[2])
@@ -177,5 +206,5 @@ local function take_message(S, rec, m)
     unindex_edges(S, rec.id, before)
     if before[6] and before[6] ~= edges_of(rec)[6] then drop_join(S, before[6]) end
   end
-  if m[9] then index_edges(S, rec) end
+  if m[12] then index_edges(S, rec) end
 end

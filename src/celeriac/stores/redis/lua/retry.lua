@@ -53,8 +53,8 @@ local function reopen_join(join_id, index, at)
     members[key] = found and call('HGET', S.P .. 'j:' .. join_id .. ':m', index) or ''
   end
   local noted = members[key] and string.sub(members[key], 1, 1) or ''
-  if not found or noted == '' or (noted == '+' and not at.whole) then return end
-  members[key] = ''
+  if not found or noted == '' or noted == '*' or (noted == '+' and not at.whole) then return end
+  members[key] = index >= ADDED and '*' or ''
   if noted == '+' then found.count = found.count - 1 else found.failures = found.failures - 1 end
   found.forget = found.forget or {}
   table.insert(found.forget, index)
@@ -141,7 +141,13 @@ end
 for id, found in pairs(joins) do
   if found and found.forget then
     local key = S.P .. 'j:' .. id
-    for _, index in ipairs(found.forget) do call('HDEL', key .. ':m', index) end
+    for _, index in ipairs(found.forget) do
+      if index >= ADDED then
+        call('HSET', key .. ':m', index, '*')
+      else
+        call('HDEL', key .. ':m', index)
+      end
+    end
     call('HSET', key, 'count', found.count, 'failures', found.failures)
     if found.reopened then decide(S, join_of(S, id), '', '') end
   end

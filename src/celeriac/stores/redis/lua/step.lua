@@ -21,7 +21,8 @@
 --   owners      zset    owner -> deadline; w:OWNER hash (rev: something it holds was revoked),
 --                       w:OWNER:n hash name -> stamp,
 --                       h:OWNER set of held ids; pass hash: the reaper's last pass
---   j:JOIN hash, j:JOIN:m hash index -> +id or -id; jopen zset of joins that are not sealed
+--   j:JOIN hash, j:JOIN:m hash index -> +id or -id, * while it is added and has not ended; jopen
+--               zset of joins that are not sealed
 --   j:JOIN:a list of the indexes it has grown by; j:JOIN:w list of what waits for what was not sent
 --               with it, until it is sealed
 --   fl:FLOW     zset    parts of a workflow in order of creation
@@ -61,7 +62,7 @@ local function begin()
   return {P = KEYS[1], now = now, mono = mono, o = cmsgpack.unpack(ARGV[2]), recs = {}, dirty = {},
           n = {}, kn = {}, set = {}, gone = {}, drops = {}, undrop = {}, unheld = {}, said = {},
           og = {}, todo = {}, first = 1, followed = 0, rings = {}, park_rings = {}, joins = {},
-          states = {}, owner_in = {}, bodies = {}, flow_in = {}, flow_out = {}}
+          states = {}, owner_in = {}, bodies = {}, flow_in = {}, flow_out = {}, created = {}}
 end
 
 local function number(S)
@@ -413,6 +414,11 @@ local function flush(S)
   if #S.drops > 0 then
     for from = 1, #S.drops, 4000 do
       call('ZADD', P .. 'drop', unpack(S.drops, from, math.min(from + 3999, #S.drops)))
+    end
+  end
+  for chunk, ids in pairs(S.created) do
+    for from = 1, #ids, 4000 do
+      call('RPUSH', P .. 'o:' .. chunk, unpack(ids, from, math.min(from + 3999, #ids)))
     end
   end
   for chunk, by in pairs(S.og) do
