@@ -301,13 +301,13 @@ class Celeriac(Configuring, Holding, Doors):
         """Whether the application has a ``send_task`` of its own, which its tasks then ask."""
         return type(self).send_task is not _SEND_TASK or "send_task" in self.__dict__
 
-    def enqueue_many(self, signatures: Iterable[Signature[Any]]) -> list[Any]:
+    def enqueue_many(self, signatures: Iterable[Signature[Any]]) -> list[AsyncResult[Any]]:
         """Send many calls in one step of the store: all of them or none.
 
         ``app.enqueue_many(add.s(n, n) for n in range(1000))`` is many times as fast as a thousand
         ``delay()``, and whatever is wrong with one of them is raised before any is sent. More than
         10,000 at once, or 128 MiB of arguments, raise ``PayloadTooLarge`` on Redis: send parts.
-        Workflows may be among them. Returns the results, in order.
+        Workflows may be among them; theirs are the result objects they have.
         """
         from celeriac.bulk import Batch
 

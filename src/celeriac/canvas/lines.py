@@ -185,8 +185,6 @@ def line_of(
             _close(line, item)
         else:
             _lay_out(line, todo, open_, item[0], item[1], depth, lazily)
-    while len(line.steps) > 1 and _is_nothing(line.steps[-1]):
-        line.steps.pop()  # nothing is behind it that would get its empty list
     line.spans = [(first, min(end, len(line.steps)), each) for first, end, each in line.spans]
     return line
 
@@ -262,8 +260,14 @@ def _fork(of: Flow, each: group, given: Given, depth: int, lazily: bool) -> Fork
 
 
 def _close(line: Line, end: _End) -> None:
-    """Hang links and errbacks of a chain or chord on the steps it consists of."""
+    """Hang links and errbacks of a chain or chord on the steps it consists of.
+
+    An empty group at the end of a chain is nothing: nothing in it gets its empty list.
+    """
     last = len(line.steps)
+    if isinstance(end.of, chain) and last - end.first > 1 and _is_nothing(line.steps[-1]):
+        line.steps.pop()
+        last -= 1
     if last == end.first:
         return
     for each in end.links:
