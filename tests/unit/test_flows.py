@@ -771,7 +771,7 @@ def test_receivers_hear_of_every_part(app, add, total):
 def test_built_in_tasks_are_known_and_not_listed(app, add):
     assert "celeriac.collect" in app.tasks
     assert app.tasks["celery.map"].name == "celery.map"
-    assert list(app.tasks) == ["add"]
+    assert not {"celeriac.collect", "celery.map", "celery.starmap"} & set(app.tasks)
     assert {"celeriac.collect", "celery.map", "celery.starmap"} < app.facts().keys()
     assert app.tasks.get("celery.starmap") is not None
     assert app.tasks.get("zebra") is None

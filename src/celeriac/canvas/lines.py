@@ -185,12 +185,7 @@ def line_of(
             _close(line, item)
         else:
             _lay_out(line, todo, open_, item[0], item[1], depth, lazily)
-    line.spans = [(first, min(end, len(line.steps)), each) for first, end, each in line.spans]
     return line
-
-
-def _is_nothing(step: Call | Fork) -> bool:
-    return isinstance(step, Fork) and not step.members and step.source is None
 
 
 def _lay_out(
@@ -221,6 +216,8 @@ def _lay_out(
 
 def _open_chain(todo: list[Any], each: chain, given: Given, end: _End) -> None:
     steps = each.tasks
+    if len(steps) > 1 and _is_nothing(steps[-1]):
+        steps = steps[:-1]
     later = {**given.under, **_timeless(given.over)}
     for at in range(len(steps) - 1, -1, -1):
         wanted = given.id if at == len(steps) - 1 else None
@@ -230,6 +227,11 @@ def _open_chain(todo: list[Any], each: chain, given: Given, end: _End) -> None:
             first = Given(given.args, given.kwargs, given.over, given.under, wanted)
             todo.append((steps[0], first))
     todo.append(_Mark(end))
+
+
+def _is_nothing(step: Any) -> bool:
+    """Whether it is an empty group: at the end of a chain, nothing would get its empty list."""
+    return isinstance(step, group) and step.kwargs["tasks"] == []
 
 
 def _open_chord(todo: list[Any], each: chord, given: Given, end: _End) -> None:
@@ -260,14 +262,8 @@ def _fork(of: Flow, each: group, given: Given, depth: int, lazily: bool) -> Fork
 
 
 def _close(line: Line, end: _End) -> None:
-    """Hang links and errbacks of a chain or chord on the steps it consists of.
-
-    An empty group at the end of a chain is nothing: nothing in it gets its empty list.
-    """
+    """Hang links and errbacks of a chain or chord on the steps it consists of."""
     last = len(line.steps)
-    if isinstance(end.of, chain) and last - end.first > 1 and _is_nothing(line.steps[-1]):
-        line.steps.pop()
-        last -= 1
     if last == end.first:
         return
     for each in end.links:
