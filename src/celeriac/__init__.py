@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from . import exceptions, states
     from .app import Celeriac, Celery, bugreport, current_app, current_task, shared_task
     from .app.task import Task
-    from .canvas import Signature, maybe_signature, signature
+    from .canvas import (
+        Signature,
+        chain,
+        chord,
+        chunks,
+        group,
+        maybe_signature,
+        signature,
+        subtask,
+        xmap,
+        xstarmap,
+    )
     from .ids import new_task_id as uuid
     from .routing import Exchange, Queue
 
@@ -40,14 +51,21 @@ __all__ = [
     "Task",
     "__version__",
     "bugreport",
+    "chain",
+    "chord",
+    "chunks",
     "current_app",
     "current_task",
     "exceptions",
+    "group",
     "maybe_signature",
     "shared_task",
     "signature",
     "states",
+    "subtask",
     "uuid",
+    "xmap",
+    "xstarmap",
 ]
 
 # Public name -> (module, name in it). A name of None is the module itself.
@@ -59,6 +77,10 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Signature": ("celeriac.canvas", "Signature"),
     "Task": ("celeriac.app.task", "Task"),
     "bugreport": ("celeriac.app", "bugreport"),
+    **{
+        name: ("celeriac.canvas", name)
+        for name in ("chain", "chord", "chunks", "group", "subtask", "xmap", "xstarmap")
+    },
     "current_app": ("celeriac.app", "current_app"),
     "current_task": ("celeriac.app", "current_task"),
     "exceptions": ("celeriac.exceptions", None),
@@ -71,11 +93,9 @@ _HOMES: dict[str, tuple[str, str | None]] = {
 
 VERSION_BANNER = __version__
 
-_FLOWS = "Until workflows are, let the first task call the next one's delay()."
 _VERSION = "Compare celeriac.__version__."
 # Names that Celery's package has and this version does not: refused by name.
 _LATER = {
-    **dict.fromkeys(("chain", "chord", "chunks", "group", "subtask", "xmap", "xstarmap"), _FLOWS),
     **dict.fromkeys(("VERSION", "version_info", "version_info_t", "SERIES"), _VERSION),
     "maybe_patch_concurrency": "Nothing is patched: there are no pools of greenlets.",
 }

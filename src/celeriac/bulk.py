@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 from celeriac.canvas.signature import Signature
 from celeriac.client import check_options, origin
 from celeriac.context import note_child, running
+from celeriac.declined import FLOW_OPTIONS
 from celeriac.directions import NO_DEFAULTS
 from celeriac.forms import Form
 from celeriac.ids import new_calls
-from celeriac.message import Alike, Message
+from celeriac.message import Alike, Message, NewJoin
 from celeriac.result import AsyncResult
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
+    from celeriac.flows import Sender
 
 __all__ = ["Batch"]
 
@@ -33,7 +35,9 @@ class Batch:
         self._app = app
         #: In order: plain calls of one task, or a message that is made and whether its result is
         #: dropped.
-        self._drafts: list[tuple[Form, list[bytes]] | tuple[Message, bool]] = []
+        self._drafts: list[tuple[Form, list[bytes]] | tuple[Message, bool] | Sender] = []
+        #: Joins of workflows among them.
+        self.joins: list[NewJoin] = []
 
     def extend(self, signatures: Iterable[Signature[Any]]) -> None:
         """Check calls and write their arguments; raises as ``apply_async`` does.
@@ -67,6 +71,15 @@ class Batch:
         """Make the message of a call that has options of its own, or no task here."""
         app = self._app
         args, kwargs, options = each.merged()
+        if each.subtask_type is not None or not FLOW_OPTIONS.isdisjoint(options):
+            from celeriac.flows import Sender, planned
+
+            made = planned(each, (), {}, {})
+            self.joins += made.joins
+            sender = Sender(app, made)
+            sender.prepare()
+            self._drafts.append(sender)
+            return
         check_options(options, "enqueue_many()", app)
         task = each.type if each.task in app.tasks else None
         if task is None:
@@ -79,7 +92,7 @@ class Batch:
             ignored = not task.keeps_result(message.header.ignore_result)
         self._drafts.append((message, ignored))
 
-    def finish(self) -> tuple[Sequence[Message], list[AsyncResult[Any]]]:
+    def finish(self) -> tuple[Sequence[Message], list[Any]]:
         """Return the messages, signed, and their results, in the order of the calls.
 
         The ids are drawn here, all together, and not before: the calls come from code of the
@@ -89,8 +102,13 @@ class Batch:
         run = running.get()
         now, here = app.client.wall(), origin()
         found: list[Sequence[Message]] = []
-        results: list[AsyncResult[Any]] = []
-        for first, second in self._drafts:
+        results: list[Any] = []
+        for draft in self._drafts:
+            if not isinstance(draft, tuple):
+                found.append(draft.messages)
+                results.append(draft.result())
+                continue
+            first, second = draft
             if isinstance(first, Message):
                 found.append((first,))
                 results.append(AsyncResult(first.header.id, app, bool(second)))

@@ -10,27 +10,31 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from celeriac.bodies import unseal
+from celeriac.context import Context, placed
+from celeriac.ends import arguments_of
 from celeriac.exceptions import InvalidTaskError
 from celeriac.failures import describe
 from celeriac.logs import TASK
 from celeriac.message import Header, Message, decode
 from celeriac.records import Delivery
 from celeriac.serialization import decode as decode_value
+from celeriac.upstream import Reader, Stored, told_of
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.app.task import Task
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "is_taken"]
 
 log: Final = logging.getLogger(TASK)
 
 
 class Calls:
-    """Reads calls as the settings of *app* allow."""
+    """Reads calls as the settings of *app* allow, what they take from *reader*."""
 
-    def __init__(self, app: Celeriac) -> None:
+    def __init__(self, app: Celeriac, reader: Reader | None = None) -> None:
         self._app = app
+        self._reader: Reader = reader or Stored(app)
 
     def arguments(
         self, task: Task[..., Any], delivery: Delivery, message: Message
@@ -55,9 +59,12 @@ class Calls:
                 "it does not speak this protocol"
             )
         args, kwargs = call
-        if header.edges is not None:
-            args = [*self._inputs(delivery, header), *args]
         arguments = task.arguments
+        if header.edges is not None:
+            if header.edges.told is not None:
+                args = [*self._told(task, header.edges.told, args, kwargs), *args]
+            else:
+                args = [*self._inputs(delivery, header), *args]
         arguments.check(args, kwargs)
         converted, named = arguments.convert(tuple(args), kwargs)
         return tuple(converted), named
@@ -70,13 +77,39 @@ class Calls:
         if edges.takes is not None:
             body = delivery.inputs
             if body is None:
-                found = self._app.store.results.get_many([edges.takes])[0]
+                found = self._reader.taken(edges.takes)
                 body = None if found is None else found.body
             return [self._input(body, edges.takes)]
-        if edges.gathers is not None:
-            members = self._app.store.results.join_results(edges.gathers)
+        if edges.gathers is not None and not edges.immutable:
+            members = self._reader.gathered(edges.gathers)
             return [[None if each is None else self._input(each.body, each.id) for each in members]]
         return []
+
+    def _told(
+        self, task: Task[..., Any], id: str, args: list[Any], kwargs: dict[str, Any]
+    ) -> list[Any]:
+        """What an errback is called with before its own arguments: request, exception and traceback
+        if it takes that many, else the id of the task that failed."""
+        told = told_of(self._app, id, self._reader)
+        try:
+            task.arguments.check((None, None, None, *args), kwargs)
+        except TypeError:
+            return [told.id]
+        record = told.record
+        sent, named = arguments_of(self._app, record)
+        header = None if record is None or record.wire is None else decode(record.wire).header
+        request = Context(
+            id=told.id,
+            task=None if record is None else record.task,
+            args=sent or (),
+            kwargs=named or {},
+            retries=0 if record is None else record.retries,
+            called_directly=False,
+            hostname=None if record is None else record.worker,
+        )
+        if header is not None:
+            request.update(placed(header), headers=header.headers, header=header)
+        return [request, told.error, told.traceback]
 
     def _input(self, data: bytes | None, id: str) -> Any:
         body = None if data is None else unseal(data, id, self._app.signer)
@@ -96,3 +129,9 @@ class Calls:
         except Exception as error:  # noqa: BLE001 - the payload may be anything
             log.debug("Task %s: its arguments cannot be read: %s", delivery.id, describe(error))
             return (), {}
+
+
+def is_taken(header: Header | None) -> bool:
+    """Whether another part of the workflow takes the result, so that it is stored until then."""
+    edges = None if header is None else header.edges
+    return edges is not None and bool(edges.success or edges.join)

@@ -8,9 +8,9 @@ other. The store then gets the message in one call, tried again within a budget 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,7 +40,7 @@ from celeriac.exceptions import (
 )
 from celeriac.forms import Form
 from celeriac.ids import new_call
-from celeriac.message import Header, Message, compose
+from celeriac.message import Header, Message, NewJoin, compose
 from celeriac.moments import moment
 from celeriac.sensitive import REPR_MAX, Mask
 from celeriac.serialization import content_type, encode_call
@@ -98,8 +98,11 @@ class Client:
         kwargs: Mapping[str, Any],
         defaults: Defaults = NO_DEFAULTS,
         options: Mapping[str, Any] = _NO_OPTIONS,
+        place: Mapping[str, Any] | None = None,
     ) -> Message:
         """Return the signed message of one call; *options* are those of ``apply_async``.
+
+        *place* is fields of the header that say where in a workflow it stands.
 
         Raises ``TypeError`` for an unknown option and for arguments that are no list and
         dictionary, ``ValueError`` for option values, ``NotInThisVersion``, ``EncodeError`` with
@@ -142,6 +145,8 @@ class Client:
         if directions.checks:
             named = priority is not None or options.get("priority") is not None
             header = directions.checked(header, run, named)
+        if place is not None:
+            header = msgspec.structs.replace(header, **place)
         if conf.security_key is None:
             return compose(header, payload)
         return self.signed(header, payload)
@@ -311,30 +316,49 @@ class Client:
         messages: Sequence[Message],
         retry: bool | None = None,
         policy: Mapping[str, Any] | None = None,
+        joins: Sequence[NewJoin] = (),
+        join: str | None = None,
     ) -> None:
-        """Store *messages*, all or none; try again while the store is away.
+        """Store *messages* and *joins*, all or none; try again while the store is away.
+
+        With *join* the messages are members of that open join.
 
         Trying ends after ``publish_timeout`` seconds in all, or as the policy says, with
         ``OperationalError``. A repeat is harmless: the store knows a message by id and nonce.
         """
+        queue = self._app.store.queue
+        enqueue: Callable[[Sequence[Message]], None] = queue.enqueue
+        if joins or join is not None:
+            enqueue = partial(queue.enqueue, join=join, joins=joins)
+        self.step(messages, enqueue, retry, policy)
+
+    def step(
+        self,
+        messages: Sequence[Message],
+        enqueue: Callable[[Sequence[Message]], None],
+        retry: bool | None = None,
+        policy: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Announce *messages* and hand them to *enqueue*, a step of the store that can be repeated,
+        as :meth:`send` does."""
         before, after, sent = SENDING
         if not (before.receivers or after.receivers or sent.receivers):
-            return self._store(messages, retry, policy)
+            return self._store(messages, enqueue, retry, policy)
         from celeriac.publishing import Announced  # here, because few programs listen
 
         announced = Announced(self, messages, policy or {})
-        self._store(announced.messages, retry, policy)
+        self._store(announced.messages, enqueue, retry, policy)
         return announced.sent()
 
     def _store(
         self,
         messages: Sequence[Message],
+        enqueue: Callable[[Sequence[Message]], None],
         retry: bool | None,
         policy: Mapping[str, Any] | None,
     ) -> None:
         conf = self._app.conf
         started = _monotonic()
-        store = self._app.store
         tries = 0
         while True:
             try:
@@ -343,10 +367,10 @@ class Client:
                     from celeriac.stores.base import no_later_than
 
                     with no_later_than(started + conf.publish_timeout):
-                        store.queue.enqueue(messages)
+                        enqueue(messages)
                 else:
-                    store.queue.enqueue(messages)
-                if conf.task_send_sent_event:
+                    enqueue(messages)
+                if conf.task_send_sent_event and messages:
                     self._app.events.sent(messages)
                 return
             except StoreFull:

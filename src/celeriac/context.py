@@ -27,6 +27,7 @@ __all__ = [
     "from_delivery",
     "leave",
     "note_child",
+    "placed",
     "running",
 ]
 
@@ -75,13 +76,16 @@ class Context:
     ignore_result: bool = False
     queue: str | None = None
     priority: int | None = None
-    #: Celery's fields for workflows, which are not in this version.
+    #: In a workflow: the group it is a member of, and its place in that.
     group: str | None = None
     group_index: int | None = None
-    chord: Any = None
-    chain: Any = None
-    callbacks: Any = None
-    errbacks: Any = None
+    #: The id of the join that waits for it; the body of the chord gets the results of that.
+    chord: str | None = None
+    #: Ids of what its success releases (callbacks, and the next step of a chain, which *chain*
+    #: holds as well), and of what its failure releases. None where there are none.
+    chain: Sequence[str] | None = None
+    callbacks: Sequence[str] | None = None
+    errbacks: Sequence[str] | None = None
     reply_to: str | None = None
     utc: bool = True
     #: More of Celery's fields, for which there is nothing to say here.
@@ -107,6 +111,9 @@ class Context:
     token: Token[Any] | None = None
     asked: Any = None
     replacement: bytes | None = None
+    #: What ``replace()`` has prepared in this run, and parts that ``add_to_chord()`` adds.
+    replaced: Any = None
+    added: Any = None
     header: Header | None = None
     joins_allowed: bool = False
     #: Takes what the task hides out of texts; and logs a line that was printed in part.
@@ -212,8 +219,12 @@ class Context:
 
 
 def children_of(run: Context) -> tuple[str, ...]:
-    """Ids of what *run* has sent, to be kept with its result."""
-    return tuple([each.id for each in run.trail]) if run.trail else ()
+    """Ids of what *run* has sent, and of what its success releases, to be kept with its result."""
+    sent = tuple([each.id for each in run.trail]) if run.trail else ()
+    header = run.header
+    if header is None or header.edges is None:
+        return sent
+    return (*sent, *header.edges.success)
 
 
 def note_child(result: Any) -> None:
@@ -256,7 +267,26 @@ def from_delivery(
         "header": header,
         "fence": Fence(delivery.id, delivery.attempt, delivery.nonce),
     }
+    if header.edges is not None or header.group:
+        context.__dict__.update(placed(header))
     return context
+
+
+def placed(header: Header) -> dict[str, Any]:
+    """Return the fields of a context that say where in a workflow a call stands."""
+    edges = header.edges
+    fields: dict[str, Any] = {
+        "root_id": header.root or header.id,
+        "parent_id": header.parent or None,
+        "group": header.group or None,
+        "group_index": header.index,
+    }
+    if edges is not None:
+        member = edges.join or edges.within
+        fields["chord"] = None if member is None else member[0]
+        fields["chain"] = fields["callbacks"] = edges.success or None
+        fields["errbacks"] = (*edges.own, *edges.failure) or None
+    return fields
 
 
 def current() -> Context | None:

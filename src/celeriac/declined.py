@@ -14,7 +14,14 @@ from celeriac.exceptions import NotInThisVersion
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
-__all__ = ["SEND_OPTIONS", "asks_for_nothing", "check_on_message", "check_options", "refuse"]
+__all__ = [
+    "FLOW_OPTIONS",
+    "SEND_OPTIONS",
+    "asks_for_nothing",
+    "check_on_message",
+    "check_options",
+    "refuse",
+]
 
 #: What ``apply_async`` takes besides the arguments.
 SEND_OPTIONS: Final = frozenset(
@@ -25,26 +32,21 @@ SEND_OPTIONS: Final = frozenset(
     ]
 )  # fmt: skip
 
+#: Options that make a call part of a workflow; ``apply_async`` takes them, too.
+FLOW_OPTIONS: Final = frozenset(
+    [
+        "link", "link_error", "chain", "chord", "group_id", "group_index", "root_id", "parent_id",
+    ]
+)  # fmt: skip
+
 _ROUTES: Final = "Name the queue: queue=…, or set task_routes."
-_FLOWS: Final = "Until workflows are, let the first task call the next one's delay()."
+_FLOWS: Final = "It belongs to where the call is sent first: apply_async()."
 _BROKER: Final = "The app keeps its own connections."
 #: Options of Celery's ``apply_async`` that this version does not have, and what to do instead.
 _LATER: Final[dict[str, str]] = {
     **dict.fromkeys(("router", "route_name"), _ROUTES),
-    **dict.fromkeys(
-        [
-            "link",
-            "link_error",
-            "chain",
-            "chord",
-            "group_id",
-            "group_index",
-            "root_id",
-            "parent_id",
-            "replaced_task_nesting",
-        ],
-        _FLOWS,
-    ),
+    **dict.fromkeys(FLOW_OPTIONS, _FLOWS),
+    "replaced_task_nesting": "",
     **dict.fromkeys(("producer", "connection", "publisher"), _BROKER),
     **dict.fromkeys(("stamped_headers", "reply_to", "shadow"), "Pass headers={…} instead."),
     "retries": "It is counted by the store.",

@@ -9,26 +9,27 @@ waiting, the store, and the hard time limit, which only another process can enfo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from socket import gethostname
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from celeriac import states
 from celeriac.bodies import unseal
-from celeriac.checks import check_callable
+from celeriac.clock import SYSTEM
 from celeriac.context import Context, Update, current
-from celeriac.declined import check_on_message, check_options
-from celeriac.exceptions import TaskRevokedError
-from celeriac.failures import capture
+from celeriac.declined import FLOW_OPTIONS, check_options
+from celeriac.eagerresult import EagerResult, EagerRun
+from celeriac.exceptions import Ignore, TaskRevokedError
+from celeriac.failures import capture, our_frames
 from celeriac.interrupt import soft_limit
 from celeriac.message import Message
 from celeriac.outcome import Outcome
-from celeriac.records import Delivery, Record, StoredResult
+from celeriac.records import Delivery, StoredResult
 from celeriac.result import AsyncResult
-from celeriac.runner import REPEATED, Prepared, Runner, our_frames
+from celeriac.runner import REPEATED, Prepared, Runner
 from celeriac.serialization import decode
+from celeriac.upstream import Reader
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -39,6 +40,7 @@ __all__ = [
     "EagerResult",
     "EagerRun",
     "Here",
+    "Trial",
     "apply_here",
     "asend_here",
     "send_here",
@@ -68,8 +70,13 @@ def apply_here(
         retries: how often it counts as repeated already.
         fields: more of ``self.request``.
     """
+    if not FLOW_OPTIONS.isdisjoint(options):
+        from celeriac.flows import apply_call
+
+        made: EagerResult[Any] = apply_call(task, args, kwargs, options, throw)
+        return made
     check_options(options, "apply()", task.app)
-    trial = _Trial(task, _message(task, args, kwargs, options), retries, fields, sent=False)
+    trial = Trial(task, _message(task, args, kwargs, options), retries, fields, sent=False)
     trial.run()
     return trial.result(throw)
 
@@ -78,7 +85,7 @@ def send_here(
     task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
 ) -> EagerResult[Any]:
     """Run what was to be sent (``task_always_eager``); its arguments are checked already."""
-    trial = _Trial(task, _message(task, args, kwargs, options))
+    trial = Trial(task, _message(task, args, kwargs, options))
     trial.run()
     return trial.result()
 
@@ -89,7 +96,7 @@ async def asend_here(
     """Run what was to be sent, an ``async def`` task in this loop, another one in a thread."""
     if task.app.conf.strict_typing if task.typing is None else task.typing:
         task.arguments.check(args, kwargs)
-    trial = _Trial(task, _message(task, args, kwargs, options))
+    trial = Trial(task, _message(task, args, kwargs, options))
     await trial.arun()
     return trial.result()
 
@@ -100,7 +107,7 @@ def _message(
     return task.app.client.message(task.name, args, kwargs, task.defaults, options)
 
 
-class _Trial:
+class Trial:
     """One call, through all its runs."""
 
     def __init__(
@@ -111,16 +118,18 @@ class _Trial:
         fields: Mapping[str, Any] | None = None,
         *,
         sent: bool = True,
+        reader: Reader | None = None,
+        delivery: Delivery | None = None,
     ) -> None:
         self._task = task
         self._sent = sent
         self._header = message.header
-        self._delivery = Delivery(
+        self._delivery = delivery or Delivery(
             message.header.id, retries + 1, "", message.encode(), message.header.queue, retries
         )
         self._waits: list[float] = []
         self._outcome: Outcome | None = None
-        self._runner = Eager(task.app, fields or {})
+        self._runner = Eager(task.app, fields or {}, reader)
 
     def run(self) -> None:
         """Run until there is nothing to repeat."""
@@ -151,6 +160,12 @@ class _Trial:
             wire=outcome.message or before.wire,
         )
         return True
+
+    @property
+    def outcome(self) -> Outcome:
+        """What came of the last run."""
+        assert self._outcome is not None, "it has run"
+        return self._outcome
 
     def result(self, throw: bool | None = None) -> EagerResult[Any]:
         """Return what came of it, or raise it."""
@@ -222,8 +237,15 @@ class Here(Runner):
     an event loop already: that one waits meanwhile, and the task runs on another, in a thread.
     """
 
-    def __init__(self, app: Celeriac, hostname: str, *, update: Update | None = None) -> None:
-        super().__init__(app, hostname, update=update, limiter=soft_limit)
+    def __init__(
+        self,
+        app: Celeriac,
+        hostname: str,
+        *,
+        update: Update | None = None,
+        reader: Reader | None = None,
+    ) -> None:
+        super().__init__(app, hostname, update=update, limiter=soft_limit, reader=reader)
         self.error: BaseException | None = None
 
     def close(self) -> None:
@@ -243,6 +265,10 @@ class Here(Runner):
     def _failed(self, prepared: Prepared, context: Context, error: BaseException) -> Outcome:
         if not isinstance(error, Exception) and not self._is_the_tasks(error):
             raise error
+        replaced = context.replaced
+        if isinstance(replaced, tuple) and isinstance(error, Ignore):  # it was run here
+            context.replaced = None
+            return self._succeeded(prepared, context, replaced[0], SYSTEM.monotonic())
         self.error = error
         return super()._failed(prepared, context, error)
 
@@ -277,8 +303,10 @@ def _apart(call: Callable[..., Any], *args: Any) -> Any:
 class Eager(Here):
     """The runner of ``apply()``. What it ran in is kept on it, too."""
 
-    def __init__(self, app: Celeriac, fields: Mapping[str, Any]) -> None:
-        super().__init__(app, gethostname())
+    def __init__(
+        self, app: Celeriac, fields: Mapping[str, Any], reader: Reader | None = None
+    ) -> None:
+        super().__init__(app, gethostname(), reader=reader)
         self._fields = fields
         self.context: Context | None = None
         #: Results of what the task sent, or ran eagerly itself.
@@ -290,208 +318,3 @@ class Eager(Here):
             self.context = begun[1]
             self.context.__dict__.update(self._fields, is_eager=True, trail=self.children)
         return begun
-
-
-class EagerRun(msgspec.Struct, frozen=True):
-    """What an :class:`EagerResult` knows besides value and state."""
-
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
-    queue: str | None = None
-    retries: int = 0
-    #: Seconds that a worker would have waited before each repeat.
-    waits: tuple[float, ...] = ()
-    children: tuple[Any, ...] = ()
-    sent: bool = False
-
-
-_NO_RUN = EagerRun()
-
-
-class EagerResult(AsyncResult[R_co], Generic[R_co]):
-    """The result of a run in this process: ``task.apply()`` or ``task_always_eager``.
-
-    It holds the value as a caller would have read it, or the exception itself.
-    """
-
-    #: Celery's flag for stores that join many results in one call.
-    supports_native_join: bool = False
-
-    def __init__(
-        self,
-        id: str,
-        ret_value: Any,
-        state: str,
-        traceback: str | None = None,
-        name: str | None = None,
-        *,
-        run: EagerRun = _NO_RUN,
-        app: Celeriac | None = None,
-    ) -> None:
-        super().__init__(id, app)
-        self._of = name
-        self._text = traceback
-        self._held = ret_value
-        self._state = state
-        self._run = run
-        self._done = datetime.now(UTC)
-
-    @property
-    def state(self) -> str:
-        """The state in which the run ended."""
-        return self._state
-
-    status = state
-
-    @property
-    def result(self) -> Any:
-        """The value, or the exception."""
-        return self._held
-
-    info = result
-
-    @property
-    def traceback(self) -> str | None:
-        """The traceback as text if the task failed."""
-        return self._text
-
-    @property
-    def date_done(self) -> datetime:
-        """When the run ended, in UTC."""
-        return self._done
-
-    @property
-    def name(self) -> str | None:
-        """The task's name."""
-        return self._of
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """The positional arguments of the last run."""
-        return self._run.args
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        """The keyword arguments of the last run."""
-        return self._run.kwargs
-
-    @property
-    def queue(self) -> str | None:
-        """The queue it would have been sent to."""
-        return self._run.queue
-
-    @property
-    def retries(self) -> int:
-        """How often it was repeated on request."""
-        return self._run.retries
-
-    @property
-    def waits(self) -> tuple[float, ...]:
-        """Seconds that a worker would have waited before each repeat."""
-        return self._run.waits
-
-    @property
-    def children(self) -> list[AsyncResult[Any]]:
-        """Results of the tasks that it sent, or ran eagerly itself, in that order."""
-        return list(self._run.children)
-
-    @property
-    def worker(self) -> None:
-        """None: no worker ran it."""
-        return None
-
-    def ready(self) -> bool:
-        """Return True: the run is over."""
-        return True
-
-    def exists(self) -> bool:
-        """Return True: it is here."""
-        return True
-
-    def get(
-        self,
-        timeout: float | None = None,
-        propagate: bool = True,
-        interval: float = 0.5,
-        follow_parents: bool = True,
-        disable_sync_subtasks: bool = True,
-        no_ack: bool = True,
-        callback: Callable[..., Any] | None = None,
-        on_interval: Callable[[], Any] | None = None,
-        on_message: None = None,
-    ) -> R_co:
-        """Return the value, or raise the exception (with *propagate* False: return it).
-
-        Inside a task it is refused if it was to be sent (``task_always_eager``): a worker would
-        refuse it, too. What ``apply()`` returned may be read anywhere.
-        """
-        check_on_message(on_message)
-        if self._run.sent:
-            self._refuse_inside_task(disable_sync_subtasks)
-        if propagate and self._state != states.SUCCESS and isinstance(self._held, BaseException):
-            raise self._held
-        value = cast(R_co, self._held)
-        if callback is not None:
-            callback(self.id, value)
-        return value
-
-    wait = get
-
-    def then(
-        self,
-        callback: Callable[[AsyncResult[R_co]], Any],
-        on_error: Callable[[AsyncResult[R_co]], Any] | None = None,
-        weak: bool = False,
-    ) -> EagerResult[R_co]:
-        """Call *callback* with this result at once, or *on_error* if the task has not succeeded."""
-        check_callable(callback, "callback")
-        check_callable(on_error, "on_error", optional=True)
-        told = callback if self.successful() else on_error
-        if told is not None:
-            told(self)
-        return self
-
-    async def aget(
-        self,
-        timeout: float | None = None,  # noqa: ASYNC109 - the name that get() has
-        propagate: bool = True,
-        disable_sync_subtasks: bool = True,
-    ) -> R_co:
-        """Return at once what :meth:`get` does."""
-        return self.get(propagate=propagate, disable_sync_subtasks=disable_sync_subtasks)
-
-    def maybe_throw(
-        self, propagate: bool = True, callback: Callable[..., Any] | None = None
-    ) -> Any:
-        """Raise what the task raised; return its result."""
-        if callback is not None:
-            callback(self.id, self._held)
-        if propagate and self._state in states.PROPAGATE_STATES:
-            raise self._held
-        return self._held
-
-    throw = maybe_throw
-
-    def forget(self) -> None:
-        """Do nothing: nothing is stored."""
-
-    def revoke(self, *args: Any, **kwargs: Any) -> None:
-        """Make :meth:`get` raise ``TaskRevokedError``; the run itself is over."""
-        self._state = states.REVOKED
-        self._held = TaskRevokedError("revoked")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.id, self._held, self._state, self._text, self._of, self._run)
-
-    def _read(self) -> StoredResult | None:
-        return None
-
-    def _record(self) -> Record | None:
-        return None
-
-
-def _again(
-    id: str, value: Any, state: str, text: str | None, name: str | None, run: EagerRun
-) -> EagerResult[Any]:
-    """Make a result of what one was pickled as."""
-    return EagerResult(id, value, state, text, name, run=run)

@@ -17,6 +17,7 @@ from celeriac.message import decode as decode_message
 from celeriac.outcome import ResultBody
 from celeriac.records import Record, StoredResult
 from celeriac.serialization import decode
+from celeriac.upstream import Reader, error_of
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -40,12 +41,15 @@ def body_of(app: Celeriac, found: StoredResult | None) -> ResultBody | None:
     return unseal(found.body, found.id, app.signer)
 
 
-def meaning_of(app: Celeriac, found: StoredResult | None) -> Any:
-    """Return the value, the exception if it failed, the metadata of ``update_state``, or None."""
+def meaning_of(app: Celeriac, found: StoredResult | None, reader: Reader | None = None) -> Any:
+    """Return the value, the exception if it failed, the metadata of ``update_state``, or None.
+
+    *reader* is where other parts of a workflow are read; by default the app's stores.
+    """
     if found is None:
         return None
     if found.state in states.TERMINAL:
-        return _end_of(app, found)
+        return _end_of(app, found, reader)
     if found.custom_state is not None and found.meta is not None:
         return _loaded(app, unseal(found.meta, found.id, app.signer))
     if found.retries and found.reason:
@@ -63,11 +67,15 @@ def arguments_of(app: Celeriac, record: Record | None) -> tuple[Any, Any]:
     return args, kwargs
 
 
-def _end_of(app: Celeriac, ended: StoredResult) -> Any:
+def _end_of(app: Celeriac, ended: StoredResult, reader: Reader | None) -> Any:
     body = body_of(app, ended)
     if body is not None and body.failure is not None and ended.state == states.FAILED:
         return revive(body.failure, app.known_exception)
     if ended.state in RAISES:
+        if ended.reason.startswith(("UpstreamFailed", "ChordError")):
+            error = error_of(app, ended, reader)
+            if error is not None:
+                return error
         failed = ended.state in {states.FAILED, states.DEAD}
         return from_reason(ended.reason, RAISES[ended.state], failed)
     if body is None or ended.state != states.SUCCEEDED:

@@ -27,6 +27,7 @@ __all__ = [
     "describe",
     "from_reason",
     "name_of",
+    "our_frames",
     "revive",
     "shown",
 ]
@@ -318,3 +319,15 @@ class _Revived(TaskFailed):
         return _both, (
             self.revived_class, self.args, self.type_name, self.message, self.remote_traceback
         )  # fmt: skip
+
+
+def our_frames(error: BaseException) -> int:
+    """How many frames at the top of the traceback are this library's, if others follow."""
+    count, frames = 0, error.__traceback__
+    while frames is not None:
+        name = frames.tb_frame.f_globals.get("__name__", "")
+        if not name.startswith("celeriac."):
+            return count
+        count += 1
+        frames = frames.tb_next
+    return 0

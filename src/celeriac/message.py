@@ -16,15 +16,19 @@ refers back, and it would otherwise walk all of a large batch again and again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, overload
 
 import msgspec
 
 from celeriac.compression import UNPACKED_MAX, unpack
-from celeriac.exceptions import DecodeError
+from celeriac.exceptions import DecodeError, StoreError
 
 VERSION: Final = 1
+
+#: From this member index on (and below 2**53) a member was not there when its join was sent: the
+#: commit that stores it makes the join larger by one.
+ADDED: Final = 2**40
 
 
 class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -41,14 +45,27 @@ class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     #: Ids of errbacks, owned by this record alone: released when it ends without success,
     #: ended as ``ignored`` when it succeeds.
     failure: tuple[str, ...] = ()
-    #: (join id, member index): this record is the last part of that branch.
+    #: (join id, member index): this record is the last part of that branch. See ``ADDED``.
     join: tuple[str, int] | None = None
     #: (join id, member index) of the nearest enclosing join: a failure decides it at once.
     within: tuple[str, int] | None = None
     #: Id whose result is passed to this record's task as first argument.
     takes: str | None = None
-    #: Id of the join whose member results this record's task receives as a list.
+    #: Id of the join whose member results this record's task receives as a list. A join's body
+    #: always names its join here: the store drops both together.
     gathers: str | None = None
+    #: Ids of errbacks about this record's own run: released when it ends without success by itself
+    #: or because its join failed; ended as ``ignored`` when it succeeds, and when it is cancelled
+    #: because a record before it ended without success.
+    own: tuple[str, ...] = ()
+    #: Id of the record that this one, an errback, is about.
+    told: str | None = None
+    #: The results of ``gathers`` are not passed on: the task gets its own arguments alone.
+    immutable: bool = False
+    #: Seconds from its release until it may run, and until it expires; 0 for neither. What the
+    #: header says goes before: those are times, and known when it is sent.
+    delay: float = 0.0
+    lasts: float = 0.0
 
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -83,6 +100,20 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     kwargsrepr: str = ""
     #: What the payload was made smaller with; "" means nothing.
     compression: str = ""
+    #: Id of the workflow that this is a part of; "" means none.
+    flow: str = ""
+    #: Id of the group that this is a member of, "" for none, and its place in it.
+    group: str = ""
+    index: int | None = None
+
+
+class NewJoin(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A join to be stored together with its body and, all or some, its members: sealed from the
+    first moment. The message *body* is stored in the same step; it waits and gathers *id*."""
+
+    id: str
+    body: str
+    size: int
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -115,6 +146,22 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         if self.signature:
             return _encode((VERSION, self.block, self.payload, self.key_id, self.signature))
         return _encode((VERSION, self.block, self.payload))
+
+
+def check_joins(messages: Iterable[Message], joins: Iterable[NewJoin]) -> None:
+    """Raise ``StoreError`` for a join whose body is not among *messages*, or neither waits for the
+    join nor names it: it would never end."""
+    bodies = {
+        each.id: each.header.edges.gathers
+        for each in messages
+        if each.header.edges is not None and each.header.edges.waits
+    }
+    for join in joins:
+        if bodies.get(join.body) != join.id:
+            raise StoreError(
+                f"the body {join.body} of join {join.id} must be stored with it, wait, and name "
+                "the join as what it gathers"
+            )
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -236,11 +283,14 @@ def decode(wire: bytes) -> Message:
 
 
 __all__ = [
+    "ADDED",
     "VERSION",
     "Alike",
     "Edges",
     "Header",
     "Message",
+    "NewJoin",
+    "check_joins",
     "compose",
     "decode",
     "encode_all",

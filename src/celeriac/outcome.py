@@ -12,6 +12,7 @@ import msgspec
 
 from celeriac import states
 from celeriac.compression import UNPACKED_MAX, unpack
+from celeriac.message import NewJoin
 
 Charge = Literal["", "retry", "crash"]
 
@@ -40,6 +41,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     message: bytes | None = None
     #: Messages of records made by ``replace`` or ``add_to_chord``, stored in the same commit.
     parts: tuple[bytes, ...] = ()
+    #: Joins stored with them. A body is among *parts*, or is *message*.
+    joins: tuple[NewJoin, ...] = ()
 
     def __repr__(self) -> str:
         # Without result and messages: what a task is called with is not for logs.

@@ -282,10 +282,15 @@ class RevokeEffect(StrEnum):
     UNKNOWN = "unknown"  # no such record: a tombstone waits for it
 
 
+#: Names of the tasks that every worker knows. They are no task of the application's, so they are
+#: not shown among those.
+BUILT_IN: Final = frozenset({"celeriac.collect", "celery.map", "celery.starmap"})
+
 #: Largest result an exchange inlines into the delivery of its successor.
 INLINE_RESULT_MAX: Final = 64 * 1024
 
 __all__ = [
+    "BUILT_IN",
     "INLINE_RESULT_MAX",
     "Beat",
     "Commit",

@@ -6,8 +6,7 @@ and keeps what cannot change any more. Its sister ``EagerResult`` is in ``eager`
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from weakref import ref
@@ -18,43 +17,57 @@ from celeriac.context import allow_join_result, current, denied_join_result
 from celeriac.declined import check_on_message
 from celeriac.ends import RAISES, arguments_of, body_of, meaning_of
 from celeriac.exceptions import (
-    IncompleteStream,
     ResultNotFound,
 )
 from celeriac.later import absent, missing
+from celeriac.lineage import Lineage
 from celeriac.records import Record, StoredResult
 from celeriac.waits import Wait
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.eager import EagerResult
+    from celeriac.groupresult import GroupResult, result_from_tuple
+    from celeriac.resultset import ResultSet
 
-__all__ = ["AsyncResult", "EagerResult", "allow_join_result", "denied_join_result"]
+__all__ = [
+    "AsyncResult",
+    "EagerResult",
+    "GroupResult",
+    "ResultSet",
+    "allow_join_result",
+    "denied_join_result",
+    "refuse_inside_task",
+    "result_from_tuple",
+]
 
 R_co = TypeVar("R_co", covariant=True)
 
-_FLOWS: Final = "Workflows are not in this version."
 #: What Celery's results have besides, and what to do instead.
 _LATER: Final = {
-    **dict.fromkeys(("graph", "build_graph"), _FLOWS),
     "revoke_by_stamped_headers": "Revoke by id: app.control.revoke([…]).",
     "backend": "Results are read from app.results.",
 }
 
 
-class AsyncResult(Generic[R_co]):
+class AsyncResult(Lineage, Generic[R_co]):
     """The result of a call that was sent: ask it for state and value.
 
     Args:
         id: the task's id.
         app: whose store knows it; by default the current app.
         ignored: the call asked that its result be dropped; ``get()`` then returns None.
+        parent: in a workflow, the result of the task, or of the group, before it.
     """
 
-    def __init__(self, id: str, app: Celeriac | None = None, ignored: bool = False) -> None:
+    def __init__(
+        self, id: str, app: Celeriac | None = None, ignored: bool = False, parent: Any = None
+    ) -> None:
         _check_id(id)
         self.id = id
         self.ignored = ignored
+        #: In a workflow: the result of the task, or of the group, before this one.
+        self.parent: Any = parent
         self._app = app
         self._ended: StoredResult | None = None
 
@@ -114,7 +127,7 @@ class AsyncResult(Generic[R_co]):
             RuntimeError: this is inside a task, which would keep its executor busy.
         """
         check_on_message(on_message)
-        self._refuse_inside_task(disable_sync_subtasks)
+        refuse_inside_task(self.id, disable_sync_subtasks)
         ended = self._ended
         if ended is None:
             ended = self._wait(timeout, interval, on_interval)
@@ -163,14 +176,14 @@ class AsyncResult(Generic[R_co]):
         """Wait like :meth:`get` without blocking the event loop; ``await result`` is the same."""
         import asyncio
 
-        self._refuse_inside_task(disable_sync_subtasks)
+        refuse_inside_task(self.id, disable_sync_subtasks)
         ended = self._ended
         if ended is None:
             wait = Wait(self.app, self.id, timeout)
             found = await wait.end()
             if not found:
                 raise await asyncio.to_thread(wait.timed_out)
-            ended = self._keep(found[self.id])
+            ended = self.keep(found[self.id])
         return self._value(ended, propagate)
 
     def __await__(self) -> Generator[Any, None, R_co]:
@@ -262,58 +275,6 @@ class AsyncResult(Generic[R_co]):
         record = self._record()
         return None if record is None else record.worker
 
-    @property
-    def children(self) -> list[AsyncResult[Any]] | None:
-        """Results of the tasks that it sent, in that order; None as long as it has not ended.
-
-        At most 1000 are kept, and none where its result is not kept, its option ``trail`` is
-        False, or they were sent with ``add_to_parent=False``.
-        """
-        found = self._read()
-        if found is None or found.state not in states.TERMINAL:
-            return None
-        body = body_of(self.app, found)
-        return [AsyncResult(id, self.app) for id in body.children] if body is not None else []
-
-    @property
-    def parent(self) -> None:
-        """None: workflows are not in this version."""
-        return None
-
-    def iterdeps(
-        self, intermediate: bool = False
-    ) -> Iterator[tuple[AsyncResult[Any] | None, AsyncResult[Any]]]:
-        """Yield this result and those of all tasks that came of it, each behind its parent.
-
-        Raises ``IncompleteStream`` at one that has not ended, unless *intermediate*: then what it
-        may still send is left out.
-        """
-        waiting: deque[tuple[AsyncResult[Any] | None, AsyncResult[Any]]] = deque([(None, self)])
-        while waiting:
-            parent, node = waiting.popleft()
-            yield parent, node
-            children = node.children
-            if children is None and not intermediate:
-                raise IncompleteStream(f"task {node.id} has not ended, and may still send others")
-            waiting.extend((node, child) for child in children or ())
-
-    def collect(
-        self, intermediate: bool = False, **options: Any
-    ) -> Iterator[tuple[AsyncResult[Any], Any]]:
-        """Yield (result, value) of this task and of all that came of it, waiting for each.
-
-        *options* are those of :meth:`get`.
-        """
-        waiting: deque[AsyncResult[Any]] = deque([self])
-        while waiting:
-            node = waiting.popleft()
-            yield node, node.get(**options)
-            waiting.extend(node.children or ())
-
-    def get_leaf(self) -> Any:
-        """Return the value of the last task that came of this one."""
-        return deque(self.collect(), maxlen=1)[0][1]
-
     def ready(self) -> bool:
         """Whether it has ended, however."""
         return self.state in states.READY_STATES
@@ -340,7 +301,7 @@ class AsyncResult(Generic[R_co]):
 
     def forget(self) -> None:
         """Drop the result. Nothing happens to a task that has not ended."""
-        self._ended = None
+        self.drop()
         self.app.results.forget([self.id])
 
     async def aforget(self) -> None:
@@ -357,13 +318,18 @@ class AsyncResult(Generic[R_co]):
         wait: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """See that the task does not run, or not again.
+        """See that the task does not run, or not again, nor what was to run before it and has not.
 
         If it runs, it is left to end, unless *terminate* says to end it with *signal*, by name
         (default ``SIGTERM``). *connection*, *wait* and *timeout* are Celery's, and without meaning:
         the store keeps the revoke, and has it when this returns.
         """
-        self.app.control.revoke(self.id, terminate=terminate, signal=signal)
+        ids: Any = self.id
+        if self.parent is not None:
+            from celeriac.groupresult import ids_of_line
+
+            ids = ids_of_line(self)
+        self.app.control.revoke(ids, terminate=terminate, signal=signal)
 
     async def arevoke(self, terminate: bool = False, signal: str | None = None) -> None:
         """:meth:`revoke` without blocking the event loop."""
@@ -373,13 +339,17 @@ class AsyncResult(Generic[R_co]):
 
     # -- data ----------------------------------------------------------------------------------
 
-    def as_tuple(self) -> tuple[tuple[str, None], None]:
-        """Return Celery's plain form, ``((id, parent), children)``."""
-        return (self.id, None), None
+    def as_tuple(self) -> tuple[tuple[str, Any], None]:
+        """Return Celery's plain form, ``((id, parent), None)``; see ``result_from_tuple``."""
+        from celeriac.groupresult import tuple_of
+
+        return cast("tuple[tuple[str, Any], None]", tuple_of(self))
 
     def as_list(self) -> list[str]:
-        """Return the id in a list."""
-        return [self.id]
+        """Return its id, and the ids of those before it, in a list."""
+        from celeriac.groupresult import ids_of_line
+
+        return ids_of_line(self)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, AsyncResult):
@@ -396,7 +366,9 @@ class AsyncResult(Generic[R_co]):
         return f"<{type(self).__name__}: {self.id}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.id, None, self.ignored)
+        if self.parent is None:
+            return type(self), (self.id, None, self.ignored)
+        return _unpickled, (self.as_tuple(), self.ignored)
 
     if not TYPE_CHECKING:  # type checkers shall find names that are not there
 
@@ -404,6 +376,28 @@ class AsyncResult(Generic[R_co]):
             raise missing("result", name, _LATER)
 
     # -- private -------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is known to have ended; asks nobody."""
+        return self._ended is not None
+
+    @property
+    def raises(self) -> bool:
+        """Whether it is known to have ended in a way that :meth:`get` raises; asks nobody."""
+        ended = self._ended
+        return ended is not None and (ended.forgotten or ended.state in RAISES)
+
+    def keep(self, found: StoredResult | None) -> StoredResult:
+        """Keep what the store says of its end; raises ``ResultNotFound`` for nothing."""
+        if found is None:
+            raise ResultNotFound(self.id)
+        self._ended = found
+        return found
+
+    def drop(self) -> None:
+        """Keep nothing: the store is to be asked again."""
+        self._ended = None
 
     def _read(self) -> StoredResult | None:
         if self._ended is not None:
@@ -422,13 +416,7 @@ class AsyncResult(Generic[R_co]):
                 raise wait.timed_out()
             if on_interval is not None:
                 on_interval()
-        return self._keep(found[self.id])
-
-    def _keep(self, found: StoredResult | None) -> StoredResult:
-        if found is None:
-            raise ResultNotFound(self.id)
-        self._ended = found
-        return found
+        return self.keep(found[self.id])
 
     def _value(self, ended: StoredResult, propagate: bool) -> R_co:
         if ended.forgotten:
@@ -444,15 +432,26 @@ class AsyncResult(Generic[R_co]):
     def _record(self) -> Record | None:
         return self.app.store.inspection.get([self.id])[0]
 
-    def _refuse_inside_task(self, disabled: bool) -> None:
-        run = current()
-        if disabled and run is not None and not run.called_directly and not run.joins_allowed:
-            raise RuntimeError(
-                f"Task {run.task}[{run.id}] waits for the result of another task ({self.id}). "
-                "It would keep its executor busy meanwhile, and if all do so nobody is left to "
-                "run the other. Send what comes next from the other task, or say that it is "
-                "meant: get(disable_sync_subtasks=False)"
-            )
+
+def refuse_inside_task(what: str, disabled: bool) -> None:
+    """Raise ``RuntimeError`` inside a task that is about to wait for *what*, another one's id."""
+    run = current()
+    if disabled and run is not None and not run.called_directly and not run.joins_allowed:
+        raise RuntimeError(
+            f"Task {run.task}[{run.id}] waits for the result of another task ({what}). "
+            "It would keep its executor busy meanwhile, and if all do so nobody is left to "
+            "run the other. Send what comes next from the other task, or say that it is "
+            "meant: get(disable_sync_subtasks=False)"
+        )
+
+
+def _unpickled(value: Any, ignored: bool) -> Any:
+    """Make a result with those before it of what it was pickled as."""
+    from celeriac.groupresult import result_from_tuple
+
+    made = result_from_tuple(value)
+    made.ignored = ignored
+    return made
 
 
 def _check_id(id: object) -> None:
@@ -461,8 +460,7 @@ def _check_id(id: object) -> None:
 
 
 _LATER_NAMES: Final = {
-    **dict.fromkeys(("GroupResult", "ResultSet"), "Keep the AsyncResult objects in a list."),
-    **dict.fromkeys(("ResultBase", "result_from_tuple"), ""),
+    "ResultBase": "Results are AsyncResult, GroupResult and EagerResult.",
     "assert_will_not_block": "get() refuses inside a task by itself.",
 }
 
@@ -472,4 +470,8 @@ def __getattr__(name: str) -> object:
         from celeriac.eager import EagerResult
 
         return EagerResult
+    if name in {"GroupResult", "ResultSet", "result_from_tuple"}:
+        from celeriac import groupresult
+
+        return getattr(groupresult, name)
     raise absent(__name__, name, _LATER_NAMES)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celeriac import policies, signals, states
 from celeriac.bodies import compressed, seal
-from celeriac.calls import Calls
+from celeriac.calls import Calls, is_taken
 from celeriac.clock import SYSTEM
 from celeriac.context import Context, Update, children_of, enter, from_delivery, leave
 from celeriac.exceptions import (
@@ -27,7 +27,14 @@ from celeriac.exceptions import (
     Reject,
     ResultTooLarge,
 )
-from celeriac.failures import ExceptionInfo, capture, describe, from_reason, shown
+from celeriac.failures import (
+    ExceptionInfo,
+    capture,
+    describe,
+    from_reason,
+    our_frames,
+    shown,
+)
 from celeriac.hearers import Hearers
 from celeriac.logs import TASK
 from celeriac.message import Header, decode
@@ -36,6 +43,7 @@ from celeriac.policies.base import Policy
 from celeriac.records import Delivery
 from celeriac.sensitive import Hider, Mask
 from celeriac.serialization import encode as encode_value
+from celeriac.upstream import Reader
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,7 +51,7 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.app.task import Task
 
-__all__ = ["REPEATED", "Limiter", "Prepared", "Runner", "our_frames"]
+__all__ = ["REPEATED", "Limiter", "Prepared", "Runner"]
 
 #: Makes the context manager that raises ``SoftTimeLimitExceeded`` after so many seconds.
 Limiter = Callable[[float], AbstractContextManager[None]]
@@ -112,6 +120,7 @@ class Runner:
         hostname: the worker's name, for ``self.request.hostname``.
         update: writes a state set by ``update_state``; None where there is nowhere to write.
         limiter: raises the soft time limit in synchronous tasks; None where that cannot be done.
+        reader: where what a call takes from other ones is read; by default the app's stores.
     """
 
     def __init__(
@@ -121,9 +130,10 @@ class Runner:
         *,
         update: Update | None = None,
         limiter: Limiter | None = None,
+        reader: Reader | None = None,
     ) -> None:
         self._app = self.app = app
-        self._calls = Calls(app)
+        self._calls = Calls(app, reader)
         self.hostname = hostname
         self._update = update
         self._limiter = limiter
@@ -346,10 +356,12 @@ class Runner:
     ) -> Outcome:
         if context.asked is not None:  # retry(throw=False): the repeat was asked for
             return self._failed(prepared, context, context.asked)
+        if context.replaced is not None:  # replace() was called, and its exception kept back
+            return self._failed(prepared, context, Ignore())
         runtime = _monotonic() - started
         id = context.id or ""
         outcome = Outcome(states.SUCCEEDED, keep=False)
-        if not context.ignore_result:
+        if not context.ignore_result or is_taken(context.header):
             try:
                 data = encode_value(prepared.serializer, value, "result")
                 whole = ResultBody(prepared.serializer, data, None, children_of(context))
@@ -361,7 +373,9 @@ class Runner:
                     raise ResultTooLarge(len(body), most, id)
             except (EncodeError, ImproperlyConfigured, ResultTooLarge) as error:
                 return self._failed(prepared, context, error)
-            outcome = Outcome(states.SUCCEEDED, body)
+            outcome = Outcome(states.SUCCEEDED, body, keep=not context.ignore_result)
+        if context.added is not None:
+            outcome = context.added.joined_to(outcome)
         if prepared.hearers.at_success:
             prepared.hearers.succeeded(context, value, runtime)
         if log.isEnabledFor(logging.INFO):
@@ -403,7 +417,8 @@ class Runner:
         name, id = context.task, context.id
         hearers = prepared.hearers
         if isinstance(error, Ignore):
-            log.info("Task %s[%s] ignored", name, id)
+            what = "ignored" if outcome.state == states.SKIPPED else "replaced"
+            log.info("Task %s[%s] %s", name, id, what)
             hearers.ended(context, states.IGNORED, error)
         elif isinstance(error, Reject):
             if outcome.state == states.SCHEDULED:
@@ -474,18 +489,6 @@ async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
     for each in left:
         each.cancel()
     await asyncio.gather(*left, return_exceptions=True)
-
-
-def our_frames(error: BaseException) -> int:
-    """How many frames at the top of the traceback are this library's, if others follow."""
-    count, frames = 0, error.__traceback__
-    while frames is not None:
-        name = frames.tb_frame.f_globals.get("__name__", "")
-        if not name.startswith("celeriac."):
-            return count
-        count += 1
-        frames = frames.tb_next
-    return 0
 
 
 def _shown(value: Any, most: int = _REPR_MAX) -> str:

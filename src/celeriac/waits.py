@@ -11,6 +11,7 @@ import contextvars
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from celeriac.backoff import reconnect
@@ -40,16 +41,17 @@ class Wait:
 
     Args:
         app: whose store knows the task.
-        id: the task's.
+        id: the task's, or those of several: one that has ended will do.
         timeout: seconds from now; None waits for as long as it takes.
     """
 
     #: When this process said last that it waits for a store.
     _told: ClassVar[float] = float("-inf")
 
-    def __init__(self, app: Celeriac, id: str, timeout: float | None) -> None:
+    def __init__(self, app: Celeriac, id: str | Sequence[str], timeout: float | None) -> None:
         self._app = app
-        self._id = id
+        self._ids: Sequence[str] = [id] if isinstance(id, str) else id
+        self._id = self._ids[0]
         self._timeout = timeout
         self._until = None if timeout is None else SYSTEM.monotonic() + timeout
         #: The store waited to the end, by its own clock.
@@ -70,7 +72,7 @@ class Wait:
         """
         left = self._left(most)
         try:
-            found = self._app.results.wait([self._id], left)
+            found = self._app.results.wait(self._ids, left)
         except OperationalError as error:
             if not error.outage:
                 raise

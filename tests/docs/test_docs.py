@@ -318,7 +318,7 @@ def test_the_errors_that_are_shown_are_the_errors_that_come():
 
     shown = doc_blocks.blocks(DIFFERENCES, "text")[0].text
     errors = [
-        _error(lambda: check_options({"link": "x"}, "apply_async()", app)),
+        _error(lambda: check_options({"shadow": "x"}, "apply_async()", app)),
         _error(lambda: Settings(security_certificate="x")),
         _error(lambda: check_url("amqp://localhost")),
         _error(lambda: Settings(worker_pool="gevent")),

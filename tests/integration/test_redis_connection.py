@@ -92,14 +92,20 @@ def test_foreign_keys_under_our_names(empty):
 
 def test_the_schema_is_noted_once(empty):
     connect(empty.url).call("PING")
-    assert empty.do("GET", "{n}:schema") == b"1"
+    assert empty.do("GET", "{n}:schema") == b"2"
     assert connect(empty.url).call("PING") == b"PONG"
+
+
+def test_an_older_schema_is_raised_so_that_older_versions_are_refused(empty):
+    empty.do("SET", "{n}:schema", "1")
+    connect(empty.url).call("PING")
+    assert empty.do("GET", "{n}:schema") == b"2"
 
 
 def test_a_newer_schema_is_refused(empty):
     from celeriac.exceptions import StoreVersionError
 
-    empty.do("SET", "{n}:schema", "2")
+    empty.do("SET", "{n}:schema", "3")
     with pytest.raises(StoreVersionError, match="later version of Celeriac"):
         connect(empty.url).call("PING")
 

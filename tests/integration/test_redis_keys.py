@@ -9,7 +9,7 @@ from servers import server
 from celeriac import states
 from celeriac.exceptions import PayloadTooLarge, StoreError
 from celeriac.ids import new_calls
-from celeriac.message import Alike, Edges
+from celeriac.message import ADDED, Alike, Edges, NewJoin
 from celeriac.outcome import Outcome
 from celeriac.records import Commit
 from celeriac.stores import connect
@@ -77,6 +77,49 @@ def test_the_members_of_a_wide_join_are_let_go_of_in_bounded_steps(kit):
     assert "pend" not in kit.names()
 
 
+def test_added_members_are_let_go_of_in_bounded_steps(kit):
+    size = 1200
+    kit.store.queue.enqueue(
+        [message("body", edges=Edges(waits=True, gathers="J")), member("m", 0)],
+        joins=[NewJoin("J", "body", 1)],
+    )
+    worker = kit.worker()
+    parts = tuple(member(f"x{number}", ADDED + number).encode() for number in range(size))
+    worker.commit(worker.take(), Outcome(states.SUCCEEDED, b"r", parts=parts))
+    done = 0
+    while done < size:
+        held = worker.lease(300)
+        done += len(held)
+        worker.exchange(
+            [Commit(each.fence, Outcome(states.SUCCEEDED, b"r", keep=False)) for each in held]
+        )
+    assert len(kit.store.results.join_results("J")) == size + 1
+    kit.done(worker, "body")
+    kept = [each and each.body for each in kit.store.results.join_results("J")]
+    assert kept == [b"r"] + [None] * size
+    assert "pend" not in kit.names()
+
+
+def member(id, index):
+    return message(id, flow="F", edges=Edges(join=("J", index), within=("J", index)))
+
+
+def whole_workflow(kit, worker):
+    """One that uses every kind of key that workflows have."""
+    waits = Edges(waits=True)
+    body = message("body", flow="F", edges=Edges(waits=True, gathers="J", own=("e",)))
+    kit.store.queue.enqueue(
+        [body, member("m", 0), message("e", flow="F", edges=waits)], joins=[NewJoin("J", "body", 1)]
+    )
+    parts = (member("x", ADDED).encode(),)
+    worker.commit(worker.take(), Outcome(states.SUCCEEDED, b"r", parts=parts))
+    work(worker)
+    open_body = message("open-body", flow="F", edges=Edges(waits=True, gathers="K"))
+    kit.store.queue.open_join("K", open_body)
+    kit.enqueue(message("w", flow="F", edges=Edges(waits=True, join=("K", 0))), join="K")
+    assert {"fl:F", "j:J", "j:J:m", "j:J:a", "j:K", "j:K:w", "jopen"} <= set(kit.names())
+
+
 def test_after_retention_nothing_is_left_but_what_is_bounded(kit):
     kit.configure(tombstone_expires=10.0, result_expires=10.0, dead_expires=10.0)
     worker = kit.worker()
@@ -85,11 +128,12 @@ def test_after_retention_nothing_is_left_but_what_is_bounded(kit):
     work(worker)
     kit.enqueue(message("c1", edges=Edges(success=("c2",))))
     kit.enqueue(message("c2", edges=Edges(waits=True, takes="c1")))
+    whole_workflow(kit, worker)
     kit.send("failed")
     kit.send("scheduled", eta=kit.now() + 1, expires=kit.now() + 5)
     work(worker)
     kit.store.queue.revoke(["never-came"])
-    kit.tick(60, alive=[worker])
+    kit.tick(180, alive=[worker])
     kit.store.queue.close_owner(worker.name)
     kit.reap()
     left = [key for key in kit.names() if not key.startswith(("bell:", "rv:never"))]

@@ -23,11 +23,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from msgspec.structs import replace
+from random_plans import random_plan
 
 from celeriac import states
 from celeriac.clock import ManualClock
 from celeriac.exceptions import CeleriacError, OperationalError
-from celeriac.message import Edges
+from celeriac.message import ADDED, Edges, NewJoin
 from celeriac.outcome import Outcome
 from celeriac.records import Commit, Fence, Manifest, TaskFacts, Want
 from celeriac.stores import connect
@@ -53,6 +54,8 @@ OFFSETS = [None, None, None, None, -1.0, 3.0, 20.0]
 #: A rule makes its choices from a seed, so that hypothesis spends its effort on the order of
 #: steps, and a walk can take the same steps without it.
 seeds = st.integers(0, 2**48)
+#: Workflows; "" is none.
+FLOWS = ["F", "G", ""]
 OUTCOMES = (
     [states.SUCCEEDED] * 6
     + [states.FAILED] * 3
@@ -97,7 +100,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.plain = self.open_store(options)
         self.subject = wrap(self.plain, self.injector)
         self.ids = set()
+        #: Joins opened, with the number of members sent; and those stored whole.
         self.joins = {}
+        self.planned = set()
         self.owners = {}
         self.fences = []
         self.number = 0
@@ -185,6 +190,20 @@ class StoreMachine(RuleBasedStateMachine):
         )
 
     @rule(seed=seeds)
+    def enqueue_plan(self, seed):
+        self.pick = Random(seed)
+        fault = self.pick.choice(FAULTS)
+        flow = self.pick.choice(FLOWS)
+        messages, joins = random_plan(self.pick, self.fresh, flow)
+        self.ids |= {each.id for each in messages}
+        self.planned |= {each.id for each in joins}
+        if self.pick.random() < 0.1:
+            self.both("queue.revoke", [self.pick.choice(messages).id])
+        self.both("queue.enqueue", messages, None, joins, fault=fault)
+        if self.pick.random() < 0.2:
+            self.both("queue.enqueue", messages, None, joins)
+
+    @rule(seed=seeds)
     def enqueue_join(self, seed):
         self.pick = Random(seed)
         size = self.pick.randint(0, 3)
@@ -216,16 +235,22 @@ class StoreMachine(RuleBasedStateMachine):
         self.ids |= {first, last}
         self.joins[join] += 1
         within = (join, index)
-        # Every other branch has two parts.
+        waits = self.pick.random() < 0.25
+        # Every other branch has two parts; some wait for what is sent later, or never.
         branch = (
             [
-                message(first, queue="q", edges=Edges(success=(last,), within=within)),
+                message(first, queue="q", edges=Edges(waits, success=(last,), within=within)),
                 message(last, queue="q", edges=Edges(waits=True, join=within, within=within)),
             ]
             if index % 2
-            else [message(first, queue="q", edges=Edges(join=within, within=within))]
+            else [message(first, queue="q", edges=Edges(waits, join=within, within=within))]
         )
         self.both("queue.enqueue", branch, join, fault=fault)
+        if waits and self.pick.random() < 0.5:
+            releaser = self.fresh("r")
+            self.ids.add(releaser)
+            sent = message(releaser, queue="q", flow="F", edges=Edges(success=(first,)))
+            self.both("queue.enqueue", [sent])
 
     @precondition(lambda self: self.joins)
     @rule(seed=seeds)
@@ -321,7 +346,9 @@ class StoreMachine(RuleBasedStateMachine):
         charge = self.pick.choice(["", "retry", "crash"])
         if state in states.TERMINAL:
             keep = self.pick.random() < 0.5
-            return Outcome(state, body, keep, "ValueError: no", charge=charge)
+            return Outcome(
+                state, body, keep, "ValueError: no", charge=charge, parts=self.additions()
+            )
         if state == states.WAITING:
             return self.replacement(fence)
         rewritten = self.pick.choice([None, None, None, "r", "q", "broken"])
@@ -334,12 +361,56 @@ class StoreMachine(RuleBasedStateMachine):
             message=b"broken" if rewritten == "broken" else sent if rewritten else None,
         )
 
+    def additions(self):
+        """Sometimes a member that is added to a join that is there, or was."""
+        known = sorted(self.planned | self.joins.keys())
+        if not known or self.pick.random() < 0.8:
+            return ()
+        join, index = self.pick.choice(known), ADDED + self.number // 8
+        part = self.fresh("x")
+        self.ids.add(part)
+        at = (join, index)
+        edges = Edges(join=at, within=at if self.pick.random() < 0.5 else None)
+        return (message(part, queue="q", flow="F", edges=edges).encode(),)
+
     def replacement(self, fence):
+        return self.chain_instead(fence) if self.pick.random() < 0.5 else self.group_instead(fence)
+
+    def group_instead(self, fence):
+        join, size = self.fresh("J"), self.pick.randint(0, 2)
+        body = self.pick.choice([fence.id, fence.id, fence.id, "nobody"])
+        members = [self.fresh("p") for _ in range(size)]
+        self.ids.update(members)
+        self.planned.add(join)
+        if members and self.pick.random() < 0.1:
+            self.both("queue.revoke", [members[0]])
+        return Outcome(
+            states.WAITING,
+            message=message(
+                fence.id,
+                nonce="replaced",
+                queue="q",
+                flow=self.pick.choice(FLOWS),
+                edges=Edges(waits=True, gathers=join),
+            ).encode(),
+            parts=tuple(
+                message(each, queue="q", edges=Edges(join=(join, index))).encode()
+                for index, each in enumerate(members)
+            ),
+            joins=(NewJoin(join, body, size),),
+        )
+
+    def chain_instead(self, fence):
         part = self.fresh("p")
         self.ids.add(part)
         return Outcome(
             states.WAITING,
-            message=message(fence.id, nonce="replaced", queue="q").encode(),
+            message=message(
+                fence.id,
+                nonce="replaced",
+                queue="q",
+                edges=self.pick.choice([None, Edges(waits=True, takes=part)]),
+            ).encode(),
             parts=(message(part, queue="q", edges=Edges(success=(fence.id,))).encode(),),
         )
 
@@ -460,7 +531,14 @@ class StoreMachine(RuleBasedStateMachine):
         records = self.plain.inspection.get(ids)
         for expected, found in zip(self.reference.inspection.get(ids), records, strict=True):
             assert found == expected, difference(found, expected)
-        for join in self.joins:
+        for flow in FLOWS:
+            parts = self.plain.inspection.flow(flow)
+            assert parts == self.reference.inspection.flow(flow)
+            if parts:
+                half = parts[len(parts) // 2].id
+                page = self.plain.inspection.flow(flow, half, 3)
+                assert page == self.reference.inspection.flow(flow, half, 3)
+        for join in sorted(self.planned | self.joins.keys()):
             assert self.plain.inspection.join(join) == self.reference.inspection.join(join)
             assert self.plain.results.join_results(join) == self.reference.results.join_results(
                 join
@@ -536,6 +614,7 @@ STEPS = {
     "exchange": 12,
     "enqueue": 5,
     "enqueue_chain": 3,
+    "enqueue_plan": 3,
     "enqueue_join": 2,
     "go_on_with_a_join": 2,
     "a_worker_starts": 2,

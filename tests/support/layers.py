@@ -11,12 +11,15 @@ LAYERS: dict[int, tuple[str, ...]] = {
     1: (
         "message", "outcome", "records", "serialization", "signing", "schedules", "conf",
         "arguments", "bodies", "failures", "later", "checks", "moments", "sensitive", "compression",
+        "graph",
     ),
     2: ("stores",),
     3: ("canvas", "workflow", "policies", "routing", "signals"),
     4: ("app", "client", "result", "context", "control", "runner", "eager", "softlimit",
         "interrupt", "logs", "bulk", "hearers", "calls", "publishing", "directions",
-        "ends", "waits", "watcher", "events", "declined", "forms"),
+        "ends", "waits", "watcher", "events", "declined", "forms", "flows", "eagerflow",
+        "resultset", "upstream", "replacing", "eagerresult", "lineage", "groupresult",
+        "streaming"),
     5: ("worker", "beat"),
     6: ("cli", "web", "testing", "__main__"),
     7: ("contrib", "utils"),
@@ -62,6 +65,7 @@ EVERYWHERE_ABOVE_0 = ("msgspec",)
 IMPORT_EXCEPTIONS: dict[tuple[str, str], str] = {
     ("app", "cli"): "app.worker_main() and app.start() run the command line, as Celery's do",
     ("testing.harness", "stores.memory"): "tests run on a store that no URL leads to",
+    ("eagerflow", "stores.memory"): "eager workflows follow a store's rules, on one without a URL",
     ("contrib.pytest", "contrib.testing"): "Celery's fixtures are made of its tools for tests",
 }
 

@@ -73,7 +73,7 @@ def test_arguments_of_celery_that_are_not_built_are_refused_by_name(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["loader", "setup_security", "add_periodic_task", "steps", "amqp", "GroupResult"]
+    "name", ["loader", "setup_security", "add_periodic_task", "steps", "amqp", "fixups"]
 )
 def test_attributes_of_celery_that_are_not_built_are_refused_by_name(app, name):
     with pytest.raises(NotInThisVersion, match=name):
@@ -796,7 +796,7 @@ def test_commands_that_are_not_built_are_refused_by_name(app, name):
         ("signals", "eventlet_pool_apply"),
         ("beat", "Scheduler"),
         ("contrib", "rdb"),
-        ("result", "GroupResult"),
+        ("result", "ResultBase"),
     ],
 )
 def test_names_of_modules_that_are_not_built_are_refused_by_name(module, name):

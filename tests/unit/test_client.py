@@ -91,10 +91,10 @@ def test_the_default_limit_is_a_mebibyte(app, add):
     [
         ("countdwn", TypeError, "did you mean countdown"),
         ("zebra", TypeError, "it has .*countdown, eta"),
-        ("link", NotInThisVersion, "workflows"),
-        ("link_error", NotInThisVersion, "workflows"),
-        ("chain", NotInThisVersion, "chain"),
-        ("chord", NotInThisVersion, "chord"),
+        ("link", TypeError, "link takes signatures"),
+        ("link_error", TypeError, "link takes signatures"),
+        ("chain", TypeError, "chain.. takes signatures"),
+        ("chord", TypeError, "chord.. takes signatures"),
         ("routing_key", NotInThisVersion, "Name the queue"),
         ("exchange", NotInThisVersion, "Name the queue"),
         ("producer", NotInThisVersion, "connections"),
@@ -494,7 +494,7 @@ def test_an_option_that_asks_for_nothing_is_accepted(app, add, option, value):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("link", [1]), ("delivery_mode", 1), ("mandatory", True), ("retries", 1), ("retries", False)],
+    [("delivery_mode", 1), ("mandatory", True), ("retries", 1), ("retries", False)],
 )
 def test_the_same_option_is_refused_where_it_asks_for_something(app, add, option, value):
     with pytest.raises(NotInThisVersion, match=option):

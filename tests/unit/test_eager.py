@@ -132,8 +132,8 @@ def test_options_are_checked_as_when_it_is_sent(eager):
             run(priority=99)
         with pytest.raises(TypeError, match="args is a str"):
             run("ab")
-    with pytest.raises(NotInThisVersion, match="link"):
-        nothing.apply(link=nothing.s())
+    with pytest.raises(NotInThisVersion, match="shadow"):
+        nothing.apply(shadow="x")
 
 
 def test_queues_and_routes_are_looked_at_as_when_it_is_sent(eager):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celeriac import states
-from celeriac.message import Edges
+from celeriac.message import ADDED, Edges, Header, NewJoin, compose
 from celeriac.outcome import Outcome
 from celeriac.records import Stamp
 from celeriac.stores import fates, finish
@@ -15,12 +15,15 @@ from celeriac.stores.effects import (
     Decide,
     End,
     Forget,
+    Grow,
     JoinNode,
     Member,
     Node,
     Release,
     Reopen,
     Size,
+    gathered,
+    outsiders,
 )
 
 NOW = 1000.0
@@ -34,7 +37,7 @@ class World:
         self.nodes = {node.id: node for node in nodes}
         self.joins = {join.id: join for join in joins}
         self.members = {}
-        self.touched = 0
+        self.waiting = {}
 
     def record(self, id):
         return self.nodes.get(id)
@@ -44,6 +47,9 @@ class World:
 
     def member(self, join, index):
         return self.members.get((join, index), "")
+
+    def outsiders(self, join, after, most):
+        return list(enumerate(self.waiting.get(join, []), 1))[after : after + most]
 
     def apply(self, effects):
         for effect in effects.effects:
@@ -63,7 +69,7 @@ class World:
                 assert self.nodes[id].state in states.TERMINAL, "reopened alive"
                 self.nodes[id] = replace(self.nodes[id], state=state, cause="", revoked=False)
             case Member(join, index, _, done):
-                assert not self.member(join, index), "counted twice"
+                assert self.member(join, index) in ("", "added"), "counted twice"
                 self.members[join, index] = "done" if done else "failed"
                 found = self.joins[join]
                 self.joins[join] = replace(
@@ -71,13 +77,17 @@ class World:
                 )
             case Forget(join, index, done):
                 assert self.member(join, index) == ("done" if done else "failed")
-                del self.members[join, index]
+                self.members[join, index] = "added" if index >= ADDED else ""
                 found = self.joins[join]
                 self.joins[join] = replace(
                     found, count=found.count - done, failures=found.failures - (not done)
                 )
             case Decide(join, decided, cause):
                 self.joins[join] = replace(self.joins[join], decided=decided, cause=cause)
+            case Grow(join, index):
+                assert not self.member(join, index), "grown twice"
+                self.members[join, index] = "added"
+                self.joins[join] = replace(self.joins[join], grown=self.joins[join].grown + 1)
             case Size(join, size):
                 self.joins[join] = replace(self.joins[join], size=size)
 
@@ -245,6 +255,152 @@ def test_a_join_given_up_fails_its_body_by_itself():
     assert world.reopen("body").effects == ()
 
 
+@pytest.mark.parametrize("ends", [states.FAILED, states.CANCELLED])
+def test_errbacks_of_its_own_run_are_not_needed_when_it_never_ran(ends):
+    world = World(
+        Node("a", states.RUNNING, Edges(success=("b",))),
+        Node("b", states.WAITING, Edges(waits=True, failure=("f",), own=("e",))),
+        Node("e", states.WAITING, Edges(waits=True, success=("g",), own=("h",))),
+        *(Node(id, states.WAITING, WAITS) for id in "fgh"),
+    )
+    world.finish("a", ends)
+    assert world.states(*"efgh") == [
+        states.SKIPPED,
+        states.QUEUED,
+        states.SKIPPED,
+        states.SKIPPED,
+    ]
+    assert world.nodes["h"].cause == "a"
+    world.reopen("b")
+    assert world.states(*"abefgh") == [
+        states.QUEUED,
+        states.WAITING,
+        states.WAITING,
+        states.QUEUED,
+        states.WAITING,
+        states.WAITING,
+    ]
+
+
+def test_errbacks_of_its_own_run_run_when_its_join_failed():
+    world = World(
+        Node("m", states.RUNNING, Edges(join=("J", 0))),
+        Node("body", states.WAITING, Edges(waits=True, gathers="J", own=("e",))),
+        Node("e", states.WAITING, WAITS),
+        joins=[JoinNode("J", "body", 1)],
+    )
+    world.finish("m", states.FAILED)
+    assert world.states("body", "e") == [states.FAILED, states.QUEUED]
+
+
+def added(*indexes, join="J"):
+    return [Edges(join=(join, ADDED + index)) for index in indexes]
+
+
+def test_a_join_grows_by_what_is_added_to_it_before_a_member_is_noted():
+    world = join_world(1)
+    world.nodes["x"] = Node("x", states.QUEUED, *added(0))
+    world.apply(finish.grow(world, [None, Edges(), *added(0)]))
+    world.finish("m0")
+    assert world.states("body") == [states.WAITING]
+    world.finish("x")
+    assert world.states("body") == [states.QUEUED]
+    assert finish.grow(world, added(1)).effects == (), "it is done"
+
+
+def test_a_join_does_not_grow_by_what_it_has_noted_or_is_named_twice():
+    world = join_world(2)
+    world.apply(finish.grow(world, added(0, 0)))
+    assert world.joins["J"].grown == 1
+    assert finish.grow(world, added(0)).effects == ()
+    world.members["J", ADDED + 3] = "failed"
+    assert finish.grow(world, [*added(3), *added(4, join="K"), Edges(join=("J", 5))]).effects == ()
+
+
+def test_a_join_that_a_member_has_failed_grows_and_needs_what_was_added_once_reopened():
+    world = join_world(2)
+    world.nodes["x"] = Node("x", states.QUEUED, *added(0))
+    world.finish("m0", states.FAILED)
+    world.apply(finish.grow(world, added(0)))
+    world.finish("m1")
+    world.reopen("m0")
+    world.finish("m0")
+    assert world.states("body") == [states.WAITING]
+    world.finish("x")
+    assert world.states("body") == [states.QUEUED]
+
+
+def test_what_a_join_has_grown_by_before_it_is_sealed_is_kept():
+    world = join_world(1, sealed=False)
+    world.apply(finish.grow(world, added(0)))
+    world.finish("m0")
+    world.apply(finish.seal(world, "J", 1, now=NOW))
+    assert world.states("body") == [states.WAITING]
+    assert world.joins["J"] == JoinNode("J", "body", 1, 1, grown=1)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 500])
+def test_a_join_given_up_ends_what_waits_for_what_was_never_sent(limit):
+    world = join_world(0, sealed=False)
+    ids = [f"w{number}" for number in range(7)]
+    for index, id in enumerate(ids):
+        edges = Edges(waits=True, success=(f"z{index}",), own=("e",) if index == 5 else ())
+        world.nodes[id] = Node(id, states.RUNNING if index == 3 else states.WAITING, edges)
+        world.nodes[f"z{index}"] = Node(f"z{index}", states.WAITING, WAITS)
+    world.nodes["e"] = Node("e", states.WAITING, WAITS)
+    world.waiting["J"] = [*ids, "gone"]
+    effects = world.apply(finish.abandon(world, "J", 7, now=NOW, limit=limit))
+    steps = 1
+    while effects.remainder:
+        effects = world.apply(finish.resume(world, effects.remainder, now=NOW, limit=limit))
+        steps += 1
+    assert steps >= 15 / limit
+    assert {id for id in ids if world.nodes[id].state == states.FAILED} == {*ids} - {"w3"}
+    assert world.states("w3", "z3", "e") == [states.RUNNING, states.WAITING, states.SKIPPED]
+    assert world.nodes["w0"].cause == world.nodes["z0"].cause == "body"
+    assert world.reopen("w0").effects == ()
+
+
+def test_a_join_that_a_member_failed_is_given_up_too_if_it_is_never_sealed():
+    world = join_world(1, sealed=False)
+    world.nodes["w"] = Node("w", states.WAITING, WAITS)
+    world.waiting["J"] = ["w"]
+    world.finish("m0", states.FAILED)
+    world.apply(finish.abandon(world, "J", 2, now=NOW))
+    assert world.joins["J"].given_up
+    assert world.states("body", "w") == [states.FAILED] * 2
+    assert finish.abandon(world, "J", 2, now=NOW).effects == ()
+
+
+def sent(id, **edges):
+    return compose(Header(id, "job", "n", edges=Edges(**edges) if edges else None), b"")
+
+
+def test_outsiders_wait_for_what_is_not_sent_with_them():
+    chunk = [
+        sent("a", success=("b",), failure=("c",), own=("d",)),
+        *(sent(id, waits=True) for id in "bcdef"),
+        sent("g"),
+    ]
+    assert outsiders(chunk, [NewJoin("J", "e", 1)]) == ["f"]
+    assert outsiders(reversed(chunk), []) == ["f", "e"]
+
+
+@pytest.mark.parametrize(
+    ("size", "done", "ids"),
+    [
+        (None, {}, []),
+        (None, {2: "c", 0: "a"}, ["a", None, "c"]),
+        (2, {1: "b"}, [None, "b"]),
+        (1, {ADDED + 9: "y", ADDED: "x", 0: "a"}, ["a", "x", "y"]),
+        (None, {ADDED: "x"}, ["x"]),
+        (0, {}, []),
+    ],
+)
+def test_members_are_gathered_by_index_and_added_ones_last(size, done, ids):
+    assert gathered(size, done) == ids
+
+
 def test_reopen_of_a_whole_errback_branch():
     world = World(
         Node("a", states.FAILED, Edges(failure=("e",))),
@@ -318,6 +474,7 @@ def test_small_steps_come_to_the_same_as_one_large_one(data, limit, final):
                 Edges(
                     success=tuple(data.draw(some)),
                     failure=tuple(data.draw(some)),
+                    own=tuple(data.draw(some)),
                     join=data.draw(joins),
                     within=data.draw(joins),
                 ),

@@ -14,8 +14,9 @@ JOIN = Rules(tasks=2, join=True, outcomes=(SUCCEEDED, FAILED), release=False, re
         Rules(),
         Rules(at_most_once=True),
         JOIN,
+        JOIN._replace(grows=True),
     ],
-    ids=["at least once", "at most once", "join of two"],
+    ids=["at least once", "at most once", "join of two", "join that grows"],
 )
 def test_every_promise_holds_in_every_state(rules):
     found = explore(rules)
@@ -32,8 +33,17 @@ def test_every_promise_holds_in_every_state(rules):
         (Rules(at_most_once=True, fail_lost=False), "at-most-once started twice"),
         (JOIN._replace(join_set=False), "body before its members"),
         (JOIN._replace(join_set=False), "body never"),
+        (JOIN._replace(grows=True, grow_first=False), "body before its members"),
     ],
-    ids=["no fence", "no replay", "two steps", "rerun lost", "counter early", "counter late"],
+    ids=[
+        "no fence",
+        "no replay",
+        "two steps",
+        "rerun lost",
+        "counter early",
+        "counter late",
+        "grown late",
+    ],
 )
 def test_without_a_rule_a_promise_breaks(rules, problem):
     assert problem in explore(rules, until=problem).broken

@@ -48,11 +48,18 @@ def test_flags_tell_what_a_message_has():
 def test_bytes_go_beside_the_request_and_are_named_by_their_index():
     beside = packing.Beside(4)
     row = beside.message(message("a", edges=Edges(success=("b",), join=("J", 3))))
-    assert row[8:] == (4, 5)
-    assert msgspec.msgpack.decode(beside.values[0]) == [["b"], [], ["J", 3], False, False, False]
+    assert row[8:] == (4, 5, False, False)
+    edges = [["b"], [], ["J", 3], False, False, False, [], False, False]
+    assert msgspec.msgpack.decode(beside.values[0]) == edges
     assert beside.values[1].endswith(b"[[],{}]")
     # The server's reader knows no binary type.
     assert b"\xc4" not in packing.pack(row)
+
+
+@pytest.mark.parametrize("edges", [Edges(takes="b"), Edges(failure=("e",)), Edges(own=("e",))])
+def test_a_message_says_its_workflow_and_whether_it_refers_to_others(edges):
+    row = packing.Beside(4).message(message("a", flow="F", edges=edges))
+    assert row[10:] == ("F", True)
 
 
 def test_a_queued_record_needs_no_state():

@@ -9,7 +9,7 @@ import weakref
 import pytest
 from inline import HOSTNAME, drain, make_app
 
-from celeriac.exceptions import IncompleteStream, NotInThisVersion, TimeoutError
+from celeriac.exceptions import IncompleteStream, TimeoutError
 from celeriac.result import AsyncResult
 
 DEADLINE = 60
@@ -260,8 +260,3 @@ def test_throw_is_maybe_throw(app):
     drain(app)
     with pytest.raises(ValueError, match="no"):
         result.throw()
-
-
-def test_the_graph_is_refused_by_name(app):
-    with pytest.raises(NotInThisVersion, match="graph"):
-        _ = AsyncResult("x", app).graph

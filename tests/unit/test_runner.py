@@ -24,7 +24,7 @@ from celeriac.exceptions import (
     SoftTimeLimitExceeded,
     TimeLimitExceeded,
 )
-from celeriac.message import Edges, Header, compose
+from celeriac.message import Edges, Header, NewJoin, compose
 from celeriac.outcome import Outcome
 from celeriac.policies import on_death, on_hard_limit
 from celeriac.policies.predicates import Predicates
@@ -564,6 +564,15 @@ def test_a_call_gathers_the_results_of_a_join(app):
     queue.seal("j", 3)
     drain(app)
     assert app.AsyncResult("body").get(timeout=5) == [[0, 10, 20]]
+
+
+def test_an_immutable_body_gets_its_own_arguments_alone(app):
+    app.task(name="body")(lambda *args: list(args))
+    edges = Edges(waits=True, gathers="j", immutable=True)
+    body = compose(Header(id="body", task="body", nonce="n", edges=edges), b"[[7],{}]")
+    app.store.queue.enqueue([body], joins=[NewJoin("j", "body", 0)])
+    drain(app)
+    assert app.AsyncResult("body").get(timeout=5) == [7]
 
 
 # -- handlers for the dead -----------------------------------------------------------------------

@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 import traceback
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -15,13 +16,14 @@ from celeriac.exceptions import (
     StoreError,
     StoreVersionError,
 )
-from celeriac.message import Header, compose
+from celeriac.message import Edges, Header, compose
 from celeriac.outcome import Outcome
 from celeriac.records import Commit, Manifest, TaskFacts, Want
 from celeriac.stores import connect
 from celeriac.stores.base import Options
-from celeriac.stores.sqlite import location, schema
+from celeriac.stores.sqlite import codes, location, schema
 from celeriac.stores.sqlite.location import check_place, filesystem_of, locate
+from celeriac.stores.sqlite.rows import encode_edges
 
 NOBODY = 65534
 
@@ -246,12 +248,7 @@ def test_an_older_schema_is_migrated_step_by_step_for_all_namespaces(tmp_path, m
 def test_a_file_of_schema_1_is_migrated_and_its_tasks_run(tmp_path):
     """Its tables as version 1 made them; messages lay in a table of their own."""
     path = tmp_path / "jobs.db"
-    file = apsw.Connection(str(path))
-    file.pragma("journal_mode", "wal")
-    file.pragma("application_id", schema.APPLICATION_ID)
-    file.pragma("user_version", 1)
-    script = (Path(__file__).parent / "golden" / "sqlite-schema-1.sql").read_text()
-    file.execute(schema.expand(script, schema.prefix_of("celeriac")))
+    file = made_by(path, 1)
     message = compose(Header("old", "job", "n"), b"[[],{}]")
     file.execute("""INSERT INTO "celeriac.name" VALUES (1, 'job'), (2, 'celery')""")
     file.execute(
@@ -272,6 +269,83 @@ def test_a_file_of_schema_1_is_migrated_and_its_tasks_run(tmp_path):
     done = [Commit(each.fence, Outcome("succeeded", body=b"1")) for each in found]
     store.queue.exchange("w", 0, 2, done, [], ["celery"], Want())
     assert [each.worker for each in store.inspection.get(["old", "new"])] == ["here", "here"]
+
+
+def made_by(path, version):
+    """A file as schema *version* made it, open."""
+    file = apsw.Connection(str(path))
+    file.pragma("journal_mode", "wal")
+    file.pragma("application_id", schema.APPLICATION_ID)
+    file.pragma("user_version", version)
+    script = (Path(__file__).parent / "golden" / f"sqlite-schema-{version}.sql").read_text()
+    file.execute(schema.expand(script, schema.prefix_of("celeriac")))
+    return file
+
+
+def columns(path):
+    """Tables and indexes of a file, with the columns of each."""
+    with closing(apsw.Connection(str(path))) as file:
+        return {
+            name: {
+                (column, kind, needed, default)
+                for _, column, kind, needed, default, _ in file.execute(
+                    "SELECT * FROM pragma_table_info(?)", (name,)
+                )
+            }
+            for (name,) in file.execute("SELECT name FROM sqlite_schema").fetchall()
+        }
+
+
+@pytest.mark.parametrize("version", range(1, schema.VERSION))
+def test_a_migrated_file_has_the_tables_of_a_new_one(tmp_path, version):
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    made_by(old, version).close()
+    old.chmod(0o600)
+    for path in (old, new):
+        connect(f"sqlite:///{path}").inspection.facts()
+    assert columns(old) == columns(new)
+
+
+def test_a_workflow_of_schema_2_goes_on(tmp_path):
+    """One member of two is in, and of an errback that is not needed what follows is to be ended."""
+    path = tmp_path / "jobs.db"
+    file = made_by(path, 2)
+    file.execute("""INSERT INTO "celeriac.name" VALUES (1, 'job'), (2, 'celery')""")
+    for seq, (id, state, edges) in enumerate(
+        [
+            ("m0", codes.SUCCEEDED, Edges(join=("J", 0))),
+            ("m1", codes.QUEUED, Edges(join=("J", 1))),
+            ("body", codes.WAITING, Edges(waits=True, gathers="J")),
+            ("e", codes.IGNORED, Edges(waits=True, success=("f",))),
+            ("f", codes.WAITING, Edges(waits=True)),
+        ],
+        1,
+    ):
+        wire = compose(Header(id, "job", "n", edges=edges), b"[[],{}]").encode()
+        file.execute(
+            """INSERT INTO "celeriac.record" (seq, state, special, id, task, queue, priority,
+            place, send_nonce, enqueued_at, wire) VALUES (?, ?, 1, ?, 1, 2, 0, ?, 'n', 1.0, ?)""",
+            (seq, state, id, seq, wire),
+        )
+        file.execute('INSERT INTO "celeriac.edges" VALUES (?, ?)', (seq, encode_edges(edges)))
+    file.execute(
+        """INSERT INTO "celeriac.chord" (id, body, size, count, touched, boot)
+        VALUES ('J', 'body', 2, 1, 0.0, '')"""
+    )
+    file.execute("""INSERT INTO "celeriac.member" VALUES ('J', 0, 'm0', 1)""")
+    file.execute("""INSERT INTO "celeriac.pending" VALUES ('e', 'ignored', 'a', 1, 1)""")
+    file.close()
+    path.chmod(0o600)
+
+    store = connect(f"sqlite:///{path}")
+    store.queue.reap()
+    assert store.inspection.get(["f"])[0].state == "ignored"
+    store.queue.register("w", Manifest(tasks={"job": TaskFacts()}, hostname="here"))
+    (found,) = store.queue.exchange("w", 0, 1, [], [], ["celery"], Want(free=9)).deliveries
+    done = [Commit(found.fence, Outcome("succeeded", body=b"1"))]
+    (found,) = store.queue.exchange("w", 0, 2, done, [], ["celery"], Want(free=9)).deliveries
+    assert found.id == "body"
+    assert store.inspection.join("J").size == 2
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):

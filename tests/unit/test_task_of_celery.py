@@ -297,7 +297,6 @@ MEMBERS = [
     "request_stack",
     "bind",
     "on_bound",
-    "on_replace",
     "add_around",
     "start_strategy",
     "Request",

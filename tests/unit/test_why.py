@@ -321,6 +321,17 @@ def test_a_part_of_a_workflow_names_what_it_waits_for(store):
     assert "tasks.add[a] (queued)" in found.reason
 
 
+def test_what_it_waits_for_is_found_by_its_workflow_among_many_tasks(store, monkeypatch):
+    monkeypatch.setattr("celeriac.control.inspect.SCAN", 3)
+    for kind in ("success", "failure", "own"):
+        first = message(f"of-{kind}", flow=kind, edges=Edges(**{kind: (kind,)}))
+        store.queue.enqueue([first, message(kind, flow=kind, edges=Edges(waits=True))])
+    store.queue.enqueue([message(f"m{i}") for i in range(8)])
+    for kind in ("success", "failure", "own"):
+        found = explain(situation(store, kind, now_of(store)))
+        assert f"tasks.add[of-{kind}] (queued)" in found.reason
+
+
 def test_put_aside_pages_through_everything(store, monkeypatch):
     monkeypatch.setattr("celeriac.control.inspect.SCAN", 3)
     store.queue.enqueue([message(f"m{i}") for i in range(8)])

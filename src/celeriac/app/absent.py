@@ -28,7 +28,6 @@ LATER_ARGUMENTS: Final = {
 LATER: Final = {
     **dict.fromkeys(("add_periodic_task", "Beat"), "Let cron run `celeriac -A … call NAME`."),
     "WorkController": "Use app.Worker(…).start(), or run `celeriac -A … worker`.",
-    **dict.fromkeys(("ResultSet", "GroupResult"), "Keep the AsyncResult objects in a list."),
     **dict.fromkeys(("amqp", "pool", "producer_pool", "default_producer"), _OWN_CONNECTIONS),
     **dict.fromkeys(("broker_connection", "default_connection"), _OWN_CONNECTIONS),
     **dict.fromkeys(("connection_or_acquire", "producer_or_acquire"), _OWN_CONNECTIONS),

@@ -23,6 +23,7 @@ from typing import (
 
 from celeriac.app import current
 from celeriac.app.absent import LATER, LATER_ARGUMENTS
+from celeriac.app.builtins import make as built_in
 from celeriac.app.configuring import Configuring, said_once
 from celeriac.app.doors import Doors
 from celeriac.app.holding import Holding
@@ -44,6 +45,7 @@ from celeriac.app.task import AsyncTask, Task
 from celeriac.canvas.signature import Signature
 from celeriac.client import Client, checked_call
 from celeriac.context import note_child
+from celeriac.declined import FLOW_OPTIONS
 from celeriac.directions import NO_DEFAULTS
 from celeriac.exceptions import (
     AlwaysEagerIgnored,
@@ -114,7 +116,7 @@ class Celeriac(Configuring, Holding, Doors):
             raise TypeError(f"the first argument of Celeriac() is the app's name, not {main!r}")
         self.main = main
         self._home = calling_module()
-        self._tasks: TaskRegistry = TaskRegistry()
+        self._tasks: TaskRegistry = TaskRegistry(lambda: built_in(self))
         self._adopted = 0
         self._exceptions: dict[str, type[BaseException]] = {}
         self._signing: tuple[Any, str, Signer] | None = None
@@ -171,7 +173,7 @@ class Celeriac(Configuring, Holding, Doors):
         options = self._with_base(options)
         check_definition(fun, options)
         name = self.name_of(fun, options)
-        known = self._tasks.get(name)
+        known: Task[..., Any] | None = self._tasks.get(name)
         if known is not None:
             if not same(known, fun):
                 warnings.warn(
@@ -202,7 +204,7 @@ class Celeriac(Configuring, Holding, Doors):
         *options* are those of ``app.task`` and go over what the class says.
         """
         made = instance(self, task, options)
-        known = self._tasks.get(made.name)
+        known: Task[..., Any] | None = self._tasks.get(made.name)
         if known is not None and type(known) is not type(made):
             warnings.warn(
                 f"The task name {made.name!r} is taken by {place(known)}, which stays; "
@@ -255,7 +257,8 @@ class Celeriac(Configuring, Holding, Doors):
 
     def facts(self) -> dict[str, TaskFacts]:
         """Return, by name, what a worker must know of the tasks without running their code."""
-        return {name: task.facts() for name, task in self.tasks.items()}
+        tasks = self.tasks
+        return {name: task.facts() for name, task in {**tasks.built_in, **tasks}.items()}
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -278,6 +281,11 @@ class Celeriac(Configuring, Holding, Doors):
                 AlwaysEagerIgnored,
                 stacklevel=2,
             )
+        if not FLOW_OPTIONS.isdisjoint(options):
+            from celeriac.flows import send_call
+
+            call = checked_call(args, kwargs)
+            return cast("AsyncResult[Any]", send_call(self, name, *call, options))
         task = self._tasks.get(name)
         defaults = NO_DEFAULTS if task is None else task.defaults
         message = self.client.message(name, *checked_call(args, kwargs), defaults, options)
@@ -299,6 +307,7 @@ class Celeriac(Configuring, Holding, Doors):
         ``app.enqueue_many(add.s(n, n) for n in range(1000))`` is many times as fast as a thousand
         ``delay()``, and whatever is wrong with one of them is raised before any is sent. More than
         10,000 at once, or 128 MiB of arguments, raise ``PayloadTooLarge`` on Redis: send parts.
+        Workflows may be among them; theirs are the result objects they have.
         """
         from celeriac.bulk import Batch
 
@@ -309,7 +318,7 @@ class Celeriac(Configuring, Holding, Doors):
             return [each.apply_async() for each in calls]
         messages, results = batch.finish()
         if messages:
-            self.client.send(messages)
+            self.client.send(messages, joins=batch.joins)
         return results
 
     def signature(self, *args: Any, **kwargs: Any) -> Signature[Any]:

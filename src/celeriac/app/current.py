@@ -7,6 +7,7 @@ the last one made with ``set_as_current`` (the default).
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from importlib import import_module
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -212,3 +213,4 @@ def shared_task(*args: Any, **options: Any) -> Any:
 
 # Signatures made from plain data find their app here; their layer must not import this one.
 Home.current = get_current_app
+Home.flows = lambda: import_module("celeriac.flows")

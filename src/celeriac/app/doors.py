@@ -5,7 +5,7 @@ Layer 4. The base class of the app; it holds nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from celeriac.control.connection import Connection
     from celeriac.control.events import Events
     from celeriac.control.remote import Control
+    from celeriac.groupresult import GroupResult
+    from celeriac.resultset import ResultSet
 
 __all__ = ["Doors"]
 
@@ -78,6 +80,20 @@ class Doors:
 
     connection_for_read = connection
     connection_for_write = connection
+
+    def GroupResult(  # noqa: N802 - Celery's name
+        self, id: str | None = None, results: Iterable[Any] | None = None, parent: Any = None
+    ) -> GroupResult:
+        """Return the result object of a group."""
+        from celeriac.groupresult import GroupResult
+
+        return GroupResult(id, results, parent, cast("Celeriac", self))
+
+    def ResultSet(self, results: Iterable[Any]) -> ResultSet:  # noqa: N802 - Celery's name
+        """Return several results as one thing to wait for."""
+        from celeriac.resultset import ResultSet
+
+        return ResultSet(results, cast("Celeriac", self))
 
     def bugreport(self) -> str:
         """What ``celeriac report`` prints: versions, platform and settings, secrets hidden."""

@@ -16,7 +16,7 @@ from celeriac.bodies import compressed, seal
 from celeriac.checks import checked_id
 from celeriac.client import check_options, checked_call, moment
 from celeriac.context import Context, current, enter, leave, note_child
-from celeriac.exceptions import CeleryWarning, NotInThisVersion, Retry
+from celeriac.exceptions import CeleryWarning, Ignore, NotInThisVersion, Retry
 from celeriac.outcome import ResultBody
 from celeriac.policies.retries import exhausted, too_often, wait_of
 from celeriac.records import Fence, Verdict
@@ -133,6 +133,58 @@ class Inside:
         run.replacement = self.app.client.reissue(
             run.header, new_args, new_kwargs, options, getattr(self, "mask", None)
         )
+
+    def replace(self, sig: Any) -> Any:
+        """Let *sig*, any kind of signature, take this run's place: ``raise self.replace(…)``.
+
+        It has this task's id then: its result is this one's, and callbacks, errbacks, the rest of
+        the chain and the chord go on as if this task had returned it. Of a group it is the list.
+        All of it is stored in the step that ends this run. In an eager run it is run here. Where
+        the task was called like a function, it is run here, too, and its value returned.
+
+        Raises:
+            Ignore: what a worker understands; let it pass.
+            ImproperlyConfigured: an empty chain, or a signature with the option ``chord``.
+            TypeError: it is no signature.
+        """
+        from celeriac.canvas.flow import member_of
+        from celeriac.replacing import check_replacement, replacement
+
+        run = self.request
+        signature = member_of(sig, self.app, "replace()")
+        check_replacement(signature)
+        self.on_replace(signature)
+        if run.is_eager or run.called_directly or run.header is None:
+            value = signature.apply().get(disable_sync_subtasks=False)
+            if run.called_directly:
+                return value
+            run.replaced = (value,)
+            raise Ignore(f"Replaced by {signature!r}")
+        run.replaced = replacement(self.app, run, signature)
+        raise Ignore(f"Replaced by {signature!r}")
+
+    def on_replace(self, sig: Any) -> None:
+        """Called by :meth:`replace` with what takes this run's place."""
+
+    def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
+        """Add *sig* to the header of the chord that this task is a member of; return its result.
+
+        The body waits for it, too, and gets its result behind those of the members that were sent.
+        It is stored in the step that ends this run, if that succeeds, and begins then. *lazy* is
+        Celery's, and without meaning.
+
+        Raises:
+            ValueError: this task is not a member of a chord.
+            TypeError: *sig* is no signature.
+        """
+        from celeriac.canvas.flow import member_of
+        from celeriac.replacing import add
+
+        run = self.request
+        signature = member_of(sig, self.app, "add_to_chord()")
+        if run.is_eager:
+            raise NotInThisVersion("add_to_chord() in an eager run", "Run the task by a worker.")
+        return add(self.app, run, signature)
 
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None

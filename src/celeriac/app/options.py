@@ -91,10 +91,10 @@ _LATER: Final[dict[str, str]] = {
     "lazy": "",
     "Request": "",
     "Strategy": "",
-    "link": "Workflows are not in this version.",
-    "link_error": "Workflows are not in this version.",
-    "chain": "Workflows are not in this version.",
-    "chord": "Workflows are not in this version.",
+    "link": "Link it to the signature: task.s(…).link(…), task.s(…) | …",
+    "link_error": "Link it to the signature: task.s(…).link(…), task.s(…) | …",
+    "chain": "Link it to the signature: task.s(…).link(…), task.s(…) | …",
+    "chord": "Link it to the signature: task.s(…).link(…), task.s(…) | …",
     "aliases": "",
 }
 
@@ -111,17 +111,14 @@ _OWN: Final = (
     "An attribute of your own is declared on a base class first: class Base(Task): {} = None, and "
     "@app.task(base=Base, …)"
 )
-_FLOWS: Final = "Until workflows are, let the first task call the next one's delay()."
 #: What Celery's tasks have besides, and what to do instead.
 LATER_MEMBERS: Final = {
-    **dict.fromkeys(("chunks", "map", "starmap", "replace", "add_to_chord"), _FLOWS),
     "signature_from_request": "Use self.signature(self.request.args, self.request.kwargs).",
     "backend": "Read results with task.AsyncResult(id).",
     **dict.fromkeys(("annotate", "from_config"), "Set task_annotations or @app.task(…)."),
     "shadow_name": "Name the task with @app.task(name=…).",
     "request_stack": "Use task.request, push_request() and pop_request().",
     **dict.fromkeys(("bind", "on_bound"), "Use app.on_init(), or task_annotations."),
-    "on_replace": _FLOWS,
     "add_around": "Define __call__ in a base class and call super().__call__() in it.",
     **dict.fromkeys(
         ("start_strategy", "Strategy", "Request"),

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, ParamSpec, TypeVar, cast
 
 from celeriac import signals
 from celeriac.app.inside import Inside
+from celeriac.app.many import Many
 from celeriac.app.options import LATER_MEMBERS, limits_of, rate_of
 from celeriac.arguments import Arguments
 from celeriac.canvas.signature import Signature
 from celeriac.client import Defaults, checked_call
 from celeriac.context import Context, enter, leave, note_child, running
+from celeriac.declined import FLOW_OPTIONS
 from celeriac.exceptions import MaxRetriesExceededError, OperationalError
 from celeriac.forms import Form, form_of
 from celeriac.later import missing
@@ -58,7 +60,7 @@ def _setting(name: str) -> Any:
     return _Setting(name)
 
 
-class Task(Inside, Generic[P, R]):
+class Task(Inside, Many, Generic[P, R]):
     """A task. ``delay()`` and ``apply_async()`` send it, calling it runs it here and now.
 
     The attributes are its options; None means as the settings say, and then what they say is
@@ -198,7 +200,8 @@ class Task(Inside, Generic[P, R]):
                 ``timezone``), ``expires`` (seconds or datetime), ``queue``, ``priority`` (0 to
                 9), ``time_limit`` and ``soft_time_limit`` (seconds), ``ignore_result``,
                 ``serializer``, ``headers`` (plain data for ``self.request.headers``), ``retry``
-                and ``retry_policy`` (for a store that is away).
+                and ``retry_policy`` (for a store that is away), ``link`` and ``link_error`` (a
+                signature, or several, to run once it has succeeded or failed).
 
         Raises:
             TypeError: wrong arguments for the function, or an unknown option.
@@ -240,6 +243,10 @@ class Task(Inside, Generic[P, R]):
         typing = self._said[0]
         if conf.strict_typing if typing is None else typing:
             self.arguments.check(args, kwargs)
+        if options and not FLOW_OPTIONS.isdisjoint(options):
+            from celeriac.flows import send_call
+
+            return cast("AsyncResult[R]", send_call(app, self, args, kwargs, options))
         if conf.task_always_eager:
             from celeriac.eager import send_here
 
@@ -288,7 +295,8 @@ class Task(Inside, Generic[P, R]):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> AsyncResult[R]:
         own = type(self).apply_async is not _APPLY_ASYNC or "apply_async" in self.__dict__
-        if self.app.conf.task_always_eager and not own:
+        flow = options and not FLOW_OPTIONS.isdisjoint(options)
+        if self.app.conf.task_always_eager and not own and not flow:
             from celeriac.eager import asend_here
 
             return await asend_here(self, args, kwargs, options)

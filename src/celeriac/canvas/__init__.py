@@ -1,19 +1,37 @@
-"""Canvas: calls as values. In this version, of a single task.
+"""Canvas: calls as values, and workflows of them.
 
-Layer 3: no IO of its own. A signature sends itself through the app it belongs to.
+Layer 3: no IO of its own. A signature sends itself through the app it belongs to. Read
+``signature`` (one call), ``flow`` (what workflows have in common), ``chain``, ``group``, ``chord``,
+``maps``, and ``joining`` for ``|``. What is stored of them is worked out in ``celeriac.workflow``.
 """
 
 from typing import Final
 
+from celeriac.canvas.chain import chain
+from celeriac.canvas.chord import chord
+from celeriac.canvas.group import group
+from celeriac.canvas.joining import join as _join  # noqa: F401 - it makes | work
+from celeriac.canvas.maps import chunks, xmap, xstarmap
 from celeriac.canvas.signature import Signature, maybe_signature, signature, subtask
 from celeriac.later import absent
 
-__all__ = ["Signature", "maybe_signature", "signature", "subtask"]
+__all__ = [
+    "Signature",
+    "chain",
+    "chord",
+    "chunks",
+    "group",
+    "maybe_signature",
+    "signature",
+    "subtask",
+    "xmap",
+    "xstarmap",
+]
 
-_LATER: Final = dict.fromkeys(
-    ["StampingVisitor", "chain", "chord", "chunks", "group", "xmap", "xstarmap"],
-    "Until workflows are, let the first task call the next one's delay().",
-)
+_chain = chain  # Celery's names for the classes behind the functions
+_chord = chord
+
+_LATER: Final = {"StampingVisitor": "Pass headers={…} to apply_async()."}
 
 
 def __getattr__(name: str) -> object:

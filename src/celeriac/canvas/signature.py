@@ -2,46 +2,28 @@
 
 Layer 3: no IO of its own; it knows apps and tasks by the protocols here. A signature is a
 dictionary of plain data, so it can be an argument, a result or JSON, and be made a signature
-again by :func:`signature`.
+again by :func:`signature`. Chains, groups and chords are signatures, too: :mod:`celeriac.canvas`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
-from celeriac.exceptions import ImproperlyConfigured, NotInThisVersion
+from celeriac.canvas.home import Home
+from celeriac.canvas.plain import call_text, listed, plain_of
+from celeriac.canvas.sending import Sending
+from celeriac.exceptions import ImproperlyConfigured
 from celeriac.later import Absent
 
-__all__ = ["App", "Home", "Signature", "maybe_signature", "signature", "subtask"]
+__all__ = ["Home", "Signature", "maybe_signature", "signature", "subtask"]
 
 R = TypeVar("R")
-
-_FLOWS: Final = "Until workflows are, let the first task call the next one's delay()."
-
-
-class App(Protocol):
-    """What a signature needs of an app."""
-
-    @property
-    def tasks(self) -> Mapping[str, Any]:
-        """The registry."""
-
-    def send_task(self, name: str, args: Any, kwargs: Any, **options: Any) -> Any:
-        """Send a call by name."""
+S = TypeVar("S", bound="type[Signature[Any]]")
 
 
-class Home:
-    """Where a signature that was made from plain data finds its app.
-
-    The app package fills this in when it is loaded; this layer must not import it.
-    """
-
-    current: Callable[[], App] | None = None
-
-
-class Signature(dict[str, Any], Generic[R]):
+class Signature(dict[str, Any], Sending[R], Generic[R]):
     """A call as a value: ``add.s(2, 2)``; ``add.s(2, 2).delay()`` sends it.
 
     It is a dictionary with the keys ``task``, ``args``, ``kwargs``, ``options``,
@@ -58,6 +40,9 @@ class Signature(dict[str, Any], Generic[R]):
         options_more: further options.
     """
 
+    #: Kinds of workflows by name: what ``subtask_type`` says in a dictionary.
+    TYPES: ClassVar[dict[str, type[Signature[Any]]]] = {}
+
     def __init__(
         self,
         task: Any = None,
@@ -71,7 +56,7 @@ class Signature(dict[str, Any], Generic[R]):
         self._app = app
         self._task: Any = None
         if isinstance(task, Mapping):
-            super().__init__(_plain(task))
+            super().__init__(plain_of(task))
             return
         if not isinstance(task, str):
             self._task = task
@@ -106,9 +91,29 @@ class Signature(dict[str, Any], Generic[R]):
         return made
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:
-        """Make a signature of the dictionary it was, after JSON for example."""
-        return cls(value, app=app)
+    def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Signature[Any]:
+        """Make a signature, or a workflow, of the dictionary it was, after JSON for example."""
+        kind = value.get("subtask_type")
+        if kind is None:
+            return Signature(value, app=app)
+        known = cls.TYPES.get(kind)
+        if known is None:
+            raise TypeError(
+                f"this dictionary says that it was a workflow of kind {kind!r}; there are "
+                f"{', '.join(sorted(cls.TYPES))}"
+            )
+        return known.from_dict(value, app=app)
+
+    @classmethod
+    def register_type(cls, name: str | None = None) -> Callable[[S], S]:
+        """Decorate a class of workflows of your own: dictionaries of that ``subtask_type`` become
+        instances of it. *name* is by default the class's."""
+
+        def register(subclass: S) -> S:
+            cls.TYPES[name or subclass.__name__] = subclass
+            return subclass
+
+        return register
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -163,9 +168,19 @@ class Signature(dict[str, Any], Generic[R]):
         self["immutable"] = immutable
 
     @property
-    def subtask_type(self) -> None:
-        """None: what kind of workflow it is; this version has none."""
-        return None
+    def subtask_type(self) -> str | None:
+        """What kind of workflow it is, such as ``chain``; None for a single task."""
+        return cast("str | None", self["subtask_type"])
+
+    @property
+    def root_id(self) -> str | None:
+        """The id of the first task of the tree, if an option or :meth:`freeze` has set it."""
+        return cast("str | None", self.options.get("root_id"))
+
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the task before it, if an option or :meth:`freeze` has set it."""
+        return cast("str | None", self.options.get("parent_id"))
 
     @property
     def id(self) -> str | None:
@@ -191,13 +206,18 @@ class Signature(dict[str, Any], Generic[R]):
     @property
     def type(self) -> Any:
         """The task itself; raises ``NotRegistered`` if the app does not know the name."""
-        held = self._held()
+        held = self.held()
         return self.app.tasks[self.task] if held is None else held
 
-    def _held(self) -> Any:
-        """The task it was made of, unless it was given the name of another since."""
+    def held(self) -> Any:
+        """Return the task it was made of, unless it was given the name of another since."""
         task = self._task
         return None if task is None or task.name != self["task"] else task
+
+    @property
+    def own_app(self) -> Any:
+        """The app it was made for, or None where the current one will do."""
+        return self._app
 
     def bind(self, app: Any) -> None:
         """Let it belong to *app*, unless that is None."""
@@ -227,7 +247,7 @@ class Signature(dict[str, Any], Generic[R]):
         """Return a copy with *args* before the stored ones, the others over them."""
         merged_args, merged_kwargs, merged_options = self.merged(args, kwargs, options)
         copy: Signature[R] = Signature(
-            self._held() or self.task,
+            self.held() or self.task,
             merged_args,
             merged_kwargs,
             merged_options,
@@ -237,6 +257,10 @@ class Signature(dict[str, Any], Generic[R]):
         return copy
 
     partial = clone
+
+    def settled(self) -> Signature[Any]:
+        """Return a copy whose parts can be given ids; see the same of ``chunks``."""
+        return self.clone()
 
     def replace(
         self,
@@ -265,12 +289,72 @@ class Signature(dict[str, Any], Generic[R]):
         """Store whether arguments given when it is sent are refused."""
         self["immutable"] = immutable
 
-    def freeze(self, _id: str | None = None) -> Any:
-        """Fix the task id and return the result object for it, before anything is sent."""
+    def freeze(
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """Fix the task id and return the result object for it, before anything is sent.
+
+        An id that is fixed already stays, and so does a group. The others are options that it is
+        sent with.
+        """
         from celeriac.ids import new_task_id
 
-        self.options.setdefault("task_id", _id or new_task_id())
-        return self.AsyncResult(self.options["task_id"])
+        options = self.options
+        options.setdefault("task_id", _id or new_task_id())
+        if group_id is not None:
+            options.setdefault("group_id", group_id)
+        given = {
+            "chord": chord, "root_id": root_id, "parent_id": parent_id, "group_index": group_index,
+        }  # fmt: skip
+        options.update((name, value) for name, value in given.items() if value is not None)
+        return self.AsyncResult(options["task_id"])
+
+    # -- links ---------------------------------------------------------------------------------
+
+    def link(self, callback: Any) -> Any:
+        """Have *callback*, a signature, run with the result once this has succeeded; return it."""
+        return self.append_to_list_option("link", _linked(callback, "link()"))
+
+    def link_error(self, errback: Any) -> Any:
+        """Have *errback*, a signature, run once this has failed; return it.
+
+        Its task is called with the failed task's id, or, if it takes that many arguments, with
+        request, exception and traceback.
+        """
+        return self.append_to_list_option("link_error", _linked(errback, "link_error()"))
+
+    def on_error(self, errback: Any) -> Self:
+        """Do what :meth:`link_error` does, and return this signature."""
+        self.link_error(errback)
+        return self
+
+    def append_to_list_option(self, key: str, value: Any) -> Any:
+        """Append *value* to the option *key*, a list, unless one that is equal is there already;
+        return it."""
+        kept = listed(self.options.get(key))
+        if value not in kept:
+            self.options[key] = [*kept, value]
+        return value
+
+    def extend_list_option(self, key: str, value: Any) -> None:
+        """Append *value*, or all of them if it is a list, to the option *key*."""
+        self.options[key] = [*listed(self.options.get(key)), *listed(value)]
+
+    def flatten_links(self) -> list[Signature[Any]]:
+        """Return this signature and all that is linked to it, their links behind each."""
+        found: list[Signature[Any]] = []
+        todo: list[Any] = [self]
+        while todo:
+            each = maybe_signature(todo.pop(), self._app)
+            found.append(each)
+            todo.extend(reversed(listed(each.options.get("link"))))
+        return found
 
     def merged(
         self,
@@ -287,63 +371,19 @@ class Signature(dict[str, Any], Generic[R]):
             {**self.options, **(options or {})},
         )
 
-    # -- running -------------------------------------------------------------------------------
+    # -- joining -------------------------------------------------------------------------------
 
-    def delay(self, *args: Any, **kwargs: Any) -> Any:
-        """Send it with more arguments; see the task's ``delay``."""
-        return self.apply_async(args, kwargs)
+    def __or__(self, other: object) -> Any:
+        """Return what runs *other* after this, with its result; see ``canvas.joining``."""
+        return NotImplemented if Home.join is None else Home.join(self, other)
 
-    def apply_async(
-        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Any:
-        """Send it with more arguments and options; see the task's ``apply_async``."""
-        merged_args, merged_kwargs, merged_options = self.merged(args or (), kwargs, options)
-        if self._held() is None and self.task not in self.app.tasks:
-            return self.app.send_task(self.task, merged_args, merged_kwargs, **merged_options)
-        return self.type.apply_async(merged_args, merged_kwargs, **merged_options)
+    def __ror__(self, other: object) -> Any:
+        return NotImplemented if Home.join is None else Home.join(other, self)
 
-    def apply(
-        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Any:
-        """Run it in this process; see the task's ``apply``."""
-        merged_args, merged_kwargs, merged_options = self.merged(args or (), kwargs, options)
-        return self.type.apply(merged_args, merged_kwargs, **merged_options)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> R:
-        """Call the task like a function, with more arguments."""
-        merged_args, merged_kwargs, _ = self.merged(args, kwargs)
-        return cast(R, self.type(*merged_args, **merged_kwargs))
-
-    def AsyncResult(self, task_id: str) -> Any:  # noqa: N802 - the name Celery users know
-        """Return the result object for *task_id*."""
-        return self.app.AsyncResult(task_id)
-
-    def __invert__(self) -> R:
-        """Send it and wait for what it returns: ``~add.s(2, 2)`` is 4."""
-        return cast(R, self.apply_async().get())
-
-    # -- not in this version -------------------------------------------------------------------
-
-    def __or__(self, other: object) -> NoReturn:
-        raise _later("A chain (signature | signature)")
-
-    def __ror__(self, other: object) -> NoReturn:
-        raise _later("A chain (signature | signature)")
-
-    def __ior__(self, other: object) -> NoReturn:
-        raise _later("A chain (signature | signature)")
+    def __ior__(self, other: object) -> Any:
+        return self.__or__(other)  # not a dictionary's: this one must stay what it is
 
     if not TYPE_CHECKING:  # type checkers shall find names that are not there
-        link = Absent(_FLOWS)
-        link_error = Absent(_FLOWS)
-        on_error = Absent(_FLOWS)
-        flatten_links = Absent(_FLOWS)
-        append_to_list_option = Absent(_FLOWS)
-        extend_list_option = Absent(_FLOWS)
-        root_id = Absent(_FLOWS)
-        parent_id = Absent(_FLOWS)
-        register_type = Absent(_FLOWS)
-        TYPES = Absent(_FLOWS)
         stamp = Absent("Pass headers={…} to apply_async().")
         stamp_links = Absent("Pass headers={…} to apply_async().")
         election = Absent("")
@@ -351,17 +391,17 @@ class Signature(dict[str, Any], Generic[R]):
     # -- looks ---------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        return _call(self.task, *self._shown(self.args, self.kwargs))
+        return call_text(self.task, *self._shown(self.args, self.kwargs))
 
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
         """Return the call that it would be with more arguments, as text."""
-        return _call(self.task, *self._shown((*args, *self.args), {**self.kwargs, **kwargs}))
+        return call_text(self.task, *self._shown((*args, *self.args), {**self.kwargs, **kwargs}))
 
     def _shown(
         self, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """The arguments as they may be shown: without what the task hides."""
-        task = self._held()
+        task = self.held()
         if task is None and self._app is not None and self.task in self._app.tasks:
             task = self._app.tasks[self.task]
         mask = getattr(task, "mask", None)
@@ -392,7 +432,7 @@ def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature[Any]:
     if isinstance(varies, Signature) and not args and not kwargs:
         return varies
     if isinstance(varies, Mapping):
-        made: Signature[Any] = Signature(varies, app=app)
+        made = varies if isinstance(varies, Signature) else Signature.from_dict(varies, app=app)
         return made.clone(*args, **kwargs) if args or kwargs else made
     made = Signature(varies, *args, **kwargs)
     made.bind(app)
@@ -402,34 +442,20 @@ def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature[Any]:
 subtask = signature
 
 
-def maybe_signature(value: Any, app: Any = None) -> Any:
-    """Return a signature for a dictionary that was one; anything else comes back as it is."""
-    if isinstance(value, Mapping) and not isinstance(value, Signature) and "task" in value:
+def maybe_signature(value: Any, app: Any = None, clone: bool = False) -> Any:
+    """Return a signature for a dictionary that was one; anything else comes back as it is.
+
+    With *clone* a signature is copied.
+    """
+    if isinstance(value, Signature):
+        return value.clone() if clone else value
+    if isinstance(value, Mapping) and "task" in value:
         return signature(value, app=app)
     return value
 
 
-def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    kind = value.get("subtask_type")
-    if kind is not None:
-        raise NotInThisVersion(f"A signature of kind {kind!r}", "Only single tasks are.")
-    if not isinstance(value.get("task"), str):
-        raise TypeError("this dictionary was no signature: it has no task name under 'task'")
-    return {
-        "task": value["task"],
-        "args": tuple(value.get("args") or ()),
-        "kwargs": dict(value.get("kwargs") or {}),
-        "options": dict(value.get("options") or {}),
-        "subtask_type": None,
-        "immutable": bool(value.get("immutable", False)),
-    }
-
-
-def _call(task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    words = [repr(each) for each in args]
-    words += [f"{name}={value!r}" for name, value in kwargs.items()]
-    return f"{task}({', '.join(words)})"
-
-
-def _later(what: str) -> NotInThisVersion:
-    return NotInThisVersion(what, _FLOWS)
+def _linked(value: Any, what: str) -> Any:
+    """Return *value* if it may be linked, or raise ``TypeError``."""
+    if isinstance(value, Mapping) and "task" in value:
+        return value
+    raise TypeError(f"{what} takes a signature, such as task.s(…), not {value!r}")

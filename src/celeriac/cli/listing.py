@@ -46,14 +46,14 @@ def tasks(session: Session, /, as_json: bool) -> int:
     """
     app = session.load_shared()
     from celeriac.control.inspect import overview
-    from celeriac.control.inspector import BUILT_IN
+    from celeriac.records import BUILT_IN
 
     alive = [each for each in overview(app.store).workers if each.alive]
     names = set(app.tasks).union(*(each.manifest.tasks for each in alive))
     found = {
         name: sorted({each.manifest.hostname for each in alive if name in each.manifest.tasks})
         for name in sorted(names)
-        if not name.startswith(BUILT_IN)
+        if name not in BUILT_IN
     }
     if as_json:
         say_json(

@@ -14,7 +14,7 @@ from celeriac.control.destinations import NOWHERE, Destinations
 from celeriac.control.phrases import iso
 from celeriac.control.reading import header_of
 from celeriac.control.why import Situation
-from celeriac.records import Counts, JoinView, Record, WorkerView
+from celeriac.records import BUILT_IN, Counts, JoinView, Record, WorkerView
 from celeriac.stores.base import Store
 
 __all__ = ["Overview", "QueueLine", "overview", "put_aside", "situation"]
@@ -85,15 +85,24 @@ def _upstream(store: Store, record: Record) -> tuple[tuple[Record, ...], JoinVie
     if edges.takes is not None:
         found = store.inspection.get([edges.takes])[0]
         return ((found,) if found is not None else ()), None
+    others = _others(store, header.flow if header is not None else "")
+    return tuple(each for each in others if _releases(each, record.id)), None
+
+
+def _others(store: Store, flow: str) -> list[Record]:
+    """Unfinished tasks with their messages: of the workflow, if there is one, else any."""
+    if flow:
+        parts = store.inspection.flow(flow, limit=SCAN)
+        return [each for each in parts if each.state not in states.TERMINAL]
     unfinished = store.inspection.list(states.STORE_STATES - states.TERMINAL, limit=SCAN)
     whole = store.inspection.get([each.id for each in unfinished])
-    return tuple(each for each in whole if each is not None and _releases(each, record.id)), None
+    return [each for each in whole if each is not None]
 
 
 def _releases(record: Record, id: str) -> bool:
     header = header_of(record)
     edges = header.edges if header is not None else None
-    return edges is not None and (id in edges.success or id in edges.failure)
+    return edges is not None and id in (*edges.success, *edges.failure, *edges.own)
 
 
 # -- queues and workers ------------------------------------------------------------------------
@@ -156,7 +165,7 @@ def _plain_worker(view: WorkerView) -> dict[str, object]:
         "concurrency": manifest.concurrency,
         "held": view.held,
         "queues": list(manifest.queues),
-        "tasks": len(manifest.tasks),
+        "tasks": len(manifest.tasks.keys() - BUILT_IN),
         "version": manifest.version,
         "registered_at": iso(view.registered_at),
         "beat_at": iso(view.beat_at),

@@ -17,18 +17,17 @@ from celeriac.control.mailbox import Answers, Callback, Mailbox, Scope, check_ti
 from celeriac.exceptions import CeleryError, CeleryWarning
 from celeriac.later import missing
 from celeriac.message import Message, decode
+from celeriac.records import BUILT_IN
 from celeriac.serialization import decode as decode_value
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.records import Record, WorkerView
 
-__all__ = ["BUILT_IN", "SCAN", "Inspect", "warn_of_silent"]
+__all__ = ["SCAN", "Inspect", "warn_of_silent"]
 
 #: How many scheduled or revoked tasks are listed at most, the newest.
 SCAN: Final = 1000
-#: How names of tasks begin that nobody wrote into the application.
-BUILT_IN: Final = "celery."
 #: What Celery's inspect has besides, and what to do instead.
 _LATER: Final = {
     "clock": "Workers keep no logical clock.",
@@ -117,7 +116,7 @@ class Inspect:
             lambda view: sorted(
                 self._described(name, view, taskinfoitems)
                 for name in view.manifest.tasks
-                if not name.startswith(BUILT_IN)
+                if name not in BUILT_IN
             )
         )
 

@@ -13,6 +13,7 @@ from celeriac.policies.base import Policy
 from celeriac.policies.crashes import on_death
 from celeriac.policies.expiry import Expiry
 from celeriac.policies.predicates import Predicates
+from celeriac.policies.replacing import Replacing
 from celeriac.policies.results import keeps
 from celeriac.policies.retries import AskedRetries, AutoRetries
 from celeriac.policies.time_limits import on_hard_limit
@@ -24,10 +25,17 @@ __all__ = [
     "Expiry",
     "Policy",
     "Predicates",
+    "Replacing",
     "keeps",
     "on_death",
     "on_hard_limit",
 ]
 
 #: The first that answers decides; a run that none of them claims has failed.
-DEFAULT: Final[tuple[Policy, ...]] = (Expiry(), Predicates(), AskedRetries(), AutoRetries())
+DEFAULT: Final[tuple[Policy, ...]] = (
+    Expiry(),
+    Replacing(),
+    Predicates(),
+    AskedRetries(),
+    AutoRetries(),
+)

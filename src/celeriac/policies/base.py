@@ -45,6 +45,8 @@ class Run(Protocol):
     replacement: bytes | None
     #: The ``Retry`` that ``self.retry()`` made in this run, or None.
     asked: Any
+    #: The outcome that ``self.replace()`` prepared in this run, or None.
+    replaced: Any
 
 
 class Policy:

@@ -28,7 +28,7 @@ import msgspec
 
 from celeriac.clock import SYSTEM, Clock
 from celeriac.conf import Settings
-from celeriac.message import Message
+from celeriac.message import Message, NewJoin
 from celeriac.records import (
     Beat,
     Commit,
@@ -150,7 +150,12 @@ class Capabilities(msgspec.Struct, frozen=True):
 class Queue(Protocol):
     """Records, leases, exchanges: protocol sections 1 to 5."""
 
-    def enqueue(self, messages: Sequence[Message], join: str | None = None) -> None:
+    def enqueue(
+        self,
+        messages: Sequence[Message],
+        join: str | None = None,
+        joins: Sequence[NewJoin] = (),
+    ) -> None:
         """Store *messages* as records, all or none, in one step; ring a waiter.
 
         A record starts ``waiting`` (``edges.waits``), ``scheduled`` (eta ahead) or ``queued``.
@@ -159,17 +164,22 @@ class Queue(Protocol):
         run of that id (generation + 1, the attempt counts on). An id with a revoke tombstone is
         stored ``revoked`` at once. With *join* the messages are members of that open join, which
         counts as touched; if it was decided because it was never sealed, ``HeaderIncomplete`` is
-        raised. A full store raises ``StoreFull``; more than it can do in one step, which on Redis
-        is 10,000 messages or 128 MiB of arguments, ``PayloadTooLarge``. *messages* may be a
-        ``message.Alike``, which a store may read as any other sequence, or write together.
+        raised. *joins* are stored in the same step, sealed; their bodies are among *messages*, or
+        ``StoreError`` is raised, and where a body is a resend, so is its join. One of size 0
+        releases its body at once. A full store raises ``StoreFull``; more than it can do in one
+        step, which on Redis is 10,000 messages or 128 MiB of arguments, ``PayloadTooLarge``.
+        *messages* may be a ``message.Alike``, which a store may read as any other sequence, or
+        write together.
         Dies before: nothing stored. Dies after: all stored. Repeatable.
         """
 
     def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
-        """Store a join and, ``waiting``, its body and the body's errbacks, in one step.
+        """Store a join and, ``waiting``, its body and what waits for the body, in one step:
+        *errbacks* are all of that, for what is stored after the body has ended waits for ever.
 
-        Members start as they arrive; the join completes once :meth:`seal` has told its size.
-        Repeatable.
+        Members start as they arrive; the join completes once :meth:`seal` has told its size. One
+        that is neither sealed nor added to for ``join_seal_timeout`` is given up: its body fails,
+        and so does what was sent with it and waits for what was not sent with it. Repeatable.
         """
 
     def seal(self, join: str, size: int) -> None:
@@ -208,7 +218,9 @@ class Queue(Protocol):
         and its deliveries come in any order. Commits are judged by their fence alone, so they are
         applied even if the owner is unknown; an unknown owner leases nothing and reads
         ``lost``. A commit refused for its content (body over ``result_max``) is turned into
-        FAILURE(ResultTooLarge) and never blocks the others.
+        FAILURE(ResultTooLarge) and never blocks the others. An outcome's parts and joins are
+        stored in its own step, before the record ends, and joins grow by what is added to them
+        (``message.ADDED``).
         """
 
     def wait(self, queues: Sequence[str], timeout: float) -> bool:
@@ -397,6 +409,10 @@ class Inspection(Protocol):
 
     def join(self, join: str) -> JoinView | None:
         """One join."""
+
+    def flow(self, id: str, after: str | None = None, limit: int = 1000) -> builtins.list[Record]:
+        """The parts of a workflow (``Header.flow``) in the order they were stored; *after* is the
+        id of the last one of the page before. Results are left out, messages are not."""
 
     def retry(
         self, ids: Sequence[str], messages: Mapping[str, Message] | None = None

@@ -5,11 +5,13 @@ Layer 2: standard library and layers 0 and 1; for ``stores.finish``, the stores 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
 from typing import Protocol
 
 import msgspec
 
-from celeriac.message import Edges
+from celeriac.message import ADDED, Edges, Message, NewJoin
 
 # --- what the routine sees --------------------------------------------------------------------
 
@@ -29,7 +31,10 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class JoinNode(msgspec.Struct, frozen=True):
-    """A join. *count* members have succeeded, *failures* have ended in another way."""
+    """A join. *count* members have succeeded, *failures* have ended in another way.
+
+    *size* is what it was sealed with, None until then.
+    """
 
     id: str
     body: str
@@ -39,6 +44,8 @@ class JoinNode(msgspec.Struct, frozen=True):
     #: "", "done" or "failed".
     decided: str = ""
     cause: str = ""
+    #: Members that were added to those *size* counts.
+    grown: int = 0
 
     @property
     def given_up(self) -> bool:
@@ -56,7 +63,13 @@ class View(Protocol):
         """The join, or None."""
 
     def member(self, join: str, index: int) -> str:
-        """``"done"`` or ``"failed"`` if the member's end is noted in the join, else ``""``."""
+        """``"done"`` or ``"failed"`` if the member's end is noted in the join, ``"added"`` if the
+        join has grown by it and it has not ended, else ``""``."""
+
+    def outsiders(self, join: str, after: int, most: int) -> Sequence[tuple[int, str]]:
+        """What was stored with a join while it was open and waits for what was not sent with it
+        (:func:`outsiders`): up to *most* ids in the order they came, and the place of each, which
+        is more than *after* and never changes. The first is 1 or more."""
 
 
 # --- what it says -----------------------------------------------------------------------------
@@ -72,11 +85,15 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """A waiting record is due: *state* is ``queued``, or ``scheduled`` with *due*. Ring."""
+    """A waiting record is due: *state* is ``queued``, or ``scheduled`` with *due*. Ring.
+
+    With *expires* that is when it expires from now on.
+    """
 
     id: str
     state: str
     due: float | None = None
+    expires: float | None = None
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -92,7 +109,8 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Forget(msgspec.Struct, frozen=True):
-    """Take back the note of a member's end (count - 1 or, not *done*, failures - 1)."""
+    """Take back the note of a member's end (count - 1 or, not *done*, failures - 1). One that was
+    added (an index of ``ADDED`` or more) stays so."""
 
     join: str
     index: int
@@ -114,6 +132,13 @@ class Size(msgspec.Struct, frozen=True):
     size: int
 
 
+class Grow(msgspec.Struct, frozen=True):
+    """A member is added to a join: *grown* + 1, and the index is noted as added."""
+
+    join: str
+    index: int
+
+
 class Reopen(msgspec.Struct, frozen=True):
     """An ended record lives again, in a new generation.
 
@@ -127,7 +152,20 @@ class Reopen(msgspec.Struct, frozen=True):
     due: float | None = None
 
 
-Effect = End | Release | Member | Forget | Decide | Size | Reopen
+Effect = End | Release | Member | Forget | Decide | Size | Grow | Reopen
+
+
+class How(IntEnum):
+    """What a :class:`Pending` is, and how its record ended."""
+
+    #: By itself, or because its join failed.
+    ITSELF = 0
+    #: It was not needed: what it waited for ended without failure. It never ran.
+    SKIPPED = 1
+    #: A record before it ended without success.
+    UPSTREAM = 2
+    #: Not a record: a join that was given up. *offset* is the place of an outsider.
+    GIVEN_UP = 3
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -136,8 +174,13 @@ class Pending(msgspec.Struct, frozen=True):
     id: str
     state: str
     cause: str
-    skipped: bool = False
+    how: How = How.ITSELF
     offset: int = 0
+
+    @property
+    def skipped(self) -> bool:
+        """Whether nothing that hangs on it is needed."""
+        return self.how is How.SKIPPED
 
 
 class Effects(msgspec.Struct, frozen=True):
@@ -147,12 +190,43 @@ class Effects(msgspec.Struct, frozen=True):
     remainder: tuple[Pending, ...] = ()
 
 
+# --- what stores work out with it ---------------------------------------------------------------
+
+
+def outsiders(messages: Iterable[Message], joins: Iterable[NewJoin]) -> list[str]:
+    """Ids of those that wait for something which is not stored with them.
+
+    They are what nobody may ever release if the rest does not come.
+    """
+    released = {join.body for join in joins}
+    waiting = []
+    for each in messages:
+        edges = each.header.edges
+        if edges is not None:
+            released.update(edges.success, edges.failure, edges.own)
+            if edges.waits:
+                waiting.append(each.id)
+    return [id for id in waiting if id not in released]
+
+
+def gathered(size: int | None, done: Mapping[int, str]) -> list[str | None]:
+    """Ids of the members of a join that are *done* (index → id) in the order of their results: by
+    index, those that were added last; None where one is missing of the first *size*."""
+    first = {index: id for index, id in done.items() if index < ADDED}
+    if size is None:
+        size = max(first, default=-1) + 1
+    added = sorted(index for index in done if index >= ADDED)
+    return [*(first.get(index) for index in range(size)), *(done[index] for index in added)]
+
+
 __all__ = [
     "Decide",
     "Effect",
     "Effects",
     "End",
     "Forget",
+    "Grow",
+    "How",
     "JoinNode",
     "Member",
     "Node",
@@ -161,4 +235,6 @@ __all__ = [
     "Reopen",
     "Size",
     "View",
+    "gathered",
+    "outsiders",
 ]

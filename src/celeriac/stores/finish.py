@@ -14,12 +14,15 @@ The rules (protocol section 1):
 - Any other end notes the member as failed in its join (``join``, else ``within``), releases the
   errbacks and ends what waits on it over ``success``: ``revoked`` if this record was revoked, else
   ``failed``. The first failed member decides the join ``failed`` and ends its body.
+- Errbacks in ``own`` are about the record's own run: if it is cancelled because a record before it
+  ended without success, they end as after a success.
 - An errback that is not needed takes what follows it along, all ``ignored``; nothing runs.
 - Only ``waiting`` records are released or ended by another's end: so whatever is applied twice
   changes nothing.
 - A join that is decided ``failed`` goes on collecting members, both those that succeeded and
   those that failed. Nothing is released by that; but an operator's ``retry`` of the failed members
-  can reopen the join only if the others' ends are not forgotten.
+  can reopen the join only if the others' ends are not forgotten. For the same reason it grows.
+- A join that is given up ends what was stored with it and waits for what was never sent.
 - ``cause`` is the id of the record whose own end started the cascade, "" on that record itself.
 
 A step follows at most ``LIMIT`` edges. The remainder lists *ended* records with edges not yet
@@ -36,13 +39,15 @@ from typing import Final
 import msgspec
 
 from celeriac import states
-from celeriac.message import Edges
+from celeriac.message import ADDED, Edges
 from celeriac.stores.effects import (
     Decide,
     Effect,
     Effects,
     End,
     Forget,
+    Grow,
+    How,
     JoinNode,
     Member,
     Node,
@@ -55,6 +60,9 @@ from celeriac.stores.effects import (
 
 #: Edges one step may follow.
 LIMIT: Final = 500
+
+#: What ``View.member`` says of a member that has ended.
+_NOTED: Final = ("done", "failed")
 
 REVOKED_REASON: Final = "TaskRevokedError: revoked"
 EXPIRED_REASON: Final = "TaskRevokedError: expired"
@@ -100,14 +108,32 @@ def seal(view: View, join: str, size: int, *, now: float, limit: int = LIMIT) ->
 def abandon(view: View, join: str, members: int, *, now: float, limit: int = LIMIT) -> Effects:
     """Give up a join that was never sealed: its body fails with ``HeaderIncomplete``.
 
-    *members* is how many had been enqueued. The body's end is its own (no cause).
+    *members* is how many had been enqueued. The body's end is its own (no cause); it is the cause
+    of the end of what was stored with the join and waits for what was not. One that a member has
+    failed already is given up, too: it could not be completed any more.
     """
     step = _Step(view, now, limit)
     found = step.join(join)
-    if found is not None and not found.decided and found.size is None:
-        step.put_join(msgspec.structs.replace(found, decided="failed"), Decide(join, "failed", ""))
+    if found is not None and found.size is None and not found.given_up:
+        given_up = msgspec.structs.replace(found, decided="failed", cause="")
+        step.put_join(given_up, Decide(join, "failed", ""))
         reason = f"HeaderIncomplete: header incomplete: {members} members of join {join}"
         step.end(found.body, states.FAILED, reason, cause="")
+        step.todo.append(Pending(join, states.FAILED, found.body, How.GIVEN_UP))
+    return step.run()
+
+
+def grow(view: View, parts: Iterable[Edges | None]) -> Effects:
+    """Make joins larger by the members that a commit adds to them: those of its new *parts* whose
+    index is ``ADDED`` or more.
+
+    For the step that stores these parts, before it ends the record whose commit it is. A join that
+    is absent or ``done`` already, or knows that index, stays as it is.
+    """
+    step = _Step(view, now=0.0, limit=0)
+    for edges in parts:
+        if edges is not None and edges.join is not None and edges.join[1] >= ADDED:
+            step.grow(*edges.join)
     return step.run()
 
 
@@ -187,7 +213,7 @@ class _Step:
         self._joins[join.id] = join
         self.effects.extend(effects)
 
-    def end(self, id: str, state: str, reason: str, cause: str, skipped: bool = False) -> None:
+    def end(self, id: str, state: str, reason: str, cause: str, how: How = How.ITSELF) -> None:
         """End a record that has not ended, and put its edges on the work list."""
         node = self.node(id)
         if node is None or node.state in states.TERMINAL:
@@ -195,7 +221,7 @@ class _Step:
         self._nodes[id] = msgspec.structs.replace(node, state=state, cause=cause)
         self.effects.append(End(id, state, reason, cause))
         if node.edges is not None:
-            self.todo.append(Pending(id, state, cause or id, skipped))
+            self.todo.append(Pending(id, state, cause or id, how))
 
     def release(self, id: str) -> None:
         node = self.node(id)
@@ -206,9 +232,16 @@ class _Step:
         elif node.expires is not None and node.expires <= self.now:
             self.end(id, states.EXPIRED, EXPIRED_REASON, cause="")
         else:
+            edges = node.edges
+            delay, lasts = (0.0, 0.0) if edges is None else (edges.delay, edges.lasts)
             state, due = _when(node, self.now)
-            self._nodes[id] = msgspec.structs.replace(node, state=state)
-            self.effects.append(Release(id, state, due))
+            if delay and node.eta is None:
+                state, due = states.SCHEDULED, self.now + delay
+            expires = self.now + lasts if lasts and node.expires is None else None
+            self._nodes[id] = msgspec.structs.replace(
+                node, state=state, expires=expires or node.expires
+            )
+            self.effects.append(Release(id, state, due, expires))
 
     def cancel(self, id: str, by: Pending) -> None:
         """End a record that waited for *by*, which did not succeed (or, skipped, never ran)."""
@@ -216,19 +249,26 @@ class _Step:
         if node is None or node.state != states.WAITING:
             return
         if by.skipped:
-            reason = f"not needed: {by.cause} ended without failure"
-            self.end(id, states.SKIPPED, reason, by.cause, skipped=True)
+            self.end(id, states.SKIPPED, _not_needed(by), by.cause, How.SKIPPED)
             return
         state = states.CANCELLED if by.state == states.CANCELLED else states.FAILED
         reason = f"UpstreamFailed: upstream {by.id} ended {by.state}"
-        self.end(id, state, reason, by.cause)
+        self.end(id, state, reason, by.cause, How.UPSTREAM)
 
     # -- joins
+
+    def grow(self, join: str, index: int) -> None:
+        """Count a member that is added, once."""
+        found = self.join(join)
+        if found is None or found.decided == "done" or self.member(join, index):
+            return
+        self._members[join, index] = "added"
+        self.put_join(msgspec.structs.replace(found, grown=found.grown + 1), Grow(join, index))
 
     def note(self, join: str, index: int, by: Pending) -> None:
         """Note the end of a member, and decide the join if that decides it."""
         found = self.join(join)
-        if found is None or found.decided == "done" or self.member(join, index):
+        if found is None or found.decided == "done" or self.member(join, index) in _NOTED:
             return
         done = by.state == states.SUCCEEDED
         self._members[join, index] = "done" if done else "failed"
@@ -245,7 +285,9 @@ class _Step:
 
     def complete(self, join: str) -> None:
         found = self.join(join)
-        if found is None or found.decided or found.size is None or found.count < found.size:
+        if found is None or found.decided or found.size is None:
+            return
+        if found.count < found.size + found.grown:
             return
         self.put_join(msgspec.structs.replace(found, decided="done"), Decide(join, "done"))
         self.release(found.body)
@@ -271,6 +313,9 @@ class _Step:
     def run(self) -> Effects:
         while self.todo and self.followed < self.limit:
             pending = self.todo.popleft()
+            if pending.how is How.GIVEN_UP:
+                self._end_outsiders(pending)
+                continue
             node = self.node(pending.id)
             if node is not None and node.edges is not None:
                 self._follow(pending, node.edges)
@@ -278,7 +323,9 @@ class _Step:
 
     def _follow(self, pending: Pending, edges: Edges) -> None:
         """Follow the edges of an ended record from its offset on, as far as the limit allows."""
-        ids = (*edges.failure, *edges.success)
+        ids = (*edges.failure, *edges.own, *edges.success)
+        errbacks = len(edges.failure)
+        own = errbacks + len(edges.own)
         if not pending.offset:
             self._follow_joins(pending, edges)
         # Offset 0 stands before the joins, offset n before the n-th id.
@@ -287,7 +334,11 @@ class _Step:
                 self.todo.appendleft(msgspec.structs.replace(pending, offset=offset))
                 return
             self.followed += 1
-            self._follow_one(pending, ids[offset - 1], errback=offset <= len(edges.failure))
+            id = ids[offset - 1]
+            if offset > own:
+                self._follow_success(pending, id)
+            else:
+                self._follow_errback(pending, id, own=offset > errbacks)
 
     def _follow_joins(self, pending: Pending, edges: Edges) -> None:
         self.followed += 1
@@ -298,18 +349,31 @@ class _Step:
         ):
             self.note(*edges.within, pending)
 
-    def _follow_one(self, pending: Pending, id: str, errback: bool) -> None:
-        if pending.skipped:
-            self.cancel(id, pending)
-        elif pending.state == states.SUCCEEDED:
-            if errback:
-                self.cancel(id, msgspec.structs.replace(pending, skipped=True))
-            else:
-                self.release(id)
-        elif errback:
+    def _follow_success(self, pending: Pending, id: str) -> None:
+        if pending.state == states.SUCCEEDED and not pending.skipped:
             self.release(id)
         else:
             self.cancel(id, pending)
+
+    def _follow_errback(self, pending: Pending, id: str, own: bool) -> None:
+        needed = pending.state != states.SUCCEEDED and not pending.skipped
+        if needed and not (own and pending.how is How.UPSTREAM):
+            self.release(id)
+        else:
+            self.cancel(id, msgspec.structs.replace(pending, how=How.SKIPPED))
+
+    def _end_outsiders(self, pending: Pending) -> None:
+        """End what waits for what was never sent with a join that is given up."""
+        reason = f"HeaderIncomplete: join {pending.id} was given up before all of it was sent"
+        room = self.limit - self.followed
+        found = self.view.outsiders(pending.id, pending.offset, room)
+        for _, id in found:
+            self.followed += 1
+            node = self.node(id)
+            if node is not None and node.state == states.WAITING:
+                self.end(id, states.FAILED, reason, pending.cause, How.UPSTREAM)
+        if len(found) == room:
+            self.todo.appendleft(msgspec.structs.replace(pending, offset=found[-1][0]))
 
     # -- an operator's retry
 
@@ -325,7 +389,7 @@ class _Step:
         if edges is None:
             return
         # Errbacks run once per generation, so one that has run, or was not needed, waits again.
-        for each in edges.failure:
+        for each in (*edges.failure, *edges.own):
             yield from self._reopen_waiting(each, _Reopened(each, at.cause, whole=True))
         for each in edges.success:
             yield from self._reopen_waiting(each, _Reopened(each, at.cause, at.whole))
@@ -342,10 +406,10 @@ class _Step:
 
     def _reopen_join(self, join: str, index: int, at: _Reopened) -> Iterator[_Reopened]:
         found, noted = self.join(join), self.member(join, index)
-        if found is None or not noted or (noted == "done" and not at.whole):
+        if found is None or noted not in _NOTED or (noted == "done" and not at.whole):
             return
         done = noted == "done"
-        self._members[join, index] = ""
+        self._members[join, index] = "added" if index >= ADDED else ""
         found = msgspec.structs.replace(
             found, count=found.count - done, failures=found.failures - (not done)
         )
@@ -360,6 +424,15 @@ class _Step:
         )
 
 
+def _not_needed(by: Pending) -> str:
+    """Why what waited for *by*, which it is skipped with, is not needed."""
+    if by.state == states.SKIPPED:
+        return f"not needed: {by.id} was not"
+    if by.state == states.SUCCEEDED:
+        return f"not needed: {by.cause} ended without failure"
+    return f"not needed: {by.id} did not run, because of {by.cause}"
+
+
 def _when(node: Node, now: float) -> tuple[str, float | None]:
     if node.eta is not None and node.eta > now:
         return states.SCHEDULED, node.eta
@@ -372,6 +445,7 @@ __all__ = [
     "REVOKED_REASON",
     "abandon",
     "finish",
+    "grow",
     "reopen",
     "resume",
     "seal",

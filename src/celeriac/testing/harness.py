@@ -6,7 +6,7 @@ Layer 6. ``using(app)`` is what the pytest plugin's fixtures are made of, and wo
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -87,13 +87,14 @@ class _Recorder(Client):
         super().__init__(app, clock)
         self.sent: list[Message] = []
 
-    def send(
+    def step(
         self,
         messages: Sequence[Message],
+        enqueue: Callable[[Sequence[Message]], None],
         retry: bool | None = None,
         policy: Mapping[str, Any] | None = None,
     ) -> None:
-        super().send(messages, retry, policy)
+        super().step(messages, enqueue, retry, policy)
         self.sent.extend(messages)
 
 

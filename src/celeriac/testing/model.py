@@ -24,6 +24,7 @@ MAX_RETRIES: Final = 1
 # store does not rely on the difference.
 QUEUED, HELD, SUCCEEDED, FAILED, REVOKED, DEAD = "queued", "held", "succ", "fail", "revo", "dead"
 _TERMINAL: Final = (SUCCEEDED, FAILED, REVOKED, DEAD)
+ABSENT: Final = "absent"  # a member that another one's success adds to the join
 
 #: No lease.
 NONE: Final = 0
@@ -36,6 +37,8 @@ class Rules(NamedTuple):
     at_most_once: bool = False
     #: The tasks are the members of one join.
     join: bool = False
+    #: The last of them comes with the success of another one.
+    grows: bool = False
     #: How a run may end; ``QUEUED`` is a retry.
     outcomes: tuple[str, ...] = (SUCCEEDED, FAILED, QUEUED)
     release: bool = True
@@ -48,6 +51,8 @@ class Rules(NamedTuple):
     one_commit: bool = True
     #: A join is a set changed by the member's commit; else a counter, counted up afterwards.
     join_set: bool = True
+    #: What is added counts before the member that adds it.
+    grow_first: bool = True
     #: A reaped at-most-once record fails; else it is queued again.
     fail_lost: bool = True
 
@@ -107,7 +112,8 @@ def explore(rules: Rules, until: str = "") -> Found:
 
     With *until* the search ends as soon as that promise is seen broken.
     """
-    start = State((Row(),) * rules.tasks, (Worker(), Worker()))
+    rows = (Row(),) * (rules.tasks - rules.grows) + (Row(ABSENT),) * rules.grows
+    start = State(rows, (Worker(), Worker()))
     broken: Counter[str] = Counter()
     reached_from: dict[State, list[State]] = {start: []}
     todo = deque([start])
@@ -153,7 +159,7 @@ def _can_reach(ended: list[State], reached_from: dict[State, list[State]]) -> se
 
 
 def _all_ended(state: State) -> bool:
-    return all(row.state in _TERMINAL for row in state.rows) and all(
+    return all(row.state in (*_TERMINAL, ABSENT) for row in state.rows) and all(
         worker.phase in ("idle", "asks") for worker in state.workers
     )
 
@@ -370,9 +376,16 @@ def _end(state: State, task: int, final: str, rules: Rules) -> State:
         revoked=False,
     )
     state = _put_row(state, task, row)
+    state = _grow(state, final) if rules.grow_first else state
     if rules.join and rules.join_set and final == SUCCEEDED:
-        return _count(state, task, rules)
-    return state
+        state = _count(state, task, rules)
+    return _grow(state, final)
+
+
+def _grow(state: State, final: str) -> State:
+    """Send what the success of a member adds to the join."""
+    added = ABSENT if final == SUCCEEDED else ""
+    return state._replace(rows=tuple(Row() if r.state == added else r for r in state.rows))
 
 
 def _count(state: State, task: int, rules: Rules) -> State:
@@ -382,7 +395,8 @@ def _count(state: State, task: int, rules: Rules) -> State:
         if rules.join_set
         else (*state.members, -1)[: rules.tasks + 1]
     )
-    complete = len(members) == rules.tasks and len(members) != len(state.members)
+    size = sum(row.state != ABSENT for row in state.rows)
+    complete = len(members) == size and len(members) != len(state.members)
     return state._replace(members=members, bodies=min(state.bodies + complete, 2))
 
 

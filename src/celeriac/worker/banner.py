@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from celeriac.conf import without_password
+from celeriac.records import BUILT_IN
 from celeriac.worker.pools.choice import SHARED
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def banner(facts: AppFacts, store: Store, plan: Plan, backend: str | None = None
     if plan.reload:
         lines.append(f" - reload:      when code changes in {', '.join(facts.code)}")
     lines += ["", " [tasks]"]
-    names = sorted(facts.tasks)
+    names = sorted(facts.tasks.keys() - BUILT_IN)
     lines += [f"   . {name}" for name in names[:_TASKS_SHOWN]]
     if len(names) > _TASKS_SHOWN:
         lines.append(f"   … and {len(names) - _TASKS_SHOWN} more")

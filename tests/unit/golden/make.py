@@ -100,6 +100,25 @@ FULL = Header(
     ),
 )
 
+PART = Header(
+    id=ID,
+    task="shop.tasks.send_email",
+    nonce="00112233445566ff",
+    root=OTHER,
+    edges=Edges(
+        waits=True,
+        success=("next-1",),
+        failure=("errback-1",),
+        gathers="join-1",
+        own=("errback-2", "errback-3"),
+        told=OTHER,
+        immutable=True,
+    ),
+    flow="flow-1",
+    group="group-1",
+    index=0,
+)
+
 
 def plain(serializer: str = "json") -> Header:
     return Header(ID, "tasks.add", "0123456789abcdef", serializer=serializer)
@@ -156,6 +175,7 @@ def messages() -> dict[str, bytes]:
         "plain": compose(plain(), payload("json", 1, 2)).encode(),
         "keywords": compose(plain(), payload("json", "a", [1.5, None, True], key="ключ")).encode(),
         "full_header": compose(FULL, payload("json")).encode(),
+        "workflow_part": compose(PART, payload("json")).encode(),
         "msgpack": compose(plain("msgpack"), payload("msgpack", 1, b"\x00\xff", x=-0.5)).encode(),
         "signed": signed(plain(), payload("json", 1, 2)).encode(),
         "rich_json": compose(plain(), payload("json", *RICH)).encode(),

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from celeriac.crashpoints import crashpoint
 from celeriac.message import Message
 from celeriac.stores.base import Entry
+from celeriac.stores.memory import storing
 from celeriac.stores.memory.core import Core
 
 
@@ -78,8 +79,7 @@ class MemorySchedules:
             entry = self._entries.get(name)
             if entry is None or (entry.last_tick is not None and tick <= entry.last_tick):
                 return False
-            for message in self._core.check_new(messages):
-                self._core.insert(message)
+            storing.store(self._core, self._core.check_new(messages))
             self._entries[name] = replace(entry, last_tick=tick)
         crashpoint("enqueue.applied")
         return True

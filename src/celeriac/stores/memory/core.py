@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import heappop, heappush
 
@@ -25,6 +25,7 @@ from celeriac.stores.effects import (
     Effects,
     End,
     Forget,
+    Grow,
     JoinNode,
     Member,
     Node,
@@ -56,6 +57,8 @@ class Core:
         #: Source id → ids of records that take its result; errback id → record it belongs to.
         self.readers: dict[str, set[str]] = defaultdict(set)
         self.parents: dict[str, str] = {}
+        #: Workflow → ids of its parts.
+        self.flows: dict[str, set[str]] = defaultdict(set)
         # Indexes. Heap entries are stale if the row's token has moved on.
         self.queues: dict[str, list[tuple[int, int, int, str]]] = defaultdict(list)
         self.ready: Counter[str] = Counter()
@@ -104,7 +107,13 @@ class Core:
         found = self.joins.get(join)
         if found is None:
             return ""
-        return "done" if index in found.done else "failed" if index in found.failed else ""
+        if index in found.done:
+            return "done"
+        return "failed" if index in found.failed else "added" if index in found.added else ""
+
+    def outsiders(self, join: str, after: int, most: int) -> Sequence[tuple[int, str]]:
+        known = self.joins[join].outsiders if join in self.joins else []
+        return list(enumerate(known[after : after + most], after + 1))
 
     # -- making and unmaking rows
 
@@ -126,8 +135,9 @@ class Core:
                 new[header.id] = message
         return list(new.values())
 
-    def insert(self, message: Message, waits: bool = False) -> None:
-        """Store a message as a record; :meth:`check_new` has passed it."""
+    def insert(self, message: Message, waits: bool = False) -> bool:
+        """Store a message as a record; :meth:`check_new` has passed it. True: it was revoked
+        before it came, and waits to be ended once all that belongs to it is stored."""
         header = message.header
         edges = header.edges
         before = self.rows.get(header.id)
@@ -148,6 +158,7 @@ class Core:
             order=number,
             sequence=number,
             enqueued_at=self.clock.wall(),
+            flow=header.flow,
         )
         if before is not None:
             row.generation, row.attempt = before.generation + 1, before.attempt
@@ -160,18 +171,44 @@ class Core:
         tombstone = self.tombstones.pop(row.id, None)
         if tombstone is not None and tombstone[0] > self.clock.wall():
             row.terminate = tombstone[1]
-            self.finish(row.id, states.CANCELLED, finish.REVOKED_REASON)
-        elif not (waits or (edges is not None and edges.waits)):
+            return True
+        if not (waits or (edges is not None and edges.waits)):
             self.place(row, row.eta)
+        return False
 
     def _index_edges(self, row: Row) -> None:
+        if row.flow:
+            self.flows[row.flow].add(row.id)
         edges = row.edges
         if edges is None:
             return
         if edges.takes is not None:
             self.readers[edges.takes].add(row.id)
-        for errback in edges.failure:
+        for errback in (*edges.failure, *edges.own):
             self.parents[errback] = row.id
+
+    def _unindex_edges(self, row: Row) -> None:
+        if row.flow:
+            _discard(self.flows, row.flow, row.id)
+        edges = row.edges
+        if edges is None:
+            return
+        if edges.takes is not None:
+            _discard(self.readers, edges.takes, row.id)
+        for errback in (*edges.failure, *edges.own):
+            if self.parents.get(errback) == row.id:
+                del self.parents[errback]
+
+    def take_message(self, row: Row, message: Message, wire: bytes) -> None:
+        """Let a new message take the place of a row's present one, with its edges if it has any."""
+        self.counts[row.queue, row.state] -= 1
+        self._unindex_edges(row)
+        gathered = row.edges.gathers if row.edges is not None else None
+        row.take_message(message, wire)
+        if gathered is not None and (row.edges is None or row.edges.gathers != gathered):
+            self.joins.pop(gathered, None)
+        self._index_edges(row)
+        self.counts[row.queue, row.state] += 1
 
     def drop(self, row: Row) -> None:
         """Remove a row for good."""
@@ -181,18 +218,9 @@ class Core:
         self.set_aside.get(row.state, {}).pop(row.id, None)
         self.outbox.pop(row.id, None)
         self.parents.pop(row.id, None)
-        edges = row.edges
-        if edges is not None:
-            if edges.takes is not None:
-                readers = self.readers[edges.takes]
-                readers.discard(row.id)
-                if not readers:
-                    del self.readers[edges.takes]
-            if edges.gathers is not None:
-                self.joins.pop(edges.gathers, None)
-            for errback in edges.failure:
-                if self.parents.get(errback) == row.id:
-                    del self.parents[errback]
+        self._unindex_edges(row)
+        if row.edges is not None and row.edges.gathers is not None:
+            self.joins.pop(row.edges.gathers, None)
 
     # -- moving rows between states and places
 
@@ -293,7 +321,11 @@ class Core:
             case End():
                 self._end(effect)
             case Release():
-                self.place(self.rows[effect.id], effect.due)
+                row = self.rows[effect.id]
+                if effect.expires is not None:
+                    row.expires = effect.expires
+                    heappush(self.expiring, (row.expires, row.id))
+                self.place(row, effect.due)
             case Reopen():
                 self._reopen(effect)
             case Member():
@@ -308,6 +340,9 @@ class Core:
                 join.touched = self.clock.monotonic()
             case Size():
                 self.joins[effect.join].size = effect.size
+                self.joins[effect.join].outsiders.clear()
+            case Grow():
+                self.joins[effect.join].added.add(effect.index)
 
     def _end(self, effect: End) -> None:
         row = self.rows[effect.id]
@@ -403,7 +438,7 @@ class Core:
         edges = row.edges
         if edges is None:
             return
-        sources = [*edges.failure]
+        sources = [*edges.failure, *edges.own]
         if edges.takes is not None:
             sources.append(edges.takes)
         if edges.gathers is not None and edges.gathers in self.joins:
@@ -418,6 +453,13 @@ class Core:
     def ring(self) -> None:
         self.rings += 1
         self.work.notify_all()
+
+
+def _discard(index: dict[str, set[str]], key: str, id: str) -> None:
+    """Take *id* out of one set of an index, and the set out of it once that is empty."""
+    index[key].discard(id)
+    if not index[key]:
+        del index[key]
 
 
 __all__ = ["Core"]

@@ -53,12 +53,12 @@ class MemoryInspection:
                 and (last is None or row.order < last.order)
             ]
             found.sort(key=lambda row: -row.order)
-            return [row.record(whole=False) for row in found[:limit]]
+            return [row.record(wire=False, body=False) for row in found[:limit]]
 
     def get(self, ids: Sequence[str]) -> builtins.list[Record | None]:
         with self._core.step():
             rows = [self._core.rows.get(id) for id in ids]
-            return [row.record(whole=True) if row is not None else None for row in rows]
+            return [row.record() if row is not None else None for row in rows]
 
     def join(self, join: str) -> JoinView | None:
         with self._core.step():
@@ -66,7 +66,18 @@ class MemoryInspection:
             if found is None:
                 return None
             members = tuple(sorted(found.done))
-            return JoinView(found.id, found.body, found.size, members, found.decided, found.cause)
+            return JoinView(
+                found.id, found.body, found.total(), members, found.decided, found.cause
+            )
+
+    def flow(self, id: str, after: str | None = None, limit: int = 1000) -> builtins.list[Record]:
+        core = self._core
+        with core.step():
+            last = core.rows.get(after) if after is not None else None
+            rows = [core.rows[each] for each in core.flows.get(id, ())]
+            rows.sort(key=lambda row: row.order)
+            later = [row for row in rows if last is None or row.order > last.order]
+            return [row.record(body=False) for row in later[:limit]]
 
     def retry(
         self, ids: Sequence[str], messages: Mapping[str, Message] | None = None
@@ -88,10 +99,7 @@ class MemoryInspection:
         if any(core.rows[each].wire is None and each not in messages for each in found):
             return set()
         for each in found & messages.keys():
-            row = core.rows[each]
-            core.counts[row.queue, row.state] -= 1
-            row.take_message(messages[each], messages[each].encode())
-            core.counts[row.queue, row.state] += 1
+            core.take_message(core.rows[each], messages[each], messages[each].encode())
         core.apply(effects)
         return found
 

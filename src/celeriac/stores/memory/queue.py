@@ -6,12 +6,10 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 
-from celeriac import message as wire
 from celeriac import states
 from celeriac.crashpoints import crashpoint
-from celeriac.exceptions import DecodeError, DuplicateTask, HeaderIncomplete, StoreError
-from celeriac.message import Message
-from celeriac.outcome import Outcome
+from celeriac.exceptions import StoreError
+from celeriac.message import Message, NewJoin
 from celeriac.records import (
     INLINE_RESULT_MAX,
     Beat,
@@ -29,9 +27,9 @@ from celeriac.records import (
     Want,
 )
 from celeriac.stores import fates, finish
-from celeriac.stores.memory import reaper
+from celeriac.stores.memory import reaper, storing
 from celeriac.stores.memory.core import Core
-from celeriac.stores.memory.rows import Join, Lane, Owner, Row
+from celeriac.stores.memory.rows import Lane, Owner, Row
 
 
 class MemoryQueue:
@@ -43,42 +41,25 @@ class MemoryQueue:
 
     # -- enqueue
 
-    def enqueue(self, messages: Sequence[Message], join: str | None = None) -> None:
+    def enqueue(
+        self,
+        messages: Sequence[Message],
+        join: str | None = None,
+        joins: Sequence[NewJoin] = (),
+    ) -> None:
         with self._core.step():
-            if join is not None:
-                self._open(join)
-            new = self._core.check_new(messages)
-            if join is not None:
-                opened = self._core.joins[join]
-                opened.touched = self._core.clock.monotonic()
-                opened.arrived += len(new)
-            for each in new:
-                self._core.insert(each)
+            storing.enqueue(self._core, messages, join, joins)
         crashpoint("enqueue.applied")
 
     def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
-        core = self._core
-        with core.step():
-            new = core.check_new([body, *errbacks])
-            if join not in core.joins or body in new:
-                for each in new:
-                    core.insert(each, waits=True)
-                core.joins[join] = Join(join, body.id, core.clock.monotonic())
+        with self._core.step():
+            storing.open_join(self._core, join, body, errbacks)
         crashpoint("enqueue.applied")
 
     def seal(self, join: str, size: int) -> None:
-        core = self._core
-        with core.step():
-            self._open(join)
-            core.apply(finish.seal(core, join, size, now=core.clock.wall()))
+        with self._core.step():
+            storing.seal(self._core, join, size)
         crashpoint("enqueue.applied")
-
-    def _open(self, join: str) -> None:
-        found = self._core.joins.get(join)
-        if found is None:
-            raise StoreError(f"join {join} is not known: open it before its members are sent")
-        if found.node().given_up:
-            raise HeaderIncomplete(join, found.arrived)
 
     # -- owners
 
@@ -183,45 +164,22 @@ class MemoryQueue:
         verdict, row = self._judge(commit.fence)
         if verdict is not Verdict.OK or row is None:
             return verdict
-        outcome, message, parts = self._accepted(commit.outcome)
+        given = storing.accepted(core, row.id, commit.outcome)
+        outcome = given.outcome
         row.applied = commit.fence
         if outcome.terminal:
-            for part in parts:
-                core.insert(part)
+            storing.store(core, given.parts, outcome.joins, committed=row.id)
             row.body, row.keep = outcome.body, outcome.keep
             row.retries += outcome.charge == "retry"
             row.crashes += outcome.charge == "crash"  # the one that made it dead counts, too
             core.finish(row.id, outcome.state, outcome.reason)
             return verdict
         fate = fates.repeated(row.held(), outcome, now=core.clock.wall())
-        if fate.state not in states.TERMINAL:
-            for part in parts:
-                core.insert(part)
-            if message is not None and outcome.message is not None:
-                # The row leaves its old queue's counts before it takes the new one's name.
-                core.move(row, states.WAITING)
-                core.counts[row.queue, row.state] -= 1
-                row.take_message(message, outcome.message)
-                core.counts[row.queue, row.state] += 1
-        core.give(row, fate)
+        if fate.state in states.TERMINAL:
+            core.give(row, fate)
+        else:
+            storing.replace(core, row, fate, given)
         return verdict
-
-    def _accepted(self, outcome: Outcome) -> tuple[Outcome, Message | None, list[Message]]:
-        """The outcome, or the failure it becomes if its content cannot be stored."""
-        size = len(outcome.body or b"")
-        if size > self._core.options.result_max:
-            reason = (
-                f"ResultTooLarge: the result takes {size} bytes and "
-                f"{self._core.options.result_max} are allowed"
-            )
-            return Outcome(states.FAILED, reason=reason), None, []
-        try:
-            message = wire.decode(outcome.message) if outcome.message is not None else None
-            parts = self._core.check_new([wire.decode(part) for part in outcome.parts])
-        except (DecodeError, DuplicateTask) as error:
-            reason = f"{type(error).__name__}: {error}"
-            return Outcome(states.FAILED, reason=reason), None, []
-        return outcome, message, parts
 
     # -- exchange
 

@@ -94,7 +94,7 @@ def _give_up_joins(core: Core) -> int:
     stale = [
         join
         for join in core.joins.values()
-        if join.size is None and not join.decided and join.touched < limit
+        if join.size is None and not join.node().given_up and join.touched < limit
     ]
     for join in stale:
         core.apply(finish.abandon(core, join.id, join.arrived, now=core.clock.wall()))

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from celeriac import states
 from celeriac.records import StoredResult
+from celeriac.stores.effects import gathered
 from celeriac.stores.fates import comes_late
 from celeriac.stores.memory.core import Core
 
@@ -90,11 +91,8 @@ class MemoryResults:
             found = self._core.joins.get(join)
             if found is None:
                 return []
-            size = found.size if found.size is not None else max(found.done, default=-1) + 1
-            return [
-                self._get(found.done[index]) if index in found.done else None
-                for index in range(size)
-            ]
+            ids = gathered(found.size, found.done)
+            return [None if id is None else self._get(id) for id in ids]
 
 
 __all__ = ["MemoryResults"]

@@ -54,6 +54,8 @@ class Row:
     custom_state: str | None = None
     meta: bytes | None = None
     drop_at: float | None = None
+    #: The workflow it is a part of, "" for none.
+    flow: str = ""
     #: False: the result is to go as soon as nothing refers to it.
     keep: bool = True
     forgotten: bool = False
@@ -81,14 +83,14 @@ class Row:
             self.forgotten and self.body is None,
         )
 
-    def record(self, whole: bool) -> Record:
+    def record(self, wire: bool = True, body: bool = True) -> Record:
         return Record(
             id=self.id,
             state=self.state,
             task=self.task,
             queue=self.queue,
             priority=self.priority,
-            wire=self.wire if whole else None,
+            wire=self.wire if wire else None,
             enqueued_at=self.enqueued_at,
             due=self.due,
             expires=self.expires,
@@ -109,7 +111,7 @@ class Row:
             stamp=self.stamp,
             reason=self.reason,
             cause=self.cause,
-            body=self.body if whole else None,
+            body=self.body if body else None,
             custom_state=self.custom_state,
             meta=self.meta,
             drop_at=self.drop_at,
@@ -119,13 +121,14 @@ class Row:
         """Let a newly signed message take the place of the present one.
 
         The send nonce stays: a late resend of the first enqueue must still be known as one. So do
-        the edges if the new message names none.
+        edges and workflow if the new message names none.
         """
         header = message.header
         self.task, self.queue, self.priority = header.task, header.queue, header.priority
         self.eta, self.expires, self.wire = header.eta, header.expires, wire
         if header.edges is not None:
             self.edges = header.edges
+        self.flow = header.flow or self.flow
 
 
 @dataclass(slots=True)
@@ -141,6 +144,10 @@ class Join:
     failed: dict[int, str] = field(default_factory=dict)
     decided: str = ""
     cause: str = ""
+    #: Indexes of members added to those that *size* counts.
+    added: set[int] = field(default_factory=set)
+    #: While it is open: what waits for something that was not sent with it.
+    outsiders: list[str] = field(default_factory=list)
 
     def node(self) -> JoinNode:
         return JoinNode(
@@ -151,7 +158,12 @@ class Join:
             len(self.failed),
             self.decided,
             self.cause,
+            len(self.added),
         )
+
+    def total(self) -> int | None:
+        """How many members it has; None until it is sealed."""
+        return None if self.size is None else self.size + len(self.added)
 
 
 @dataclass(slots=True)

@@ -89,19 +89,26 @@ class RedisInspection:
         return self._reader.records(ids, whole=True)
 
     def join(self, join: str) -> JoinView | None:
-        body, size, decided, cause = self._steps.call(
-            "HMGET", f"j:{join}", "body", "size", "decided", "cause"
+        body, size, grown, decided, cause = self._steps.call(
+            "HMGET", f"j:{join}", "body", "size", "grown", "decided", "cause"
         )
         if body is None:
             return None
         return JoinView(
             join,
             body.decode(),
-            None if size is None else int(size),
+            None if size is None else int(size) + int(grown or 0),
             tuple(done_members(self._steps, join)),
             (decided or b"").decode(),
             (cause or b"").decode(),
         )
+
+    def flow(self, id: str, after: str | None = None, limit: int = 1000) -> builtins.list[Record]:
+        call, key = self._steps.call, f"fl:{id}"
+        last = call("ZSCORE", key, after) if after is not None else None
+        low = "-inf" if last is None else f"({float(last):.0f}"
+        ids = [each.decode() for each in call("ZRANGEBYSCORE", key, low, "+inf", "LIMIT", 0, limit)]
+        return [each for each in self._reader.parts(ids) if each is not None]
 
     def workers(self) -> builtins.list[WorkerView]:
         steps = self._steps

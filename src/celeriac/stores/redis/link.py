@@ -25,8 +25,9 @@ from celeriac.stores.redis.location import Location, address_text
 from celeriac.stores.redis.tls import context_of
 from celeriac.stores.redis.wire import wire
 
-#: Version of what is stored under the prefix; a store of a later one is refused.
-SCHEMA: Final = 1
+#: Version of what is stored under the prefix; a store of a later one is refused. What version 1
+#: wrote is read as it is; what 2 writes of workflows, version 1 cannot read.
+SCHEMA: Final = 2
 OLDEST: Final = (6, 2)
 #: Longest time a second look at a port may take: whether it speaks TLS.
 _PROBE: Final = 1.0
@@ -221,6 +222,8 @@ class Link:
                 f"{int(found)}; this one knows {SCHEMA}). Install that version here, too, or use "
                 "another namespace."
             )
+        if int(found) < SCHEMA:
+            self._ask_quietly(pack((b"SET", prefix + b"schema", str(SCHEMA))))
 
     def _ask_quietly(self, packed: bytes, deadline: float) -> None:
         """For what a full server or a replica may refuse: the next greeting does it."""

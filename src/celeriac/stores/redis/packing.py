@@ -39,7 +39,7 @@ LETTERS: Final = {
 STATES: Final = {**{letter: state for state, letter in LETTERS.items()}, "P": states.QUEUED}
 VERDICTS: Final = {"O": Verdict.OK, "A": Verdict.ALREADY, "F": Verdict.FENCED}
 
-EXPIRES, ETA, EDGES, UNIQUE, WAITS = 1, 2, 4, 8, 16
+EXPIRES, ETA, EDGES, UNIQUE, WAITS, FLOW = 1, 2, 4, 8, 16, 32
 _FORGOTTEN: Final = 2
 _HEAD: Final = struct.Struct(">IddBB")
 _SIZE: Final = struct.Struct(">I")
@@ -103,11 +103,13 @@ def flags_of(header: Header) -> int:
         flags |= EDGES | (WAITS if header.edges.waits else 0)
     if header.nonce == header.id:
         flags |= UNIQUE
+    if header.flow:
+        flags |= FLOW
     return flags
 
 
 def plain_entry(message: Message) -> bytes:
-    """The rest of the base of a message without eta and edges, with its wire, for
+    """The rest of the base of a message without eta, edges and workflow, with its wire, for
     ``enqueue_plain``: the length of that rest in four bytes, the rest, the wire."""
     header = message.header
     nonce = header.nonce.encode()
@@ -163,7 +165,7 @@ class Beside:
     def message(self, message: Message, wire: bytes | None = None) -> tuple[object, ...]:
         """A message as scripts take it (``lua/insert.lua``)."""
         header = message.header
-        flags = flags_of(header)
+        flags, edges = flags_of(header), header.edges
         return (
             header.id,
             header.nonce,
@@ -173,13 +175,16 @@ class Beside:
             flags,
             False if header.expires is None else header.expires,
             False if header.eta is None else header.eta,
-            False if header.edges is None else self.put(pack_edges(header.edges)),
+            False if edges is None else self.put(pack_edges(edges)),
             self.put(message.encode() if wire is None else wire),
+            header.flow or False,
+            edges is not None and bool(edges.takes or edges.failure or edges.own),
         )
 
 
 def pack_edges(edges: Edges) -> bytes:
-    """Edges as the scripts read them: success, failure, join, within, takes, gathers."""
+    """Edges as the scripts read them: success, failure, join, within, takes, gathers, own, delay,
+    lasts."""
     return pack(
         (
             edges.success,
@@ -188,6 +193,9 @@ def pack_edges(edges: Edges) -> bytes:
             edges.within or False,
             edges.takes or False,
             edges.gathers or False,
+            edges.own,
+            edges.delay or False,
+            edges.lasts or False,
         )
     )
 

@@ -14,7 +14,7 @@ from celeriac import message as wire
 from celeriac import states
 from celeriac.crashpoints import crashpoint
 from celeriac.exceptions import DecodeError, PayloadTooLarge, StoreError
-from celeriac.message import Alike, Message
+from celeriac.message import Alike, Message, NewJoin, check_joins
 from celeriac.outcome import Outcome
 from celeriac.records import (
     Beat,
@@ -30,6 +30,7 @@ from celeriac.records import (
     Verdict,
     Want,
 )
+from celeriac.stores.effects import outsiders
 from celeriac.stores.fates import PURGED_REASON
 from celeriac.stores.redis.packing import (
     LETTERS,
@@ -74,14 +75,23 @@ class RedisQueue:
 
     # -- enqueue
 
-    def enqueue(self, messages: Sequence[Message], join: str | None = None) -> None:
+    def enqueue(
+        self,
+        messages: Sequence[Message],
+        join: str | None = None,
+        joins: Sequence[NewJoin] = (),
+    ) -> None:
         if len(messages) > 1:
             _check_size(messages)
+        if joins:
+            check_joins(messages, joins)
         plain = not messages or self._enqueue_plain(messages) if join is None else False
         if not plain:
             beside = Beside(4)
             rows = [beside.message(each) for each in messages]
-            self._sending("enqueue", join, pack((rows, join or False)), *beside.values)
+            waiting = outsiders(messages, joins) if join is not None else ()
+            request = pack((rows, join or False, joins, waiting))
+            self._sending("enqueue", join, request, *beside.values)
         crashpoint("enqueue.applied")
 
     def _enqueue_plain(self, messages: Sequence[Message]) -> bool:
@@ -97,6 +107,7 @@ class RedisQueue:
                 header.edges is not None
                 or header.eta is not None
                 or header.expires is not None
+                or header.flow
                 or header.queue != queue
                 or header.priority != priority
             ):
@@ -110,6 +121,8 @@ class RedisQueue:
         """The same for messages that differ in id and nonce alone."""
         header = messages.header
         if header.edges is not None or header.eta is not None or header.expires is not None:
+            return False
+        if header.flow:
             return False
         if len(dict(messages.calls)) != len(messages):
             return False
@@ -260,11 +273,12 @@ class RedisQueue:
             if new is None and not parts:
                 number = known.get(plain)
                 if number is None:
-                    kinds.append((*plain, False, ()))
+                    kinds.append((*plain, False, (), ()))
                     number = known[plain] = len(kinds)
             else:
                 message = False if new is None else beside.message(new, outcome.message)
-                kinds.append((*plain, message, [beside.message(each) for each in parts]))
+                made = [beside.message(each) for each in parts]
+                kinds.append((*plain, message, made, outcome.joins))
                 number = len(kinds)
             which.append(number)
         return ids, which, kinds
@@ -278,13 +292,17 @@ class RedisQueue:
                 "allowed"
             )
             return Outcome(states.FAILED, reason=reason), None, []
-        if outcome.message is None and not outcome.parts:
+        if outcome.message is None and not outcome.parts and not outcome.joins:
             return outcome, None, []
         try:
             new = wire.decode(outcome.message) if outcome.message is not None else None
-            return outcome, new, [wire.decode(part) for part in outcome.parts]
-        except DecodeError as error:
-            return Outcome(states.FAILED, reason=f"DecodeError: {error}"), None, []
+            parts = [wire.decode(part) for part in outcome.parts]
+            if outcome.joins:
+                check_joins([*parts, *([new] if new is not None else [])], outcome.joins)
+        except (DecodeError, StoreError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            return Outcome(states.FAILED, reason=reason), None, []
+        return outcome, new, parts
 
     def release(
         self, owner: str, fences: Sequence[Fence], started: bool = False, delay: float = 0.0

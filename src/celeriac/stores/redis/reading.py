@@ -40,6 +40,13 @@ class Reader:
             for id, (state, data, body, progress, _) in self._read("rpm" if whole else "p", ids)
         ]
 
+    def parts(self, ids: Sequence[str]) -> list[Record | None]:
+        """Records in order, with message and without result."""
+        return [
+            read_record(id, state, data, None, progress)
+            for id, (state, data, _, progress, _) in self._read("pm", ids)
+        ]
+
     def ordered(self, ids: Sequence[str]) -> list[tuple[int, Record]]:
         """Records that are there, without message and result, and their numbers, newest first."""
         found = []

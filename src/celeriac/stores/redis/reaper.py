@@ -86,6 +86,7 @@ class Reaper:
             expired += some
             joins += given_up
             if left:
+                crashpoint("reap.applied")
                 self.work_off()
         return expired, joins
 

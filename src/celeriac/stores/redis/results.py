@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from celeriac import states
 from celeriac.records import StoredResult
+from celeriac.stores.effects import gathered
 from celeriac.stores.redis.listener import Listener
 from celeriac.stores.redis.packing import pack_other, said
 from celeriac.stores.redis.reading import BATCH, Reader
@@ -64,10 +65,10 @@ class RedisResults:
         size = self._steps.call("HMGET", f"j:{join}", "body", "size")
         if size[0] is None:
             return []
-        members = done_members(self._steps, join)
-        count = int(size[1]) if size[1] is not None else max(members, default=-1) + 1
-        found = dict(zip(members, self._reader.results(list(members.values())), strict=True))
-        return [found.get(index) for index in range(count)]
+        ids = gathered(None if size[1] is None else int(size[1]), done_members(self._steps, join))
+        known = [id for id in ids if id is not None]
+        found = dict(zip(known, self._reader.results(known), strict=True))
+        return [None if id is None else found[id] for id in ids]
 
 
 def done_members(steps: Steps, join: str) -> dict[int, str]:

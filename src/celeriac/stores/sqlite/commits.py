@@ -14,16 +14,16 @@ from typing import Final
 import apsw
 
 from celeriac import states
-from celeriac.exceptions import DecodeError, DuplicateTask
-from celeriac.message import Message, decode
+from celeriac.exceptions import DecodeError, DuplicateTask, StoreError
+from celeriac.message import Message, check_joins, decode
 from celeriac.outcome import Outcome
 from celeriac.records import Commit, Fence, Verdict
 from celeriac.stores.fates import repeated, retention
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Transaction
-from celeriac.stores.sqlite.ending import applied, end, give, tell_other
-from celeriac.stores.sqlite.enqueue import insert
-from celeriac.stores.sqlite.rows import Row, encode_edges, find, judge, put_wire
+from celeriac.stores.sqlite.ending import applied, drop_joins, end, give, tell_other
+from celeriac.stores.sqlite.enqueue import NOTE_FLOW, insert, refer
+from celeriac.stores.sqlite.rows import Row, find, judge, put_wire
 
 #: Where plain records end; the second one drops what nobody keeps.
 _END_KEPT, _END_SHRUNK = (
@@ -61,6 +61,7 @@ def commit_all(
         if (
             outcome.state in states.TERMINAL
             and not outcome.parts
+            and not outcome.joins
             and not outcome.charge
             and (body is None or len(body) <= limit)
         ):
@@ -160,17 +161,20 @@ def commit_one(step: Transaction, commit: Commit) -> Verdict:
     outcome, message, parts = _accepted(step, commit.outcome)
     applied(step, row, commit.fence)
     if outcome.terminal:
-        insert(step, parts)
+        insert(step, parts, joins=outcome.joins, committed=row.id)
         # A part may refer to this record: look again at its bits.
         row = find(step, row.id) or row
         _finish(step, row, outcome)
         return verdict
     fate = repeated(row.charges(), outcome, now=step.now)
-    if fate.state not in states.TERMINAL:
-        insert(step, parts)
-        if message is not None:
-            row = take_message(step, row, message)
+    if fate.state in states.TERMINAL:
+        give(step, row, fate)
+        return verdict
+    if message is not None:
+        row = take_message(step, row, message)
+    # One that waits must do so before what it waits for is stored, which may end at once.
     give(step, row, fate)
+    insert(step, parts, joins=outcome.joins, committed=row.id)
     return verdict
 
 
@@ -192,17 +196,20 @@ def _finish(step: Transaction, row: Row, outcome: Outcome) -> None:
 def take_message(step: Transaction, row: Row, message: Message) -> Row:
     """Let a newly signed message take the place of the present one.
 
-    The send nonce stays: a late resend of the first enqueue must still be known as one. So do the
-    edges if the new message names none.
+    The send nonce stays: a late resend of the first enqueue must still be known as one. So do
+    edges and workflow if the new message names none.
     """
     header = message.header
     row.task, row.queue = step.number(header.task), step.number(header.queue)
     row.priority, row.expires = header.priority, header.expires
     if header.edges is not None:
+        if row.special & codes.LINKED:
+            step.execute("DELETE FROM @refers WHERE seq = ?", (row.seq,))
+            drop_joins(step, row.id, but=header.edges.gathers)
         row.special |= codes.LINKED
-        step.execute(
-            "INSERT OR REPLACE INTO @edges VALUES (?, ?)", (row.seq, encode_edges(header.edges))
-        )
+        refer(step, row.seq, header.edges)
+    if header.flow:
+        step.execute(NOTE_FLOW, (row.seq, header.flow))
     step.execute(
         "UPDATE @record SET task = ?, queue = ?, priority = ?, expires = ?, special = ? "
         "WHERE seq = ?",
@@ -222,8 +229,10 @@ def _accepted(step: Transaction, outcome: Outcome) -> tuple[Outcome, Message | N
     try:
         message = decode(outcome.message) if outcome.message is not None else None
         parts = [decode(part) for part in outcome.parts]
+        if outcome.joins:
+            check_joins([*parts, *([message] if message is not None else [])], outcome.joins)
         _check_new(step, parts)
-    except (DecodeError, DuplicateTask) as error:
+    except (DecodeError, DuplicateTask, StoreError) as error:
         return Outcome(states.FAILED, reason=f"{type(error).__name__}: {error}"), None, []
     return outcome, message, parts
 

@@ -6,10 +6,11 @@ are nearly all, are ended in ``commits.py`` by one statement and do not come her
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from celeriac import states
+from celeriac.message import ADDED
 from celeriac.records import Fence
 from celeriac.stores import finish
 from celeriac.stores.effects import (
@@ -18,6 +19,7 @@ from celeriac.stores.effects import (
     Effects,
     End,
     Forget,
+    Grow,
     JoinNode,
     Member,
     Node,
@@ -36,6 +38,7 @@ _SETTLED: Final = (codes.SUCCEEDED, codes.IGNORED)
 _END: Final = """
 UPDATE @record SET state = ?, owner = NULL, nonce = NULL, due = NULL, ended_at = ?, drop_at = ?,
     reason = ?, cause = ? WHERE seq = ?"""
+_ADDED: Final = "INSERT OR REPLACE INTO @member VALUES (?, ?, '', 2)"
 _TELL: Final = "INSERT OR REPLACE INTO @outbox (id) VALUES (?)"
 _APPLIED: Final = "UPDATE @record SET done_nonce = ?, done_attempt = ? WHERE seq = ?"
 _GIVE: Final = """
@@ -72,7 +75,9 @@ class View:
 
     def join(self, id: str) -> JoinNode | None:
         found = self.step.one(
-            "SELECT id, body, size, count, failures, decided, cause FROM @chord WHERE id = ?", (id,)
+            "SELECT id, body, size, count, failures, decided, cause, grown FROM @chord "
+            "WHERE id = ?",
+            (id,),
         )
         return JoinNode(*found) if found is not None else None
 
@@ -82,7 +87,15 @@ class View:
         )
         if found is None:
             return ""
-        return "done" if found[0] else "failed"
+        return ("failed", "done", "added")[found[0]]
+
+    def outsiders(self, join: str, after: int, most: int) -> Sequence[tuple[int, str]]:
+        found = self.step.rows(
+            "SELECT number, id FROM @outsider WHERE chord = ? AND number > ? "
+            "ORDER BY number LIMIT ?",
+            (join, after, most),
+        )
+        return [(number, id) for number, id in found]
 
 
 # --- ending -----------------------------------------------------------------------------------
@@ -108,9 +121,9 @@ def apply(step: Transaction, effects: Effects) -> None:
     for rest in effects.remainder:
         step.leftover = True
         step.execute(
-            "INSERT INTO @pending VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-            "position = excluded.position, skipped = excluded.skipped",
-            (rest.id, rest.state, rest.cause, int(rest.skipped), rest.offset),
+            "INSERT INTO @pending VALUES (?, ?, ?, ?, ?) ON CONFLICT (id, how) DO UPDATE SET "
+            "position = excluded.position",
+            (rest.id, int(rest.how), rest.state, rest.cause, rest.offset),
         )
 
 
@@ -119,20 +132,28 @@ def _apply(step: Transaction, effect: Effect) -> None:
         case End():
             _end(step, _must(step, effect.id), effect)
         case Release():
-            place(step, _must(step, effect.id), effect.due)
+            row = _must(step, effect.id)
+            if effect.expires is not None:
+                row.expires = effect.expires
+                step.execute("UPDATE @record SET expires = ? WHERE seq = ?", (row.expires, row.seq))
+            place(step, row, effect.due)
         case Reopen():
             _reopen(step, _must(step, effect.id), effect)
         case Member():
             _count(step, effect.join, effect.done, 1)
             step.execute(
-                "INSERT INTO @member VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO @member VALUES (?, ?, ?, ?)",
                 (effect.join, effect.index, effect.id, int(effect.done)),
             )
         case Forget():
             _count(step, effect.join, effect.done, -1)
-            step.execute(
-                "DELETE FROM @member WHERE chord = ? AND position = ?", (effect.join, effect.index)
-            )
+            if effect.index >= ADDED:
+                step.execute(_ADDED, (effect.join, effect.index))
+            else:
+                step.execute(
+                    "DELETE FROM @member WHERE chord = ? AND position = ?",
+                    (effect.join, effect.index),
+                )
         case Decide():
             step.execute(
                 "UPDATE @chord SET decided = ?, cause = ?, touched = ?, boot = ? WHERE id = ?",
@@ -140,6 +161,10 @@ def _apply(step: Transaction, effect: Effect) -> None:
             )
         case Size():
             step.execute("UPDATE @chord SET size = ? WHERE id = ?", (effect.size, effect.join))
+            step.execute("DELETE FROM @outsider WHERE chord = ?", (effect.join,))
+        case Grow():
+            step.execute("UPDATE @chord SET grown = grown + 1 WHERE id = ?", (effect.join,))
+            step.execute(_ADDED, (effect.join, effect.index))
 
 
 def _must(step: Transaction, id: str) -> Row:
@@ -279,7 +304,7 @@ def _shrink_sources(step: Transaction, row: Row) -> None:
     edges = edges_of(step, row)
     if edges is None:
         return
-    sources = [*edges.failure]
+    sources = [*edges.failure, *edges.own]
     if edges.takes is not None:
         sources.append(edges.takes)
     if edges.gathers is not None:
@@ -298,12 +323,18 @@ def _shrink_sources(step: Transaction, row: Row) -> None:
 def drop(step: Transaction, row: Row) -> None:
     """Remove a record, and the join whose body it is, for good."""
     if row.special & codes.LINKED:
-        for found in step.rows("SELECT id FROM @chord WHERE body = ?", (row.id,)):
-            step.execute("DELETE FROM @member WHERE chord = ?", found)
-            step.execute("DELETE FROM @chord WHERE id = ?", found)
+        drop_joins(step, row.id)
         step.execute("DELETE FROM @refers WHERE seq = ?", (row.seq,))
     step.used(row.seq)
     if step.database.options.mirror:
         step.execute("DELETE FROM @outbox WHERE id = ?", (row.id,))
-    for table in ("record", "message", "result", "edges", "progress"):
+    for table in ("record", "message", "result", "edges", "progress", "flow"):
         step.execute(f"DELETE FROM @{table} WHERE seq = ?", (row.seq,))
+
+
+def drop_joins(step: Transaction, body: str, but: str | None = None) -> None:
+    """Remove the joins whose body *body* is, *but* this one."""
+    for (join,) in step.rows("SELECT id FROM @chord WHERE body = ?", (body,)):
+        if join != but:
+            for table, column in (("member", "chord"), ("outsider", "chord"), ("chord", "id")):
+                step.execute(f"DELETE FROM @{table} WHERE {column} = ?", (join,))

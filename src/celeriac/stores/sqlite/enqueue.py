@@ -3,15 +3,16 @@ a write transaction, but for ``insert_plain``, which is one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import apsw
 
 from celeriac import states
 from celeriac.exceptions import DuplicateTask, HeaderIncomplete, StoreError
-from celeriac.message import Alike, Message, encode_all
+from celeriac.message import Alike, Edges, Message, NewJoin, encode_all
 from celeriac.stores import finish
+from celeriac.stores.effects import JoinNode, outsiders
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Database, Transaction
 from celeriac.stores.sqlite.ending import View, apply, drop, end, tell_other
@@ -40,6 +41,8 @@ VALUES ((SELECT max(last, (SELECT coalesce(max(seq), 0) FROM @record)) + 1 FROM 
         WHERE NOT EXISTS (SELECT 1 FROM @refers WHERE target = ?2)
             AND NOT EXISTS (SELECT 1 FROM @tombstone WHERE id = ?2)),
     ?6, ?7, ?8, ?9)"""
+#: Which workflow a record is a part of.
+NOTE_FLOW: Final = "INSERT OR REPLACE INTO @flow VALUES (?, ?)"
 #: Where the message stands in a row of ``_INSERT``; None there: it is long.
 _WIRE: Final = 12
 _MESSAGE: Final = "INSERT INTO @message VALUES (?, ?)"
@@ -59,7 +62,9 @@ def insert_plain(database: Database, message: Message) -> bool:
     """
     header = message.header
     task, queue = database.numbers.get(header.task), database.numbers.get(header.queue)
-    if task is None or queue is None or header.eta is not None or header.edges is not None:
+    if task is None or queue is None or header.eta is not None:
+        return False
+    if header.edges is not None or header.flow:
         return False
     wire = message.encode()
     if len(wire) > WIRE_INLINE_MAX:
@@ -82,13 +87,21 @@ def insert_plain(database: Database, message: Message) -> bool:
 
 
 def insert(
-    step: Transaction, messages: Sequence[Message], waits: bool = False
+    step: Transaction,
+    messages: Sequence[Message],
+    waits: bool = False,
+    joins: Sequence[NewJoin] = (),
+    committed: str | None = None,
 ) -> Sequence[Message]:
-    """Store *messages*; *waits* stores all of them ``waiting``. Returns those that are new.
+    """Store *messages*; *waits* stores all of them ``waiting``. Returns those that are new. Of
+    *joins*, whose bodies are among them, those are stored whose body is new.
+
+    *committed*: the id of the record whose commit brings them; joins may grow by them, and it may
+    be a body itself.
 
     The fast way takes it that all ids are new, which the unique index proves or disproves.
     """
-    if not messages:
+    if not messages and not joins:
         return []
     before = step.one(_BEFORE)
     assert before is not None
@@ -98,6 +111,7 @@ def insert(
         and not (waits or referring or tombstones)
         and _insert_alike(step, messages, first)
     ):
+        _note_flows(step, range(first, first + len(messages)), messages)
         return messages
     rows = _rows(step, messages, first, waits)
     changes = step.connection.total_changes()
@@ -117,8 +131,17 @@ def insert(
     step.rung.update({row[5] for row in rows if row[1] != codes.WAITING})
     if referring or any(row[2] & codes.LINKED for row in rows):
         _refer(step, new, rows, bool(referring))
+    if any(message.header.flow for message in new):
+        _note_flows(step, (row[0] for row in rows), new)
+    made = _store_joins(step, {committed, *(each.id for each in new)}, joins) if joins else []
+    if committed is not None:
+        apply(step, finish.grow(View(step), (each.header.edges for each in new)))
+    # What ends or completes as it is stored must find all that it leads to.
     if tombstones and new:
         _meet_tombstones(step, new)
+    for each in made:
+        if not each.size:
+            apply(step, finish.seal(View(step), each.id, 0, now=step.now))
     return new
 
 
@@ -215,6 +238,31 @@ def _with_known_ids(
     return [message for message, _ in new], [row for _, row in new]
 
 
+def refer(step: Transaction, seq: int, edges: Edges) -> bool:
+    """Let *edges* be those of a record, in place of its former ones. Whether it refers to any."""
+    step.execute("INSERT OR REPLACE INTO @edges VALUES (?, ?)", (seq, encode_edges(edges)))
+    targets = [*edges.failure, *edges.own, *([edges.takes] if edges.takes is not None else [])]
+    for target in targets:
+        step.execute("INSERT INTO @refers VALUES (?, ?) ON CONFLICT DO NOTHING", (target, seq))
+        step.execute(
+            f"UPDATE @record SET special = special | {codes.LINKED} WHERE id = ?", (target,)
+        )
+    return bool(targets)
+
+
+def _note_flows(step: Transaction, seqs: Iterable[int], messages: Sequence[Message]) -> None:
+    """Note which workflows *messages* are parts of."""
+    if isinstance(messages, Alike):
+        rows = [(seq, messages.header.flow) for seq in seqs] if messages.header.flow else []
+    else:
+        rows = [
+            (seq, message.header.flow)
+            for seq, message in zip(seqs, messages, strict=True)
+            if message.header.flow
+        ]
+    step.executemany(NOTE_FLOW, rows)
+
+
 def _refer(
     step: Transaction, messages: Sequence[Message], rows: list[tuple[Any, ...]], referring: bool
 ) -> None:
@@ -226,15 +274,7 @@ def _refer(
         edges = message.header.edges
         if edges is None:
             continue
-        step.execute("INSERT INTO @edges VALUES (?, ?)", (row[0], encode_edges(edges)))
-        for target in (*edges.failure, *([edges.takes] if edges.takes is not None else [])):
-            step.execute(
-                "INSERT INTO @refers VALUES (?, ?) ON CONFLICT DO NOTHING", (target, row[0])
-            )
-            referring = True
-            step.execute(
-                f"UPDATE @record SET special = special | {codes.LINKED} WHERE id = ?", (target,)
-            )
+        referring |= refer(step, row[0], edges)
     if rows and referring:
         step.execute(
             f"UPDATE @record SET special = special | {codes.LINKED} WHERE seq >= ? AND seq <= ? "
@@ -249,23 +289,46 @@ def _meet_tombstones(step: Transaction, messages: Sequence[Message]) -> None:
     found = step.rows(
         "DELETE FROM @tombstone WHERE id IN carray(?) RETURNING id, terminate, drop_at", (ids,)
     )
-    for id, terminate, drop_at in found:
-        row = find(step, str(id))
-        if row is not None and drop_at > step.now:
-            step.execute("UPDATE @record SET terminate = ? WHERE seq = ?", (terminate, row.seq))
+    revoked = {id: terminate for id, terminate, drop_at in found if drop_at > step.now}
+    for message in messages:
+        row = find(step, message.id) if message.id in revoked else None
+        if row is None:
+            continue
+        step.execute("UPDATE @record SET terminate = ? WHERE seq = ?", (revoked[row.id], row.seq))
+        if not row.terminal:
             end(step, row, states.CANCELLED, finish.REVOKED_REASON)
 
 
 # --- joins ------------------------------------------------------------------------------------
 
 
-def into_join(step: Transaction, join: str, messages: Sequence[Message]) -> None:
+def _store_joins(
+    step: Transaction, fresh: set[str | None], joins: Sequence[NewJoin]
+) -> list[NewJoin]:
+    """Store those of *joins* whose body is one of *fresh* ids; return them."""
+    made = [each for each in joins if each.body in fresh]
+    for table in ("member", "outsider"):
+        step.executemany(f"DELETE FROM @{table} WHERE chord = ?", [(each.id,) for each in made])
+    step.executemany(
+        "INSERT OR REPLACE INTO @chord (id, body, size, touched, boot) VALUES (?, ?, ?, ?, ?)",
+        [(each.id, each.body, each.size or None, step.mono, step.database.boot) for each in made],
+    )
+    return made
+
+
+def into_join(
+    step: Transaction, join: str, messages: Sequence[Message], joins: Sequence[NewJoin]
+) -> None:
     """Store members of an open join; its time until it must be sealed begins anew.
 
     Raises :class:`HeaderIncomplete` if it was given up, ``StoreError`` if it is not known.
     """
-    _check_open(step, join)
-    new = insert(step, messages)
+    sealed = _check_open(step, join).size is not None
+    new = insert(step, messages, joins=joins)
+    fresh = {each.id for each in new}
+    waiting = [(join, id) for id in outsiders(messages, joins) if id in fresh]
+    if waiting and not sealed:
+        step.executemany("INSERT INTO @outsider (chord, id) VALUES (?, ?)", waiting)
     step.execute(
         "UPDATE @chord SET touched = ?, boot = ?, sent = sent + ? WHERE id = ?",
         (step.mono, step.database.boot, len(new), join),
@@ -279,7 +342,8 @@ def open_join(step: Transaction, join: str, body: Message, errbacks: Sequence[Me
     if known is not None and body not in new:
         return
     if known is not None:
-        step.execute("DELETE FROM @member WHERE chord = ?", (join,))
+        for table in ("member", "outsider"):
+            step.execute(f"DELETE FROM @{table} WHERE chord = ?", (join,))
     step.execute(
         "INSERT OR REPLACE INTO @chord (id, body, touched, boot) VALUES (?, ?, ?, ?)",
         (join, body.id, step.mono, step.database.boot),
@@ -293,10 +357,11 @@ def seal(step: Transaction, join: str, size: int) -> None:
     apply(step, finish.seal(View(step), join, size, now=step.now))
 
 
-def _check_open(step: Transaction, join: str) -> None:
+def _check_open(step: Transaction, join: str) -> JoinNode:
     found = View(step).join(join)
     if found is None:
         raise StoreError(f"join {join} is not known: open it before its members are sent")
     if found.given_up:
         row = step.one("SELECT sent FROM @chord WHERE id = ?", (join,))
         raise HeaderIncomplete(join, int(row[0]) if row is not None else None)
+    return found

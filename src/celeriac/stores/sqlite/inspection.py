@@ -36,6 +36,15 @@ SELECT s.*, coalesce(w.wire, m.wire), b.body FROM ({_SELECT} WHERE r.id = ?) s
 JOIN @record w ON w.seq = s.seq
 LEFT JOIN @message m ON m.seq = s.seq LEFT JOIN @result b ON b.seq = s.seq"""
 
+_PARTS: Final = f"""
+SELECT {_BARE}, t.text, q.text, o.id, p.state, p.meta, w.text, coalesce(r.wire, m.wire)
+FROM @flow f JOIN @record r ON r.seq = f.seq
+JOIN @name t ON t.number = r.task JOIN @name q ON q.number = r.queue
+LEFT JOIN @name w ON w.number = r.worker
+LEFT JOIN @owner o ON o.number = r.owner LEFT JOIN @progress p ON p.seq = r.seq
+LEFT JOIN @message m ON m.seq = r.seq
+WHERE f.flow = ? AND f.seq > ? ORDER BY f.seq LIMIT ?"""
+
 
 def durability(options_durability: str) -> str:
     """One line for banner and ``doctor``."""
@@ -120,7 +129,7 @@ class SqliteInspection:
     def join(self, join: str) -> JoinView | None:
         with self._database.reading() as reading:
             row = reading.one(
-                "SELECT id, body, size, decided, cause FROM @chord WHERE id = ?", (join,)
+                "SELECT id, body, size + grown, decided, cause FROM @chord WHERE id = ?", (join,)
             )
             if row is None:
                 return None
@@ -130,6 +139,14 @@ class SqliteInspection:
             )
         id, body, size, decided, cause = row
         return JoinView(id, body, size, tuple(each for (each,) in members), decided, cause)
+
+    def flow(self, id: str, after: str | None = None, limit: int = 1000) -> builtins.list[Record]:
+        last = 0
+        if after is not None:
+            found = self._database.row("SELECT seq FROM @record WHERE id = ?", (after,))
+            last = int(found[0]) if found is not None else 0
+        rows = self._database.rows(_PARTS, (id, last, limit))
+        return [_record(row[:-1], row[-1], None) for row in rows]
 
     def workers(self) -> builtins.list[WorkerView]:
         now = self._database.clock.monotonic()
@@ -190,6 +207,7 @@ class SqliteInspection:
     def retry(
         self, ids: Sequence[str], messages: Mapping[str, Message] | None = None
     ) -> builtins.list[str]:
+        self._work_off()
         reopened: set[str] = set()
         with self._database.write() as step:
             for id in ids:
@@ -198,6 +216,7 @@ class SqliteInspection:
         return [id for id in ids if id in reopened]
 
     def discard(self, ids: Sequence[str]) -> builtins.list[str]:
+        self._work_off()
         removed = []
         with self._database.write() as step:
             for id in ids:
@@ -209,6 +228,11 @@ class SqliteInspection:
                 drop(step, row)
                 removed.append(id)
         return removed
+
+    def _work_off(self) -> None:
+        """What a large step left, if a crash came between: nothing of it may live again or go."""
+        if self._database.work_off is not None:
+            self._database.work_off()
 
 
 def _retry(step: Transaction, id: str, messages: Mapping[str, Message]) -> set[str]:

@@ -16,7 +16,7 @@ import apsw
 from celeriac import states
 from celeriac.crashpoints import crashpoint
 from celeriac.exceptions import StoreError
-from celeriac.message import Message
+from celeriac.message import Message, NewJoin, check_joins
 from celeriac.records import (
     Beat,
     Commit,
@@ -68,16 +68,23 @@ class SqliteQueue:
 
     # -- enqueue
 
-    def enqueue(self, messages: Sequence[Message], join: str | None = None) -> None:
+    def enqueue(
+        self,
+        messages: Sequence[Message],
+        join: str | None = None,
+        joins: Sequence[NewJoin] = (),
+    ) -> None:
+        if joins:
+            check_joins(messages, joins)
         alone = messages[0] if join is None and len(messages) == 1 else None
         if alone is not None and enqueue.insert_plain(self._database, alone):
             self._waiters.bells.after_enqueue(alone.header.queue)
         else:
             with self._database.write() as step:
                 if join is None:
-                    enqueue.insert(step, messages)
+                    enqueue.insert(step, messages, joins=joins)
                 else:
-                    enqueue.into_join(step, join, messages)
+                    enqueue.into_join(step, join, messages, joins)
         crashpoint("enqueue.applied")
 
     def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:

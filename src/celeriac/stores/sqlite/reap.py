@@ -18,7 +18,7 @@ from celeriac.clock import SYSTEM
 from celeriac.crashpoints import crashpoint
 from celeriac.records import Reaped
 from celeriac.stores import finish
-from celeriac.stores.effects import Pending
+from celeriac.stores.effects import How, Pending
 from celeriac.stores.fates import lost
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Database, Transaction
@@ -49,7 +49,8 @@ _SENT_NO_MORE: Final = """
 DELETE FROM @outbox WHERE id IN (SELECT id FROM @record WHERE seq IN carray(?))"""
 _NEXT_QUEUE: Final = f"SELECT min(queue) FROM @record WHERE state = {codes.QUEUED} AND queue > ?"
 _OPEN: Final = """
-SELECT id, sent FROM @chord WHERE size IS NULL AND decided = '' AND touched < ? LIMIT 100"""
+SELECT id, sent FROM @chord WHERE size IS NULL AND (decided = '' OR cause <> '') AND touched < ?
+ORDER BY touched LIMIT 100"""
 
 
 class Reaper:
@@ -186,6 +187,8 @@ class Reaper:
                 for id, sent in stale:
                     apply(step, finish.abandon(View(step), id, sent, now=step.now))
             count += len(stale)
+            if stale:
+                crashpoint("reap.applied")
             if len(stale) < 100:
                 return count
 
@@ -196,12 +199,12 @@ class Reaper:
         left = True
         while left:
             with self.database.write() as step:
-                found = step.one("SELECT id, state, cause, skipped, position FROM @pending LIMIT 1")
+                found = step.one("SELECT id, how, state, cause, position FROM @pending LIMIT 1")
                 if found is None:
                     return
-                step.execute("DELETE FROM @pending WHERE id = ?", (found[0],))
-                id, state, cause, skipped, offset = found
-                resume(step, [Pending(id, state, cause, bool(skipped), offset)])
+                step.execute("DELETE FROM @pending WHERE id = ? AND how = ?", found[:2])
+                id, how, state, cause, offset = found
+                resume(step, [Pending(id, state, cause, How(how), offset)])
                 # This loop goes on itself; the commit must not call it again.
                 step.leftover = False
 
@@ -288,7 +291,7 @@ def _drop_plain(step: Transaction, seqs: list[int]) -> None:
         numbers = array("q", seqs)
         if step.database.options.mirror:
             step.execute(_SENT_NO_MORE, (apsw.carray(numbers),))
-        for table in ("record", "message", "result", "progress"):
+        for table in ("record", "message", "result", "progress", "flow"):
             step.execute(f"DELETE FROM @{table} WHERE seq IN carray(?)", (apsw.carray(numbers),))
 
 

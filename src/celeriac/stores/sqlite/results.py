@@ -11,6 +11,7 @@ import msgspec
 
 from celeriac import states
 from celeriac.records import StoredResult
+from celeriac.stores.effects import gathered
 from celeriac.stores.fates import comes_late, retention
 from celeriac.stores.sqlite import codes
 from celeriac.stores.sqlite.database import Database, Reading, Transaction
@@ -124,10 +125,9 @@ class SqliteResults:
                     "SELECT position, id FROM @member WHERE chord = ? AND done = 1", (join,)
                 )
             )
-            size = found[0] if found[0] is not None else max(members, default=-1) + 1
             return [
-                read_result(reading, members[index]) if index in members else None
-                for index in range(size)
+                None if id is None else read_result(reading, id)
+                for id in gathered(found[0], members)
             ]
 
 

@@ -17,7 +17,7 @@ from celeriac.exceptions import ImproperlyConfigured, StoreError, StoreVersionEr
 
 #: "Clrc" as a number.
 APPLICATION_ID: Final = 0x436C7263
-VERSION: Final = 2
+VERSION: Final = 3
 
 
 def _to_2(connection: apsw.Connection, prefixes: list[str]) -> None:
@@ -27,9 +27,31 @@ def _to_2(connection: apsw.Connection, prefixes: list[str]) -> None:
             connection.execute(expand(f"ALTER TABLE @record ADD COLUMN {column}", prefix))
 
 
+_TO_3: Final = """
+CREATE TABLE @flow (seq INTEGER PRIMARY KEY, flow TEXT NOT NULL);
+CREATE INDEX @flow_parts ON @flow (flow, seq);
+ALTER TABLE @chord ADD COLUMN grown INTEGER NOT NULL DEFAULT 0;
+DROP INDEX @chord_open;
+CREATE INDEX @chord_open ON @chord (touched) WHERE size IS NULL AND (decided = '' OR cause <> '');
+CREATE TABLE @outsider (number INTEGER PRIMARY KEY, chord TEXT NOT NULL, id TEXT NOT NULL);
+CREATE INDEX @outsider_chord ON @outsider (chord, number);
+ALTER TABLE @pending RENAME TO @before;
+CREATE TABLE @pending (id TEXT NOT NULL, how INTEGER NOT NULL, state TEXT NOT NULL,
+    cause TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (id, how)) WITHOUT ROWID;
+INSERT INTO @pending SELECT id, skipped, state, cause, position FROM @before;
+DROP TABLE @before;
+"""
+
+
+def _to_3(connection: apsw.Connection, prefixes: list[str]) -> None:
+    """Workflows: their parts, joins that grow, what waits for what was never sent."""
+    for prefix in prefixes:
+        connection.execute(expand(_TO_3, prefix))
+
+
 #: What makes version n + 1 of version n, by n: called inside the transaction that raises
 #: ``user_version``, once for the whole file, with the prefixes of all its namespaces.
-MIGRATIONS: Final[dict[int, Callable[[apsw.Connection, list[str]], None]]] = {1: _to_2}
+MIGRATIONS: Final[dict[int, Callable[[apsw.Connection, list[str]], None]]] = {1: _to_2, 2: _to_3}
 
 _TABLE: Final = re.compile(r"@(\w+)")
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")

@@ -1,4 +1,4 @@
--- Tables of one namespace, schema version 2. "@" stands for the quoted namespace (schema.py).
+-- Tables of one namespace, schema version 3. "@" stands for the quoted namespace (schema.py).
 -- Part of the SQLite store. Times: epoch seconds, except owner.deadline, lock_place.until,
 -- bucket.stamp, chord.touched and pass.mono, which are CLOCK_MONOTONIC of the boot named beside them.
 
@@ -67,8 +67,12 @@ CREATE INDEX @mirror_drop ON @mirror (drop_at) WHERE drop_at IS NOT NULL;
 CREATE TABLE @refers (target TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (target, seq))
     WITHOUT ROWID;
 CREATE INDEX @refers_seq ON @refers (seq);
+-- Which workflow a record is a part of.
+CREATE TABLE @flow (seq INTEGER PRIMARY KEY, flow TEXT NOT NULL);
+CREATE INDEX @flow_parts ON @flow (flow, seq);
 
--- Joins, the ends of their members, and ended records whose edges are not yet followed to the end.
+-- Joins, the ends of their members, and below ended records whose edges are not yet followed to
+-- the end.
 CREATE TABLE @chord (
     id TEXT PRIMARY KEY,
     body TEXT NOT NULL,
@@ -79,14 +83,21 @@ CREATE TABLE @chord (
     decided TEXT NOT NULL DEFAULT '',
     cause TEXT NOT NULL DEFAULT '',
     touched REAL NOT NULL,           -- by the lease clock
-    boot TEXT NOT NULL
+    boot TEXT NOT NULL,
+    grown INTEGER NOT NULL DEFAULT 0 -- members added to those that size counts
 ) WITHOUT ROWID;
-CREATE INDEX @chord_open ON @chord (touched) WHERE size IS NULL AND decided = '';
+CREATE INDEX @chord_open ON @chord (touched)
+    WHERE size IS NULL AND (decided = '' OR cause <> '');
 CREATE INDEX @chord_body ON @chord (body);
+-- done: 0 failed, 1 succeeded, 2 added and not ended yet.
 CREATE TABLE @member (chord TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL,
     done INTEGER NOT NULL, PRIMARY KEY (chord, position)) WITHOUT ROWID;
-CREATE TABLE @pending (id TEXT PRIMARY KEY, state TEXT NOT NULL, cause TEXT NOT NULL,
-    skipped INTEGER NOT NULL, position INTEGER NOT NULL) WITHOUT ROWID;
+-- What was sent with a join that is not sealed yet and waits for what was not sent with it.
+CREATE TABLE @outsider (number INTEGER PRIMARY KEY, chord TEXT NOT NULL, id TEXT NOT NULL);
+CREATE INDEX @outsider_chord ON @outsider (chord, number);
+-- how: effects.How; an id may be that of a record or of a join that was given up.
+CREATE TABLE @pending (id TEXT NOT NULL, how INTEGER NOT NULL, state TEXT NOT NULL,
+    cause TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (id, how)) WITHOUT ROWID;
 
 -- Workers. A number is never reused, or an old lease could pass for a new one.
 CREATE TABLE @owner (

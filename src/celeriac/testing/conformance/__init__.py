@@ -22,12 +22,17 @@ import pytest
 for _module in (
     "crashes",
     "deaths",
+    "dynamic",
+    "errbacks",
+    "flows",
     "kit",
     "leases",
     "mirroring",
     "operators",
     "others",
+    "plans",
     "queue",
+    "releases",
     "results",
     "workflows",
 ):
@@ -35,6 +40,13 @@ for _module in (
 
 from celeriac.testing.conformance.crashes import CrashpointSuite  # noqa: E402
 from celeriac.testing.conformance.deaths import ClockSuite, DeathSuite, RevokeSuite  # noqa: E402
+from celeriac.testing.conformance.dynamic import (  # noqa: E402
+    GrowSuite,
+    NeverSentSuite,
+    ReplaceSuite,
+)
+from celeriac.testing.conformance.errbacks import ErrbackSuite  # noqa: E402
+from celeriac.testing.conformance.flows import FlowSuite  # noqa: E402
 from celeriac.testing.conformance.kit import Kit, OpenStore, Suite, Worker, message  # noqa: E402
 from celeriac.testing.conformance.leases import (  # noqa: E402
     ExchangeSuite,
@@ -50,6 +62,7 @@ from celeriac.testing.conformance.others import (  # noqa: E402
     InspectionSuite,
     SchedulesSuite,
 )
+from celeriac.testing.conformance.plans import PlanSuite, RevokedBeforeSuite  # noqa: E402
 from celeriac.testing.conformance.queue import (  # noqa: E402
     AlikeSuite,
     EnqueueSuite,
@@ -57,6 +70,7 @@ from celeriac.testing.conformance.queue import (  # noqa: E402
     ParkingSuite,
     WantSuite,
 )
+from celeriac.testing.conformance.releases import PartTimesSuite  # noqa: E402
 from celeriac.testing.conformance.results import (  # noqa: E402
     ResultsSuite,
     RetentionSuite,
@@ -79,7 +93,20 @@ class LeaseSuite(
     """Holding and letting go."""
 
 
-class WorkflowSuite(EdgeSuite, ReferenceSuite, JoinSuite, OperatorSuite):
+class WorkflowSuite(
+    EdgeSuite,
+    ErrbackSuite,
+    ReferenceSuite,
+    JoinSuite,
+    PlanSuite,
+    RevokedBeforeSuite,
+    ReplaceSuite,
+    GrowSuite,
+    NeverSentSuite,
+    FlowSuite,
+    PartTimesSuite,
+    OperatorSuite,
+):
     """What follows from the end of a record."""
 
 
@@ -108,24 +135,32 @@ __all__ = [
     "DeathSuite",
     "EdgeSuite",
     "EnqueueSuite",
+    "ErrbackSuite",
     "ExchangeSuite",
     "FenceSuite",
+    "FlowSuite",
+    "GrowSuite",
     "InspectionSuite",
     "JoinSuite",
     "Kit",
     "LeaseSuite",
     "MirrorSuite",
+    "NeverSentSuite",
     "OpenStore",
     "OperatorSuite",
     "OrderSuite",
     "ParkingSuite",
+    "PartTimesSuite",
+    "PlanSuite",
     "QueueSuite",
     "ReferenceSuite",
     "ReleaseSuite",
     "RepeatSuite",
+    "ReplaceSuite",
     "ResultsSuite",
     "RetentionSuite",
     "RevokeSuite",
+    "RevokedBeforeSuite",
     "SchedulesSuite",
     "StoreSuite",
     "Suite",

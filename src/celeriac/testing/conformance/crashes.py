@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from celeriac import crashpoints, states
+from celeriac.message import Edges
 from celeriac.outcome import Outcome
 from celeriac.records import Commit, Verdict
+from celeriac.testing.conformance.dynamic import adding, group_for
 from celeriac.testing.conformance.kit import Kit, Suite, message
+from celeriac.testing.conformance.plans import body, plan
 
 
 def _crash(point: str, call: Callable[[], object]) -> None:
@@ -97,12 +100,64 @@ class CrashpointSuite(Suite):
         assert kit.store.queue.close_owner("w1") == 0
 
     def test_after_a_join_is_opened_and_sealed_the_calls_can_be_repeated(self, kit: Kit) -> None:
-        body = message("body")
-        _crash("enqueue.applied", lambda: kit.store.queue.open_join("J", body))
-        kit.store.queue.open_join("J", body)
+        opened = message("body")
+        _crash("enqueue.applied", lambda: kit.store.queue.open_join("J", opened))
+        kit.store.queue.open_join("J", opened)
         _crash("enqueue.applied", lambda: kit.store.queue.seal("J", 0))
         kit.store.queue.seal("J", 0)
         assert kit.state("body") == states.QUEUED
+
+    def test_after_a_plan_is_stored_all_of_it_is_there_and_can_be_sent_again(
+        self, kit: Kit
+    ) -> None:
+        parts, joins = plan(2)
+        _crash("enqueue.applied", lambda: kit.store.queue.enqueue(parts, None, joins))
+        assert kit.states("body", "J-0", "J-1") == [states.WAITING, states.QUEUED, states.QUEUED]
+        worker = kit.worker()
+        kit.done(worker, "J-0")
+        kit.store.queue.enqueue(parts, None, joins)
+        kit.done(worker, "J-1")
+        kit.done(worker, "body")
+        assert worker.lease(5) == []
+
+    def test_before_a_replacement_nothing_is_stored_and_after_it_all(self, kit: Kit) -> None:
+        kit.send("a")
+        worker = kit.worker()
+        commit = Commit(worker.take().fence, group_for("a", 2))
+        _crash("exchange.before", lambda: worker.exchange([commit]))
+        assert kit.find("R-0") is None
+        assert kit.store.inspection.join("R") is None
+        _crash("exchange.applied", lambda: worker.exchange([commit], seq=worker.seq))
+        assert kit.states("a", "R-0", "R-1") == [states.WAITING, states.QUEUED, states.QUEUED]
+        assert worker.exchange([commit], seq=worker.seq).verdicts == (Verdict.ALREADY,)
+        for id in ("R-0", "R-1", "a"):
+            kit.done(worker, id)
+
+    def test_after_a_member_is_added_a_repeat_adds_none(self, kit: Kit) -> None:
+        parts, joins = plan(1)
+        kit.store.queue.enqueue(parts, None, joins)
+        worker = kit.worker()
+        commit = Commit(worker.take().fence, adding(0))
+        _crash("exchange.applied", lambda: worker.exchange([commit]))
+        worker.exchange([commit], seq=worker.seq)
+        view = kit.store.inspection.join("J")
+        assert view is not None
+        assert (view.size, view.members) == (2, (0,))
+
+    def test_between_the_steps_that_end_what_was_never_sent_the_next_pass_goes_on(
+        self, kit: Kit
+    ) -> None:
+        kit.store.queue.open_join("J", body())
+        waiting = [
+            message(f"m{index}", edges=Edges(waits=True, join=("J", index)))
+            for index in range(1200)
+        ]
+        kit.enqueue(*waiting, join="J")
+        kit.tick(58)
+        kit.clock.advance(4)
+        _crash("reap.applied", kit.reap)
+        kit.reap()
+        assert kit.store.inspection.counts().states["celery"] == {states.FAILED: 1201}
 
 
 __all__ = ["CrashpointSuite"]

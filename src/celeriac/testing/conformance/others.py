@@ -117,6 +117,12 @@ class SchedulesSuite(Suite):
         assert kit.store.schedules.load() == [Entry("a", b"1")]
         assert kit.find("u") is None
 
+    def test_what_was_revoked_before_its_tick_does_not_run(self, kit: Kit) -> None:
+        kit.store.schedules.save(Entry("a", b"1"))
+        kit.store.queue.revoke(["t"])
+        assert kit.store.schedules.claim("a", 1.0, [message("t", nonce="t")])
+        assert kit.state("t") == states.CANCELLED
+
     def test_two_schedulers_fire_once(self, kit: Kit) -> None:
         kit.store.schedules.save(Entry("a", b"1"))
         start = threading.Barrier(4)

@@ -14,7 +14,7 @@ end
 local fresh, duplicate = check_new(S, cmsgpack.unpack(ARGV[5]))
 if not fresh then return redis.error_reply('DUPLICATE ' .. duplicate) end
 call('HSET', beat, 't:' .. name, ARGV[4])
-for i = 1, #fresh do insert(S, fresh[i]) end
+insert_all(S, fresh, {})
 cascade(S)
 flush(S)
 return 1

@@ -1,6 +1,6 @@
 -- commit.lua: the outcomes of runs.
 -- A kind is what commits have in common: [attempt, nonce, state, reason, forget 0|1, has a body
--- 0|1, charge, eta|false, delay, message|false, parts].
+-- 0|1, charge, eta|false, delay, message|false, parts, joins].
 
 local function duplicate(id)
   return 'DuplicateTask: Task ' .. id .. ' exists and has not ended. Send this call with another '
@@ -13,10 +13,6 @@ local function charge(v, what)
   elseif what == 'crash' then
     v[$crashes] = v[$crashes] + 1
   end
-end
-
-local function insert_all(S, messages)
-  for i = 1, #messages do insert(S, messages[i]) end
 end
 
 local function commit_end(S, rec, kind, body)
@@ -43,14 +39,13 @@ local function commit_again(S, rec, kind, parts)
     if state == 'S' then due = kind[8] or S.now + kind[9] end
     fate = fate_again(S, v, due, kind[4], true)
   end
-  if not OVER[fate[1]] then
-    insert_all(S, parts)
-    if kind[10] then
-      move(S, rec, 'W')
-      take_message(S, rec, kind[10])
-    end
+  if not OVER[fate[1]] and kind[10] then
+    move(S, rec, 'W')
+    take_message(S, rec, kind[10])
   end
+  -- One that waits must do so before what it waits for is stored, which may end at once.
   give(S, rec, fate)
+  if not OVER[fate[1]] then insert_all(S, parts, kind[12], false, rec.id) end
 end
 
 local function apply(S, rec, kind, mark, body)
@@ -59,13 +54,13 @@ local function apply(S, rec, kind, mark, body)
   if #parts > 0 then
     local fresh, id = check_new(S, parts)
     if not fresh then
-      kind = {kind[1], kind[2], 'f', duplicate(id), 0, 0, '', false, 0, false, {}}
+      kind = {kind[1], kind[2], 'f', duplicate(id), 0, 0, '', false, 0, false, {}, {}}
       fresh = {}
     end
     parts = fresh
   end
   if OVER[kind[3]] then
-    if #parts > 0 then insert_all(S, parts) end
+    if #parts > 0 then insert_all(S, parts, kind[12], false, rec.id) end
     commit_end(S, rec, kind, body)
   else
     commit_again(S, rec, kind, parts)

@@ -41,17 +41,28 @@ local function shrink(S, rec)
   touch(S, rec)
 end
 
-local function later(S, id, state, cause, skipped, offset)
-  S.todo[#S.todo + 1] = {id, state, cause, skipped or false, offset or 0}
+local ADDED = 1099511627776  -- message.ADDED
+-- How what is on the work list ended: `effects.How`.
+local ITSELF, SKIPPED, UPSTREAM, GIVEN_UP = 0, 1, 2, 3
+
+local function later(S, id, state, cause, how, offset)
+  S.todo[#S.todo + 1] = {id, state, cause, how or ITSELF, offset or 0}
 end
 
--- Shrink members of a join from index `offset` on, as many as a step may touch; the next offset.
+-- Shrink members of a join from offset on, as many as a step may touch; the next offset. Those it
+-- has grown by come last.
 local function shrink_members(S, join, offset)
   local key, indexes = S.P .. 'j:' .. join, {}
-  local known = call('HMGET', key, 'size', 'arrived')
-  local most = math.max(tonumber(known[1] or 0), tonumber(known[2] or 0), call('HLEN', key .. ':m'))
+  local known = call('HMGET', key, 'size', 'arrived', 'grown')
+  local first = math.max(tonumber(known[1] or 0), tonumber(known[2] or 0))
+  local most = first + tonumber(known[3] or 0)
   local till = math.min(most, offset + LIMIT)
-  for i = offset, till - 1 do indexes[#indexes + 1] = i end
+  for i = offset, math.min(first, till) - 1 do indexes[#indexes + 1] = i end
+  if till > first then
+    local from = math.max(offset - first, 0)
+    local added = call('LRANGE', key .. ':a', from, till - first - 1)
+    for i = 1, #added do indexes[#indexes + 1] = added[i] end
+  end
   if #indexes == 0 then return nil end
   local members, ids = call('HMGET', key .. ':m', unpack(indexes)), {}
   for i = 1, #members do
@@ -77,6 +88,7 @@ local function shrink_sources(S, rec)
   if not edges then return end
   local sources = {}
   for i = 1, #edges[2] do sources[i] = edges[2][i] end
+  for i = 1, #edges[7] do sources[#sources + 1] = edges[7][i] end
   if edges[5] then sources[#sources + 1] = edges[5] end
   for i = 1, #sources do
     local source = record(S, sources[i])
@@ -84,7 +96,7 @@ local function shrink_sources(S, rec)
   end
   if edges[6] then
     local offset = shrink_members(S, edges[6], 0)
-    if offset then later(S, edges[6], '@', '', false, offset) end
+    if offset then later(S, edges[6], '@', '', ITSELF, offset) end
   end
 end
 
@@ -118,7 +130,7 @@ local function tell_other(S, id)
 end
 
 -- End a record that has not ended, and put its edges on the work list.
-local function finish(S, rec, state, reason, cause, body, skipped)
+local function finish(S, rec, state, reason, cause, body, how)
   local v, P = rec.v, S.P
   if OVER[v[$state]] then return end
   move(S, rec, state)
@@ -134,10 +146,29 @@ local function finish(S, rec, state, reason, cause, body, skipped)
   shrink(S, rec)
   if band(v[$flags], EDGES) > 0 then
     shrink_sources(S, rec)
-    later(S, rec.id, state, cause ~= '' and cause or rec.id, skipped)
+    later(S, rec.id, state, cause ~= '' and cause or rec.id, how)
   end
   S.said[#S.said + 1] = rec
   S.bodies[rec.id] = body
+end
+
+-- Remove a join.
+local function drop_join(S, id)
+  local key = S.P .. 'j:' .. id
+  call('UNLINK', key, key .. ':m', key .. ':a', key .. ':w')
+  call('ZREM', S.P .. 'jopen', id)
+  S.joins[id] = false
+end
+
+-- Nothing is said any more of whom a record with `edges` refers to.
+local function unindex_edges(S, id, edges)
+  if edges[5] then call('SREM', S.P .. 'rd:' .. edges[5], id) end
+  for list = 2, 7, 5 do
+    for i = 1, #edges[list] do
+      local key = S.P .. 'pa:' .. edges[list][i]
+      if call('GET', key) == id then call('DEL', key) end
+    end
+  end
 end
 
 -- Remove a record for good.
@@ -156,18 +187,11 @@ local function drop(S, rec)
   if band(v[$special], LINKED) > 0 then call('DEL', P .. 'pa:' .. id) end
   local chunk = tostring(math.floor(base_of(rec).order / 4096))
   S.og[chunk] = (S.og[chunk] or 0) + 1
+  leave_flow(S, rec)
   local edges = edges_of(rec)
   if edges then
-    if edges[5] then call('SREM', P .. 'rd:' .. edges[5], id) end
-    if edges[6] then
-      call('UNLINK', P .. 'j:' .. edges[6], P .. 'j:' .. edges[6] .. ':m')
-      call('ZREM', P .. 'jopen', edges[6])
-      S.joins[edges[6]] = false
-    end
-    for i = 1, #edges[2] do
-      local key = P .. 'pa:' .. edges[2][i]
-      if call('GET', key) == id then call('DEL', key) end
-    end
+    if edges[6] then drop_join(S, edges[6]) end
+    unindex_edges(S, id, edges)
   end
   rec.dropped = true
   S.recs[id] = false
@@ -183,30 +207,44 @@ local function release_waiting(S, id)
   elseif rec.v[$expires] and rec.v[$expires] <= S.now then
     finish(S, rec, 'x', EXPIRED, '')
   else
-    place(S, rec, base_of(rec).eta)
+    local edges, due = edges_of(rec), base_of(rec).eta
+    if edges and edges[8] and not due then due = S.now + edges[8] end
+    if edges and edges[9] and not rec.v[$expires] then
+      rec.v[$expires] = S.now + edges[9]
+      will_expire(S, rec)
+    end
+    place(S, rec, due)
   end
 end
 
--- End a record that waited for another, which did not succeed (or, skipped, never ran).
+-- End a record that waited for another, which did not succeed (or, skipped, is not needed).
 local function cancel(S, id, by_id, by_state, cause, skipped)
   local rec = record(S, id)
   if not rec or rec.v[$state] ~= 'W' then return end
-  if skipped then
-    finish(S, rec, 'i', 'not needed: ' .. cause .. ' ended without failure', cause, nil, true)
-  else
+  if not skipped then
     finish(S, rec, by_state == 'c' and 'c' or 'f',
-           'UpstreamFailed: upstream ' .. by_id .. ' ended ' .. NAMES[by_state], cause)
+           'UpstreamFailed: upstream ' .. by_id .. ' ended ' .. NAMES[by_state], cause, nil, UPSTREAM)
+    return
   end
+  local why
+  if by_state == 'i' then
+    why = by_id .. ' was not'
+  elseif by_state == 's' then
+    why = cause .. ' ended without failure'
+  else
+    why = by_id .. ' did not run, because of ' .. cause
+  end
+  finish(S, rec, 'i', 'not needed: ' .. why, cause, nil, SKIPPED)
 end
 
 local function join_of(S, id)
   local join = S.joins[id]
   if join == nil then
     local v = call('HMGET', S.P .. 'j:' .. id, 'body', 'size', 'count', 'failures', 'decided',
-                   'cause', 'arrived')
+                   'cause', 'arrived', 'grown')
     join = v[1] and {id = id, body = v[1], size = tonumber(v[2]), count = tonumber(v[3]) or 0,
                      failures = tonumber(v[4]) or 0, decided = v[5] or '', cause = v[6] or '',
-                     arrived = tonumber(v[7]) or 0} or false
+                     arrived = tonumber(v[7]) or 0, grown = tonumber(v[8]) or 0} or false
     S.joins[id] = join
   end
   return join
@@ -219,7 +257,7 @@ end
 local function decide(S, join, decided, cause)
   join.decided, join.cause = decided, cause
   call('HSET', S.P .. 'j:' .. join.id, 'decided', decided, 'cause', cause, 'touched', S.mono)
-  if decided == '' and not join.size then
+  if not join.size and not given_up(join) then
     call('ZADD', S.P .. 'jopen', S.mono, join.id)
   else
     call('ZREM', S.P .. 'jopen', join.id)
@@ -227,7 +265,7 @@ local function decide(S, join, decided, cause)
 end
 
 local function complete(S, join)
-  if join.decided ~= '' or not join.size or join.count < join.size then return end
+  if join.decided ~= '' or not join.size or join.count < join.size + join.grown then return end
   decide(S, join, 'done', '')
   release_waiting(S, join.body)
 end
@@ -239,8 +277,8 @@ local function fail_join(S, join, index, by_id, state, cause, skipped)
   if skipped then
     cancel(S, join.body, by_id, state, cause, true)
   else
-    finish(S, body, 'f', 'ChordError: member ' .. index .. ' (' .. by_id .. ') ended '
-           .. NAMES[state], cause)
+    finish(S, body, 'f', string.format('ChordError: member %.0f (%s) ended %s', index, by_id,
+                                       NAMES[state]), cause)
   end
 end
 
@@ -249,7 +287,9 @@ local function note(S, at, by_id, state, cause, skipped)
   local join, index = join_of(S, at[1]), at[2]
   if not join or join.decided == 'done' then return end
   local key, done = S.P .. 'j:' .. join.id, state == 's'
-  if call('HSETNX', key .. ':m', index, (done and '+' or '-') .. by_id) == 0 then return end
+  local noted = call('HGET', key .. ':m', index)
+  if noted and noted ~= '*' then return end
+  call('HSET', key .. ':m', index, (done and '+' or '-') .. by_id)
   if done then
     join.count = join.count + 1
     call('HSET', key, 'count', join.count)
@@ -261,25 +301,45 @@ local function note(S, at, by_id, state, cause, skipped)
   end
 end
 
-local function follow_one(S, other, errback, id, state, cause, skipped)
-  if skipped then
-    cancel(S, other, id, state, cause, true)
-  elseif state == 's' then
-    if errback then cancel(S, other, id, state, cause, true) else release_waiting(S, other) end
-  elseif errback then
+local function follow_success(S, other, id, state, cause, skipped)
+  if state == 's' and not skipped then
     release_waiting(S, other)
   else
-    cancel(S, other, id, state, cause, false)
+    cancel(S, other, id, state, cause, skipped)
   end
 end
 
+local function follow_errback(S, other, id, state, cause, how, own)
+  if state ~= 's' and how ~= SKIPPED and not (own and how == UPSTREAM) then
+    release_waiting(S, other)
+  else
+    cancel(S, other, id, state, cause, true)
+  end
+end
+
+-- End what waits for what was never sent with a join that is given up, from behind place `offset`.
+local function end_outsiders(S, join, cause, offset)
+  local room = LIMIT - S.followed
+  local ids = call('LRANGE', S.P .. 'j:' .. join .. ':w', offset, offset + room - 1)
+  S.followed = S.followed + #ids
+  for i = 1, #ids do
+    local rec = record(S, ids[i])
+    if rec and rec.v[$state] == 'W' then
+      finish(S, rec, 'f', 'HeaderIncomplete: join ' .. join .. ' was given up before all of it was '
+             .. 'sent', cause, nil, UPSTREAM)
+    end
+  end
+  return #ids == room and offset + room or nil
+end
+
 -- Follow the edges of an ended record from its offset on; the new offset if the limit came first.
-local function follow(S, id, state, cause, skipped, offset)
+local function follow(S, id, state, cause, how, offset)
   if state == '@' then  -- members of join `id` that the end of its body lets go of
     S.followed = S.followed + LIMIT
     return shrink_members(S, id, offset)
   end
-  local rec = record(S, id)
+  if how == GIVEN_UP then return end_outsiders(S, id, cause, offset) end
+  local rec, skipped = record(S, id), how == SKIPPED
   local edges = rec and edges_of(rec)
   if not edges then return nil end
   if offset == 0 then
@@ -290,13 +350,18 @@ local function follow(S, id, state, cause, skipped, offset)
       note(S, edges[4], id, state, cause, skipped)
     end
   end
-  local failure, success = edges[2], edges[1]
-  for i = math.max(offset, 1), #failure + #success do
+  local success, failure, own = edges[1], edges[2], edges[7]
+  local errbacks = #failure + #own
+  for i = math.max(offset, 1), errbacks + #success do
     if S.followed >= LIMIT then return i end
     S.followed = S.followed + 1
-    local errback = i <= #failure
-    follow_one(S, errback and failure[i] or success[i - #failure], errback, id, state, cause,
-               skipped)
+    if i <= #failure then
+      follow_errback(S, failure[i], id, state, cause, how, false)
+    elseif i <= errbacks then
+      follow_errback(S, own[i - #failure], id, state, cause, how, true)
+    else
+      follow_success(S, success[i - errbacks], id, state, cause, skipped)
+    end
   end
   return nil
 end

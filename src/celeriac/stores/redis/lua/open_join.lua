@@ -10,10 +10,11 @@ local fresh, duplicate = check_new(S, messages)
 if not fresh then return redis.error_reply('DUPLICATE ' .. duplicate) end
 local known = join_of(S, id)
 if not known or fresh[1] == messages[1] then
-  for i = 1, #fresh do insert(S, fresh[i], true) end
-  call('DEL', S.P .. 'j:' .. id, S.P .. 'j:' .. id .. ':m')
+  insert_all(S, fresh, {}, true)
+  drop_join(S, id)
   call('HSET', S.P .. 'j:' .. id, 'body', messages[1][1], 'touched', S.mono)
   call('ZADD', S.P .. 'jopen', S.mono, id)
+  S.joins[id] = nil
 end
 cascade(S)
 flush(S)

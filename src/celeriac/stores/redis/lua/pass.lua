@@ -24,14 +24,15 @@ local limit = '(' .. string.format('%.17g', S.mono - S.o[$o_join_seal])
 local joins, given = call('ZRANGEBYSCORE', P .. 'jopen', '-inf', limit, 'LIMIT', 0, 100), 0
 for i = 1, #joins do
   local join = join_of(S, joins[i])
-  if join and join.decided == '' and not join.size then
+  if join and not join.size and not given_up(join) then
     decide(S, join, 'failed', '')
     local body = record(S, join.body)
     if body then
       finish(S, body, 'f', 'HeaderIncomplete: header incomplete: ' .. join.arrived
              .. ' members of join ' .. join.id, '')
-      cascade(S)
     end
+    later(S, join.id, 'f', join.body, GIVEN_UP)
+    cascade(S)
     given = given + 1
   else
     call('ZREM', P .. 'jopen', joins[i])

@@ -48,13 +48,13 @@ end
 
 local function reopen_join(join_id, index, at)
   local found = join_at(join_id)
-  local key = join_id .. '\0' .. index
+  local key = string.format('%s\0%.0f', join_id, index)
   if members[key] == nil then
     members[key] = found and call('HGET', S.P .. 'j:' .. join_id .. ':m', index) or ''
   end
   local noted = members[key] and string.sub(members[key], 1, 1) or ''
-  if not found or noted == '' or (noted == '+' and not at.whole) then return end
-  members[key] = ''
+  if not found or noted == '' or noted == '*' or (noted == '+' and not at.whole) then return end
+  members[key] = index >= ADDED and '*' or ''
   if noted == '+' then found.count = found.count - 1 else found.failures = found.failures - 1 end
   found.forget = found.forget or {}
   table.insert(found.forget, index)
@@ -69,7 +69,11 @@ local function along(at)
   local here = node(at.id)
   local edges = here and edges_of(here.rec)
   if not edges then return end
-  for _, id in ipairs(edges[2]) do reopen_waiting(id, {id = id, cause = at.cause, whole = true}) end
+  for list = 2, 7, 5 do
+    for _, id in ipairs(edges[list]) do
+      reopen_waiting(id, {id = id, cause = at.cause, whole = true})
+    end
+  end
   for _, id in ipairs(edges[1]) do
     reopen_waiting(id, {id = id, cause = at.cause, whole = at.whole})
   end
@@ -137,7 +141,13 @@ end
 for id, found in pairs(joins) do
   if found and found.forget then
     local key = S.P .. 'j:' .. id
-    for _, index in ipairs(found.forget) do call('HDEL', key .. ':m', index) end
+    for _, index in ipairs(found.forget) do
+      if index >= ADDED then
+        call('HSET', key .. ':m', index, '*')
+      else
+        call('HDEL', key .. ':m', index)
+      end
+    end
     call('HSET', key, 'count', found.count, 'failures', found.failures)
     if found.reopened then decide(S, join_of(S, id), '', '') end
   end

@@ -9,6 +9,7 @@ if not join.size then
   join.size = tonumber(ARGV[4])
   call('HSET', S.P .. 'j:' .. join.id, 'size', ARGV[4])
   call('ZREM', S.P .. 'jopen', join.id)
+  call('UNLINK', S.P .. 'j:' .. join.id .. ':w')
   complete(S, join)
   cascade(S)
 end

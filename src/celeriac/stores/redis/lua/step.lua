@@ -21,7 +21,11 @@
 --   owners      zset    owner -> deadline; w:OWNER hash (rev: something it holds was revoked),
 --                       w:OWNER:n hash name -> stamp,
 --                       h:OWNER set of held ids; pass hash: the reaper's last pass
---   j:JOIN hash, j:JOIN:m hash index -> +id or -id; jopen zset of joins that are not sealed
+--   j:JOIN hash, j:JOIN:m hash index -> +id or -id, * while it is added and has not ended; jopen
+--               zset of joins that are not sealed
+--   j:JOIN:a list of the indexes it has grown by; j:JOIN:w list of what waits for what was not sent
+--               with it, until it is sealed
+--   fl:FLOW     zset    parts of a workflow in order of creation
 --   pend        list    packed ends whose edges are not followed yet
 --   rv:ID f:ID  string  revoked before it came; result of another store; rvs fs zset: until when
 --   outbox      zset    ended ids to be mirrored     seq  string  the last number
@@ -39,7 +43,7 @@ local OVER = {s = true, f = true, c = true, x = true, i = true, r = true, d = tr
 local HELD = {L = true, R = true}
 local NAMES = {W = 'waiting', S = 'scheduled', Q = 'queued', P = 'queued', s = 'succeeded',
                f = 'failed', c = 'revoked', x = 'expired', i = 'ignored', r = 'rejected', d = 'dead'}
-local EXPIRES, ETA, EDGES, UNIQUE, WAITS = 1, 2, 4, 8, 16          -- flags of a base
+local EXPIRES, ETA, EDGES, UNIQUE, WAITS, FLOW = 1, 2, 4, 8, 16, 32  -- flags of a base
 local FORGET, FORGOTTEN, LINKED, BODY, SHRUNK = 1, 2, 4, 8, 16     -- special of a state
 local REVOKED = 'TaskRevokedError: revoked'
 local EXPIRED = 'TaskRevokedError: expired'
@@ -58,7 +62,7 @@ local function begin()
   return {P = KEYS[1], now = now, mono = mono, o = cmsgpack.unpack(ARGV[2]), recs = {}, dirty = {},
           n = {}, kn = {}, set = {}, gone = {}, drops = {}, undrop = {}, unheld = {}, said = {},
           og = {}, todo = {}, first = 1, followed = 0, rings = {}, park_rings = {}, joins = {},
-          states = {}, owner_in = {}, bodies = {}}
+          states = {}, owner_in = {}, bodies = {}, flow_in = {}, flow_out = {}, created = {}}
 end
 
 local function number(S)
@@ -77,6 +81,7 @@ local function decode(base)
     struct.unpack(HEAD, base)
   if band(d.flags, EXPIRES) > 0 then d.expires, at = struct.unpack('>d', base, at) end
   if band(d.flags, ETA) > 0 then d.eta, at = struct.unpack('>d', base, at) end
+  if band(d.flags, FLOW) > 0 then d.flow, at = struct.unpack('>Hc0', base, at) end
   if band(d.flags, EDGES) > 0 then d.edges = string.sub(base, at, size) end
   return d
 end
@@ -86,6 +91,7 @@ local function encode(d)
                            #d.nonce, d.nonce)
   if d.expires then tail = tail .. struct.pack('>d', d.expires) end
   if d.eta then tail = tail .. struct.pack('>d', d.eta) end
+  if d.flow then tail = tail .. struct.pack('>Hc0', #d.flow, d.flow) end
   if d.edges then tail = tail .. d.edges end
   return struct.pack('>Idd', 20 + #tail, d.enqueued, d.order) .. tail
 end
@@ -164,11 +170,13 @@ local function base_of(rec)
   return rec.d
 end
 
--- [success, failure, join, within, takes, gathers], or false
+-- [success, failure, join, within, takes, gathers, own, delay, lasts], or false
 local function edges_of(rec)
   if rec.edges == nil then
     local v = rec.v
     rec.edges = band(v[$flags], EDGES) > 0 and cmsgpack.unpack(base_of(rec).edges) or false
+    -- What an earlier version stored has no errbacks of its own run.
+    if rec.edges then rec.edges[7] = rec.edges[7] or {} end
   end
   return rec.edges
 end
@@ -181,6 +189,25 @@ end
 local function take_key(S, key)
   S.gone[key] = true
   S.set[key] = nil
+end
+
+-- A record becomes a part of its workflow, if it has one, or is so no more.
+local function enter_flow(S, rec)
+  local d = base_of(rec)
+  if d.flow then
+    local list = S.flow_in[d.flow] or {}
+    list[#list + 1], list[#list + 2] = d.order, rec.id
+    S.flow_in[d.flow] = list
+  end
+end
+
+local function leave_flow(S, rec)
+  if band(rec.v[$flags], FLOW) > 0 then
+    local flow = base_of(rec).flow
+    local list = S.flow_out[flow] or {}
+    list[#list + 1] = rec.id
+    S.flow_out[flow] = list
+  end
 end
 
 -- --- places -----------------------------------------------------------------------------------
@@ -347,6 +374,14 @@ local function publish(S)
   end
 end
 
+local function flush_flows(S, command, flows)
+  for flow, list in pairs(flows) do
+    for from = 1, #list, 4000 do
+      call(command, S.P .. 'fl:' .. flow, unpack(list, from, math.min(from + 3999, #list)))
+    end
+  end
+end
+
 local function flush(S)
   local P = S.P
   local list, n = {}, 0
@@ -381,6 +416,11 @@ local function flush(S)
       call('ZADD', P .. 'drop', unpack(S.drops, from, math.min(from + 3999, #S.drops)))
     end
   end
+  for chunk, ids in pairs(S.created) do
+    for from = 1, #ids, 4000 do
+      call('RPUSH', P .. 'o:' .. chunk, unpack(ids, from, math.min(from + 3999, #ids)))
+    end
+  end
   for chunk, by in pairs(S.og) do
     local gone = call('HINCRBY', P .. 'og', chunk, by)
     local last = tonumber(call('GET', P .. 'seq') or 0)
@@ -390,6 +430,8 @@ local function flush(S)
     end
   end
   if S.seq then call('SET', P .. 'seq', S.seq) end
+  flush_flows(S, 'ZREM', S.flow_out)
+  flush_flows(S, 'ZADD', S.flow_in)
   flush_counts(S)
   flush_rings(S)
   publish(S)

@@ -1,0 +1,162 @@
+"""``chord``: tasks side by side, and one that gets all their results.
+
+Layer 3, part of ``canvas``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self
+
+from celeriac.canvas.flow import Flow, member_of
+from celeriac.canvas.group import group
+from celeriac.canvas.signature import Signature
+
+__all__ = ["chord"]
+
+
+@Signature.register_type()
+class chord(Flow):  # noqa: N801 - the name Celery users know
+    """``chord(header)(body)``, the same as ``group(header) | body``.
+
+    The body gets the list of the results, in the order of the header, once all have succeeded.
+    If a member fails, the body does not run: its result fails with ``ChordError``, which names
+    the member, and its errbacks are called.
+
+    Args:
+        header: a group, or what makes one: signatures in a list, or a generator.
+        body: the signature, of any kind, that gets the results.
+        task: Celery's; of no meaning.
+        args: arguments that go before those of each member.
+        kwargs: keyword arguments for each member.
+        app: the app it belongs to; by default the members' or the body's.
+        options: options of ``apply_async``.
+    """
+
+    KIND = "chord"
+    PARTS = frozenset({"header", "body", "kwargs"})
+
+    def __init__(
+        self,
+        header: Any,
+        body: Any = None,
+        task: str = "celery.chord",
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        app: Any = None,
+        **options: Any,
+    ) -> None:
+        parts = {
+            "kwargs": dict(kwargs or {}),
+            "header": _header(header, app),
+            "body": None if body is None else member_of(body, app, "chord()"),
+        }
+        self.fill(parts, tuple(args or ()), options, app)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:
+        """Make a chord of the dictionary it was."""
+        made = cls.of({}, Signature(value, app=app))
+        given = dict(value.get("kwargs") or {})
+        body = given.get("body")
+        made["kwargs"] = {
+            **given,
+            "kwargs": dict(given.get("kwargs") or {}),
+            "header": _header(given.get("header") or (), app),
+            "body": None if body is None else member_of(body, app, "chord()"),
+        }
+        return made
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The keyword arguments for each member of the header."""
+        return {**self.kwargs.get("kwargs", {}), **super().given}
+
+    @property
+    def header(self) -> group:
+        """The header, as a group."""
+        made: group = self.kwargs["header"]
+        return made
+
+    @property
+    def tasks(self) -> list[Signature[Any]]:
+        """The members of the header."""
+        return self.header.tasks
+
+    @tasks.setter
+    def tasks(self, members: Iterable[Any]) -> None:
+        self.kwargs["header"] = _header(members, self._app)
+
+    @property
+    def body(self) -> Any:
+        """The signature that gets the results, or None as long as there is none."""
+        return self.kwargs["body"]
+
+    @body.setter
+    def body(self, body: Any) -> None:
+        self.kwargs["body"] = None if body is None else member_of(body, self._app, "chord()")
+
+    def __call__(self, body: Any = None, **options: Any) -> Any:
+        """Send it, with *body* in place of the stored one, if that is given."""
+        return self.with_body(body).apply_async(**options)
+
+    def apply_async(
+        self, args: Any = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Send it; see the same of ``chain``. The keyword argument ``body`` is Celery's way to
+        give the body here."""
+        given = dict(kwargs or {})
+        return super(chord, self.with_body(given.pop("body", None))).apply_async(
+            args, given, **options
+        )
+
+    def with_body(self, body: Any) -> Self:
+        """Return a chord with the same header and *body*; this one if that is None."""
+        if body is None:
+            return self
+        parts = {**self.kwargs, "body": member_of(body, self._app, "chord()")}
+        return self.of(parts, self)
+
+    def link(self, callback: Any) -> Any:
+        """Link *callback* to the body."""
+        return self._bodied("link()").link(callback)
+
+    def link_error(self, errback: Any) -> Any:
+        """Link *errback* to the body: it is called, too, if a member of the header fails."""
+        return self._bodied("link_error()").link_error(errback)
+
+    def _bodied(self, what: str) -> Signature[Any]:
+        if self.body is None:
+            raise TypeError(f"{what} of a chord without a body: give it one first")
+        body: Signature[Any] = self.body
+        return body
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Store for each member of the header whether it takes more arguments."""
+        self.header.set_immutable(immutable)
+
+    def copied(self, kwargs: dict[str, Any], copy: Callable[[Any], Any]) -> dict[str, Any]:
+        """Return *kwargs* with header and body in it as *copy* returns them."""
+        body = None if self.body is None else copy(self.body)
+        return {**kwargs, "header": copy(self.header), "body": body}
+
+    def app_of_parts(self) -> Any:
+        """Return the app of the first part that has one, or None."""
+        own = self.header.app_of_parts()
+        return own if own is not None or self.body is None else self.body.app
+
+    def __repr__(self) -> str:
+        return f"{self.header!r} | {self.body!r}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.tasks  # noqa: B018 - a generator does not travel
+        return super().__reduce__()
+
+
+def _header(header: Any, app: Any) -> group:
+    """*header* as a group: one that is a group stays itself, with its id and its options."""
+    if isinstance(header, Mapping) and header.get("subtask_type") == "group":
+        made = member_of(header, app, "chord()")
+        assert isinstance(made, group)
+        return made
+    return group(header, app=app)

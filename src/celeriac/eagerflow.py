@@ -1,0 +1,140 @@
+"""Eager workflows: all parts in the process that calls them, one after the other.
+
+Layer 4; for ``apply()`` of chains, groups and chords, and ``task_always_eager``. The plan goes into
+a store of its own in memory, which no URL leads to and which ends with the call: so what follows
+what, which errbacks run and what a chord's body gets is decided as it would be in production. Each
+part runs as ``Task.apply()`` runs it, with its repeats, and without waiting for any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from celeriac import states
+from celeriac.canvas import Signature
+from celeriac.eager import EagerResult, Trial
+from celeriac.exceptions import NotRegistered
+from celeriac.failures import describe
+from celeriac.flows import Sender, planned, shaped
+from celeriac.ids import new_owner_id
+from celeriac.outcome import Outcome
+from celeriac.records import Commit, Delivery, Manifest, TaskFacts, Want
+from celeriac.stores.base import Options, Store
+from celeriac.stores.memory import make_store
+from celeriac.upstream import Stored
+
+if TYPE_CHECKING:
+    from celeriac.app.base import Celeriac
+    from celeriac.message import Message
+    from celeriac.workflow import Plan
+
+__all__ = ["apply_here"]
+
+_LANE: Final = 1
+
+
+def apply_here(
+    canvas: Signature[Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: Mapping[str, Any],
+    *,
+    sent: bool = True,
+) -> Any:
+    """Run *canvas* here; return the result object, of results that are there.
+
+    With ``task_eager_propagates``, or the option ``throw``, the first failure is raised once all
+    that can run has. *sent*: it was to be sent (``task_always_eager``).
+    """
+    app: Celeriac = canvas.app
+    given = dict(options)
+    throw = given.pop("throw", None)
+    made = planned(canvas, args, kwargs, given)
+    if made.shown is None:
+        return None
+    runs = _Runs(app, made, sent)
+    runs.run()
+    result = shaped(made.shown, runs.result)
+    if app.conf.task_eager_propagates if throw is None else throw:
+        for each in runs.in_order():
+            if each.state == states.FAILURE and isinstance(each.result, BaseException):
+                raise each.result
+    return result
+
+
+class _Runs:
+    """All runs of one plan."""
+
+    def __init__(self, app: Celeriac, made: Plan, sent: bool) -> None:
+        self._app = app
+        self._plan = made
+        self._sent = sent
+        self._store = _own_store(app)
+        self._reader = Stored(app, self._store, self._store.results)
+        self._results: dict[str, EagerResult[Any]] = {}
+
+    def run(self) -> None:
+        """Run until nothing is left that can."""
+        sender = Sender(self._app, self._plan, at_once=True)
+        messages = {each.id: sender.message(each) for each in self._plan.parts.values()}
+        if not messages:
+            return
+        self._store.queue.enqueue(list(messages.values()), joins=self._plan.joins)
+        queues = sorted({each.header.queue for each in messages.values()})
+        facts = {each.header.task: TaskFacts() for each in messages.values()}
+        owner = new_owner_id()
+        self._store.queue.register(owner, Manifest(tasks=facts))
+        commits: list[Commit] = []
+        number = 0
+        while True:
+            number += 1
+            got = self._store.queue.exchange(
+                owner, _LANE, number, commits, (), queues, Want(free=1)
+            )
+            if not got.deliveries:
+                return
+            commits = [
+                Commit(each.fence, self._run(each, messages[each.id])) for each in got.deliveries
+            ]
+
+    def _run(self, delivery: Delivery, message: Message) -> Outcome:
+        header = message.header
+        task = self._app.tasks.get(header.task)
+        if task is None:
+            error = NotRegistered(header.task, list(self._app.tasks))
+            self._results[header.id] = EagerResult(
+                header.id, error, states.FAILURE, None, header.task, app=self._app
+            )
+            return Outcome(states.FAILED, reason=describe(error))
+        trial = Trial(task, message, sent=self._sent, reader=self._reader, delivery=delivery)
+        trial.run()
+        self._results[header.id] = trial.result(throw=False)
+        return trial.outcome
+
+    def result(self, id: str) -> EagerResult[Any]:
+        """Return the result of one part, whether it has run or not."""
+        found = self._results.get(id)
+        if found is not None:
+            return found
+        from celeriac.ends import meaning_of
+
+        record = self._store.inspection.get([id])[0]
+        stored = self._store.results.get_many([id])[0]
+        state = states.PENDING if stored is None else states.visible(stored.state)
+        value = meaning_of(self._app, stored, self._reader)
+        name = None if record is None else record.task
+        made: EagerResult[Any] = EagerResult(id, value, state, None, name, app=self._app)
+        self._results[id] = made
+        return made
+
+    def in_order(self) -> list[EagerResult[Any]]:
+        """Return the results of what has run, in the order in which it has ended."""
+        return list(self._results.values())
+
+
+def _own_store(app: Celeriac) -> Store:
+    options = msgspec.structs.replace(Options.from_settings(app.conf), result_expires=None)
+    return make_store("memory://", options)

@@ -1,0 +1,221 @@
+"""Streaming: headers that are sent in many steps, because they are large or still being made.
+
+Layer 4; for ``flows``. The join is opened with the body first, and sealed with its size last;
+between, members are sent as they come and begin at once. Only a chunk of them is held here. If the
+sender dies, or the generator raises, half-way, the members that were sent run on, and the body
+fails with "header incomplete" after ``join_seal_timeout``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from celeriac.canvas.lines import Fork, Line
+from celeriac.context import note_child
+from celeriac.flows import TOGETHER, Sender, planner_of, result_of
+from celeriac.groupresult import GroupResult
+from celeriac.message import Message, NewJoin, decode
+from celeriac.result import AsyncResult
+from celeriac.workflow import Member, Part, Plan, Shown, Source
+
+if TYPE_CHECKING:
+    from celeriac.app.base import Celeriac
+
+__all__ = ["StreamedResult", "stream"]
+
+
+def stream(app: Celeriac, line: Line, head: Fork, options: Mapping[str, Any]) -> Any:
+    """Send a line that begins with a group, whose members come from a generator or are many.
+
+    Returns its result object. Raises as ``flows.send``; what the generator raises comes through.
+    """
+    return _Stream(app, line, head, options).send()
+
+
+class _Stream:
+    """One workflow on its way into the store."""
+
+    def __init__(self, app: Celeriac, line: Line, head: Fork, options: Mapping[str, Any]) -> None:
+        self._app = app
+        self._head = head
+        self._rest = _rest_of(line, head)
+        self._options = options
+        self._planner = planner_of(options)
+        self._id = head.id or self._planner.new_id()
+        self._shown = Shown(self._id, None, [])
+        self._size = 0
+
+    def send(self) -> Any:
+        """Send it all; return the result object."""
+        lines = self._head.lines()
+        whole = self._plan_some(lines)
+        branches = list(self._planner.parts.values())
+        joins = dict(self._planner.joins)
+        body: list[Part] = []
+        last: Shown | None = self._shown
+        if self._rest.steps:
+            last = self._plan_rest()
+            body = [each for id, each in self._planner.parts.items() if id not in
+                    {part.id for part in branches}]  # fmt: skip
+        assert last is not None, "a group has a result, and so has what follows it"
+        sender = self._sender(last)
+        if not whole and body and self._planner.joins.keys() - joins.keys() - {self._id}:
+            # What follows holds joins of its own, which must not wait for a sender that dies.
+            while not self._plan_some(lines):
+                pass
+            branches, whole = [], True
+            joins = dict(self._planner.joins)
+        if whole:
+            return self._send_whole(sender, last)
+        self._send_in_parts(sender, lines, branches, body, joins)
+        self._note(sender)
+        return result_of(self._app, last, sender.dropped, self._streamed(last))
+
+    # -- planning --------------------------------------------------------------------------------
+
+    def _plan_some(self, lines: Iterator[Line]) -> bool:
+        """Plan the next members, a chunk of them; True if these were the last."""
+        first = self._size
+        for each in lines:
+            if self._rest.steps:
+                self._planner.branch(each, self._id, self._size, self._shown)
+            else:
+                member = Member(None, self._id, self._size)
+                _, made = self._planner.line(each, None, member)
+                if self._shown.members is not None and made is not None:
+                    self._shown.members.append(made)
+            self._size += 1
+            if self._size - first >= TOGETHER:
+                return False
+        return True
+
+    def _plan_rest(self) -> Shown | None:
+        """Plan the body, and what follows it."""
+        if self._size:
+            self._planner.joins[self._id] = NewJoin(self._id, "", self._size)
+            source = Source("body", self._id, self._shown.first)
+            return self._planner.line(self._rest, source, parent=self._shown)[1]
+        return self._planner.line(self._rest, None, parent=self._shown, values=([],))[1]
+
+    def _sender(self, last: Shown) -> Sender:
+        return Sender(self._app, Plan(self._planner.parts, [], last))
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    def _send_whole(self, sender: Sender, last: Shown) -> Any:
+        """Send all in one step: there is no more than a chunk, or it must be one."""
+        joins = self._planner.joins
+        if self._id in joins:
+            body = joins[self._id].body
+            joins[self._id] = NewJoin(self._id, body, self._size)
+        parts = list(self._planner.parts.values())
+        self._store([sender.message(each) for each in parts], list(joins.values()))
+        self._note(sender, parts)
+        return result_of(self._app, last, sender.dropped)
+
+    def _send_in_parts(
+        self, sender: Sender, lines: Iterator[Line], branches: list[Part], body: list[Part],
+        joins: dict[str, NewJoin],
+    ) -> None:  # fmt: skip
+        """Open the join, send chunk after chunk, seal it."""
+        self._shown.members = None  # they are not held here
+        join = self._id if body else None
+        queue, ended = self._app.store.queue, False
+        messages = [sender.message(each) for each in branches]
+        if join is not None:
+            later = [sender.message(each) for each in body]
+            self._step(later, lambda sent: queue.open_join(self._id, sent[0], sent[1:]))
+        while True:
+            self._note(sender, branches)
+            self._store(messages, list(joins.values()), join)
+            if ended:
+                break
+            self._planner.forget()
+            sender.forget()
+            ended = self._plan_some(lines)
+            branches, joins = list(self._planner.parts.values()), dict(self._planner.joins)
+            messages = [sender.message(each) for each in branches]
+        if join is not None:
+            self._step([], lambda _: queue.seal(self._id, self._size))
+
+    def _store(
+        self, messages: Sequence[Message], joins: Sequence[NewJoin], join: str | None = None
+    ) -> None:
+        if messages:
+            self._app.client.send(
+                messages, self._options.get("retry"), self._options.get("retry_policy"), joins, join
+            )
+
+    def _step(self, messages: Sequence[Message], enqueue: Any) -> None:
+        retry, policy = self._options.get("retry"), self._options.get("retry_policy")
+        self._app.client.step(messages, enqueue, retry, policy)
+
+    def _note(self, sender: Sender, parts: Sequence[Part] = ()) -> None:
+        """Count what begins at once among the children of the run we are in."""
+        if not self._options.get("add_to_parent", True):
+            return
+        for each in parts:
+            if not each.waits:
+                note_child(AsyncResult(each.id, self._app, each.id in sender.dropped))
+
+    def _streamed(self, last: Shown) -> Any:
+        """The result of the group, whose members are read when they are asked for."""
+        flow = last.id
+        return {self._id: lambda: StreamedResult(self._id, flow, self._app)}
+
+
+def _rest_of(line: Line, head: Fork) -> Line:
+    """What follows the first step, with the errbacks that hold for it."""
+    rest = Line()
+    rest.steps = line.steps[1:]
+    for first, end, errbacks in line.spans:
+        if end == 1:
+            head.guards += errbacks
+        else:
+            rest.spans.append((max(first - 1, 0), end - 1, errbacks))
+    return rest
+
+
+class StreamedResult(GroupResult):
+    """The result of a group that was sent in many steps: its members are read from the store when
+    they are asked for, so that the sender need not hold them.
+
+    Args:
+        id: the group's id.
+        flow: the id of the workflow that it is a part of.
+        app: whose store knows it.
+    """
+
+    def __init__(self, id: str, flow: str, app: Celeriac | None = None) -> None:
+        super().__init__(id, (), app=app)
+        self._flow = flow
+        self._loaded: list[Any] | None = None
+
+    @property
+    def results(self) -> list[Any]:
+        """The results of the members, in their order."""
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    @results.setter
+    def results(self, given: list[Any]) -> None:
+        """Take nothing: they are read."""
+
+    def _load(self) -> list[Any]:
+        store = self.app.store
+        found: dict[int, str] = {}
+        after: str | None = None
+        while page := store.inspection.flow(self._flow, after, TOGETHER):
+            for record in page:
+                if record.wire is None:
+                    continue
+                header = decode(record.wire).header
+                if header.group == self.id and header.index is not None:
+                    found[header.index] = header.id  # of a branch, the last part
+            after = page[-1].id
+        return [AsyncResult(found[index], self.app) for index in sorted(found)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.id, self._flow)

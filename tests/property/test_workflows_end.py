@@ -1,0 +1,279 @@
+"""Whatever shape a workflow has and whatever its parts come to: it ends, and as its edges say.
+
+What must have become of a part is worked out here from the parts before it, not by ``finish``.
+"""
+
+import tempfile
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_plans import random_plan
+
+from celeriac import states
+from celeriac.clock import ManualClock
+from celeriac.exceptions import HeaderIncomplete
+from celeriac.message import ADDED, Edges, Header, NewJoin, decode
+from celeriac.outcome import Outcome
+from celeriac.records import Commit, Manifest, TaskFacts, Want
+from celeriac.stores import connect
+from celeriac.stores.base import Options
+from celeriac.stores.memory import make_store
+from celeriac.testing.conformance import message
+
+QUEUES = ["q", "r"]
+#: How a run may end; most succeed.
+ENDS = [states.SUCCEEDED] * 8 + [
+    states.FAILED,
+    states.DEAD,
+    states.SKIPPED,
+    states.REFUSED,
+    states.CANCELLED,
+]
+
+
+@dataclass
+class Run:
+    """One store, one workflow or more, and a worker that ends what it gets at random."""
+
+    store: object
+    clock: ManualClock
+    pick: Random
+    number: int = 0
+    seq: int = 0
+    headers: dict[str, Header] = field(default_factory=dict)
+    joins: dict[str, NewJoin] = field(default_factory=dict)
+    grown: dict[str, set[str]] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
+
+    def fresh(self, prefix):
+        self.number += 1
+        return f"{prefix}{self.number}"
+
+    def know(self, messages, joins=()):
+        self.headers |= {each.id: each.header for each in messages}
+        self.joins |= {each.id: each for each in joins}
+
+    def exchange(self, commits=(), free=0):
+        self.seq += 1
+        return self.store.queue.exchange("w", 0, self.seq, commits, [], QUEUES, Want(free=free))
+
+    def work(self, kind):
+        """Run what is queued until nothing is; *kind* makes an outcome of a delivery."""
+        while held := self.exchange(free=self.pick.randint(1, 4)).deliveries:
+            for each in self.pick.sample(held, len(held)):
+                self.runs[each.id] = self.runs.get(each.id, 0) + 1
+                outcome = kind(each.id, decode(each.wire).header)
+                self.exchange([Commit(each.fence, outcome)])
+                if self.pick.random() < 0.1:
+                    self.exchange([Commit(each.fence, outcome)])
+
+    def at_random(self, id, header):
+        state = self.pick.choice(ENDS)
+        if state == states.SUCCEEDED and self.pick.random() < 0.15 and not id.startswith("p"):
+            return self.replaced(id, header)
+        parts = ()
+        if header.edges is not None and header.edges.join is not None and self.pick.random() < 0.3:
+            parts = (self.added(header.edges.join[0]),)
+        return Outcome(state, b"r", reason="ended by itself", parts=parts)
+
+    def added(self, join):
+        at = (join, ADDED + self.number)
+        part = message(self.fresh("x"), queue="q", edges=Edges(join=at, within=at))
+        self.know([part])
+        self.grown.setdefault(join, set()).add(part.id)
+        return part.encode()
+
+    def replaced(self, id, header):
+        """A group in place of the record: its parts first, then itself once more."""
+        join = self.fresh("R")
+        before = header.edges or Edges()
+        edges = Edges(
+            waits=True,
+            gathers=join,
+            success=before.success,
+            failure=before.failure,
+            own=before.own,
+            join=before.join,
+            within=before.within,
+        )
+        parts = [
+            message(self.fresh("p"), queue="q", edges=Edges(join=(join, index)))
+            for index in range(self.pick.randint(0, 2))
+        ]
+        new = message(id, queue="q", nonce="replaced", edges=edges)
+        joins = (NewJoin(join, id, len(parts)),)
+        self.know([*parts, new], joins)
+        return Outcome(
+            states.WAITING,
+            message=new.encode(),
+            parts=tuple(each.encode() for each in parts),
+            joins=joins,
+        )
+
+    def succeed(self, _id, _header):
+        return Outcome(states.SUCCEEDED, b"r")
+
+    def pass_time(self, seconds):
+        for _ in range(int(seconds // 2) + 1):
+            self.clock.advance(2.0)
+            self.store.queue.beat("w")
+            self.store.queue.reap()
+
+    def records(self):
+        found = {}
+        ids = list(self.headers)
+        for each in self.store.inspection.get(ids):
+            if each is not None:
+                found[each.id] = each
+        return found
+
+
+def check_all_ended(run):
+    records = run.records()
+    left = {id: each.state for id, each in records.items() if each.state not in states.TERMINAL}
+    assert not left, f"never ended: {left}"
+    return records
+
+
+def check_as_the_edges_say(run, records):
+    for id, header in run.headers.items():
+        edges = header.edges
+        if edges is None:
+            continue
+        parent = records[id]
+        by_itself = not parent.reason.startswith(("UpstreamFailed:", "not needed:"))
+        failed = parent.state != states.SUCCEEDED and not parent.reason.startswith("not needed:")
+        for child in edges.success:
+            ran(run, records, child, parent.state == states.SUCCEEDED)
+        for child in edges.failure:
+            ran(run, records, child, failed)
+        for child in edges.own:
+            ran(run, records, child, failed and by_itself)
+    for join in run.joins.values():
+        members = [
+            id
+            for id, header in run.headers.items()
+            if header.edges is not None
+            and header.edges.join is not None
+            and header.edges.join[0] == join.id
+        ]
+        body = records[join.body]
+        done = all(records[each].state == states.SUCCEEDED for each in members)
+        if join.id.startswith("R"):  # what it took the place of ran before
+            assert done or body.state != states.SUCCEEDED
+        else:
+            ran(run, records, body.id, done)
+
+
+def ran(run, records, id, expected):
+    """Whether a part ran is what its only releaser's end says."""
+    revoked = records[id].reason.startswith("TaskRevokedError")
+    if not (revoked and id not in run.runs):  # else it was revoked before its turn came
+        told = f"{id}: {records[id].state} {records[id].reason!r}, should run: {expected}"
+        assert (id in run.runs) == expected, told
+
+
+def go(store, clock, seed):
+    run = Run(store, clock, Random(seed))
+    store.queue.register("w", Manifest({"job": TaskFacts()}))
+    for _ in range(run.pick.randint(1, 3)):
+        messages, joins = random_plan(run.pick, run.fresh, "F")
+        run.know(messages, joins)
+        revoked = [run.pick.choice(messages).id] if run.pick.random() < 0.3 else []
+        before = run.pick.random() < 0.5
+        if before:
+            store.queue.revoke(revoked)
+        store.queue.enqueue(messages, joins=joins)
+        if not before:
+            store.queue.revoke(revoked)
+    run.work(run.at_random)
+    records = check_all_ended(run)
+    check_as_the_edges_say(run, records)
+    for id in sorted(records):
+        if run.pick.random() < 0.2:
+            store.inspection.retry([id])
+    run.work(run.succeed)
+    check_all_ended(run)
+
+
+def stop_sending(store, clock, seed):
+    """The producer of an open header dies somewhere, or goes on too late."""
+    run = Run(store, clock, Random(seed))
+    pick = run.pick
+    store.queue.register("w", Manifest({"job": TaskFacts()}))
+    body = message("body", queue="q", edges=Edges(waits=True, gathers="J", success=("z",)))
+    behind = message("z", queue="q", edges=Edges(waits=True, takes="body"))
+    run.know([body, behind])
+    store.queue.open_join("J", body, [behind])
+    waiting = []
+    for index in range(pick.randint(0, 6)):
+        first, last, at = run.fresh("m"), run.fresh("n"), ("J", index)
+        waits = pick.random() < 0.5
+        chunk = [
+            message(first, queue="q", edges=Edges(waits, success=(last,), within=at)),
+            message(last, queue="q", edges=Edges(waits=True, join=at, within=at)),
+        ]
+        waiting += [first] if waits else []
+        run.know(chunk)
+        if pick.random() < 0.2:
+            run.work(run.at_random)
+        if pick.random() < 0.1:
+            run.pass_time(30)
+        try:
+            store.queue.enqueue(chunk, "J")
+        except HeaderIncomplete:
+            break
+    if waiting and pick.random() < 0.5:
+        releaser = message("a", queue="q", edges=Edges(success=tuple(waiting)))
+        run.know([releaser])
+        store.queue.enqueue([releaser])
+    run.work(run.at_random)
+    run.pass_time(30)
+    run.work(run.at_random)
+    check_all_ended(run)
+
+
+def memory():
+    clock = ManualClock()
+    options = Options(clock=clock, random=lambda: 0.25, join_seal_timeout=20.0)
+    return make_store("memory://", options), clock
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**48))
+def test_every_workflow_ends_as_its_edges_say(seed):
+    go(*memory(), seed)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**48))
+def test_what_is_never_sent_leaves_nothing_waiting(seed):
+    stop_sending(*memory(), seed)
+
+
+@pytest.mark.parametrize("scene", [go, stop_sending])
+def test_on_sqlite(scene):
+    for seed in range(25):
+        with tempfile.TemporaryDirectory(prefix="celeriac-ends-") as folder:
+            clock = ManualClock()
+            options = Options(
+                clock=clock, random=lambda: 0.25, join_seal_timeout=20.0, durability="relaxed"
+            )
+            scene(connect(f"sqlite:///{folder}/tasks.db", options), clock, seed)
+
+
+@pytest.mark.parametrize("kind", ["redis", "valkey", "redis-6.2"])
+@pytest.mark.parametrize("scene", [go, stop_sending])
+def test_on_redis(shared, kind, scene):
+    for seed in range(25):
+        clock = ManualClock()
+        options = Options(
+            clock=clock,
+            random=lambda: 0.25,
+            join_seal_timeout=20.0,
+            namespace=shared.namespace(),
+        )
+        scene(connect(shared.url(kind), options), clock, seed)
