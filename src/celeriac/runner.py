@@ -16,7 +16,7 @@ from celeriac import policies, signals, states
 from celeriac.bodies import compressed, seal
 from celeriac.calls import Calls
 from celeriac.clock import SYSTEM
-from celeriac.context import Context, Update, children_of, enter, from_delivery, leave
+from celeriac.context import Context, Update, children_of, enter, from_delivery, last_word, leave
 from celeriac.exceptions import (
     CeleryError,
     EncodeError,
@@ -58,6 +58,7 @@ _STARTS: Final = tuple(
 _ERRORS: Final = tuple(
     each for each in policies.DEFAULT if type(each).on_error is not Policy.on_error
 )
+_NO_RUN: Final = Context()
 REPEATED: Final = frozenset({states.SCHEDULED, states.QUEUED, states.WAITING})
 
 
@@ -291,9 +292,10 @@ class Runner:
             reason=describe(error),
         )
 
-    def _failure_body(self, failure: Failure, id: str, children: tuple[str, ...] = ()) -> bytes:
+    def _failure_body(self, failure: Failure, id: str, run: Context = _NO_RUN) -> bytes:
         """The stored form of *failure*, without its traceback if it would be refused for size."""
-        body = seal(ResultBody(failure=failure, children=children), id, self._app.signer)
+        whole = ResultBody(failure=failure, children=children_of(run), progress=last_word(run))
+        body = seal(whole, id, self._app.signer)
         if len(body) <= self._app.conf.result_max:
             return body
         short = Failure(failure.type[:200], failure.message[:200])
@@ -352,7 +354,9 @@ class Runner:
         if not context.ignore_result:
             try:
                 data = encode_value(prepared.serializer, value, "result")
-                whole = ResultBody(prepared.serializer, data, None, children_of(context))
+                whole = ResultBody(
+                    prepared.serializer, data, None, children_of(context), "", last_word(context)
+                )
                 if prepared.compression:
                     whole = compressed(whole, prepared.compression, id)
                 body = seal(whole, id, self._app.signer)
@@ -391,7 +395,7 @@ class Runner:
             prepared.hearers.failed(context, error, ExceptionInfo(error, failure.traceback))
         return Outcome(
             states.FAILED,
-            body=self._failure_body(failure, id, children_of(context)) if keep else None,
+            body=self._failure_body(failure, id, context) if keep else None,
             keep=keep,
             reason=describe(error),
         )
