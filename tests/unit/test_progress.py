@@ -13,12 +13,20 @@ from workers import eventually
 
 from celeriac import showing, states
 from celeriac.bodies import unseal
+from celeriac.cli.follow import Follower
 from celeriac.context import Context, enter, leave
+from celeriac.control.progress import bar, cut, told, width
 from celeriac.exceptions import CeleryWarning, OperationalError
+from celeriac.outcome import Outcome
 from celeriac.progress import MESSAGE_MAX, Progress, reported, total
 from celeriac.records import Commit, Fence, Manifest, Want
 
 FENCE = Fence("a", 1, "n")
+
+
+@pytest.fixture
+def app():
+    return make_app()
 
 
 def said(*steps, message=""):
@@ -152,12 +160,40 @@ def test_without_any_total_there_is_none():
     assert (summed.current, summed.total, summed.fraction) == (5, None, None)
 
 
+# -- in words --------------------------------------------------------------------------------------
+
+
+def test_in_words():
+    last = said((0, 100, 100.0), (40, 100, 110.0), message="page 40\x1b[2J")
+    assert told(last, 110.0) == "40 of 100 (40 %), 4/s, 15 s left: page 40\\x1b[2J"
+    assert told(last, 200.0).startswith("40 of 100 (40 %), said 1 min 30 s ago: ")
+    assert told(last, 110.0, ended=True).startswith("40 of 100 (40 %): page")
+    assert told(said((1234567, None, 0.0)), 1.0) == "1,234,567"
+    fast = told(said((0.5, 2, 0.0), (1999, 2000, 1.0)), 1.0)
+    assert fast == "1,999 of 2,000 (99 %), 1,998/s, 0 s left"
+    assert told(said((12, 10, 0.0)), 1.0) == "12 of 10 (100 %)"
+
+
+def test_as_a_bar():
+    last = said((3, 4, 0.0))
+    assert bar(last, 1.0) == "[##################------] 3 of 4 (75 %)"
+    assert bar(said((3, None, 0.0)), 1.0) == "3"
+    assert bar(said((9, 4, 0.0)), 1.0).startswith("[########################] ")
+
+
+def test_a_line_fits_its_terminal():
+    assert cut("short", 5) == "short"
+    assert cut("too long", 5) == "too …"
+    assert width(cut("\u65e5\u672c\u8a9e", 4)) <= 4
+
+
+def test_who_follows_on_a_pipe_looks_once_a_second_and_a_program_more_often(app):
+    pending = app.AsyncResult("any")
+    assert Follower(pending, as_json=False).interval == 1.0
+    assert Follower(pending, as_json=True).interval < 1.0
+
+
 # -- in a run --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def app():
-    return make_app()
 
 
 @pytest.fixture
@@ -197,7 +233,7 @@ def test_a_state_and_progress_do_not_undo_each_other(writes):
     task = writes.task
     task.update_state(state="LOADING", meta={"file": 1})
     task.progress(1, 3)
-    eventually(lambda: writes[-1][1].progress, "progress")
+    eventually(lambda: writes[-1][1].progress, "the first word")
     task.update_state(state="SAVING", meta=None)
     task.progress(2, 3)
     eventually(lambda: writes[-1][1].progress.current == 2, "the second word")
@@ -223,7 +259,7 @@ def test_many_threads_of_one_run_end_with_the_newest(writes):
     for each in threads:
         each.join()
     newest = writes.run.progress
-    eventually(lambda: writes[-1][1].progress == newest, "the newest")
+    eventually(lambda: writes and writes[-1][1].progress == newest, "the newest")
 
 
 def test_who_has_ended_writes_no_more_and_is_not_kept(writes):
@@ -277,6 +313,7 @@ def test_one_that_cannot_be_written_does_not_stop_the_others(writes, caplog):
     assert "Progress of task a was not shown" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_process_that_the_task_forks_shows_progress_itself(writes):
     writes.task.progress(1)
     eventually(lambda: writes, "the thread runs")
@@ -380,8 +417,6 @@ def test_the_last_word_of_a_task_whose_worker_was_lost_is_what_was_shown(app):
     killer.progress(7, 9)
     eventually(lambda: sent.progress, "shown")
     leave(token)
-    from celeriac.outcome import Outcome
-
     dead = Commit(delivery.fence, Outcome(states.DEAD, reason="WorkerLostError: gone"))
     queue.exchange("w", 1, 2, [dead], (), ["celery"], Want())
     assert (sent.state, sent.progress.current) == ("FAILURE", 7)
