@@ -66,6 +66,9 @@ class Context:
     called_directly: bool = True
     #: True if the task runs in the process that called it (``apply``, ``task_always_eager``).
     is_eager: bool = False
+    #: True if a recorded task is run once more beside its record (``celeriac replay``); it is eager
+    #: then, too.
+    is_replay: bool = False
     #: The worker's name.
     hostname: str | None = None
     #: The process that sent the task.
@@ -114,6 +117,8 @@ class Context:
     #: State and body of the last ``update_state``; and whether progress stands in line to be shown.
     shown: tuple[str, ResultBody] | None = None
     in_line: bool = False
+    #: Hears what a replay would have shown: a state and its metadata, or None and the progress.
+    heard: Callable[[str | None, Any], None] | None = None
     token: Token[Any] | None = None
     asked: Any = None
     replacement: bytes | None = None

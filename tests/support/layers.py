@@ -17,7 +17,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     3: ("canvas", "workflow", "policies", "routing", "signals"),
     4: ("app", "client", "result", "context", "control", "runner", "eager", "softlimit",
         "interrupt", "logs", "bulk", "hearers", "calls", "publishing", "directions",
-        "ends", "waits", "watcher", "events", "declined", "forms", "showing", "here"),
+        "ends", "waits", "watcher", "events", "declined", "forms", "showing", "here", "replay"),
     5: ("worker", "beat"),
     6: ("cli", "web", "testing", "__main__"),
     7: ("contrib", "utils"),

@@ -181,6 +181,8 @@ class Inside:
                 )
         else:
             show_state(run, state, self._shown(run.id or "", meta))
+            if run.heard is not None:
+                run.heard(state, meta)
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
         """Say how far this run is: ``self.progress(3, 10, "page 3")``. Cheap enough for each turn
@@ -208,6 +210,8 @@ class Inside:
         if run.write is not None:
             if not run.in_line:
                 show_progress(run)
+        elif run.heard is not None:
+            run.heard(None, run.progress)
         elif run.owner is None:
             warnings.warn(
                 f"No run of {self.name} is known here: progress() is lost. In a thread of your "

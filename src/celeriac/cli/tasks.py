@@ -288,12 +288,12 @@ def _report(
     if as_json:
         data: dict[str, Any] = {"id": pending.id, "state": state, "ready": True}
         if succeeded:
-            data["result"] = _plain(value)
+            data["result"] = plain(value)
         else:
             data |= {"error": _error(value), "traceback": text}
         print_json(data)
     elif succeeded:
-        say(value if isinstance(value, str) else json.dumps(_plain(value), ensure_ascii=False))
+        say(value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False))
     else:
         if trace and text:
             note(str(text).rstrip())
@@ -301,7 +301,7 @@ def _report(
     return exits.OK if succeeded else exits.TASK_FAILED
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """*value* as JSON can hold it; what JSON cannot hold becomes its text."""
     import msgspec
 
