@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from celeriac import signals, states
+from celeriac.app.inside import Inside
 from celeriac.client import verify
 from celeriac.context import Context
 from celeriac.eager import value_of
@@ -159,7 +160,9 @@ def replay(app: Celeriac, recorded: Recorded, heard: Heard, limits: bool = True)
         value = value_of(app, recorded.delivery.id, outcome, error)
         return Replayed(outcome, value, sent=sent, context=runner.context)
     cause = _cause(error)
-    text, traceback = describe(cause), capture(cause, skip=our_frames(cause)).traceback
+    reason = cause.exc if isinstance(cause, Retry) else None
+    text = describe(reason if isinstance(reason, BaseException) else cause)
+    traceback = capture(cause, skip=our_frames(cause)).traceback
     if hider is not None:
         text, traceback = hider(text), hider(traceback)
     return Replayed(outcome, None, cause, text, traceback, sent, runner.context)
@@ -170,11 +173,18 @@ def _hider(runner: _Runner, delivery: Delivery) -> Hider | None:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What led to a repeat, if it was raised; else what ended the run."""
-    if isinstance(error, Retry):
-        for each in (error.exc, error.__cause__, error.__context__):
-            if isinstance(each, BaseException) and each.__traceback__ is not None:
-                return each
+    """What led to a repeat, if that was raised; else what ended the run."""
+    if not isinstance(error, Retry):
+        return error
+    for each in (error.exc, error.__cause__, error.__context__):
+        if isinstance(each, BaseException) and each.__traceback__ is not None:
+            return each
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        if frame.tb_next.tb_frame.f_globals.get("__name__") == Inside.__module__:
+            frame.tb_next = None  # the inside of self.retry() explains nothing
+            break
+        frame = frame.tb_next
     return error
 
 

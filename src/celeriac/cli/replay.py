@@ -154,10 +154,14 @@ def _tell_what(recorded: Recorded, app: Celeriac) -> None:
     record = recorded.record
     state = states.visible(record.state, record.retries)
     note(
-        f"Replay of {printable(record.task)}[{record.id}], attempt {recorded.delivery.attempt}, "
-        f"called with {arguments_shown(record, app)}. Its record says {state}, and goes on to: "
-        "nothing of this run is stored. What it sends or writes elsewhere is real."
+        f"Replay of {printable(record.task)}[{record.id}] beside its record ({state}), which stays "
+        f"as it is. Attempt {recorded.delivery.attempt}, called with "
+        f"{arguments_shown(record, app)}. What this run sends or writes is real."
     )
+    if record.state in states.HELD:
+        note(
+            f"{record.worker or 'A worker'} has it just now: this is a second run beside that one."
+        )
 
 
 def _tell_sent(found: Replayed) -> None:
