@@ -32,8 +32,8 @@ log: Final = logging.getLogger(__name__)
 #: Seconds from one write of progress to the next, of all runs of this process.
 INTERVAL: Final = 0.25
 #: What each write adds to that: a thousand runs that say something all the time cost the store no
-#: more than 200 writes a second.
-_EACH: Final = 0.005
+#: more than 100 writes a second. On SQLite each waits for the disk.
+_EACH: Final = 0.01
 _NOTHING: Final = ResultBody()
 
 
