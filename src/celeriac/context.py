@@ -11,7 +11,11 @@ from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from celeriac.message import Header
+from celeriac.outcome import ResultBody
+from celeriac.progress import Progress
 from celeriac.records import Delivery, Fence
 from celeriac.sensitive import Hider, Hiding, shown_args, shown_kwargs
 from celeriac.serialization import content_type
@@ -25,6 +29,7 @@ __all__ = [
     "denied_join_result",
     "enter",
     "from_delivery",
+    "last_word",
     "leave",
     "note_child",
     "placed",
@@ -62,6 +67,9 @@ class Context:
     called_directly: bool = True
     #: True if the task runs in the process that called it (``apply``, ``task_always_eager``).
     is_eager: bool = False
+    #: True if a recorded task is run once more beside its record (``celeriac replay``); it is eager
+    #: then, too.
+    is_replay: bool = False
     #: The worker's name.
     hostname: str | None = None
     #: The process that sent the task.
@@ -97,6 +105,8 @@ class Context:
     stamped_headers: Sequence[str] | None = None
     replaced_task_nesting: int = 0
     lang: str = "py"
+    #: What this run said last by ``self.progress()``; None as long as it has not.
+    progress: Progress | None = None
 
     # Private to the layer: how to write under this run's lease, what retry() has prepared, and
     # the run outside this one.
@@ -108,6 +118,11 @@ class Context:
     nonce: str = ""
     redelivered: bool = False
     write: Update | None = None
+    #: State and body of the last ``update_state``; and whether progress stands in line to be shown.
+    shown: tuple[str, ResultBody] | None = None
+    in_line: bool = False
+    #: Hears what a replay would have shown: a state and its metadata, or None and the progress.
+    heard: Callable[[str | None, Any], None] | None = None
     token: Token[Any] | None = None
     asked: Any = None
     replacement: bytes | None = None
@@ -227,6 +242,14 @@ def children_of(run: Context) -> tuple[str, ...]:
     return (*sent, *header.edges.success)
 
 
+def last_word(run: Context) -> Progress | None:
+    """What *run* said last of how far it is, without what its task hides."""
+    said = run.progress
+    if said is None or run.hider is None or not said.message:
+        return said
+    return replace(said, message=run.hider(said.message))
+
+
 def note_child(result: Any) -> None:
     """Remember that the run we are in has sent a task, unless its task does not want that."""
     run = running.get()
@@ -304,9 +327,10 @@ def enter(context: Context, owner: object) -> Token[Any]:
 
 def leave(token: Token[Any]) -> None:
     """End what :func:`enter` began, and a line that the run has printed in part."""
-    printed = running.get().printed
-    if printed is not None:
-        printed()
+    run = running.get()
+    if run.printed is not None:
+        run.printed()
+    run.write = None  # what it shows from now on is shown by nobody
     running.reset(token)
 
 

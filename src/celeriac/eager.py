@@ -8,7 +8,7 @@ waiting, the store, and the hard time limit, which only another process can enfo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from socket import gethostname
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,18 +16,18 @@ import msgspec
 
 from celeriac import states
 from celeriac.bodies import unseal
-from celeriac.clock import SYSTEM
-from celeriac.context import Context, Update, current
+from celeriac.context import Context, current, last_word
 from celeriac.declined import FLOW_OPTIONS, check_options
 from celeriac.eagerresult import EagerResult, EagerRun
-from celeriac.exceptions import Ignore, TaskRevokedError
+from celeriac.exceptions import TaskRevokedError
 from celeriac.failures import capture, our_frames
-from celeriac.interrupt import soft_limit
+from celeriac.here import Here
 from celeriac.message import Message
 from celeriac.outcome import Outcome
+from celeriac.prepared import Prepared
 from celeriac.records import Delivery, StoredResult
 from celeriac.result import AsyncResult
-from celeriac.runner import REPEATED, Prepared, Runner
+from celeriac.runner import REPEATED
 from celeriac.serialization import decode
 from celeriac.upstream import Reader
 
@@ -39,7 +39,6 @@ __all__ = [
     "Eager",
     "EagerResult",
     "EagerRun",
-    "Here",
     "Trial",
     "apply_here",
     "asend_here",
@@ -180,6 +179,7 @@ class Trial:
             waits=tuple(self._waits),
             children=tuple(runner.children),
             sent=self._sent,
+            progress=None if context is None else last_word(context),
         )
         asked = task.store_eager_result
         if app.conf.task_store_eager_result if asked is None else asked:
@@ -227,77 +227,6 @@ def _store(app: Celeriac, id: str, outcome: Outcome, retries: int) -> None:
         id, outcome.state, retries, outcome.body, outcome.reason, app.client.wall()
     )
     app.results.put_many([stored])
-
-
-class Here(Runner):
-    """A runner in a process that is the caller's; the last exception is kept on it.
-
-    ``KeyboardInterrupt``, ``SystemExit`` and a test's own signals to its runner pass through:
-    they are meant for the process. An ``async def`` task runs here even where this thread is in
-    an event loop already: that one waits meanwhile, and the task runs on another, in a thread.
-    """
-
-    def __init__(
-        self,
-        app: Celeriac,
-        hostname: str,
-        *,
-        update: Update | None = None,
-        reader: Reader | None = None,
-    ) -> None:
-        super().__init__(app, hostname, update=update, limiter=soft_limit, reader=reader)
-        self.error: BaseException | None = None
-
-    def close(self) -> None:
-        """End the event loop, if one was needed, and what tasks have left running on it."""
-        if self._loop is not None:
-            _apart(super().close)
-
-    def _on_loop(self, prepared: Prepared, context: Context) -> Any:
-        return _apart(super()._on_loop, prepared, context)
-
-    def _refused(
-        self, delivery: Delivery, error: BaseException, prepared: Prepared | None = None
-    ) -> Outcome:
-        self.error = error
-        return super()._refused(delivery, error, prepared)
-
-    def _failed(self, prepared: Prepared, context: Context, error: BaseException) -> Outcome:
-        if not isinstance(error, Exception) and not self._is_the_tasks(error):
-            raise error
-        replaced = context.replaced
-        if isinstance(replaced, tuple) and isinstance(error, Ignore):  # it was run here
-            context.replaced = None
-            return self._succeeded(prepared, context, replaced[0], SYSTEM.monotonic())
-        self.error = error
-        return super()._failed(prepared, context, error)
-
-    def _failure(self, prepared: Prepared, context: Context, error: BaseException) -> Outcome:
-        self.error = error  # perhaps what a policy raised in place of the task's own
-        return super()._failure(prepared, context, error)
-
-    def _is_the_tasks(self, error: BaseException) -> bool:
-        """Whether it is a cancellation in a loop that is ours: nobody outside can have asked."""
-        if self._loop is None:
-            return False
-        import asyncio
-
-        return isinstance(error, asyncio.CancelledError)
-
-
-def _apart(call: Callable[..., Any], *args: Any) -> Any:
-    """Call it, in a thread of its own if this one is inside an event loop; wait for it."""
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return call(*args)
-    from concurrent.futures import ThreadPoolExecutor
-    from contextvars import copy_context
-
-    with ThreadPoolExecutor(1, "celeriac-eager") as threads:
-        return threads.submit(copy_context().run, call, *args).result()
 
 
 class Eager(Here):

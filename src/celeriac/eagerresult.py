@@ -15,6 +15,7 @@ from celeriac import states
 from celeriac.checks import check_callable
 from celeriac.declined import check_on_message
 from celeriac.exceptions import TaskRevokedError
+from celeriac.progress import Progress
 from celeriac.records import Record, StoredResult
 from celeriac.result import AsyncResult, refuse_inside_task
 
@@ -37,6 +38,7 @@ class EagerRun(msgspec.Struct, frozen=True):
     waits: tuple[float, ...] = ()
     children: tuple[Any, ...] = ()
     sent: bool = False
+    progress: Progress | None = None
 
 
 _NO_RUN = EagerRun()
@@ -123,6 +125,11 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
     def waits(self) -> tuple[float, ...]:
         """Seconds that a worker would have waited before each repeat."""
         return self._run.waits
+
+    @property
+    def progress(self) -> Progress | None:
+        """What its last run said last by ``self.progress()``; None if it has not."""
+        return self._run.progress
 
     @property
     def children(self) -> list[AsyncResult[Any]]:

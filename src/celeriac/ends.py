@@ -15,6 +15,7 @@ from celeriac.exceptions import Retry
 from celeriac.failures import from_reason, revive
 from celeriac.message import decode as decode_message
 from celeriac.outcome import ResultBody
+from celeriac.progress import Progress
 from celeriac.records import Record, StoredResult
 from celeriac.serialization import decode
 from celeriac.upstream import Reader, error_of
@@ -22,7 +23,7 @@ from celeriac.upstream import Reader, error_of
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
-__all__ = ["RAISES", "arguments_of", "body_of", "meaning_of"]
+__all__ = ["RAISES", "arguments_of", "body_of", "meaning_of", "progress_of"]
 
 #: States whose end is raised by ``get()``, and as what, where no failure was stored.
 RAISES: Final = {
@@ -50,10 +51,26 @@ def meaning_of(app: Celeriac, found: StoredResult | None, reader: Reader | None 
         return None
     if found.state in states.TERMINAL:
         return _end_of(app, found, reader)
-    if found.custom_state is not None and found.meta is not None:
-        return _loaded(app, unseal(found.meta, found.id, app.signer))
+    if found.meta is not None:
+        shown = unseal(found.meta, found.id, app.signer)
+        if shown.value is not None:  # else it has said how far it is, and nothing besides
+            return _loaded(app, shown)
     if found.retries and found.reason:
         return Retry(found.reason)
+    return None
+
+
+def progress_of(app: Celeriac, found: StoredResult | Record | None) -> Progress | None:
+    """Return what the last run said last of how far it is; None if it said nothing.
+
+    Of a run that has ended its body tells, or, if that was not left behind, what was shown last.
+    """
+    if found is None:
+        return None
+    for data in (found.body, found.meta):
+        said = None if data is None else unseal(data, found.id, app.signer).progress
+        if said is not None:
+            return said
     return None
 
 

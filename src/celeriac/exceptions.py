@@ -12,7 +12,7 @@
     └── TaskError                       NotRegistered, AlreadyRegistered, QueueNotFound,
                                         IncompleteStream, TimeoutError, MaxRetriesExceededError,
                                         TaskRevokedError, InvalidTaskError, ResultNotFound,
-                                        ResultTooLarge, TaskFailed, UpstreamFailed,
+                                        NotReplayable, ResultTooLarge, TaskFailed, UpstreamFailed,
                                         ChordError > HeaderIncomplete
     Exception
     ├── SoftTimeLimitExceeded, TimeLimitExceeded, Terminated
@@ -60,6 +60,7 @@ __all__ = [
     "NotConfigured",
     "NotInThisVersion",
     "NotRegistered",
+    "NotReplayable",
     "OperationalError",
     "PayloadTooLarge",
     "QueueNotFound",
@@ -489,6 +490,10 @@ class ResultNotFound(TaskError, LookupError):
             "record has expired. Compare the store of the sender with this one, and the setting "
             "result_expires with the age of the task."
         )
+
+
+class NotReplayable(TaskError, LookupError):
+    """The record of a task does not hold what a replay needs: its arguments or its inputs."""
 
 
 class ResultTooLarge(TaskError):

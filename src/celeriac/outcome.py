@@ -1,7 +1,7 @@
 """Outcome: what came of one run, as a value; and failures as data.
 
-Layer 1: standard library, msgspec and layer 0. A policy or the supervisor makes an outcome, the
-store commits it in one step (``stores.base.Queue.exchange``). Nothing in here does IO.
+Layer 1: standard library, msgspec and layers 0 and 1. A policy or the supervisor makes an outcome,
+the store commits it in one step (``stores.base.Queue.exchange``). Nothing in here does IO.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 from celeriac import states
 from celeriac.compression import UNPACKED_MAX, unpack
 from celeriac.message import NewJoin
+from celeriac.progress import Progress
 
 Charge = Literal["", "retry", "crash"]
 
@@ -68,7 +69,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ResultBody(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a finished run leaves for ``get()``: a serialised value, or a failure.
+    """What a finished run leaves for ``get()``: a serialised value, or a failure. What a run shows
+    meanwhile has the same form.
 
     Encoded by the executor, opaque to supervisor and store, decoded by the client.
     """
@@ -80,6 +82,8 @@ class ResultBody(msgspec.Struct, frozen=True, omit_defaults=True):
     children: tuple[str, ...] = ()
     #: What the value was made smaller with; "" means nothing.
     compression: str = ""
+    #: What it said last of how far it was.
+    progress: Progress | None = None
 
     def content(self, most: int = UNPACKED_MAX) -> bytes | None:
         """Return what the serializer wrote: the value, unpacked if it is compressed.

@@ -15,12 +15,13 @@ from celeriac import states
 from celeriac.checks import check_callable
 from celeriac.context import allow_join_result, current, denied_join_result
 from celeriac.declined import check_on_message
-from celeriac.ends import RAISES, arguments_of, body_of, meaning_of
+from celeriac.ends import RAISES, arguments_of, body_of, meaning_of, progress_of
 from celeriac.exceptions import (
     ResultNotFound,
 )
 from celeriac.later import absent, missing
 from celeriac.lineage import Lineage
+from celeriac.progress import Progress
 from celeriac.records import Record, StoredResult
 from celeriac.waits import Wait
 
@@ -226,6 +227,14 @@ class AsyncResult(Lineage, Generic[R_co]):
         return self._result(self._read())
 
     info = result
+
+    @property
+    def progress(self) -> Progress | None:
+        """What its last run said last by ``self.progress()``; None as long as it has not.
+
+        It stays when the task has ended, and tells how far it came, unless its result is dropped.
+        """
+        return progress_of(self.app, self._read())
 
     @property
     def traceback(self) -> str | None:

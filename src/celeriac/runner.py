@@ -16,7 +16,7 @@ from celeriac import policies, signals, states
 from celeriac.bodies import compressed, seal
 from celeriac.calls import Calls, is_taken
 from celeriac.clock import SYSTEM
-from celeriac.context import Context, Update, children_of, enter, from_delivery, leave
+from celeriac.context import Context, Update, children_of, enter, from_delivery, last_word, leave
 from celeriac.exceptions import (
     CeleryError,
     EncodeError,
@@ -35,11 +35,11 @@ from celeriac.failures import (
     our_frames,
     shown,
 )
-from celeriac.hearers import Hearers
 from celeriac.logs import TASK
 from celeriac.message import Header, decode
 from celeriac.outcome import Failure, Outcome, ResultBody
 from celeriac.policies.base import Policy
+from celeriac.prepared import Prepared
 from celeriac.records import Delivery
 from celeriac.sensitive import Hider, Mask
 from celeriac.serialization import encode as encode_value
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.app.task import Task
 
-__all__ = ["REPEATED", "Limiter", "Prepared", "Runner"]
+__all__ = ["REPEATED", "Limiter", "Runner"]
 
 #: Makes the context manager that raises ``SoftTimeLimitExceeded`` after so many seconds.
 Limiter = Callable[[float], AbstractContextManager[None]]
@@ -66,50 +66,8 @@ _STARTS: Final = tuple(
 _ERRORS: Final = tuple(
     each for each in policies.DEFAULT if type(each).on_error is not Policy.on_error
 )
+_NO_RUN: Final = Context()
 REPEATED: Final = frozenset({states.SCHEDULED, states.QUEUED, states.WAITING})
-
-
-class Prepared:
-    """What running a task needs to know, worked out once per task."""
-
-    __slots__ = (
-        "before", "call", "compression", "custom", "hearers", "ignored", "is_async",
-        "keep_errors", "mask", "repr_max", "serializer", "task",
-    )  # fmt: skip
-
-    def __init__(self, task: Task[..., Any]) -> None:
-        import inspect
-
-        from celeriac.app.task import Task as Base
-
-        conf = task.app.conf
-        self.task = task
-        self.mask = task.mask
-        self.custom = type(task).__call__ is not Base.__call__ and not _inherits_call(task)
-        self.call: Callable[..., Any] = task if self.custom else task.run
-        self.is_async = inspect.iscoroutinefunction(task.run)
-        self.hearers = Hearers(task)
-        self.before = task.overrides("before_start")
-        self.ignored = not task.keeps_result()
-        asked = task.store_errors_even_if_ignored
-        self.keep_errors = task.app.keeps_results and (
-            conf.task_store_errors_even_if_ignored if asked is None else asked
-        )
-        self.repr_max = task.resultrepr_maxsize
-        self.serializer = conf.result_serializer
-        self.compression = conf.result_compression
-
-    @property
-    def soft(self) -> float | None:
-        """The soft time limit, in seconds; remote control may change it between two runs."""
-        soft = self.task.soft_time_limit
-        return self.task.app.conf.task_soft_time_limit if soft is None else soft
-
-
-def _inherits_call(task: Task[..., Any]) -> bool:
-    from celeriac.app.task import AsyncTask
-
-    return type(task).__call__ is AsyncTask.__call__
 
 
 class Runner:
@@ -301,9 +259,10 @@ class Runner:
             reason=describe(error),
         )
 
-    def _failure_body(self, failure: Failure, id: str, children: tuple[str, ...] = ()) -> bytes:
+    def _failure_body(self, failure: Failure, id: str, run: Context = _NO_RUN) -> bytes:
         """The stored form of *failure*, without its traceback if it would be refused for size."""
-        body = seal(ResultBody(failure=failure, children=children), id, self._app.signer)
+        whole = ResultBody(failure=failure, children=children_of(run), progress=last_word(run))
+        body = seal(whole, id, self._app.signer)
         if len(body) <= self._app.conf.result_max:
             return body
         short = Failure(failure.type[:200], failure.message[:200])
@@ -364,7 +323,9 @@ class Runner:
         if not context.ignore_result or is_taken(context.header):
             try:
                 data = encode_value(prepared.serializer, value, "result")
-                whole = ResultBody(prepared.serializer, data, None, children_of(context))
+                whole = ResultBody(
+                    prepared.serializer, data, None, children_of(context), "", last_word(context)
+                )
                 if prepared.compression:
                     whole = compressed(whole, prepared.compression, id)
                 body = seal(whole, id, self._app.signer)
@@ -405,7 +366,7 @@ class Runner:
             prepared.hearers.failed(context, error, ExceptionInfo(error, failure.traceback))
         return Outcome(
             states.FAILED,
-            body=self._failure_body(failure, id, children_of(context)) if keep else None,
+            body=self._failure_body(failure, id, context) if keep else None,
             keep=keep,
             reason=describe(error),
         )

@@ -11,7 +11,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     1: (
         "message", "outcome", "records", "serialization", "signing", "schedules", "conf",
         "arguments", "bodies", "failures", "later", "checks", "moments", "sensitive", "compression",
-        "graph",
+        "graph", "progress",
     ),
     2: ("stores",),
     3: ("canvas", "workflow", "policies", "routing", "signals"),
@@ -19,7 +19,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "interrupt", "logs", "bulk", "hearers", "calls", "publishing", "directions",
         "ends", "waits", "watcher", "events", "declined", "forms", "flows", "eagerflow",
         "resultset", "upstream", "replacing", "eagerresult", "lineage", "groupresult",
-        "streaming"),
+        "streaming", "showing", "here", "replay", "prepared"),
     5: ("worker", "beat"),
     6: ("cli", "web", "testing", "__main__"),
     7: ("contrib", "utils"),

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, assert_type
 
 from celeriac import Celeriac, Celery, Signature, Task, current_app, shared_task, signature
+from celeriac.progress import Progress, total
 from celeriac.result import AsyncResult, EagerResult
 from celeriac.signals import task_failure, task_prerun
 
@@ -34,6 +35,8 @@ def bound(self: Task[..., Any], n: int) -> str:
     if self.request.retries < n:
         raise self.retry(exc=ValueError("again"), countdown=1)
     self.update_state(state="PROGRESS", meta={"done": n})
+    self.progress(n, 10.5, "on")
+    assert_type(self.request.progress, Progress | None)
     return f"{self.name} {self.request.id}"
 
 
@@ -99,6 +102,8 @@ result = send_email.delay("a@example.com", "Hi")
 assert_type(result.state, str)
 assert_type(result.ready(), bool)
 assert_type(result.traceback, str | None)
+assert_type(result.progress, Progress | None)
+assert_type(total([result.progress, None]), Progress | None)
 result.forget()
 result.revoke(terminate=True)
 send_email.apply_async(("a", "b"), {"urgent": True}, task_id="x", eta=datetime.now(UTC))

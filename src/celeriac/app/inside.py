@@ -11,16 +11,21 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from msgspec.structs import replace
+
 from celeriac import states
 from celeriac.bodies import compressed, seal
 from celeriac.checks import checked_id
 from celeriac.client import check_options, checked_call, moment
 from celeriac.context import Context, current, enter, leave, note_child
+from celeriac.ends import progress_of
 from celeriac.exceptions import CeleryWarning, Ignore, NotInThisVersion, Retry
 from celeriac.outcome import ResultBody
 from celeriac.policies.retries import exhausted, too_often, wait_of
+from celeriac.progress import reported
 from celeriac.records import Fence, Verdict
 from celeriac.serialization import encode
+from celeriac.showing import show_progress, show_state
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -154,7 +159,8 @@ class Inside:
         signature = member_of(sig, self.app, "replace()")
         check_replacement(signature)
         self.on_replace(signature)
-        if run.is_eager or run.called_directly or run.header is None:
+        here = run.is_eager and not run.is_replay  # of a replay, nothing that follows is run
+        if here or run.called_directly or run.header is None:
             value = signature.apply().get(disable_sync_subtasks=False)
             if run.called_directly:
                 return value
@@ -182,7 +188,7 @@ class Inside:
 
         run = self.request
         signature = member_of(sig, self.app, "add_to_chord()")
-        if run.is_eager:
+        if run.is_eager and not run.is_replay:
             raise NotInThisVersion("add_to_chord() in an eager run", "Run the task by a worker.")
         return add(self.app, run, signature)
 
@@ -191,9 +197,10 @@ class Inside:
     ) -> None:
         """Show *state* and *meta* (anything that can be serialised) while a run goes on.
 
-        It is read as ``result.state`` and ``result.info``, and gone once the task has ended.
-        Without a worker nothing happens, and a warning says so. States that mean an end are
-        refused: raise the exception that ends the task so.
+        It is read as ``result.state`` and ``result.info``, and gone once the task has ended; how
+        far it is is better told by :meth:`progress`. Without a worker nothing happens, and a
+        warning says so. States that mean an end are refused: raise the exception that ends the
+        task so.
 
         Args:
             task_id: whose; by default that of this run. Another task's is shown if a worker runs
@@ -225,26 +232,65 @@ class Inside:
                 warnings.warn(
                     f"No worker runs {meant}: update_state() is lost", CeleryWarning, stacklevel=2
                 )
-        elif run.write is not None and run.fence is not None:
-            run.write(run.fence, state, self._shown(run.fence.id, meta))
+        else:
+            show_state(run, state, self._shown(run.id or "", meta))
+            if run.heard is not None:
+                run.heard(state, meta)
 
-    def _shown(self, id: str, meta: Any) -> bytes:
+    def progress(self, current: float, total: float | None = None, message: str = "") -> None:
+        """Say how far this run is: ``self.progress(3, 10, "page 3")``. Cheap enough for each turn
+        of a loop.
+
+        It is read as ``result.progress``, beside whatever ``update_state`` shows. Of what is said
+        in quick succession the store sees the last, some times a second; nothing is shown out of
+        order, and the last word of a run stays with its result. Without a worker (a direct call, an
+        eager run) it is kept on ``self.request.progress`` alone.
+
+        Args:
+            current: how much is done, in whatever you count. May go back, for a second pass.
+            total: of how much, if that is known. It may change, and *current* may exceed it (totals
+                are often estimates): the fraction is then 1.
+            message: what to show besides; cut after 500 characters. What the task hides
+                (``sensitive``) is taken out.
+
+        Raises:
+            TypeError: *current* or *total* is no number, *message* no text.
+            ValueError: a number is negative, infinite or not a number (NaN).
+        """
+        run = self.request
+        now = self.app.client.wall()
+        run.progress = reported(current, total, message, run.progress, now)
+        if run.write is not None:
+            if not run.in_line:
+                show_progress(run)
+        elif run.heard is not None:
+            run.heard(None, run.progress)
+        elif run.owner is None:
+            warnings.warn(
+                f"No run of {self.name} is known here: progress() is lost. In a thread of your "
+                "own, run the function in contextvars.copy_context()", CeleryWarning, stacklevel=2,
+            )  # fmt: skip
+
+    def _shown(self, id: str, meta: Any) -> ResultBody:
         """What a state of the task *id* is shown with, as a result is written."""
         conf = self.app.conf
         serializer = conf.result_serializer
         body = ResultBody(serializer, encode(serializer, meta, "meta"))
         if conf.result_compression:
             body = compressed(body, conf.result_compression, id)
-        return seal(body, id, self.app.signer)
+        return body
 
-    def _show_other(self, id: str, state: str, body: bytes) -> bool:
+    def _show_other(self, id: str, state: str, body: ResultBody) -> bool:
         """Write under the lease that another run has now; False if there is none."""
         store = self.app.store
         record = store.inspection.get([id])[0]
         if record is None or record.state not in {states.LEASED, states.RUNNING}:
             return False
         fence = Fence(id, record.attempt, record.nonce or "")
-        return store.queue.update(fence, state, body) is not Verdict.FENCED
+        # Until that run says the next word, its last one stays.
+        body = replace(body, progress=progress_of(self.app, record))
+        data = seal(body, id, self.app.signer)
+        return store.queue.update(fence, state, data) is not Verdict.FENCED
 
     def send_event(
         self, type_: str, retry: bool = True, retry_policy: None = None, **fields: Any

@@ -150,7 +150,7 @@ def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
                 Situation(record, time.time(), workers, whole=True, app=session.app)
             )
             heading(f"{record.id}: {explained.reason}")
-            facts((*explained.facts, ("arguments", _arguments(record, app))))
+            facts((*explained.facts, ("arguments", arguments_shown(record, app))))
             if text := last_stack(record):
                 say("  last stack")
                 block(text)
@@ -165,12 +165,12 @@ def _whole(record: Record, app: Celeriac) -> dict[str, object]:
 
     return {
         **plain_record(record),
-        "arguments": _arguments(record, app, 100_000, spoken=False),
+        "arguments": arguments_shown(record, app, 100_000, spoken=False),
         "traceback": last_stack(record),
     }
 
 
-def _arguments(record: Record, app: Celeriac, limit: int = 500, *, spoken: bool = True) -> str:
+def arguments_shown(record: Record, app: Celeriac, limit: int = 500, *, spoken: bool = True) -> str:
     """The arguments as they stand in the message, cut short, without what the task hides; nothing
     is decoded into objects."""
     import msgspec

@@ -22,10 +22,11 @@ INTERRUPTED: Final = 130
 #: Code → meaning, as `celeriac --help` and the reference print it.
 MEANINGS: Final[dict[int, str]] = {
     OK: "done",
-    FAILURE: "failure; for `doctor`: something was found; also when the reader of a pipe went away",
+    FAILURE: "failure; for `doctor`: something was found; for `replay`: the run did not succeed; "
+    "also when the reader of a pipe went away",
     USAGE: "wrong usage, wrong settings, or the application cannot be imported",
     STORE: "the store cannot be reached, or cannot be used by this version",
-    NOT_FOUND: "no such task, or no such task name",
+    NOT_FOUND: "no such task, or no such task name; for `replay`: what the run needs is gone",
     TASK_FAILED: "the task ended without success (`result`, `call --wait`)",
     TIMED_OUT: "the task had not ended when the wait was over",
     NO_WORKER: "`inspect`, `control`: no answer from a worker, or none lives",
@@ -45,6 +46,7 @@ def code_of(error: CeleriacError) -> int:
         (known.BackendError, STORE),
         (known.ResultNotFound, NOT_FOUND),
         (known.NotRegistered, NOT_FOUND),
+        (known.NotReplayable, NOT_FOUND),
         (known.TimeoutError, TIMED_OUT),
     )
     return next((code for kind, code in codes if isinstance(error, kind)), FAILURE)

@@ -20,6 +20,8 @@ from celeriac.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
+    from celeriac.cli.follow import Follower
+    from celeriac.control.why import Explanation
     from celeriac.result import AsyncResult
     from celeriac.stores.base import Store
 
@@ -193,6 +195,8 @@ _RESULT_EXAMPLES = """
 celeriac -A tasks result 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
 celeriac -A tasks result 019a9f4e-7c1e-7b1e-8f3a-0242ac120002 --timeout 0     # only look
 celeriac -A tasks result 019a9f4e-7c1e-7b1e-8f3a-0242ac120002 --traceback
+celeriac -A tasks result 019a9f4e-7c1e-7b1e-8f3a-0242ac120002 --follow
+celeriac -A tasks result 019a9f4e-7c1e-7b1e-8f3a-0242ac120002 --follow --json | jq .progress
 """
 
 
@@ -205,49 +209,91 @@ celeriac -A tasks result 019a9f4e-7c1e-7b1e-8f3a-0242ac120002 --traceback
     help="Stop waiting after so long; 0 only looks. Unset: wait for ever.",
 )
 @click.option("--traceback", is_flag=True, help="Print the traceback of a failure.")
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Show state and progress meanwhile, on standard error: a bar on a terminal, else a line "
+    "at most once a second. With --json: an object on a line of standard output at each change.",
+)
 @as_json
 @pass_session
 def result(
-    session: Session, /, id: str, timeout: float | None, traceback: bool, as_json: bool
-) -> int:
+    session: Session, /, id: str, timeout: float | None, traceback: bool, follow: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Wait for the task ID to end and print its result.
 
     A text is printed as it is, anything else as JSON. A task that ended without success is told
-    on standard error, with exit code 5.
+    on standard error, with exit code 5. Ctrl-C ends the wait, never the task.
     """
     app = session.load_shared()
     if timeout != 0:
         _warn_if_unread(session, app.store, id)
-    return _report(app.AsyncResult(id), timeout, session.app, as_json=as_json, trace=traceback)
+    pending = app.AsyncResult(id)
+    if not follow:
+        return _report(pending, timeout, session.app, as_json=as_json, trace=traceback)
+    return _follow(pending, timeout, session.app, as_json=as_json, trace=traceback)
+
+
+def _follow(
+    pending: AsyncResult[Any], timeout: float | None, spec: str, *, as_json: bool, trace: bool
+) -> int:
+    """:func:`_report`, showing how far it is meanwhile."""
+    from celeriac.cli.follow import Follower
+    from celeriac.control.phrases import commands
+
+    follower = Follower(pending, as_json=as_json)
+    try:
+        follower()
+        return _report(pending, timeout, spec, as_json=as_json, trace=trace, follower=follower)
+    except KeyboardInterrupt:
+        follower.close()
+        stop = commands(f"celeriac revoke {pending.id} --terminate", spec)
+        note(f"Task {pending.id} was left alone and goes on. To stop it: {stop}")
+        return exits.INTERRUPTED
 
 
 def _report(
-    pending: AsyncResult[Any], timeout: float | None, spec: str, *, as_json: bool, trace: bool
+    pending: AsyncResult[Any],
+    timeout: float | None,
+    spec: str,
+    *,
+    as_json: bool,
+    trace: bool,
+    follower: Follower | None = None,
 ) -> int:
     """Wait, print what came of it, and return the exit code."""
     from celeriac.control.phrases import commands
     from celeriac.exceptions import TimeoutError
 
+    options: dict[str, Any] = {}
+    if follower is not None:
+        options = {"on_interval": follower, "interval": follower.interval}
+    print_json = say_json if follower is None else follower.say
     try:
-        value = pending.get(timeout=timeout, propagate=False)
+        value = pending.get(timeout=timeout, propagate=False, **options)
     except TimeoutError:
+        if follower is not None:
+            follower.close()
         if as_json:
-            say_json({"id": pending.id, "state": pending.state, "ready": False})
+            print_json({"id": pending.id, "state": pending.state, "ready": False})
         else:
             see = commands(f"celeriac why {pending.id}", spec)
             note(f"Task {pending.id} has not ended ({pending.state}). See: {see}")
         return exits.TIMED_OUT
+    if follower is not None:
+        follower.close()
     state, text = pending.state, pending.traceback
     succeeded = pending.successful()
     if as_json:
         data: dict[str, Any] = {"id": pending.id, "state": state, "ready": True}
         if succeeded:
-            data["result"] = _plain(value)
+            data["result"] = plain(value)
         else:
             data |= {"error": _error(value), "traceback": text}
-        say_json(data)
+        print_json(data)
     elif succeeded:
-        say(value if isinstance(value, str) else json.dumps(_plain(value), ensure_ascii=False))
+        say(value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False))
     else:
         if trace and text:
             note(str(text).rstrip())
@@ -255,7 +301,7 @@ def _report(
     return exits.OK if succeeded else exits.TASK_FAILED
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """*value* as JSON can hold it; what JSON cannot hold becomes its text."""
     import msgspec
 
@@ -307,8 +353,9 @@ def why(session: Session, /, id: str, as_json: bool) -> int:
 
         url = without_password(app.backend_url)
         explained = whereabouts(explained, store, lambda: app.backend_store, url, session.app)
+    progress, explained = _with_progress(app, explained)
     if as_json:
-        say_json(explained.as_dict())
+        say_json({**explained.as_dict(), "progress": progress})
     else:
         heading(explained.reason)
         facts(explained.facts)
@@ -316,6 +363,30 @@ def why(session: Session, /, id: str, as_json: bool) -> int:
             say("What to do:")
             block("\n".join(explained.advice), "  ")
     return exits.OK if found is not None else exits.NOT_FOUND
+
+
+def _with_progress(
+    app: Celeriac, explained: Explanation
+) -> tuple[dict[str, Any] | None, Explanation]:
+    """What the task said last of how far it is, as plain data and among the facts."""
+    from dataclasses import replace
+
+    from celeriac.control.phrases import clip
+    from celeriac.control.progress import told
+    from celeriac.ends import progress_of
+    from celeriac.exceptions import CeleryError
+    from celeriac.states import READY_STATES
+
+    try:
+        said = progress_of(app, explained.record)
+    except CeleryError as error:  # written by who knows no key, or another
+        unread = ("progress", f"cannot be read: {clip(str(error))}")
+        return None, replace(explained, facts=(*explained.facts, unread))
+    if said is None:
+        return None, explained
+    ended = explained.state in READY_STATES
+    fact = ("progress", told(said, time.time(), ended=ended))
+    return said.as_dict(), replace(explained, facts=(*explained.facts, fact))
 
 
 # -- revoke ------------------------------------------------------------------------------------

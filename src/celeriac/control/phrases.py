@@ -118,7 +118,8 @@ def clip(text: str, limit: int = 200) -> str:
 
 #: A command of the command line in a sentence, with or without the application's place.
 _COMMAND: Final = re.compile(
-    r"\bceleriac (?:-A APP )?(?=(?:call|dead|doctor|purge|result|revoke|status|why|worker)\b)"
+    r"\bceleriac (?:-A APP )?"
+    r"(?=(?:call|dead|doctor|purge|replay|result|revoke|shell|status|why|worker)\b)"
 )
 
 

@@ -384,6 +384,7 @@ def _ended_advice(record: Record) -> list[str]:
     if record.state == states.FAILED:
         return [
             f"Its traceback: celeriac result {record.id} --traceback",
+            f"To see it fail, here and beside its record: celeriac replay {record.id} --pdb",
             f"To run it again: celeriac dead retry {record.id}",
         ]
     if record.state in (states.CANCELLED, states.EXPIRED):

@@ -17,8 +17,9 @@ import msgspec
 from celeriac import states
 from celeriac.client import Client, verify
 from celeriac.clock import Clock
-from celeriac.eager import Here, value_of
+from celeriac.eager import value_of
 from celeriac.exceptions import CeleryError, ImproperlyConfigured
+from celeriac.here import Here
 from celeriac.ids import new_owner_id
 from celeriac.message import Message, decode
 from celeriac.outcome import Outcome

@@ -223,7 +223,7 @@ class Link:
                 "another namespace."
             )
         if int(found) < SCHEMA:
-            self._ask_quietly(pack((b"SET", prefix + b"schema", str(SCHEMA))))
+            self._ask_quietly(pack((b"SET", prefix + b"schema", str(SCHEMA))), deadline)
 
     def _ask_quietly(self, packed: bytes, deadline: float) -> None:
         """For what a full server or a replica may refuse: the next greeting does it."""

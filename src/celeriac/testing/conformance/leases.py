@@ -263,6 +263,19 @@ class FenceSuite(Suite):
         worker.take()
         assert (kit.get("a").custom_state, kit.get("a").meta) == (None, None)
 
+    def test_what_was_shown_last_stays_with_a_record_that_ended(self, kit: Kit) -> None:
+        kit.send("a", "b")
+        worker = kit.worker()
+        for id, state in (("a", states.FAILED), ("b", states.DEAD)):
+            delivery = worker.take()
+            kit.store.queue.update(delivery.fence, "STARTED", b"so far")
+            worker.exchange([Commit(delivery.fence, Outcome(state, reason="X: gone"))])
+            (result,) = kit.store.results.get_many([id])
+            assert result is not None
+            assert (result.state, result.meta, kit.get(id).meta) == (state, b"so far", b"so far")
+        kit.store.inspection.retry(["a", "b"])
+        assert (kit.get("a").meta, kit.get("b").meta) == (None, None)
+
     def test_update_is_fenced(self, kit: Kit) -> None:
         kit.send("a")
         delivery = kit.worker().take()
