@@ -11,6 +11,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from celeriac.app import current
 from celeriac.cli import exits
 from celeriac.cli.control import COMMANDS
 from celeriac.cli.inspect import QUESTIONS
@@ -41,6 +42,8 @@ def shop(tmp_path, monkeypatch):
     """Runs a command of an application in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    # Tasks that another test's import has shared with every app of this process are not the shop's.
+    monkeypatch.setattr(current, "shared", [])
     (tmp_path / "shop.py").write_text(APP)
     sys.modules.pop("shop", None)
 
