@@ -90,8 +90,10 @@ def test_who_lives_answers_at_once_and_who_is_stopped_is_named(place, control):
     with pytest.warns(CeleryWarning, match=r"ping: no answer within 5 s from b@x\."):
         assert control.ping(timeout=5) == ok("pong", "a@x")
     assert 5 <= time.monotonic() - begun < 60
-    # Who is not asked is not waited for.
-    assert control.ping("a@x", timeout=30) == ok("pong", "a@x")
+    # Who is not asked is not waited for. On a machine so busy that a worker's lease has lapsed, it
+    # has no answer either, until its next beat.
+    pong = eventually(lambda: control.ping("a@x", timeout=30), "a answers")
+    assert pong == ok("pong", "a@x")
     second.send(signal.SIGCONT)
     assert replies(eventually(lambda: _both(control), "both answer")) == ok("pong", "a@x", "b@x")
 
