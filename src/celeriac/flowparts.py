@@ -37,6 +37,8 @@ __all__ = ["Part", "Parts", "grow"]
 #: Levels below which nothing is set in any more; a planner nests a hundred groups at most.
 _DEEPEST: Final = 150
 _NO_EDGES: Final = Edges()
+#: Errbacks in these states have not been called.
+_UNCALLED: Final = frozenset({states.WAITING, states.SKIPPED})
 
 
 class Part:
@@ -301,6 +303,8 @@ class _Growth:
         for id in (*part.edges.own, *part.edges.failure):
             if id in self._parts.of:
                 add(self._parts.of[id], "errback")
+                if found and self._parts.of[id].record.state in _UNCALLED:
+                    found[-1] = msgspec.structs.replace(found[-1], counts={})
         found += self._sent_by(part.id, depth + 1)
         return found
 
@@ -352,12 +356,11 @@ class _Growth:
             started = None
         end = record.ended_at if part.ended else self._now
         seconds = None if started is None or end is None else max(0.0, end - started)
-        inner = [each for each in below if each.role != "errback"]
         return Tree(
             kind="task", id=record.id, role=role, state=state, reason=told.reason, code=told.code,
             task=record.task, worker=record.worker, retries=record.retries, started_at=started,
             ended_at=record.ended_at, seconds=seconds, progress=told.progress, cause=_cause(record),
-            where=told.where, counts=sum_of(inner, {state: 1}) if inner else {state: 1},
+            where=told.where, counts=sum_of(below, {state: 1}),
             children=tuple(below),
         )  # fmt: skip
 

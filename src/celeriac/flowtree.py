@@ -76,7 +76,8 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
     where: str = ""
     #: Id of the workflow that something ``sent`` is a part of; "" where it is the one shown here.
     flow: str = ""
-    #: How many tasks of the workflow are in it, by state; errbacks and what was sent apart.
+    #: How many tasks of the workflow are in it, by state. Errbacks that were not called are not
+    #: counted, nor is what was sent.
     counts: dict[str, int] = {}
     children: tuple[Tree, ...] = ()
 
