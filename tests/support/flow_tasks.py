@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from pathlib import Path
 
 from celeriac import Celeriac, group
 
@@ -77,6 +79,20 @@ def crash_once(self, value):
     if self.request.attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return value
+
+
+@app.task(bind=True)
+def held(self, gate):
+    """Say that it is half done, and wait for the test."""
+    self.progress(1, 2)
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    return gate
+
+
+@app.task
+def sends():
+    resize_image.delay("sent")
 
 
 @app.task
