@@ -112,8 +112,10 @@ class ResultSet:
     def every_state(self) -> list[str]:
         """Return the state of each task, read together."""
         leaves = self.leaves()
-        _read(leaves)
-        return [each.state for each in leaves]
+        return [
+            each.state if each.ended else _visible(found)
+            for each, found in zip(leaves, _seen(leaves), strict=True)
+        ]
 
     def ready(self) -> bool:
         """Whether all have ended, however."""
@@ -143,20 +145,12 @@ class ResultSet:
         themselves (``self.progress()``). Of a member that is a chain that is its last task.
         """
         leaves = self.leaves()
-        open_ = [each for each in leaves if not each.ended]
-        said: dict[str, Progress | None] = {}
-        for at in range(0, len(open_), _TOGETHER):
-            some = open_[at : at + _TOGETHER]
-            known = some[0].app.results.get_many([one.id for one in some])
-            for each, found in zip(some, known, strict=True):
-                if found is not None and found.state in states.TERMINAL:
-                    each.keep(found)
-                else:
-                    said[each.id] = progress_of(each.app, found)
         members: list[tuple[float | None, Progress | None]] = []
-        for each in leaves:
+        for each, found in zip(leaves, _seen(leaves), strict=True):
             end = each.date_done if each.ended else None
-            members.append((end.timestamp(), None) if end else (None, said.get(each.id)))
+            members.append(
+                (None, progress_of(each.app, found)) if end is None else (end.timestamp(), None)
+            )
         return of_members(members, self.app.client.wall())
 
     def maybe_throw(
@@ -376,16 +370,31 @@ class ResultSet:
             raise missing("result", name, _LATER)
 
 
+def _seen(leaves: list[AsyncResult[Any]]) -> list[StoredResult | None]:
+    """Read those that are not known to have ended, and keep which have; return what was found of
+    each: None where nothing is known, or has been for longer."""
+    found: list[StoredResult | None] = [None] * len(leaves)
+    open_ = [at for at, each in enumerate(leaves) if not each.ended]
+    for start in range(0, len(open_), _TOGETHER):
+        some = open_[start : start + _TOGETHER]
+        ids = [leaves[at].id for at in some]
+        for at, known in zip(some, leaves[some[0]].app.results.get_many(ids), strict=True):
+            found[at] = known
+            if known is not None and known.state in states.TERMINAL:
+                leaves[at].keep(known)
+    return found
+
+
+def _visible(found: StoredResult | None) -> str:
+    if found is None:
+        return states.PENDING
+    return states.visible(found.state, found.retries, found.custom_state)
+
+
 def _read(leaves: list[AsyncResult[Any]]) -> list[AsyncResult[Any]]:
     """Read those that are not known to have ended; return those that have not."""
-    open_ = [each for each in leaves if not each.ended]
-    for at in range(0, len(open_), _TOGETHER):
-        some = open_[at : at + _TOGETHER]
-        known = some[0].app.results.get_many([one.id for one in some])
-        for each, found in zip(some, known, strict=True):
-            if found is not None and found.state in states.TERMINAL:
-                each.keep(found)
-    return [each for each in open_ if not each.ended]
+    _seen(leaves)
+    return [each for each in leaves if not each.ended]
 
 
 def _keep(

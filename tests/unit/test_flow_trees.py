@@ -560,3 +560,19 @@ def test_the_rate_of_a_group_is_measured_from_the_first_end():
     seen = of_members([*ends, (None, None), (None, Progress(3))], NOW + 10)
     assert (seen.current, seen.total, seen.rate, seen.remaining) == (5, 7, 1.0, 2.0)
     assert of_members([], NOW) == Progress(0, 0, "", NOW, 0, NOW)
+
+
+def test_how_far_a_large_group_is_takes_few_reads(app, a, monkeypatch):
+    result = group(a.s() for _ in range(1500)).apply_async()
+    members = result.leaves()
+    reads = []
+    get_many = app.results.get_many
+
+    def counted(ids):
+        reads.append(len(ids))
+        return get_many(ids)
+
+    monkeypatch.setattr(app.results, "get_many", counted)
+    assert (result.completed_count(), result.ready()) == (0, False)
+    assert result.progress.total == len(members) == 1500
+    assert reads == [1000, 500] * 3

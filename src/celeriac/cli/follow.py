@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 #: Seconds between two looks, and between two lines.
 _LOOK: Final = 0.2
 _LINE: Final = 1.0
+#: Members of a group that are looked at as often as one task.
+_MANY: Final = 1000
 
 
 class Follower:
@@ -40,6 +43,8 @@ class Follower:
         self._as_json = as_json
         self._terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self.interval = _LOOK if as_json or self._terminal else _LINE
+        if isinstance(pending, Sized) and len(pending) > _MANY:
+            self.interval = _LINE
         self._before: tuple[str, Progress | None] | None = None
         #: Columns of the bar that stands there; 0: none.
         self._drawn = 0

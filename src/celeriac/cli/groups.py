@@ -49,10 +49,14 @@ def _result(app: Celeriac, tree: Tree) -> Any:
 
 
 def state_of_group(pending: GroupResult) -> str:
-    """The state of a group as ``celeriac tree`` has it."""
+    """The state of a group: it goes on as long as one of its members does, whatever the others."""
+    from celeriac import states
     from celeriac.flowtree import state_of
 
-    return state_of(Counter(pending.every_state()))
+    counts = Counter(pending.every_state())
+    if counts.keys() <= states.READY_STATES:
+        return state_of(counts)
+    return states.PENDING if counts.keys() == {states.PENDING} else states.STARTED
 
 
 def report_group(
