@@ -5,7 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import urllib.request
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import doc_blocks
@@ -32,20 +35,22 @@ def broker(request):
 class Example:
     """A copy of the example with its web server and a worker."""
 
-    def __init__(self, folder, broker):
+    def __init__(self, folder, broker="", url=""):
         self.folder = shutil.copytree(EXAMPLE, folder / "workflows")
         kept = {name: text for name, text in os.environ.items() if not name.startswith("CELER")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
         self.env = {**kept, "PATH": path, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
         if broker:
             self.env["CELERIAC_BROKER_URL"] = broker
-        self.started = []
-        self.site = self._start("server.py", "0")
-        said = eventually(lambda: self._said("server.py", "\n"), "the server tells its address")
-        self.url = said.split()[-1]
+        self.url = url or self._serve()
         self.env["FILE_SERVER"] = self.url
         self._start("-m", "celeriac", "-A", "tasks", "worker", "-c", "2", "-l", "info")
         eventually(lambda: self._said("-m", "ready."), "the worker is ready")
+
+    def _serve(self):
+        self._start("server.py", "0")
+        said = eventually(lambda: self._said("server.py", "\n"), "the server tells its address")
+        return said.split()[-1]
 
     def _start(self, *arguments):
         with (self.folder / f"{arguments[0]}.log").open("wb") as log:
@@ -81,15 +86,71 @@ class Example:
             process.wait(60)
 
 
-@pytest.fixture
-def example(tmp_path, broker):
+@contextmanager
+def running(*arguments, **more):
+    """An Example whose processes end with the block, also if it could not be started whole."""
     made = Example.__new__(Example)
     made.started = []
     try:
-        made.__init__(tmp_path, broker)
+        made.__init__(*arguments, **more)
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def example(tmp_path, broker):
+    with running(tmp_path, broker) as made:
+        yield made
+
+
+@pytest.fixture
+def gate():
+    """A web server that gives half of a file, and the rest when the event it has is set."""
+    opened = threading.Event()
+
+    class Half(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "8000")
+            self.end_headers()
+            self.wfile.write(b"x" * 4096)
+            opened.wait(100)
+            self.wfile.write(b"x" * (8000 - 4096))
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Half) as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        made.opened = opened
+        yield made
+        opened.set()
+        made.shutdown()
+        thread.join()
+
+
+def test_one_sees_how_far_the_download_is(tmp_path, gate):
+    url = f"http://127.0.0.1:{gate.server_port}"
+    with running(tmp_path, url=url) as example:
+        sent = f"celeriac -A tasks call tasks.download_file --args '[\"{url}/half.csv\"]'"
+        id = example.run(sent).strip()
+        follow = subprocess.Popen(
+            [sys.executable, "-m", "celeriac", "-A", "tasks", "result", id, "--follow"],
+            cwd=example.folder, env=example.env, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        example.started.append(follow)
+        with follow.stdout as lines:
+            said = []
+            for line in lines:
+                said.append(line)
+                if "4,096 of 8,000 (51 %)" in line:
+                    gate.opened.set()
+    assert gate.opened.is_set(), said
+    assert said[-2].startswith("SUCCESS 8,000 of 8,000 (100 %): half.csv")
+    assert said[-1] == "half.csv\n"
 
 
 def test_the_readme_is_what_happens(example):
