@@ -84,10 +84,13 @@ _SHOWN: Final = 200
 
 
 def _take_over(last: Part, before: Edges) -> None:
-    """Let what waited for a record wait for its replacement."""
+    """Let what waited for a record wait for its replacement.
+
+    The record had begun, so all that comes before the last part is part of the replacement: if that
+    fails, the record's own errbacks are due, too.
+    """
     last.success += before.success
-    last.failure += before.failure
-    last.own += before.own
+    last.failure += (*before.failure, *before.own)
     last.join, last.within = before.join, before.within
 
 
