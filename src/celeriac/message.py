@@ -105,6 +105,8 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     #: Id of the group that this is a member of, "" for none, and its place in it.
     group: str = ""
     index: int | None = None
+    #: How many members earlier runs under this id, which were replaced, have added to its chord.
+    added: int = 0
 
 
 class NewJoin(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -63,13 +63,14 @@ def replacement(app: Celeriac, run: Context, signature: Signature[Any]) -> Outco
     parts = []
     for part in planner.parts.values():
         if part is last:
-            made = sender.message(part, nonce=header.nonce, parent=header.parent)
+            before_it = header.added + (0 if run.added is None else run.added.members)
+            made = sender.message(part, nonce=header.nonce, parent=header.parent, added=before_it)
             renewed = made.encode()
             eta = made.header.eta
         else:
             parts.append(sender.message(part).encode())
     state = states.WAITING if last.waits else states.QUEUED if eta is None else states.SCHEDULED
-    return Outcome(
+    outcome = Outcome(
         state,
         reason=f"Replaced by {signature!r}"[:_SHOWN],
         eta=None if last.waits else eta,
@@ -77,6 +78,7 @@ def replacement(app: Celeriac, run: Context, signature: Signature[Any]) -> Outco
         parts=tuple(parts),
         joins=tuple(planner.joins.values()),
     )
+    return outcome if run.added is None else run.added.joined_to(outcome)
 
 
 #: Characters of a replacement that the record's reason shows.
@@ -133,11 +135,14 @@ def add(app: Celeriac, run: Context, signature: Signature[Any]) -> Any:
     if run.added is None:
         run.added = Added()
     added: Added = run.added
-    if added.members >= _PLACES:
-        raise ValueError(f"add_to_chord(): one run can add {_PLACES} members")
+    number = header.added + added.members
+    if number >= _PLACES:
+        raise ValueError(f"add_to_chord(): one task can add {_PLACES} members")
     join, own = around
+    if edges is not None and edges.join is None:
+        own = ADDED  # the place of its branch is that of the branch's last part
     planner = Planner(run.root_id or header.id, header.id)
-    member = Member((join, _index(own, header.id, added.members)), join, None)
+    member = Member((join, _index(own, header.id, number)), join, None)
     last, shown = planner.line(line_of(signature, Given()), None, member)
     if last is None or shown is None:
         raise ValueError("add_to_chord(): there is no task in it")

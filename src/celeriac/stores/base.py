@@ -419,7 +419,8 @@ class Inspection(Protocol):
     ) -> builtins.list[str]:
         """Reopen ended records (not succeeded ones) and, in the same step, what ended only
         because of them: same ids, generation + 1, crashes, losses and retries back to 0.
-        *messages* replaces messages. Returns the ids reopened of those asked for. Each id is a
+        *messages* replaces messages. Returns all ids reopened: for each id asked for first the one
+        that runs again, which is another if that one's end had ended it. Each id is a
         step of its own where that is a script: on Redis one that would reopen more than 10,000
         raises ``StoreError``, with nothing of it changed."""
 
