@@ -56,7 +56,8 @@ class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     gathers: str | None = None
     #: Ids of errbacks about this record's own run: released when it ends without success by itself
     #: or because a member of its join did; ended as ``ignored`` when it succeeds, and when it is
-    #: cancelled because a record before it, or before all members of its join, ended without success.
+    #: cancelled because a record before it, or before all members of its join, ended without
+    #: success.
     own: tuple[str, ...] = ()
     #: Id of the record that this one, an errback, is about.
     told: str | None = None

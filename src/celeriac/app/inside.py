@@ -159,7 +159,7 @@ class Inside:
         signature = member_of(sig, self.app, "replace()")
         check_replacement(signature)
         self.on_replace(signature)
-        # A part of an eager workflow goes on in its store; of a replay, nothing that follows is run.
+        # An eager workflow's part goes on in its store; of a replay, nothing that follows is run.
         alone = run.header is None or (run.is_eager and not run.is_replay and not run.header.flow)
         if alone or run.called_directly:
             value = signature.apply().get(disable_sync_subtasks=False)
