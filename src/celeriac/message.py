@@ -55,8 +55,9 @@ class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     #: always names its join here: the store drops both together.
     gathers: str | None = None
     #: Ids of errbacks about this record's own run: released when it ends without success by itself
-    #: or because its join failed; ended as ``ignored`` when it succeeds, and when it is cancelled
-    #: because a record before it ended without success.
+    #: or because a member of its join did; ended as ``ignored`` when it succeeds, and when it is
+    #: cancelled because a record before it, or before all members of its join, ended without
+    #: success.
     own: tuple[str, ...] = ()
     #: Id of the record that this one, an errback, is about.
     told: str | None = None

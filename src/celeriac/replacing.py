@@ -58,7 +58,8 @@ def replacement(app: Celeriac, run: Context, signature: Signature[Any]) -> Outco
     last, _ = planner.line(line, None, member, single=True)
     assert last is not None, "there is something in it"
     _take_over(last, before)
-    sender = Sender(app, Plan(planner.parts, list(planner.joins.values()), None), _flow(header))
+    made_of = Plan(planner.parts, list(planner.joins.values()), None)
+    sender = Sender(app, made_of, _flow(header), at_once=_here(run))
     parts = []
     for part in planner.parts.values():
         if part is last:
@@ -85,15 +86,23 @@ _SHOWN: Final = 200
 
 
 def _take_over(last: Part, before: Edges) -> None:
-    """Let what waited for a record wait for its replacement."""
+    """Let what waited for a record wait for its replacement.
+
+    The record had begun, so all that comes before the last part is part of the replacement: if that
+    fails, the record's own errbacks are due, too.
+    """
     last.success += before.success
-    last.failure += before.failure
-    last.own += before.own
+    last.failure += (*before.failure, *before.own)
     last.join, last.within = before.join, before.within
 
 
 def _flow(header: Header) -> str:
     return header.flow or header.id
+
+
+def _here(run: Context) -> bool:
+    """Whether what is made is run in this process, without waiting for any time."""
+    return run.is_eager and not run.is_replay
 
 
 class Added:
@@ -137,7 +146,7 @@ def add(app: Celeriac, run: Context, signature: Signature[Any]) -> Any:
     last, shown = planner.line(line_of(signature, Given()), None, member)
     if last is None or shown is None:
         raise ValueError("add_to_chord(): there is no task in it")
-    sender = Sender(app, Plan(planner.parts, [], None), _flow(header))
+    sender = Sender(app, Plan(planner.parts, [], None), _flow(header), at_once=_here(run))
     made = [sender.message(part).encode() for part in planner.parts.values()]
     added.members += 1
     added.parts += made

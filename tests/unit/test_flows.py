@@ -630,6 +630,34 @@ def test_a_replacement_that_fails_fails_in_its_place(app, add, fail, total, told
         whole.get(timeout=5)
 
 
+@pytest.mark.parametrize(
+    "make", [lambda add, fail: fail.s() | add.s(2), lambda add, fail: group(fail.s(), add.s(1))]
+)
+def test_errbacks_of_the_replaced_run_once_wherever_the_replacement_fails(
+    app, add, fail, told, make
+):
+    seen, errbacks = told
+
+    @app.task(name="instead", bind=True)
+    def instead(self, *args):
+        raise self.replace(make(add, fail))
+
+    (add.s(1) | instead.s().on_error(errbacks["old"].s()) | add.s(1)).delay()
+    drain(app)
+    assert len(seen) == 1
+
+
+def test_errbacks_of_an_inner_chain_run_once_and_only_if_it_began(app, add, fail, total, told):
+    seen, errbacks = told
+    inside = group(add.s(1), add.s(2)) | total.s()
+    (add.s(1) | chain(fail.s(), inside).on_error(errbacks["old"].s())).delay()
+    drain(app)
+    assert len(seen) == 1
+    (fail.s() | chain(inside, add.s(1)).on_error(errbacks["old"].s())).delay()
+    drain(app)
+    assert len(seen) == 1
+
+
 def test_a_replacement_may_be_replaced(app, add):
     @app.task(name="down", bind=True)
     def down(self, number):
