@@ -197,8 +197,8 @@ time that the call which sends takes, "result" the time from before that call un
 there, "memory" the most that the sending process needed (resident, the interpreter and what it
 imported included). Members do nothing but put a stamp into shared memory; the body of a chord gets
 all results and checks that they are in order. Each figure is the median, with the smallest and the
-largest in brackets; all sides took turns, round by round. SQLite syncs its file at every commit, and the
-server plays no part in it.
+largest in brackets; all sides took turns, round by round. SQLite syncs its file at every commit,
+and the server plays no part in it.
 """
 REPEAT = """\
 ## Measure it yourself

@@ -14,7 +14,7 @@ import msgspec
 
 from celeriac.canvas import Signature, chain, chord, chunks, group, xmap
 from celeriac.canvas.flow import Flow
-from celeriac.canvas.lines import TIMES, Fork, Given, line_of
+from celeriac.canvas.lines import TIMES, TOGETHER, Fork, Given, line_of
 from celeriac.canvas.plain import listed
 from celeriac.checks import seconds
 from celeriac.client import checked_call, checked_countdown
@@ -88,10 +88,6 @@ def _nothing(canvas: chain | group, options: Mapping[str, Any]) -> GroupResult |
         return None
     id = options.get("task_id") or canvas.options.get("task_id") or new_task_id()
     return GroupResult(id, [], app=canvas.own_app)
-
-
-#: Members of a group that are sent in one step; of more, each step sends as many.
-TOGETHER: Final = 1000
 
 
 def planner_of(options: Mapping[str, Any]) -> Planner:
