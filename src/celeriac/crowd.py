@@ -46,6 +46,8 @@ class Crowd:
         self._entries: list[tuple[Form, bytes, int] | int] = []
         self._calls: list[tuple[str, str]] = []
         self._last: tuple[Any, Form | None] = None, None
+        #: Plain calls that were kept since ids were drawn last, and bytes of their arguments.
+        self.size = self.bytes = 0
 
     def take(self, member: Any, index: int) -> bool:
         """Keep *member* if it is a plain call; False if it must be planned.
@@ -62,7 +64,10 @@ class Crowd:
             self._last = task, form
         if form is None:
             return False
-        self._entries.append((form, form.payload(args, kwargs), index))
+        payload = form.payload(args, kwargs)
+        self._entries.append((form, payload, index))
+        self.size += 1
+        self.bytes += len(payload)
         return True
 
     def planned(self, parts: int) -> None:
@@ -78,6 +83,7 @@ class Crowd:
         kept = [each for each in self._entries if isinstance(each, tuple)][len(self._calls) :]
         calls = new_calls(len(kept))
         self._calls += calls
+        self.size = self.bytes = 0
         return [(index, id) for (_, _, index), (id, _) in zip(kept, calls, strict=True)]
 
     def messages(self, sender: Sender, parts: Iterator[Part], flow: str) -> list[Message]:

@@ -57,7 +57,7 @@ def send(
     before anything is stored.
     """
     _check_links(canvas, options)
-    if isinstance(canvas, chain | group) and canvas.kwargs["tasks"] == []:
+    if isinstance(canvas, chain | group) and not canvas.kwargs["tasks"]:
         return _nothing(canvas, options)
     app: Celeriac = canvas.app
     if app.conf.task_always_eager:
@@ -167,7 +167,7 @@ def apply(
     from celeriac.eagerflow import apply_here
 
     _check_links(canvas, options)
-    if isinstance(canvas, chain | group) and canvas.kwargs["tasks"] == []:
+    if isinstance(canvas, chain | group) and not canvas.kwargs["tasks"]:
         return _nothing(canvas, options)
     sent = bool(canvas.app.conf.task_always_eager)
     return apply_here(canvas, *checked_call(args, kwargs), options, sent=sent)
@@ -204,10 +204,22 @@ class Sender:
         self.messages = [self.message(each) for each in self._plan.parts.values()]
 
     def message(self, part: Part, **more: Any) -> Message:
-        """Return the signed message of *part*; raises as ``apply_async`` of a task does.
+        """Return the signed message of *part*; raises as ``apply_async`` of a task does, with a
+        note which part it is.
 
         *more* is fields of the header that are not as they would be.
         """
+        try:
+            return self._message(part, more)
+        except Exception as error:
+            if part.index is None:
+                at = list(self._plan.parts).index(part.id)
+                error.add_note(f"It is part {at} of this workflow, counted from 0.")
+            else:
+                error.add_note(f"It is member {part.index} of a group, counted from 0.")
+            raise
+
+    def _message(self, part: Part, more: Mapping[str, Any]) -> Message:
         app = self._app
         call = part.call
         defaults, options = NO_DEFAULTS, {}

@@ -9,7 +9,7 @@ fails with "header incomplete" after ``join_seal_timeout``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from celeriac.canvas.lines import Fork, Line
 from celeriac.context import note_child, running
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
 __all__ = ["StreamedResult", "stream"]
+
+#: Bytes of arguments after which a step is sent, however few its members.
+HEAVY: Final = 16 * 1024 * 1024
 
 
 def stream(app: Celeriac, line: Line, head: Fork, options: Mapping[str, Any]) -> Any:
@@ -76,19 +79,19 @@ class _Stream:
 
     def _plan_some(self, coming: Iterator[Any]) -> bool:
         """Plan the next members, a chunk of them; True if these were the last."""
-        first, bare, crowd = self._size, self._head.bare, self._crowd
-        ended = True
+        bare, crowd, parts = self._head.bare, self._crowd, self._planner.parts
+        most, ended = len(parts) + TOGETHER, True
         for each in coming:
             # Where the body stands is worked out from the first member, so that one is planned.
-            if not (bare and self._size and crowd.take(each, self._size)):
+            if not (bare and self._size and self._take(each)):
                 line = self._head.line(each)
                 if not line.steps:
                     continue
-                before = len(self._planner.parts)
+                before = len(parts)
                 self._plan_member(line)
-                crowd.planned(len(self._planner.parts) - before)
+                crowd.planned(len(parts) - before)
             self._size += 1
-            if self._size - first >= TOGETHER:
+            if len(parts) + crowd.size >= most or crowd.bytes >= HEAVY:
                 ended = False
                 break
         shown = self._shown.members
@@ -96,6 +99,14 @@ class _Stream:
             if shown is not None:
                 shown.insert(index, Shown(id))
         return ended
+
+    def _take(self, member: Any) -> bool:
+        """Keep the next member if it is a plain call."""
+        try:
+            return self._crowd.take(member, self._size)
+        except Exception as error:
+            error.add_note(f"It is member {self._size} of a group, counted from 0.")
+            raise
 
     def _plan_member(self, line: Line) -> None:
         if self._rest.steps:

@@ -348,7 +348,8 @@ def test_a_long_list_goes_in_parts_too(app, add, total, monkeypatch):
     )
     alone = group(add.s(n) for n in range(2 * TOGETHER + 1))()
     joined = chord([add.s(n) | add.s(1) for n in range(TOGETHER + 1)], total.s())()
-    assert steps == [TOGETHER, TOGETHER, 1, 2 * TOGETHER, 2]
+    joined_parts = [TOGETHER, TOGETHER, 2]
+    assert steps == [TOGETHER, TOGETHER, 1, *joined_parts]
     drain(app, most=9000)
     assert alone.get(timeout=5) == list(range(2 * TOGETHER + 1))
     assert joined.get(timeout=5) == sum(range(TOGETHER + 1)) + TOGETHER + 1

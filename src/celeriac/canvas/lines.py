@@ -28,8 +28,10 @@ __all__ = ["DEEPEST", "PLACES", "TIMES", "TOGETHER", "Call", "Fork", "Given", "L
 
 #: Groups within groups, and callbacks of callbacks, that are believed.
 DEEPEST: Final = 100
-#: Members of a group that are sent in one step; of more, each step sends as many.
+#: Parts of a group that are sent in one step; of more, each step sends about as many.
 TOGETHER: Final = 1000
+#: Members of a list that may be more parts than that.
+MANY: Final = 100
 #: Options that say where in a workflow a call stands; they are not handed down.
 PLACES: Final = ("group_id", "group_index", "root_id", "parent_id", "chord", "chain")
 
@@ -177,8 +179,8 @@ def line_of(
         signature: any canvas.
         given: what it is sent with.
         depth: how deep in others it is.
-        lazily: if the line begins with members of a generator, or with more than ``TOGETHER``,
-            leave them to be made one by one.
+        lazily: if the line begins with members of a generator, or with many, leave them to be
+            made one by one.
 
     Raises:
         ValueError: it contains itself, or is nested deeper than ``DEEPEST``; a chord has no body.
@@ -267,7 +269,7 @@ def _fork(of: Flow, each: group, given: Given, depth: int, lazily: bool) -> Fork
     args, kwargs = given.merged(each)
     inside = Given(args, kwargs, _down(whole), given.under)
     name = given.id or whole.get("task_id")
-    many = lazily and (each.lazy or len(each.tasks) > TOGETHER)
+    many = lazily and (each.lazy or len(each.tasks) > MANY)
     if many and not (whole.get("link") or whole.get("link_error")):
         return Fork(of, name, [], each, inside)
     made = [line_of(member, inside, depth + 1) for member in each.tasks]
