@@ -64,12 +64,6 @@ class _Stream:
             body = list(self._planner.parts.values())[len(branches) :]
         assert last is not None, "a group has a result, and so has what follows it"
         sender = self._sender(last)
-        if not whole and body and self._planner.joins.keys() - joins.keys() - {self._id}:
-            # What follows holds joins of its own, which must not wait for a sender that dies.
-            while not self._plan_some(coming):
-                pass
-            whole = True
-            branches += list(self._planner.parts.values())[len(branches) + len(body) :]
         if whole:
             return self._send_whole(sender, branches, body, last)
         self._send_in_parts(sender, coming, branches, body, joins, last.id)
@@ -132,7 +126,7 @@ class _Stream:
     def _send_whole(
         self, sender: Sender, branches: list[Part], body: list[Part], last: Shown
     ) -> Any:
-        """Send all in one step: there is no more than a chunk, or it must be one."""
+        """Send all in one step: there is no more than a chunk."""
         joins = self._planner.joins
         if self._id in joins:
             of = joins[self._id].body
@@ -154,7 +148,9 @@ class _Stream:
         messages = self._crowd.messages(sender, iter(branches), flow)
         if join is not None:
             later = [sender.message(each) for each in body]
-            self._step(later, lambda sent: queue.open_join(self._id, sent[0], sent[1:]))
+            held = [each for id, each in self._planner.joins.items()
+                    if id != join and id not in joins]  # fmt: skip
+            self._step(later, lambda sent: queue.open_join(self._id, sent[0], sent[1:], held))
         while True:
             self._store(messages, list(joins.values()), join)
             self._note(sender, messages)

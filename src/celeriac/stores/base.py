@@ -173,9 +173,16 @@ class Queue(Protocol):
         Dies before: nothing stored. Dies after: all stored. Repeatable.
         """
 
-    def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
+    def open_join(
+        self,
+        join: str,
+        body: Message,
+        behind: Sequence[Message] = (),
+        joins: Sequence[NewJoin] = (),
+    ) -> None:
         """Store a join and, ``waiting``, its body and what waits for the body, in one step:
-        *errbacks* are all of that, for what is stored after the body has ended waits for ever.
+        *behind* and *joins* are all of that, for what is stored after the body has ended waits for
+        ever. The bodies of *joins* are among *behind*, or ``StoreError`` is raised.
 
         Members start as they arrive; the join completes once :meth:`seal` has told its size. One
         that is neither sealed nor added to for ``join_seal_timeout`` is given up: its body fails,

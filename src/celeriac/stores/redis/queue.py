@@ -92,10 +92,20 @@ class RedisQueue:
             self._sending("enqueue", join, request, *beside.values)
         crashpoint("enqueue.applied")
 
-    def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
+    def open_join(
+        self,
+        join: str,
+        body: Message,
+        behind: Sequence[Message] = (),
+        joins: Sequence[NewJoin] = (),
+    ) -> None:
+        messages = (body, *behind)
+        _check_size(messages)
+        if joins:
+            check_joins(behind, joins)
         beside = Beside(4)
-        rows = [beside.message(each) for each in (body, *errbacks)]
-        self._sending("open_join", join, pack((join, *rows)), *beside.values)
+        rows = [beside.message(each) for each in messages]
+        self._sending("open_join", join, pack((join, joins, *rows)), *beside.values)
         crashpoint("enqueue.applied")
 
     def seal(self, join: str, size: int) -> None:
