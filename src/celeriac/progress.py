@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["MESSAGE_MAX", "Number", "Progress", "reported", "total"]
+__all__ = ["MESSAGE_MAX", "Number", "Progress", "of_members", "reported", "total"]
 
 Number = int | float
 
@@ -134,6 +134,36 @@ def total(parts: Iterable[Progress | None]) -> Progress | None:
         sum(each.first for each in known),
         min(each.since for each in known),
     )
+
+
+def of_members(members: Iterable[tuple[float | None, Progress | None]], now: float) -> Progress:
+    """Return how far a group is at *now*, of as many as it has members.
+
+    A member, as (when it ended, what it said last), counts as one once it has ended, however that
+    was; before, as the fraction that it says.
+    """
+    every = list(members)
+    first = min((ended for ended, _ in every if ended is not None), default=None)
+    parts: list[Progress | None] = []
+    counted = False
+    for ended, said in every:
+        if ended is not None:
+            # When it began is not known, so the rate is measured from the first that ended.
+            before = int(ended == first and not counted)
+            counted = counted or bool(before)
+            parts.append(Progress(1, 1, "", ended, before, ended if first is None else first))
+        elif said is None or said.fraction is None:
+            parts.append(None)
+        else:
+            began = min(said.first / said.total, 1.0) if said.total else 0.0
+            parts.append(Progress(said.fraction, 1, said.message, said.reported, began, said.since))
+    found = total(parts)
+    if found is None:
+        return Progress(0, len(every), "", now, 0, now)
+    current = found.current
+    if isinstance(current, float) and current.is_integer():
+        current = int(current)
+    return Progress(current, len(every), found.message, found.reported, found.first, found.since)
 
 
 def _number(name: str, value: Any) -> Number:

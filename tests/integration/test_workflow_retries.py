@@ -5,17 +5,13 @@ import subprocess
 import sys
 
 import pytest
-from servers import server
-from workers import DEADLINE, site
+from retry_sites import retry_site, run
+from workers import DEADLINE
 
 
 @pytest.fixture(params=["sqlite", "redis"])
 def place(tmp_path, request):
-    if request.param == "sqlite":
-        with site(tmp_path, "retry_tasks.py") as made:
-            yield made
-        return
-    with server("redis") as found, site(tmp_path, "retry_tasks.py", broker=found.url) as made:
+    with retry_site(tmp_path, request.param) as made:
         yield made
 
 
@@ -25,25 +21,6 @@ def broken(place):
     file = place.folder / "broken"
     file.touch()
     return file.unlink
-
-
-def run(place, code):
-    """What *code* says of itself with ``say(…)``."""
-    head = (
-        "import json\n"
-        "from celeriac import chain, chord, group\n"
-        "from tasks import *\n"
-        "def say(value): print(json.dumps(value))\n"
-        "def ids(result):\n"
-        "    found = []\n"
-        "    while result is not None:\n"
-        "        found = [result.id, *found]; result = result.parent\n"
-        "    return found\n"
-        "def failed(result):\n"
-        "    try: result.get(timeout=50)\n"
-        "    except Exception as error: return type(error).__name__\n"
-    )
-    return [json.loads(line) for line in place.python(head + code).splitlines()]
 
 
 def get(place, id):

@@ -14,7 +14,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "graph", "progress",
     ),
     2: ("stores",),
-    3: ("canvas", "workflow", "policies", "routing", "signals"),
+    3: ("canvas", "workflow", "flowtree", "flowparts", "policies", "routing", "signals"),
     4: ("app", "client", "result", "context", "control", "runner", "eager", "softlimit",
         "interrupt", "logs", "bulk", "hearers", "calls", "publishing", "directions",
         "ends", "waits", "watcher", "events", "declined", "forms", "flows", "eagerflow",

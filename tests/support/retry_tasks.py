@@ -5,6 +5,7 @@ What is *broken* fails as long as there is a file of that name in the folder.
 
 import os
 import signal
+import time
 from datetime import date
 from pathlib import Path
 
@@ -98,3 +99,16 @@ def kill():
 def on_day(day: date):
     stands(day.isoformat())
     return day.isoformat()
+
+
+@app.task
+def wait_for_go(value):
+    """Run until there is a file of this name."""
+    while not Path("go").exists():
+        time.sleep(0.01)
+    return value
+
+
+@app.task(sensitive=["token"])
+def secret(token, value):
+    raise ValueError(f"not with {token}")

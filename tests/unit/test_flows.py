@@ -667,6 +667,25 @@ def test_errbacks_of_an_inner_chain_run_once_and_only_if_it_began(app, add, fail
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("sent_with", [False, True])
+def test_errbacks_of_groups_in_a_row_run_once_whichever_fails(
+    app, add, fail, total, told, at, first, sent_with
+):
+    seen, errbacks = told
+    fine = app.task(name="fine")(lambda *values: 1)
+    groups = [group(fail.s() if at == n else fine.s(), fine.s()) for n in range(3)]
+    steps = chain(*groups, total.s())
+    if sent_with:
+        (add.s(1) | steps).apply_async(link_error=errbacks["old"].s())
+    else:
+        whole = steps.on_error(errbacks["old"].s())
+        (whole if first else fine.s() | whole).delay()
+    drain(app)
+    assert len(seen) == 1
+
+
 def test_a_replacement_may_be_replaced(app, add):
     @app.task(name="down", bind=True)
     def down(self, number):

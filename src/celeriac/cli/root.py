@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "call": (f"{_HERE}.tasks", "call", "Send a task by its name."),
     "result": (f"{_HERE}.tasks", "result", "Wait for a task and print its result."),
     "why": (f"{_HERE}.tasks", "why", "Say why a task is where it is."),
+    "tree": (f"{_HERE}.tree", "tree", "Show a workflow, and why it has not ended."),
     "replay": (f"{_HERE}.replay", "replay_", "Run a recorded task here, for a look at it."),
     "revoke": (f"{_HERE}.tasks", "revoke", "Call tasks off."),
     "retry": (f"{_HERE}.retry", "retry", "Run what failed again, its workflow from there."),

@@ -6,6 +6,7 @@ what it means, the command line prints it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,6 +15,7 @@ import msgspec
 
 from celeriac import states
 from celeriac.control.destinations import NOWHERE, Destinations, no_worker, rate_limited, token_note
+from celeriac.control.facts import facts_of, limits_of
 from celeriac.control.phrases import absolute, ago, clip, commands, duration, moment, plural
 from celeriac.control.reading import (
     header_of,
@@ -30,6 +32,7 @@ __all__ = [
     "Explanation",
     "Situation",
     "explain",
+    "in_brief",
     "missing",
     "worker_name",
 ]
@@ -133,11 +136,23 @@ def explain(situation: Situation) -> Explanation:
     """Say why the task is in the state it is in, and what to do about it."""
     record = situation.record
     code, reason, advice = _EXPLAIN[record.state](situation)
+    header = header_of(record)
+    if header is not None and header.flow:
+        advice.append(f"The whole workflow: celeriac tree {header.flow}")
     advice = [commands(each, situation.app) for each in advice]
-    facts = tuple(_facts(situation))
+    facts = tuple(facts_of(record, situation.now))
     return Explanation(record.id, code, reason, facts, tuple(advice), record)
 
 
+def in_brief(situation: Situation) -> tuple[str, str]:
+    """The code and the sentence alone, without the moments that it names beside how far they are:
+    for many tasks at once."""
+    code, reason, _ = _EXPLAIN[situation.record.state](situation)
+    return code, _MOMENT.sub("", reason)
+
+
+#: `` (2026-05-01 12:00:00 +0200)``, as ``phrases.moment`` writes it.
+_MOMENT: Final = re.compile(r" \((?:since )?\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\)")
 _Answer = tuple[str, str, list[str]]
 
 
@@ -324,7 +339,7 @@ def _held(s: Situation) -> _Answer:
         how = f"ended with {record.terminate}" if record.terminate else "left to end, not repeated"
         return "revoke_pending", f"{text} It has been revoked and will be {how}.", []
     advice = []
-    if running and since is not None and s.now - since > 600 and not _limits(record):
+    if running and since is not None and s.now - since > 600 and not limits_of(record):
         advice.append("It has no time limit; to stop it: " + _terminate(record))
     elif running:
         advice.append("To stop it: " + _terminate(record))
@@ -338,18 +353,6 @@ def _lasting(since: float, now: float) -> str:
 
 def _terminate(record: Record) -> str:
     return f"celeriac revoke {record.id} --terminate"
-
-
-def _limits(record: Record) -> str:
-    header = header_of(record)
-    if header is None:
-        return ""
-    parts = []
-    if header.soft_time_limit:
-        parts.append(f"soft {duration(header.soft_time_limit)}")
-    if header.time_limit:
-        parts.append(f"hard {duration(header.time_limit)}")
-    return ", ".join(parts)
 
 
 def _orphan(s: Situation, view: WorkerView | None) -> _Answer:
@@ -455,43 +458,3 @@ _EXPLAIN: Final[dict[str, Callable[[Situation], _Answer]]] = {
     states.REFUSED: _ended("rejected", "Rejected by the task itself"),
     states.DEAD: _dead,
 }
-
-
-# -- facts -------------------------------------------------------------------------------------
-
-
-def _facts(s: Situation) -> list[tuple[str, str]]:
-    record, now = s.record, s.now
-    facts = [
-        ("task", clip(record.task)),
-        ("state", f"{states.visible(record.state, record.retries)} ({record.state})"),
-        ("queue", f"{record.queue}, priority {record.priority}"),
-        ("sent", moment(record.enqueued_at, now)),
-    ]
-    for name, then in (("due", record.due), ("expires", record.expires)):
-        if then is not None and record.state not in states.TERMINAL:
-            facts.append((name, moment(then, now)))
-    for name, then in (("started", record.started_at), ("ended", record.ended_at)):
-        if then is not None:
-            facts.append((name, moment(then, now)))
-    counters = [f"attempt {record.attempt}"] if record.attempt else []
-    for noun, count in (
-        ("retry", record.retries),
-        ("crash", record.crashes),
-        ("loss", record.losses),
-    ):
-        if count:
-            counters.append(plural(count, noun, {"retry": "retries"}.get(noun, f"{noun}es")))
-    if record.generation:
-        counters.append(f"reopened {plural(record.generation, 'time')}")
-    if counters:
-        facts.append(("counted", ", ".join(counters)))
-    if limits := _limits(record):
-        facts.append(("limits", limits))
-    if record.reason:
-        facts.append(("reason", reason_of(record, 500)))
-    if record.cause:
-        facts.append(("caused by", record.cause))
-    if record.drop_at is not None:
-        facts.append(("kept until", moment(record.drop_at, now)))
-    return facts

@@ -179,7 +179,7 @@ class Queue(Protocol):
         body: Message,
         behind: Sequence[Message] = (),
         joins: Sequence[NewJoin] = (),
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Store a join and, ``waiting``, its body and what waits for the body, in one step:
         *behind* and *joins* are all of that, for what is stored after the body has ended waits for
         ever. The bodies of *joins* are among *behind*, or ``StoreError`` is raised.

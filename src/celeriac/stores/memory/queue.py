@@ -57,7 +57,7 @@ class MemoryQueue:
         body: Message,
         behind: Sequence[Message] = (),
         joins: Sequence[NewJoin] = (),
-    ) -> None:
+    ) -> None:  # fmt: skip
         with self._core.step():
             storing.open_join(self._core, join, [body, *behind], joins)
         crashpoint("enqueue.applied")

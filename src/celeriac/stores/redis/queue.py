@@ -98,7 +98,7 @@ class RedisQueue:
         body: Message,
         behind: Sequence[Message] = (),
         joins: Sequence[NewJoin] = (),
-    ) -> None:
+    ) -> None:  # fmt: skip
         messages = (body, *behind)
         _check_size(messages)
         if joins:

@@ -93,7 +93,7 @@ class SqliteQueue:
         body: Message,
         behind: Sequence[Message] = (),
         joins: Sequence[NewJoin] = (),
-    ) -> None:
+    ) -> None:  # fmt: skip
         if joins:
             check_joins(behind, joins)
         with self._database.write() as step:
