@@ -2,7 +2,7 @@
 result. More of it stands in ``test_flows.py`` and ``test_workflow_plans.py``."""
 
 import functools
-import time
+import sys
 
 import pytest
 from inline import count, drain, make_app, stored
@@ -173,21 +173,29 @@ def test_messages_of_a_stream_do_not_grow_with_it(app, add, total):
     assert max(sizes) - min(sizes) <= 16  # of the index and of the time, as numbers are written
 
 
-def test_long_lists_and_chains_cost_time_in_proportion(app, add, total):
-    """Not by a clock alone, which a busy machine holds up: twice as long is twice as long."""
+@pytest.mark.parametrize("shape", ["chain", "list", "stream", "chains"])
+def test_twice_as_long_is_twice_as_much_work(app, add, total, shape):
+    """Counted in calls of functions, for a clock tells more of what else the machine does."""
+    make = {
+        "chain": lambda many: chain(*[add.s(1)] * many),
+        "list": lambda many: group([add.s(1)] * many),
+        "stream": lambda many: chord((add.s(1) for _ in range(many)), total.s()),
+        "chains": lambda many: chord([add.s(1) | add.s(1)] * (many // 2), total.s()),
+    }[shape]
 
-    def took(make):
-        began = time.process_time()
-        make()
-        return time.process_time() - began
+    def calls(many):
+        found = 0
 
-    def chained(many):
-        return took(lambda: chain(*[add.s(1)] * many).delay())
+        def count_call(frame, event, arg):
+            nonlocal found
+            found += event in ("call", "c_call")
 
-    def listed(many):
-        return took(lambda: group([add.s(1)] * many).delay())
+        sys.setprofile(count_call)
+        try:
+            make(many).apply_async()
+        finally:
+            sys.setprofile(None)
+        return found
 
-    for measure in (chained, listed):
-        measure(100)
-        short = min(measure(1000) for _ in range(3))
-        assert measure(8000) < 8 * short * 2.5
+    calls(300)
+    assert calls(8000) < 8.2 * calls(1000)

@@ -168,8 +168,7 @@ class Queue(Protocol):
         ``StoreError`` is raised, and where a body is a resend, so is its join. One of size 0
         releases its body at once. A full store raises ``StoreFull``; more than it can do in one
         step, which on Redis is 10,000 messages or 128 MiB of arguments, ``PayloadTooLarge``.
-        *messages* may be a ``message.Alike``, which a store may read as any other sequence, or
-        write together.
+        *messages* may be a ``message.Alike``, which is a sequence like others, or written together.
         Dies before: nothing stored. Dies after: all stored. Repeatable.
         """
 
