@@ -17,7 +17,7 @@ DEMO_STAMP := $(VENV)/.installed-demo
 TEST_PROCESSES := 4
 
 .DEFAULT_GOAL := menu
-.PHONY: menu demo test lint bench bench-sqlite bench-pools bench-redis bench-publish docs clean redis-6.2
+.PHONY: menu demo test lint bench bench-sqlite bench-pools bench-redis bench-workflows bench-publish docs clean redis-6.2
 
 menu:  ## print this menu
 	@echo "Celeriac. Targets:"
@@ -56,6 +56,9 @@ bench-pools: $(STAMP) $(PEERS_STAMP)  ## the pools, start-up and memory, beside 
 
 bench-redis: $(STAMP) $(REDIS_STAMPS)  ## Redis, beside eight peers; table and chart (BENCH="--help")
 	$(BIN)/python benchmarks/redis_peers.py $(BENCH)
+
+bench-workflows: $(STAMP) $(PEERS_STAMP)  ## chords and chains, on SQLite and Redis, beside Celery
+	$(BIN)/python benchmarks/workflows.py $(BENCH)
 
 bench-publish: $(STAMP)  ## put the figures of bench-redis into README and docs
 	$(BIN)/python benchmarks/publish.py $(BENCH)

@@ -4,7 +4,7 @@ import os
 
 import stamps
 
-from celeriac import Celeriac
+from celeriac import Celeriac, chain, chord
 
 app = Celeriac("bench", broker=os.environ["BENCH_BROKER"])
 
@@ -18,6 +18,9 @@ TASKS = {
     "async_wait": app.task(stamps.async_wait, name="async_wait"),
     "nap": app.task(stamps.nap, name="nap"),
     "first": app.task(stamps.first, name="first"),
+    "step": app.task(stamps.step, name="step"),
+    "gather": app.task(stamps.gather, name="gather"),
+    "longest": app.task(stamps.longest, name="longest"),
 }
 
 
@@ -41,3 +44,24 @@ def send_many(name, many, queue=None):
 def get(handle):
     """Wait for a result."""
     return handle.get(timeout=60)
+
+
+def send_chord(count):
+    """Send a chord, its members from a generator; return the result of its body."""
+    noop, gather = TASKS["noop"], TASKS["gather"]
+    return chord(noop.s(number) for number in range(count))(gather.s())
+
+
+def send_chain(count):
+    """Send a chain; return the result of its last step."""
+    return chain(*_steps(count)).apply_async()
+
+
+def send_chains(count):
+    """Send a chord of chains of ten steps, from a generator; return the result of its body."""
+    return chord(chain(*_steps(10)) for _ in range(count))(TASKS["longest"].s())
+
+
+def _steps(count):
+    step = TASKS["step"]
+    return [step.s(0, 0), *(step.s(number) for number in range(1, count))]

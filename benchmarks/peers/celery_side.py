@@ -8,7 +8,7 @@ and its fastest: a task whose worker dies is lost.
 import os
 
 import stamps
-from celery import Celery
+from celery import Celery, chain, chord
 
 app = Celery("bench", broker=os.environ["BENCH_BROKER"], backend=os.environ["BENCH_BROKER"])
 app.conf.update(
@@ -26,6 +26,9 @@ TASKS = {
     "load": app.task(stamps.load, name="load", ignore_result=True),
     "wait": app.task(stamps.wait, name="wait"),
     "first": app.task(stamps.first, name="first"),
+    "step": app.task(stamps.step, name="step"),
+    "gather": app.task(stamps.gather, name="gather"),
+    "longest": app.task(stamps.longest, name="longest"),
 }
 
 
@@ -45,3 +48,24 @@ def send_many(name, many, queue=None):
 def get(handle):
     """Wait for a result, which arrives by PUBLISH."""
     return handle.get(timeout=60)
+
+
+def send_chord(count):
+    """Send a chord, its members from a generator; return the result of its body."""
+    noop, gather = TASKS["noop"], TASKS["gather"]
+    return chord(noop.s(number) for number in range(count))(gather.s())
+
+
+def send_chain(count):
+    """Send a chain; return the result of its last step."""
+    return chain(*_steps(count)).apply_async()
+
+
+def send_chains(count):
+    """Send a chord of chains of ten steps, from a generator; return the result of its body."""
+    return chord(chain(*_steps(10)) for _ in range(count))(TASKS["longest"].s())
+
+
+def _steps(count):
+    step = TASKS["step"]
+    return [step.s(0, 0), *(step.s(number) for number in range(1, count))]

@@ -2,7 +2,8 @@
 
     python drive.py SIDE WHAT OPTIONS
 
-SIDE is a module of this folder, WHAT one of `fill`, `one`, `many`, `threads` and `latency`, OPTIONS
+SIDE is a module of this folder, WHAT one of `fill`, `one`, `many`, `threads`, `latency` and
+`workflow`, OPTIONS
 a JSON object. What was measured is printed as JSON. A side whose functions are coroutines runs on
 one event loop (uvloop where it is installed), as a web application would use it; "from threads"
 then means that many coroutines at once.
@@ -14,6 +15,7 @@ import importlib
 import inspect
 import json
 import os
+import resource
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -163,9 +165,26 @@ def _sample(number, sent, got, value):
     return stamps.begun(number) - sent, got - sent
 
 
+def workflow(driver, options):
+    """Seconds until a workflow is sent, and until its result is there; the most memory, KiB."""
+    side, kind, count = driver.side, options["kind"], options["count"]
+    send = {"chord": side.send_chord, "chain": side.send_chain, "chains": side.send_chains}[kind]
+    expected = [count, 10] if kind == "chains" else count
+    side.get(send(2))  # the worker is up, connections are open, scripts are loaded
+    began = time.perf_counter()
+    handle = send(count)
+    sent = time.perf_counter() - began
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    value = handle.get(timeout=options["patience"])
+    took = time.perf_counter() - began
+    if value != expected:
+        raise SystemExit(f"the result of a {kind} of {count} was {value!r}")
+    return {"sent": sent, "result": took, "memory": memory}
+
+
 def main():
     module, what, options = sys.argv[1:]
-    whats = {each.__name__: each for each in (fill, one, many, threads, latency)}
+    whats = {each.__name__: each for each in (fill, one, many, threads, latency, workflow)}
     print(json.dumps(whats[what](Driver(module), json.loads(options))))
     sys.stdout.flush()
     os._exit(0)  # connections of an event loop that no longer runs have nothing left to tell

@@ -125,3 +125,18 @@ def first(number):
     begin(number)
     end(number)
     return number
+
+
+def step(before, number):
+    """A step of a chain: one more than the step before it returned."""
+    return before + 1
+
+
+def gather(values):
+    """The body of a chord: how many values there are, if they are those of the members in order."""
+    return len(values) if values == list(range(len(values))) else -1
+
+
+def longest(values):
+    """The body of a chord of chains: how many values there are, and the last one."""
+    return [len(values), values[-1]]

@@ -7,6 +7,7 @@ the demo alone, which then ends them in order.
 import os
 import random
 import selectors
+import shlex
 import signal
 import subprocess
 import sys
@@ -147,6 +148,25 @@ class Worker(Process):
         self.popen.wait()
         await_end(family)
         return len(family)
+
+
+def celeriac(*arguments: str) -> str:
+    """Run ``celeriac -A tasks ARGUMENT...`` as at a prompt; show the command and return what it
+    prints. Raises Trouble if it fails."""
+    command = ["celeriac", "-A", "tasks", *arguments]
+    print(f"$ {shlex.join(command)}", flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=HERE,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    if done.returncode:
+        raise Trouble(f"`celeriac {arguments[0]}` ended with {done.returncode}: {done.stderr}")
+    return done.stdout
 
 
 def await_end(processes: list[psutil.Process]) -> None:

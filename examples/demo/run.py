@@ -3,13 +3,18 @@
 A web application is asked for a newsletter and answers at once. Tasks write 10,000 e-mails and
 hand them over SMTP to a mail server on this machine, which refuses some of them for now; those are
 retried. When three tenths have arrived an executor is killed with SIGKILL, when six tenths have,
-the whole worker; another one is started. Then every file of Python's standard library (its tests
-left out) is analysed, one task for each. In the end the mail server's ledger is held against the
-store's records: every letter arrived, and one that arrived twice belongs to a task that was running
-when its process was killed.
+the whole worker; another one is started.
+
+Then comes a pipeline: every file of Python's standard library (its tests left out) is measured, one
+task for each, and one more task gets all results and writes a page with charts. One of the files
+cannot be read at first; that is mended, and the pipeline goes on where it stopped.
+
+In the end the mail server's ledger is held against the store's records (every letter arrived, and
+one that arrived twice belongs to a task that was running when its process was killed), and the
+page against the files.
 
 Everything happens in a new temporary folder and on free ports of 127.0.0.1, and is gone
-afterwards, Ctrl-C included.
+afterwards, Ctrl-C included. The page stays.
 
 Exit status: 0 if every count is right, 1 if one is not or something failed, 130 after Ctrl-C.
 """
@@ -33,6 +38,7 @@ from pathlib import Path
 import audit
 import source
 from audit import Check
+from pipeline import Pipeline
 from processes import PATIENCE, MailSink, Server, Trouble, Worker, alive, until
 from screen import Progress, table
 
@@ -173,30 +179,20 @@ class Demo:
             f"went with it; a new one, {self.worker.pid}, goes on"
         )
 
-    # -- the analysis --------------------------------------------------------------------------
+    # -- the pipeline -------------------------------------------------------------------------
 
     def analysis(self) -> None:
-        """Analyse the standard library, one task for each file, and print the report."""
+        """Measure the standard library, one task for each file, and have a page written of it."""
         root = source.library()
         paths = source.files(root)
         if self.options.files:
             paths = sorted(self.random.sample(paths, min(self.options.files, len(paths))))
         begun = time.monotonic()
-        results = self.tasks.app.enqueue_many(self.tasks.analyse.s(str(path)) for path in paths)
-        bar = Progress("analysis", len(paths))
-        measures = []
-        for done, result in enumerate(results, start=1):
-            measures.append(result.get(timeout=STALL))
-            bar.show(done)
-        bar.finish()
-        self._time("analysis", time.monotonic() - begun, f"{len(paths):,} files")
-        print(source.report(measures, root))
-        lines = sum(source.count_lines(path.read_bytes()) for path in paths)
-        files = {measure["path"] for measure in measures}
-        self.checks += [
-            Check("files analysed", len(paths), len(files)),
-            Check("lines in them", lines, sum(measure["lines"] for measure in measures)),
-        ]
+        pipeline = Pipeline(self.tasks, root, paths, self.folder)
+        report = pipeline.run(self.options.report.resolve(), STALL)
+        self._time("report", time.monotonic() - begun, f"{len(paths):,} files, one mended")
+        print(f"The report: {report.as_uri()}")
+        self.checks += pipeline.checks(report, self._records)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -321,6 +317,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=7,
         metavar="N",
         help="for what is random: readers, refusals, which executor is killed (default: 7)",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        default=Path(__file__).with_name("report.html"),
+        metavar="PATH",
+        help="where the page goes that the second part writes (default: report.html beside this "
+        "program)",
     )
     parser.add_argument(
         "--keep",

@@ -1,17 +1,20 @@
 """What one Python source file holds, and what many of them add up to."""
 
 import ast
-import sys
 import sysconfig
+import tokenize
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 #: Folders that are not the library itself: installed packages, and tests, which many
 #: installations lack.
 FOREIGN = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test"})
+#: What modules that are in no package count for.
+SINGLE = "single modules"
 #: Fields of statements that hold further statements (or an ``except`` or ``case`` that does).
 BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
 
@@ -27,10 +30,15 @@ def files(root: Path) -> list[Path]:
     return sorted(path for path in found if FOREIGN.isdisjoint(path.relative_to(root).parts))
 
 
-def measure(path: Path) -> dict[str, Any]:
-    """Measure one file. What cannot be parsed is counted in lines and says why."""
-    text = path.read_bytes()
-    found: dict[str, Any] = {"path": str(path), "lines": count_lines(text)}
+def measure(path: Path, encoding: str | None = None) -> dict[str, Any]:
+    """Measure one file. What cannot be parsed is counted in lines and says why.
+
+    Without *encoding* the file says it itself, as Python has it: in a comment, else it is UTF-8.
+    Raises UnicodeDecodeError (SyntaxError if the first two lines tell) if that is not so.
+    """
+    found: dict[str, Any] = {"path": str(path), "lines": count_lines(path.read_bytes())}
+    with path.open(encoding=encoding) if encoding else tokenize.open(path) as file:
+        text = file.read()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes in the strings of old modules
@@ -73,32 +81,59 @@ def statements(tree: ast.Module) -> Iterator[ast.AST]:
                 todo.extend(inner)
 
 
-def report(measures: Iterable[dict[str, Any]], root: Path) -> str:
-    """The sums and the top lists, as text."""
-    rows = [row | {"name": str(Path(row["path"]).relative_to(root))} for row in measures]
-    total, imported = Counter[str](), Counter[str]()
-    functions = []
-    for row in rows:
-        total.update({key: row.get(key, 0) for key in ("lines", "classes", "functions")})
-        imported.update(row.get("imports", {}).keys())
-        if row.get("longest"):
-            length, function, _ = row["longest"]
-            functions.append((length, f"{row['name']}:{function}"))
-    largest = sorted(rows, key=lambda row: -row["lines"])[:5]
-    unreadable = [row["name"] for row in rows if "unreadable" in row]
-    python = ".".join(map(str, sys.version_info[:3]))
-    sums = ", ".join(f"{number:,} {key}" for key, number in total.items())
-    lines = [
-        f"Python {python}: {len(rows):,} files, {sums}",
-        _line("largest files", ((row["name"], row["lines"]) for row in largest)),
-        _line("longest functions", ((name, length) for length, name in sorted(functions)[:-5:-1])),
-        _line("imported by most", imported.most_common(6)),
-    ]
-    if unreadable:
-        more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
-        lines.append(f"  {'no valid Python':18}  {', '.join(unreadable[:3])}{more}")
-    return "\n".join(lines)
+@dataclass
+class Package:
+    """What the files of one package add up to; a module that is in none is one of SINGLE."""
+
+    name: str
+    files: int = 0
+    lines: int = 0
+    functions: int = 0
+    classes: int = 0
+
+    def add(self, measure: Mapping[str, Any]) -> None:
+        """Count one file."""
+        self.files += 1
+        self.lines += measure["lines"]
+        self.functions += measure.get("functions", 0)
+        self.classes += measure.get("classes", 0)
 
 
-def _line(title: str, entries: Iterable[tuple[str, int]]) -> str:
-    return f"  {title:18}  " + ", ".join(f"{name} {number:,}" for name, number in entries)
+@dataclass
+class Summary:
+    """What many files add up to."""
+
+    whole: Package
+    packages: list[Package]  # the largest first
+    longest: list[tuple[str, int]]  # functions and their lines, the longest first
+    imported: list[tuple[str, int]]  # modules and how many files import them, the most first
+    unreadable: list[str]
+
+
+def summary(measures: Iterable[Mapping[str, Any]], root: Path) -> Summary:
+    """Add up what :func:`measure` found in files below *root*, and in others."""
+    whole, packages = Package("all"), dict[str, Package]()
+    functions, imported, unreadable = [], Counter[str](), []
+    for measure in measures:
+        name = _name(Path(measure["path"]), root)
+        package = name.partition("/")[0] if "/" in name else SINGLE
+        for each in (whole, packages.setdefault(package, Package(package))):
+            each.add(measure)
+        imported.update(measure.get("imports", {}).keys())
+        if measure.get("longest"):
+            length, function, _ = measure["longest"]
+            functions.append((f"{name}: {function}", length))
+        if "unreadable" in measure:
+            unreadable.append(name)
+    return Summary(
+        whole,
+        sorted(packages.values(), key=lambda each: (-each.lines, each.name)),
+        sorted(functions, key=lambda each: (-each[1], each[0])),
+        sorted(imported.items(), key=lambda each: (-each[1], each[0])),
+        sorted(unreadable),
+    )
+
+
+def _name(path: Path, root: Path) -> str:
+    """The path below *root*; of a file that is elsewhere its name."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import mail
+import page
 import source
 
 from celeriac import Celeriac, Task
@@ -58,6 +59,13 @@ def send_letter(self: Task[..., Any], issue: str, name: str, address: str) -> st
 
 
 @app.task
-def analyse(path: str) -> dict[str, Any]:
-    """Measure one Python source file."""
-    return source.measure(Path(path))
+def analyse(path: str, encoding: str | None = None) -> dict[str, Any]:
+    """Measure one Python source file. Fails if its bytes are not what *encoding* says."""
+    return source.measure(Path(path), encoding)
+
+
+@app.task
+def write_report(measures: list[dict[str, Any]], root: str, path: str) -> str:
+    """Write the page *path* about the files that were measured; return its path."""
+    page.write(source.summary(measures, Path(root)), Path(path))
+    return path

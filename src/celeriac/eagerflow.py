@@ -8,7 +8,7 @@ part runs as ``Task.apply()`` runs it, with its repeats, and without waiting for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ from celeriac.exceptions import NotRegistered
 from celeriac.failures import describe
 from celeriac.flows import Sender, planned, shaped
 from celeriac.ids import new_owner_id
+from celeriac.message import decode
 from celeriac.outcome import Outcome
 from celeriac.records import Commit, Delivery, Manifest, TaskFacts, Want
 from celeriac.stores.base import Options, Store
@@ -75,30 +76,42 @@ class _Runs:
         self._store = _own_store(app)
         self._reader = Stored(app, self._store, self._store.results)
         self._results: dict[str, EagerResult[Any]] = {}
+        self._queues: set[str] = set()
+        self._facts: dict[str, TaskFacts] = {}
 
     def run(self) -> None:
         """Run until nothing is left that can."""
         sender = Sender(self._app, self._plan, at_once=True)
-        messages = {each.id: sender.message(each) for each in self._plan.parts.values()}
+        messages = [sender.message(each) for each in self._plan.parts.values()]
         if not messages:
             return
-        self._store.queue.enqueue(list(messages.values()), joins=self._plan.joins)
-        queues = sorted({each.header.queue for each in messages.values()})
-        facts = {each.header.task: TaskFacts() for each in messages.values()}
+        self._store.queue.enqueue(messages, joins=self._plan.joins)
         owner = new_owner_id()
-        self._store.queue.register(owner, Manifest(tasks=facts))
+        self._know(owner, messages)
         commits: list[Commit] = []
         number = 0
         while True:
             number += 1
             got = self._store.queue.exchange(
-                owner, _LANE, number, commits, (), queues, Want(free=1)
+                owner, _LANE, number, commits, (), sorted(self._queues), Want(free=1)
             )
             if not got.deliveries:
                 return
             commits = [
-                Commit(each.fence, self._run(each, messages[each.id])) for each in got.deliveries
+                Commit(each.fence, self._run(each, decode(each.wire))) for each in got.deliveries
             ]
+            for each in commits:
+                made = (each.outcome.message, *each.outcome.parts)
+                self._know(owner, [decode(wire) for wire in made if wire is not None])
+
+    def _know(self, owner: str, messages: Iterable[Message]) -> None:
+        """Take from the queues of *messages*, and know their tasks, from now on."""
+        before = len(self._facts)
+        for each in messages:
+            self._queues.add(each.header.queue)
+            self._facts.setdefault(each.header.task, TaskFacts())
+        if len(self._facts) > before:
+            self._store.queue.register(owner, Manifest(tasks=dict(self._facts)))
 
     def _run(self, delivery: Delivery, message: Message) -> Outcome:
         header = message.header
@@ -111,7 +124,8 @@ class _Runs:
             return Outcome(states.FAILED, reason=describe(error))
         trial = Trial(task, message, sent=self._sent, reader=self._reader, delivery=delivery)
         trial.run()
-        self._results[header.id] = trial.result(throw=False)
+        if trial.outcome.terminal:  # else it is replaced, and its result is to come
+            self._results[header.id] = trial.result(throw=False)
         return trial.outcome
 
     def result(self, id: str) -> EagerResult[Any]:

@@ -55,8 +55,9 @@ class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     #: always names its join here: the store drops both together.
     gathers: str | None = None
     #: Ids of errbacks about this record's own run: released when it ends without success by itself
-    #: or because its join failed; ended as ``ignored`` when it succeeds, and when it is cancelled
-    #: because a record before it ended without success.
+    #: or because a member of its join did; ended as ``ignored`` when it succeeds, and when it is
+    #: cancelled because a record before it, or before all members of its join, ended without
+    #: success.
     own: tuple[str, ...] = ()
     #: Id of the record that this one, an errback, is about.
     told: str | None = None
@@ -105,6 +106,8 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     #: Id of the group that this is a member of, "" for none, and its place in it.
     group: str = ""
     index: int | None = None
+    #: How many members earlier runs under this id, which were replaced, have added to its chord.
+    added: int = 0
 
 
 class NewJoin(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -58,17 +58,19 @@ def replacement(app: Celeriac, run: Context, signature: Signature[Any]) -> Outco
     last, _ = planner.line(line, None, member, single=True)
     assert last is not None, "there is something in it"
     _take_over(last, before)
-    sender = Sender(app, Plan(planner.parts, list(planner.joins.values()), None), _flow(header))
+    made_of = Plan(planner.parts, list(planner.joins.values()), None)
+    sender = Sender(app, made_of, _flow(header), at_once=_here(run))
     parts = []
     for part in planner.parts.values():
         if part is last:
-            made = sender.message(part, nonce=header.nonce, parent=header.parent)
+            before_it = header.added + (0 if run.added is None else run.added.members)
+            made = sender.message(part, nonce=header.nonce, parent=header.parent, added=before_it)
             renewed = made.encode()
             eta = made.header.eta
         else:
             parts.append(sender.message(part).encode())
     state = states.WAITING if last.waits else states.QUEUED if eta is None else states.SCHEDULED
-    return Outcome(
+    outcome = Outcome(
         state,
         reason=f"Replaced by {signature!r}"[:_SHOWN],
         eta=None if last.waits else eta,
@@ -76,6 +78,7 @@ def replacement(app: Celeriac, run: Context, signature: Signature[Any]) -> Outco
         parts=tuple(parts),
         joins=tuple(planner.joins.values()),
     )
+    return outcome if run.added is None else run.added.joined_to(outcome)
 
 
 #: Characters of a replacement that the record's reason shows.
@@ -83,15 +86,23 @@ _SHOWN: Final = 200
 
 
 def _take_over(last: Part, before: Edges) -> None:
-    """Let what waited for a record wait for its replacement."""
+    """Let what waited for a record wait for its replacement.
+
+    The record had begun, so all that comes before the last part is part of the replacement: if that
+    fails, the record's own errbacks are due, too.
+    """
     last.success += before.success
-    last.failure += before.failure
-    last.own += before.own
+    last.failure += (*before.failure, *before.own)
     last.join, last.within = before.join, before.within
 
 
 def _flow(header: Header) -> str:
     return header.flow or header.id
+
+
+def _here(run: Context) -> bool:
+    """Whether what is made is run in this process, without waiting for any time."""
+    return run.is_eager and not run.is_replay
 
 
 class Added:
@@ -124,15 +135,18 @@ def add(app: Celeriac, run: Context, signature: Signature[Any]) -> Any:
     if run.added is None:
         run.added = Added()
     added: Added = run.added
-    if added.members >= _PLACES:
-        raise ValueError(f"add_to_chord(): one run can add {_PLACES} members")
+    number = header.added + added.members
+    if number >= _PLACES:
+        raise ValueError(f"add_to_chord(): one task can add {_PLACES} members")
     join, own = around
+    if edges is not None and edges.join is None:
+        own = ADDED  # the place of its branch is that of the branch's last part
     planner = Planner(run.root_id or header.id, header.id)
-    member = Member((join, _index(own, header.id, added.members)), join, None)
+    member = Member((join, _index(own, header.id, number)), join, None)
     last, shown = planner.line(line_of(signature, Given()), None, member)
     if last is None or shown is None:
         raise ValueError("add_to_chord(): there is no task in it")
-    sender = Sender(app, Plan(planner.parts, [], None), _flow(header))
+    sender = Sender(app, Plan(planner.parts, [], None), _flow(header), at_once=_here(run))
     made = [sender.message(part).encode() for part in planner.parts.values()]
     added.members += 1
     added.parts += made

@@ -380,11 +380,16 @@ def _guards(line: Line, source: Source | None) -> _Guards:
             continue
         for at in range(first, end):
             step = steps[at]
-            if isinstance(step, Call) or (at > first and isinstance(steps[at - 1], Fork)):
+            follows_fork = isinstance(steps[at - 1], Fork) if at else _is_body(source)
+            if isinstance(step, Call) or follows_fork:
                 made.own[at] += errbacks
             if isinstance(step, Fork) and at == end - 1:
                 step.guards += errbacks
     return made
+
+
+def _is_body(source: Source | None) -> bool:
+    return source is not None and source.how == "body"
 
 
 def _place(part: Part, place: Mapping[str, Any]) -> None:

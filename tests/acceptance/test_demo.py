@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import psutil
 import pytest
@@ -20,10 +21,12 @@ class Run:
     """One run of the demo, its temporary files below *folder*."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
-        self.folder = folder
+        self.folder = folder / "temporary"
+        self.folder.mkdir()
+        self.report = folder / "report.html"
         self.process = subprocess.Popen(
-            [sys.executable, "-u", str(DEMO / "run.py"), *arguments],
-            env={**os.environ, "TMPDIR": str(folder)},
+            [sys.executable, "-u", str(DEMO / "run.py"), "--report", str(self.report), *arguments],
+            env={**os.environ, "TMPDIR": str(self.folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -86,11 +89,31 @@ def test_small_run_with_kills_counts_right_and_leaves_nothing(start):
     for name, count in [
         ("letters ordered", "300"),
         ("their Message-IDs at the mail server", "300"),
-        ("files analysed", "30"),
+        ("files in the report", "31"),
+        ("of them run again", "1"),
     ]:
         assert rows[name][-3:] == [count, count, "ok"]
     assert not run.processes()
     assert not list(run.folder.iterdir())
+
+
+def test_the_pipeline_fails_is_mended_and_goes_on(start):
+    run = start("--messages", "20", "--files", "10")
+    assert run.finish() == 0, run.output
+    said = iter(run.output.splitlines())
+    for wanted in [
+        "1 of 11 failed, so there is no page yet:",
+        "ChordError: member 10 ",
+        "UnicodeDecodeError",
+        "Retried 1 task.",
+        f"The report: {run.report.as_uri()}",
+    ]:
+        assert any(wanted in line for line in said), f"{wanted!r} does not come:\n{run.output}"
+    text = run.report.read_text("utf-8")
+    assert '<data class="files" value="11">11</data>' in text
+    for foreign in ("<script", "http:", "https:", "src=", "@import", "url("):
+        assert foreign not in text
+    assert sorted(each.name for each in run.report.parent.iterdir()) == ["report.html", "temporary"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -129,6 +152,22 @@ def audit(monkeypatch):
     import audit
 
     return audit
+
+
+@pytest.fixture
+def page(monkeypatch):
+    monkeypatch.syspath_prepend(str(DEMO))
+    import page
+
+    return page
+
+
+@pytest.fixture
+def source(monkeypatch):
+    monkeypatch.syspath_prepend(str(DEMO))
+    import source
+
+    return source
 
 
 def record(id, state=states.SUCCEEDED, **more):
@@ -192,3 +231,68 @@ def test_a_double_is_named_with_the_deaths_that_explain_it(audit):
     double = audit.Double("some-id", arrivals=3, crashes=1, losses=1)
     assert double.explained
     assert str(double) == "some-id  arrived 3 times; died while it ran: 1 executor and 1 worker"
+
+
+# -- the page ------------------------------------------------------------------------------------
+
+
+def measure(path, lines, functions=1, **more):
+    return {"path": path, "lines": lines, "functions": functions, "classes": 0, **more}
+
+
+def test_the_page_adds_up_packages_and_can_be_read_again(source, page, tmp_path):
+    measures = [
+        measure("/lib/abc.py", 10, longest=[7, "big", 1], imports={"sys": 3}),
+        measure("/lib/ast.py", 5, imports={"sys": 1, "re": 1}),
+        measure("/lib/json/tool.py", 40, longest=[30, "bigger", 2]),
+        {"path": "/elsewhere/old.py", "lines": 2, "unreadable": "SyntaxError: no"},
+    ]
+    summary = source.summary(measures, Path("/lib"))
+    assert [(each.name, each.files, each.lines) for each in summary.packages] == [
+        ("json", 1, 40),
+        ("single modules", 3, 17),
+    ]
+    assert summary.longest == [("json/tool.py: bigger", 30), ("abc.py: big", 7)]
+    assert summary.imported == [("sys", 2), ("re", 1)]
+    page.write(summary, tmp_path / "page.html")
+    shown = page.read(tmp_path / "page.html")
+    assert (shown["files"], shown["lines"], shown["functions"]) == (4, 57, 3)
+    assert (shown["package-files"], shown["package-lines"]) == (4, 57)
+    assert "old.py" in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_charts_are_well_formed_in_proportion_and_lose_nothing(source, page):
+    sizes = {f"p{number}": 100 - number for number in range(page.BARS + 5)}
+    measures = [measure(f"/lib/{name}/a.py", lines) for name, lines in sizes.items()]
+    text = page.render(source.summary(measures, Path("/lib")))
+    first = text[text.index("<svg") : text.index("</svg>") + len("</svg>")]
+    drawing = ET.fromstring(first)
+    bars = [float(each.get("width")) for each in drawing.iter("rect")]
+    figures = [int(each.text) for each in drawing.iter("text") if each.get("class") == "figure"]
+    assert sum(figures) == sum(sizes.values())
+    assert len(bars) == len(figures) == page.BARS + 1
+    for width, figure in zip(bars, figures, strict=True):
+        assert width == pytest.approx(page.BAR * figure / max(figures), abs=0.1)
+
+
+def test_names_on_the_page_are_text(source, page):
+    hostile = measure("/lib/a<b>&/x.py", 3, longest=[2, "f<script>", 1])
+    text = page.render(source.summary([hostile], Path("/lib")))
+    assert "<b>" not in text
+    assert "<script>" not in text
+    assert "a&lt;b&gt;&amp;" in text
+
+
+def test_a_file_that_is_not_what_it_says_raises(source, tmp_path):
+    path = tmp_path / "old.py"
+    path.write_text("\n\nx = 'é'\n", encoding="latin-1")
+    with pytest.raises(UnicodeDecodeError):
+        source.measure(path)
+    assert source.measure(path, "latin-1")["lines"] == 3
+    path.write_text("x = 'é'\n", encoding="latin-1")
+    with pytest.raises(SyntaxError):
+        source.measure(path)
+    path.write_text("# coding: latin-1\nx = 'é'\n", encoding="latin-1")
+    assert source.measure(path)["lines"] == 2
+    path.write_text("x = (\n", encoding="utf-8")
+    assert source.measure(path)["unreadable"].startswith("SyntaxError")

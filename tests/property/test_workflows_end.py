@@ -3,6 +3,7 @@
 What must have become of a part is worked out here from the parts before it, not by ``finish``.
 """
 
+import re
 import tempfile
 from dataclasses import dataclass, field
 from random import Random
@@ -144,7 +145,7 @@ def check_as_the_edges_say(run, records):
         if edges is None:
             continue
         parent = records[id]
-        by_itself = not parent.reason.startswith(("UpstreamFailed:", "not needed:"))
+        by_itself = failed_by_itself(records, parent)
         failed = parent.state != states.SUCCEEDED and not parent.reason.startswith("not needed:")
         for child in edges.success:
             ran(run, records, child, parent.state == states.SUCCEEDED)
@@ -166,6 +167,14 @@ def check_as_the_edges_say(run, records):
             assert done or body.state != states.SUCCEEDED
         else:
             ran(run, records, body.id, done)
+
+
+def failed_by_itself(records, record):
+    """Not because of a record before it, or before the member that failed its join."""
+    member = re.match(r"ChordError: member \d+ \((\S+)\) ended", record.reason)
+    if member is not None:
+        return failed_by_itself(records, records[member[1]])
+    return not record.reason.startswith(("UpstreamFailed:", "not needed:"))
 
 
 def ran(run, records, id, expected):

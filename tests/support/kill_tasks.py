@@ -22,8 +22,10 @@ _ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND)
 @app.task(bind=True)
 def work(self, seconds):
     for event in ("start", "end"):
+        # The newline comes first: a kill may tear a line that crosses a page of the file, and what
+        # another process writes next must not become a part of it.
         line = (
-            f"{event} {self.request.id} {self.request.attempt} {os.getpid()} {time.monotonic()}\n"
+            f"\n{event} {self.request.id} {self.request.attempt} {os.getpid()} {time.monotonic()}\n"
         )
         os.write(_ledger, line.encode())
         if event == "start":

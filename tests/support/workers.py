@@ -216,7 +216,10 @@ class Site:
     def ledger(self, event: str | None = None, task_id: str | None = None) -> list[Line]:
         lines = []
         for text in self.ledger_path.read_text().splitlines():
-            name, id_, attempt, pid, at = text.split()
+            fields = text.split()
+            if len(fields) != 5:  # its process was killed between two pages of the file
+                continue
+            name, id_, attempt, pid, at = fields
             line = Line(name, id_, int(attempt), int(pid), float(at))
             if event in (None, name) and task_id in (None, id_):
                 lines.append(line)

@@ -139,7 +139,7 @@ def test_a_slip_is_answered_with_the_near_name():
     done = run("wroker")
     assert done.exit_code == exits.USAGE
     assert "Did you mean `worker`?" in done.stderr
-    assert "Did you mean `dead retry`?" in run("retry").stderr
+    assert "Did you mean `dead show`?" in run("show").stderr
     assert "Did you mean" not in run("kaputt").stderr
 
 
@@ -150,7 +150,7 @@ def test_without_an_app_it_says_how_to_name_one(name, monkeypatch):
     if name in {"dead", "list", "completion"}:
         return  # shows its help, or needs no application
     wanted = {
-        **{each: ["x"] for each in ("call", "result", "why", "tree", "replay", "revoke")},
+        **{each: ["x"] for each in ("call", "result", "why", "tree", "replay", "retry", "revoke")},
         "inspect": ["ping"],
         "control": ["shutdown"],
     }.get(name, [])
@@ -525,7 +525,7 @@ def test_dead_list_show_retry_and_discard(jobs):
     assert [each["id"] for each in json_of(jobs("dead", "list", "--json"))] == [id]
     shown = jobs("dead", "show", id).stdout
     assert "at line 7" in shown
-    assert f"Once the cause is mended: celeriac -A {jobs.name} dead retry {id}\n" in shown
+    assert f"Once the cause is mended: celeriac -A {jobs.name} retry {id}\n" in shown
     assert f"`celeriac -A {jobs.name} doctor` prints" in jobs("why", "nope").stdout
     assert f"  celeriac -A {jobs.name} dead list --queue celery; then" in jobs("doctor").stdout
     assert "  arguments   (1, 2)\n" in shown

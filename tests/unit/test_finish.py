@@ -593,3 +593,19 @@ def test_handing_back_keeps_the_place_unless_it_had_begun():
 def test_retention(state, keep, unique, kept):
     assert fates.retention(state, keep, unique, Options()) == kept
     assert fates.retention(states.SUCCEEDED, True, True, Options(result_expires=None)) is None
+
+
+@pytest.mark.parametrize("ends", [states.FAILED, states.CANCELLED])
+def test_own_errbacks_of_a_body_do_not_run_for_what_failed_before_the_whole_header(ends):
+    world = World(
+        Node("a", states.RUNNING, Edges(success=("m0", "m1"))),
+        *(
+            Node(f"m{index}", states.WAITING, Edges(True, join=("J", index), within=("J", index)))
+            for index in range(2)
+        ),
+        Node("body", states.WAITING, Edges(waits=True, gathers="J", own=("e",), failure=("f",))),
+        *(Node(id, states.WAITING, WAITS) for id in "ef"),
+        joins=[JoinNode("J", "body", 2)],
+    )
+    world.finish("a", ends)
+    assert world.states("body", "e", "f") == [states.FAILED, states.SKIPPED, states.QUEUED]

@@ -348,19 +348,28 @@ def test_a_long_list_goes_in_parts_too(app, add, total, monkeypatch):
     )
     alone = group(add.s(n) for n in range(2 * TOGETHER + 1))()
     joined = chord([add.s(n) | add.s(1) for n in range(TOGETHER + 1)], total.s())()
-    assert steps == [TOGETHER, TOGETHER, 1, 2 * TOGETHER, 2]
+    joined_parts = [TOGETHER, TOGETHER, 2]
+    assert steps == [TOGETHER, TOGETHER, 1, *joined_parts]
     drain(app, most=9000)
     assert alone.get(timeout=5) == list(range(2 * TOGETHER + 1))
     assert joined.get(timeout=5) == sum(range(TOGETHER + 1)) + TOGETHER + 1
     assert joined.parent.completed_count() == TOGETHER + 1
 
 
-def test_what_follows_a_stream_may_hold_groups(app, add, total):
+def test_what_follows_a_stream_may_hold_groups(app, add, total, monkeypatch):
+    steps = []
+    enqueue = app.store.queue.enqueue
+    monkeypatch.setattr(
+        app.store.queue,
+        "enqueue",
+        lambda messages, **more: (steps.append(len(messages)), enqueue(messages, **more)),
+    )
     result = chord(
         (add.s(n) for n in range(TOGETHER + 1)), group(total.s(), total.s()) | total.s()
     )()
     drain(app, most=9000)
     assert result.get(timeout=5) == 2 * sum(range(TOGETHER + 1))
+    assert steps == [TOGETHER, 1]  # a stream all the same
 
 
 def test_a_generator_is_sent_once(app, add):
@@ -628,6 +637,53 @@ def test_a_replacement_that_fails_fails_in_its_place(app, add, fail, total, told
     drain(app)
     with pytest.raises(ChordError):
         whole.get(timeout=5)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda add, fail: fail.s() | add.s(2), lambda add, fail: group(fail.s(), add.s(1))]
+)
+def test_errbacks_of_the_replaced_run_once_wherever_the_replacement_fails(
+    app, add, fail, told, make
+):
+    seen, errbacks = told
+
+    @app.task(name="instead", bind=True)
+    def instead(self, *args):
+        raise self.replace(make(add, fail))
+
+    (add.s(1) | instead.s().on_error(errbacks["old"].s()) | add.s(1)).delay()
+    drain(app)
+    assert len(seen) == 1
+
+
+def test_errbacks_of_an_inner_chain_run_once_and_only_if_it_began(app, add, fail, total, told):
+    seen, errbacks = told
+    inside = group(add.s(1), add.s(2)) | total.s()
+    (add.s(1) | chain(fail.s(), inside).on_error(errbacks["old"].s())).delay()
+    drain(app)
+    assert len(seen) == 1
+    (fail.s() | chain(inside, add.s(1)).on_error(errbacks["old"].s())).delay()
+    drain(app)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("sent_with", [False, True])
+def test_errbacks_of_groups_in_a_row_run_once_whichever_fails(
+    app, add, fail, total, told, at, first, sent_with
+):
+    seen, errbacks = told
+    fine = app.task(name="fine")(lambda *values: 1)
+    groups = [group(fail.s() if at == n else fine.s(), fine.s()) for n in range(3)]
+    steps = chain(*groups, total.s())
+    if sent_with:
+        (add.s(1) | steps).apply_async(link_error=errbacks["old"].s())
+    else:
+        whole = steps.on_error(errbacks["old"].s())
+        (whole if first else fine.s() | whole).delay()
+    drain(app)
+    assert len(seen) == 1
 
 
 def test_a_replacement_may_be_replaced(app, add):

@@ -208,7 +208,7 @@ def test_dead_counts_the_deaths_and_names_the_last():
     found = why(states.DEAD, crashes=3, ended_at=NOW, reason="executor 9 died of signal 11")
     assert "ended the process that ran it 3 times" in found.reason
     assert "Last: executor 9 died of signal 11" in found.reason
-    assert "Once the cause is mended: celeriac dead retry id-1" in found.advice
+    assert "Once the cause is mended: celeriac retry id-1" in found.advice
 
 
 STACK = (

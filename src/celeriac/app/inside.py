@@ -159,8 +159,9 @@ class Inside:
         signature = member_of(sig, self.app, "replace()")
         check_replacement(signature)
         self.on_replace(signature)
-        here = run.is_eager and not run.is_replay  # of a replay, nothing that follows is run
-        if here or run.called_directly or run.header is None:
+        # An eager workflow's part goes on in its store; of a replay, nothing that follows is run.
+        alone = run.header is None or (run.is_eager and not run.is_replay and not run.header.flow)
+        if alone or run.called_directly:
             value = signature.apply().get(disable_sync_subtasks=False)
             if run.called_directly:
                 return value
@@ -176,8 +177,9 @@ class Inside:
         """Add *sig* to the header of the chord that this task is a member of; return its result.
 
         The body waits for it, too, and gets its result behind those of the members that were sent.
-        It is stored in the step that ends this run, if that succeeds, and begins then. *lazy* is
-        Celery's, and without meaning.
+        It is stored in the step that ends this run, if that succeeds, and begins then; so in an
+        eager run, where the result object that is returned stays PENDING: the store of that run
+        ends with it. *lazy* is Celery's, and without meaning.
 
         Raises:
             ValueError: this task is not a member of a chord.
@@ -188,8 +190,6 @@ class Inside:
 
         run = self.request
         signature = member_of(sig, self.app, "add_to_chord()")
-        if run.is_eager and not run.is_replay:
-            raise NotInThisVersion("add_to_chord() in an eager run", "Run the task by a worker.")
         return add(self.app, run, signature)
 
     def update_state(

@@ -123,7 +123,10 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
 
     def link_error(self, errback: Any) -> Any:
         """Link *errback* to the body: it is called, too, if a member of the header fails."""
-        return self._bodied("link_error()").link_error(errback)
+        body = self._bodied("link_error()")
+        if body.subtask_type in ("chord", "group"):
+            return super().link_error(errback)  # of that, what begins would not have it
+        return body.link_error(errback)
 
     def _bodied(self, what: str) -> Signature[Any]:
         if self.body is None:

@@ -327,7 +327,8 @@ def retry(
     if not _agree("Retry", chosen, everything, yes, as_json):
         note("Nothing was retried.")
         return exits.FAILURE
-    done = _apply(store.inspection.retry, chosen)
+    reopened = set(_apply(store.inspection.retry, chosen))
+    done = [id for id in chosen if id in reopened]
     if as_json:
         say_json({"retried": done, "left": [id for id in chosen if id not in set(done)]})
         return exits.OK if len(done) == len(chosen) else exits.FAILURE

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "tree": (f"{_HERE}.tree", "tree", "Show a workflow, and why it has not ended."),
     "replay": (f"{_HERE}.replay", "replay_", "Run a recorded task here, for a look at it."),
     "revoke": (f"{_HERE}.tasks", "revoke", "Call tasks off."),
+    "retry": (f"{_HERE}.retry", "retry", "Run what failed again, its workflow from there."),
     "status": (f"{_HERE}.queues", "status", "Show workers and queues."),
     "purge": (f"{_HERE}.queues", "purge", "Empty queues."),
     "dead": (f"{_HERE}.dead", "dead", "Look at, retry or discard tasks that were put aside."),

@@ -119,7 +119,7 @@ def clip(text: str, limit: int = 200) -> str:
 #: A command of the command line in a sentence, with or without the application's place.
 _COMMAND: Final = re.compile(
     r"\bceleriac (?:-A APP )?"
-    r"(?=(?:call|dead|doctor|purge|replay|result|revoke|shell|status|tree|why|worker)\b)"
+    r"(?=(?:call|dead|doctor|purge|replay|result|retry|revoke|shell|status|tree|why|worker)\b)"
 )
 
 

@@ -7,7 +7,7 @@ worker has to listen. What concerns workers travels on the store's bus, once, to
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from celeriac.conf.rates import per_second
@@ -23,6 +23,7 @@ from celeriac.records import RevokeEffect
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
+    from celeriac.control.retrying import Retried
 
 __all__ = ["Control", "judge", "judge_limits", "signal_name"]
 
@@ -100,6 +101,42 @@ class Control:
     ) -> Any:
         """Revoke tasks and end those that run: ``revoke(task_id, terminate=True)``."""
         return self.revoke(task_id, destination, True, signal, reply, timeout)
+
+    def retry(
+        self,
+        task_id: str | Iterable[str],
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        all_failed: bool = False,
+    ) -> Retried:
+        """Run tasks that ended without success again, under their ids; return what was done.
+
+        In a workflow what ended only because of them waits again and goes on from there, with the
+        results there are; errbacks may run once more, a chord's body runs once. A part that ended
+        because of others is reopened through those: they run again, and of a chord each member
+        that failed. What has not ended, or has succeeded, is left as it is (``Retried.left``), so a
+        second call does nothing.
+
+        Args:
+            task_id: one id or several.
+            args: positional arguments in place of its own; of a part that takes a result, those
+                after the result. Default: as they were.
+            kwargs: named arguments in place of its own. Default: as they were.
+            all_failed: *task_id* is a part of a workflow, or the workflow's id: all its parts
+                that failed by themselves run again, but for those that were revoked.
+
+        Raises ``TypeError`` for arguments that the task does not take, if this app knows it, and
+        ``ValueError`` for arguments of several tasks, or of one that would not itself run again.
+        """
+        from celeriac.control.retrying import retry, retry_failed
+
+        ids = _ids(task_id)
+        if not all_failed:
+            return retry(self._app, ids, args, kwargs)
+        if len(ids) != 1 or args is not None or kwargs is not None:
+            raise ValueError("retry(): all_failed=True takes one id and no arguments")
+        return retry_failed(self._app, ids[0])
 
     def purge(self, queues: Iterable[str] | None = None) -> int:
         """End all tasks that wait in *queues* (default: the default queue); return how many."""

@@ -388,10 +388,10 @@ def _ended_advice(record: Record) -> list[str]:
         return [
             f"Its traceback: celeriac result {record.id} --traceback",
             f"To see it fail, here and beside its record: celeriac replay {record.id} --pdb",
-            f"To run it again: celeriac dead retry {record.id}",
+            f"To run it again: celeriac retry {record.id}",
         ]
     if record.state in (states.CANCELLED, states.EXPIRED):
-        return [f"To run it after all: celeriac dead retry {record.id}"]
+        return [f"To run it after all: celeriac retry {record.id}"]
     return []
 
 
@@ -436,7 +436,7 @@ def _dead(s: Situation) -> _Answer:
     because = " and ".join(deaths) or "it was put aside"
     text = f"Dead: {because}; put aside{when}. Last: {reason_of(record) or 'not recorded'}."
     advice = [
-        f"Once the cause is mended: celeriac dead retry {record.id}",
+        f"Once the cause is mended: celeriac retry {record.id}",
         f"To throw it away: celeriac dead discard {record.id}",
     ]
     if not s.whole and last_stack(record):

@@ -158,11 +158,11 @@ Effect = End | Release | Member | Forget | Decide | Size | Grow | Reopen
 class How(IntEnum):
     """What a :class:`Pending` is, and how its record ended."""
 
-    #: By itself, or because its join failed.
+    #: By itself, or because a member of its join did.
     ITSELF = 0
     #: It was not needed: what it waited for ended without failure. It never ran.
     SKIPPED = 1
-    #: A record before it ended without success.
+    #: A record before it ended without success, or before all members of its join.
     UPSTREAM = 2
     #: Not a record: a join that was given up. *offset* is the place of an outsider.
     GIVEN_UP = 3

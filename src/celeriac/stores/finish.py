@@ -15,7 +15,8 @@ The rules (protocol section 1):
   errbacks and ends what waits on it over ``success``: ``revoked`` if this record was revoked, else
   ``failed``. The first failed member decides the join ``failed`` and ends its body.
 - Errbacks in ``own`` are about the record's own run: if it is cancelled because a record before it
-  ended without success, they end as after a success.
+  ended without success, they end as after a success. So do those of a body whose join failed only
+  because its members were cancelled like that: none of them failed by itself.
 - An errback that is not needed takes what follows it along, all ``ignored``; nothing runs.
 - Only ``waiting`` records are released or ended by another's end: so whatever is applied twice
   changes nothing.
@@ -306,7 +307,10 @@ class _Step:
             self.cancel(found.body, by)
         else:
             reason = f"ChordError: member {index} ({by.id}) ended {by.state}"
-            self.end(found.body, states.FAILED, reason, by.cause)
+            # Members that were cancelled because of a record before the whole header: the join's
+            # failure is no more the body's own than a failed record before a step of a chain is.
+            how = How.UPSTREAM if by.how is How.UPSTREAM else How.ITSELF
+            self.end(found.body, states.FAILED, reason, by.cause, how)
 
     # -- the work list, breadth first
 

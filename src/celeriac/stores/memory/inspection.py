@@ -84,24 +84,25 @@ class MemoryInspection:
     ) -> builtins.list[str]:
         core = self._core
         with core.step():
-            reopened: set[str] = set()
+            reopened: dict[str, None] = {}
             for id in ids:
                 if id not in reopened:
-                    reopened |= self._retry(id, messages or {})
+                    reopened |= dict.fromkeys(self._retry(id, messages or {}))
             core.ring()
-            return [id for id in ids if id in reopened]
+            return [*reopened]
 
-    def _retry(self, id: str, messages: Mapping[str, Message]) -> set[str]:
+    def _retry(self, id: str, messages: Mapping[str, Message]) -> builtins.list[str]:
         core = self._core
         effects = finish.reopen(core, id, now=core.clock.wall())
-        found = {each.id for each in effects.effects if isinstance(each, Reopen)}
+        order = [each.id for each in effects.effects if isinstance(each, Reopen)]
+        found = set(order)
         # A record that was shrunk has no message left to run.
         if any(core.rows[each].wire is None and each not in messages for each in found):
-            return set()
+            return []
         for each in found & messages.keys():
             core.take_message(core.rows[each], messages[each], messages[each].encode())
         core.apply(effects)
-        return found
+        return order
 
     def discard(self, ids: Sequence[str]) -> builtins.list[str]:
         core = self._core

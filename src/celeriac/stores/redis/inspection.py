@@ -166,15 +166,15 @@ class RedisInspection:
         packed = pack(new)
         # What a large step left must be followed before anything of it lives again or goes.
         self._reaper.work_off()
-        reopened: set[str] = set()
+        reopened: dict[str, None] = {}
         for id in ids:
             if id not in reopened:
                 try:
                     again = self._steps.run("retry", id, packed, *beside.values)
                 except ScriptError as error:
                     raise not_reopened(error, id) from None
-                reopened.update(each.decode() for each in again)
-        return [id for id in ids if id in reopened]
+                reopened |= dict.fromkeys(each.decode() for each in again)
+        return [*reopened]
 
     def discard(self, ids: Sequence[str]) -> builtins.list[str]:
         self._reaper.work_off()

@@ -208,12 +208,12 @@ class SqliteInspection:
         self, ids: Sequence[str], messages: Mapping[str, Message] | None = None
     ) -> builtins.list[str]:
         self._work_off()
-        reopened: set[str] = set()
+        reopened: dict[str, None] = {}
         with self._database.write() as step:
             for id in ids:
                 if id not in reopened:
-                    reopened |= _retry(step, id, messages or {})
-        return [id for id in ids if id in reopened]
+                    reopened |= dict.fromkeys(_retry(step, id, messages or {}))
+        return [*reopened]
 
     def discard(self, ids: Sequence[str]) -> builtins.list[str]:
         self._work_off()
@@ -235,20 +235,21 @@ class SqliteInspection:
             self._database.work_off()
 
 
-def _retry(step: Transaction, id: str, messages: Mapping[str, Message]) -> set[str]:
+def _retry(step: Transaction, id: str, messages: Mapping[str, Message]) -> list[str]:
     effects = finish.reopen(View(step), id, now=step.now)
-    found = {each.id for each in effects.effects if isinstance(each, Reopen)}
+    order = [each.id for each in effects.effects if isinstance(each, Reopen)]
+    found = set(order)
     for each in found - messages.keys():
         # A record that was shrunk has no message left to run.
         row = find(step, each)
         if row is None or wire_of(step, row.seq) is None:
-            return set()
+            return []
     for each in found & messages.keys():
         row = find(step, each)
         assert row is not None
         take_message(step, row, messages[each])
     apply(step, effects)
-    return found
+    return order
 
 
 def _record(row: tuple[Any, ...], wire: bytes | None, body: bytes | None) -> Record:

@@ -44,7 +44,8 @@ class OperatorSuite(Suite):
         chain(kit)
         worker = kit.worker()
         assert _fail_next(worker) == "a"
-        assert kit.store.inspection.retry(["a"]) == ["a"]
+        reopened = kit.store.inspection.retry(["a"])
+        assert (reopened[0], sorted(reopened)) == ("a", ["a", "b", "c"])
         assert kit.states("a", "b", "c") == [states.QUEUED, states.WAITING, states.WAITING]
         assert [kit.get(id).generation for id in "abc"] == [1, 1, 1]
         assert kit.get("b").cause == ""
@@ -53,7 +54,7 @@ class OperatorSuite(Suite):
         chain(kit)
         worker = kit.worker()
         _fail_next(worker)
-        assert kit.store.inspection.retry(["c"]) == ["c"]
+        assert kit.store.inspection.retry(["c"])[0] == "a"
         assert kit.states("a", "b", "c") == [states.QUEUED, states.WAITING, states.WAITING]
 
     def test_an_errback_runs_once_per_generation(self, kit: Kit) -> None:
@@ -73,7 +74,8 @@ class OperatorSuite(Suite):
         kit.done(worker, "m1")
         worker.succeed(worker.take(queues=["errors"]))
         assert kit.state("e") == states.SUCCEEDED
-        assert kit.store.inspection.retry(["m0"]) == ["m0"]
+        reopened = kit.store.inspection.retry(["m0"])
+        assert (reopened[0], sorted(reopened)) == ("m0", ["body", "e", "m0", "z"])
         assert kit.states("body", "z", "e") == [states.WAITING] * 3
         view = kit.store.inspection.join("J")
         assert view is not None

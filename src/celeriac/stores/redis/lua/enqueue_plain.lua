@@ -42,17 +42,28 @@ for i = 1, n do
   end
   ids[#ids + 1] = id
 end
-for from = 1, 2 * n, 4000 do call('MSET', unpack(values, from, math.min(from + 3999, 2 * n))) end
-for from = 1, n, 4000 do
-  call('RPUSH', P .. 'q:' .. queue .. ':' .. priority,
-       unpack(entries, from, math.min(from + 3999, n)))
-end
-for chunk, ids in pairs(chunks) do
-  for from = 1, #ids, 4000 do
-    call('RPUSH', P .. 'o:' .. chunk, unpack(ids, from, math.min(from + 3999, #ids)))
+
+-- What can fail is a key of another program's under one of our names, of another type. A script is
+-- not rolled back, so these come before the messages, and a later one takes the earlier ones back.
+local bell, line = P .. 'bell:' .. queue, P .. 'q:' .. queue .. ':' .. priority
+local silent = call('LLEN', bell) == 0
+local count, pushed = queue .. '\0Q' .. priority, {}
+call('HINCRBY', P .. 'n', count, n)
+local function push(key, list)
+  for from = 1, #list, 4000 do
+    local to = math.min(from + 3999, #list)
+    local reply = redis.pcall('RPUSH', key, unpack(list, from, to))
+    if type(reply) == 'table' then
+      for j = 1, #pushed do call('RPOP', pushed[j][1], pushed[j][2]) end
+      call('HINCRBY', P .. 'n', count, -n)
+      return reply
+    end
+    pushed[#pushed + 1] = {key, to - from + 1}
   end
 end
-call('HINCRBY', P .. 'n', queue .. '\0Q' .. priority, n)
-local bell = P .. 'bell:' .. queue
-if call('LLEN', bell) == 0 then call('RPUSH', bell, '1') end
+local refused = push(line, entries)
+for chunk, ids in pairs(chunks) do refused = refused or push(P .. 'o:' .. chunk, ids) end
+if refused then return refused end
+for from = 1, 2 * n, 4000 do call('MSET', unpack(values, from, math.min(from + 3999, 2 * n))) end
+if silent then call('RPUSH', bell, '1') end
 return 1

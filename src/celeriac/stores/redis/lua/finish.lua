@@ -270,20 +270,20 @@ local function complete(S, join)
   release_waiting(S, join.body)
 end
 
-local function fail_join(S, join, index, by_id, state, cause, skipped)
+local function fail_join(S, join, index, by_id, state, cause, how)
   decide(S, join, 'failed', cause)
   local body = record(S, join.body)
   if not body or body.v[$state] ~= 'W' then return end
-  if skipped then
+  if how == SKIPPED then
     cancel(S, join.body, by_id, state, cause, true)
   else
     finish(S, body, 'f', string.format('ChordError: member %.0f (%s) ended %s', index, by_id,
-                                       NAMES[state]), cause)
+                                       NAMES[state]), cause, nil, how == UPSTREAM and UPSTREAM or nil)
   end
 end
 
 -- Note the end of a member, and decide the join if that decides it.
-local function note(S, at, by_id, state, cause, skipped)
+local function note(S, at, by_id, state, cause, how)
   local join, index = join_of(S, at[1]), at[2]
   if not join or join.decided == 'done' then return end
   local key, done = S.P .. 'j:' .. join.id, state == 's'
@@ -297,7 +297,7 @@ local function note(S, at, by_id, state, cause, skipped)
   else
     join.failures = join.failures + 1
     call('HSET', key, 'failures', join.failures)
-    if join.decided == '' then fail_join(S, join, index, by_id, state, cause, skipped) end
+    if join.decided == '' then fail_join(S, join, index, by_id, state, cause, how) end
   end
 end
 
@@ -345,9 +345,9 @@ local function follow(S, id, state, cause, how, offset)
   if offset == 0 then
     S.followed = S.followed + 1
     if edges[3] then
-      note(S, edges[3], id, state, cause, skipped)
+      note(S, edges[3], id, state, cause, how)
     elseif edges[4] and state ~= 's' and not skipped then
-      note(S, edges[4], id, state, cause, skipped)
+      note(S, edges[4], id, state, cause, how)
     end
   end
   local success, failure, own = edges[1], edges[2], edges[7]
