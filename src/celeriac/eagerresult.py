@@ -21,6 +21,7 @@ from celeriac.result import AsyncResult, refuse_inside_task
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
+    from celeriac.flowtree import Tree
 
 __all__ = ["EagerResult", "EagerRun"]
 
@@ -135,6 +136,16 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
     def children(self) -> list[AsyncResult[Any]]:
         """Results of the tasks that it sent, or ran eagerly itself, in that order."""
         return list(self._run.children)
+
+    def tree(self) -> Tree:
+        """Return this run alone as a tree: nothing else is stored."""
+        from celeriac.flowtree import Tree
+
+        ended = self._done.timestamp()
+        return Tree(
+            kind="task", id=self.id, role="workflow", state=self._state, task=self._of or "",
+            retries=self.retries, ended_at=ended, progress=self.progress, counts={self._state: 1},
+        )  # fmt: skip
 
     @property
     def worker(self) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from celeriac.canvas import Signature, chain, chord, chunks, group, xmap
 from celeriac.canvas.flow import Flow
-from celeriac.canvas.lines import TIMES, Fork, Given, line_of
+from celeriac.canvas.lines import TIMES, TOGETHER, Fork, Given, line_of
 from celeriac.canvas.plain import listed
 from celeriac.checks import seconds
 from celeriac.client import checked_call, checked_countdown
@@ -57,7 +57,7 @@ def send(
     before anything is stored.
     """
     _check_links(canvas, options)
-    if isinstance(canvas, chain | group) and canvas.kwargs["tasks"] == []:
+    if isinstance(canvas, chain | group) and not canvas.kwargs["tasks"]:
         return _nothing(canvas, options)
     app: Celeriac = canvas.app
     if app.conf.task_always_eager:
@@ -88,10 +88,6 @@ def _nothing(canvas: chain | group, options: Mapping[str, Any]) -> GroupResult |
         return None
     id = options.get("task_id") or canvas.options.get("task_id") or new_task_id()
     return GroupResult(id, [], app=canvas.own_app)
-
-
-#: Members of a group that are sent in one step; of more, each step sends as many.
-TOGETHER: Final = 1000
 
 
 def planner_of(options: Mapping[str, Any]) -> Planner:
@@ -171,7 +167,7 @@ def apply(
     from celeriac.eagerflow import apply_here
 
     _check_links(canvas, options)
-    if isinstance(canvas, chain | group) and canvas.kwargs["tasks"] == []:
+    if isinstance(canvas, chain | group) and not canvas.kwargs["tasks"]:
         return _nothing(canvas, options)
     sent = bool(canvas.app.conf.task_always_eager)
     return apply_here(canvas, *checked_call(args, kwargs), options, sent=sent)
@@ -208,10 +204,22 @@ class Sender:
         self.messages = [self.message(each) for each in self._plan.parts.values()]
 
     def message(self, part: Part, **more: Any) -> Message:
-        """Return the signed message of *part*; raises as ``apply_async`` of a task does.
+        """Return the signed message of *part*; raises as ``apply_async`` of a task does, with a
+        note which part it is.
 
         *more* is fields of the header that are not as they would be.
         """
+        try:
+            return self._message(part, more)
+        except Exception as error:
+            if part.index is None:
+                at = list(self._plan.parts).index(part.id)
+                error.add_note(f"It is part {at} of this workflow, counted from 0.")
+            else:
+                error.add_note(f"It is member {part.index} of a group, counted from 0.")
+            raise
+
+    def _message(self, part: Part, more: Mapping[str, Any]) -> Message:
         app = self._app
         call = part.call
         defaults, options = NO_DEFAULTS, {}

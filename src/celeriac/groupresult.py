@@ -18,6 +18,7 @@ from celeriac.serialization import decode, encode
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
+    from celeriac.flowtree import Tree
 
 __all__ = ["GroupResult", "ids_of_line", "leaves_of", "result_from_tuple", "tuple_of"]
 
@@ -61,6 +62,19 @@ class GroupResult(ResultSet):
         ids = ids_of_line(self)
         if ids:
             self.app.control.revoke(ids, terminate=terminate, signal=signal)
+
+    def tree(self) -> Tree:
+        """Return the workflow that the group is in as a tree; see ``AsyncResult.tree``."""
+        from celeriac.control.flowreading import tree_of
+
+        members = self.leaves()
+        return tree_of(self.app, str(self.id), members[0].id if members else None)
+
+    async def atree(self) -> Tree:
+        """:meth:`tree` without blocking the event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.tree)
 
     # -- keeping it ----------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from celeriac.graph import DependencyGraph
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
+    from celeriac.flowtree import Tree
     from celeriac.records import StoredResult
     from celeriac.result import AsyncResult
 
@@ -98,6 +99,24 @@ class Lineage:
             node = waiting.popleft()
             yield node, node.get(**options)
             waiting.extend(node.children or ())
+
+    def tree(self) -> Tree:
+        """Return the workflow that it is in as a tree, as it stands now.
+
+        It says of each task whether it has ended, and why it has not. A task of no workflow is a
+        tree of one.
+
+        Raises ``ResultNotFound`` if nothing of it is known.
+        """
+        from celeriac.control.flowreading import tree_of
+
+        return tree_of(self.app, self.id)
+
+    async def atree(self) -> Tree:
+        """:meth:`tree` without blocking the event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.tree)
 
     def get_leaf(self) -> Any:
         """Return the value of the last task that came of this one."""

@@ -12,7 +12,9 @@ from celeriac import states
 from celeriac.checks import check_callable
 from celeriac.clock import SYSTEM
 from celeriac.declined import check_on_message
+from celeriac.ends import progress_of
 from celeriac.later import missing
+from celeriac.progress import Progress, of_members
 from celeriac.records import StoredResult
 from celeriac.result import AsyncResult, refuse_inside_task
 from celeriac.waits import Wait
@@ -107,15 +109,15 @@ class ResultSet:
                 found.append(each)
         return found
 
-    def _states(self) -> list[str]:
-        """The state of each leaf, read together."""
+    def every_state(self) -> list[str]:
+        """Return the state of each task, read together."""
         leaves = self.leaves()
         _read(leaves)
         return [each.state for each in leaves]
 
     def ready(self) -> bool:
         """Whether all have ended, however."""
-        return all(each in states.READY_STATES for each in self._states())
+        return all(each in states.READY_STATES for each in self.every_state())
 
     def waiting(self) -> bool:
         """Whether one has not ended."""
@@ -123,15 +125,39 @@ class ResultSet:
 
     def successful(self) -> bool:
         """Whether all have ended well."""
-        return all(each == states.SUCCESS for each in self._states())
+        return all(each == states.SUCCESS for each in self.every_state())
 
     def failed(self) -> bool:
         """Whether one has failed."""
-        return any(each == states.FAILURE for each in self._states())
+        return any(each == states.FAILURE for each in self.every_state())
 
     def completed_count(self) -> int:
         """Return how many have succeeded."""
-        return sum(each == states.SUCCESS for each in self._states())
+        return sum(each == states.SUCCESS for each in self.every_state())
+
+    @property
+    def progress(self) -> Progress:
+        """How far they are together, of as many as there are (``total``).
+
+        One that has ended counts as one, however it ended; others as the fraction that they say
+        themselves (``self.progress()``). Of a member that is a chain that is its last task.
+        """
+        leaves = self.leaves()
+        open_ = [each for each in leaves if not each.ended]
+        said: dict[str, Progress | None] = {}
+        for at in range(0, len(open_), _TOGETHER):
+            some = open_[at : at + _TOGETHER]
+            known = some[0].app.results.get_many([one.id for one in some])
+            for each, found in zip(some, known, strict=True):
+                if found is not None and found.state in states.TERMINAL:
+                    each.keep(found)
+                else:
+                    said[each.id] = progress_of(each.app, found)
+        members: list[tuple[float | None, Progress | None]] = []
+        for each in leaves:
+            end = each.date_done if each.ended else None
+            members.append((end.timestamp(), None) if end else (None, said.get(each.id)))
+        return of_members(members, self.app.client.wall())
 
     def maybe_throw(
         self, callback: Callable[..., Any] | None = None, propagate: bool = True

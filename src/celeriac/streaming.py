@@ -9,10 +9,11 @@ fails with "header incomplete" after ``join_seal_timeout``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from celeriac.canvas.lines import Fork, Line
-from celeriac.context import note_child
+from celeriac.context import note_child, running
+from celeriac.crowd import Crowd
 from celeriac.flows import TOGETHER, Sender, planner_of, result_of
 from celeriac.groupresult import GroupResult
 from celeriac.message import Message, NewJoin, decode
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
 __all__ = ["StreamedResult", "stream"]
+
+#: Bytes of arguments after which a step is sent, however few its members.
+HEAVY: Final = 16 * 1024 * 1024
 
 
 def stream(app: Celeriac, line: Line, head: Fork, options: Mapping[str, Any]) -> Any:
@@ -45,50 +49,66 @@ class _Stream:
         self._id = head.id or self._planner.new_id()
         self._shown = Shown(self._id, None, [])
         self._size = 0
+        self._crowd = Crowd(app, self._id, bool(self._rest.steps))
 
     def send(self) -> Any:
         """Send it all; return the result object."""
-        lines = self._head.lines()
-        whole = self._plan_some(lines)
+        coming = self._head.coming()
+        whole = self._plan_some(coming)
         branches = list(self._planner.parts.values())
         joins = dict(self._planner.joins)
         body: list[Part] = []
         last: Shown | None = self._shown
         if self._rest.steps:
             last = self._plan_rest()
-            body = [each for id, each in self._planner.parts.items() if id not in
-                    {part.id for part in branches}]  # fmt: skip
+            body = list(self._planner.parts.values())[len(branches) :]
         assert last is not None, "a group has a result, and so has what follows it"
         sender = self._sender(last)
-        if not whole and body and self._planner.joins.keys() - joins.keys() - {self._id}:
-            # What follows holds joins of its own, which must not wait for a sender that dies.
-            while not self._plan_some(lines):
-                pass
-            branches, whole = [], True
-            joins = dict(self._planner.joins)
         if whole:
-            return self._send_whole(sender, last)
-        self._send_in_parts(sender, lines, branches, body, joins)
-        self._note(sender)
+            return self._send_whole(sender, branches, body, last)
+        self._send_in_parts(sender, coming, branches, body, joins, last.id)
         return result_of(self._app, last, sender.dropped, self._streamed(last))
 
     # -- planning --------------------------------------------------------------------------------
 
-    def _plan_some(self, lines: Iterator[Line]) -> bool:
+    def _plan_some(self, coming: Iterator[Any]) -> bool:
         """Plan the next members, a chunk of them; True if these were the last."""
-        first = self._size
-        for each in lines:
-            if self._rest.steps:
-                self._planner.branch(each, self._id, self._size, self._shown)
-            else:
-                member = Member(None, self._id, self._size)
-                _, made = self._planner.line(each, None, member)
-                if self._shown.members is not None and made is not None:
-                    self._shown.members.append(made)
+        bare, crowd, parts = self._head.bare, self._crowd, self._planner.parts
+        most, ended = len(parts) + TOGETHER, True
+        for each in coming:
+            # Where the body stands is worked out from the first member, so that one is planned.
+            if not (bare and self._size and self._take(each)):
+                line = self._head.line(each)
+                if not line.steps:
+                    continue
+                before = len(parts)
+                self._plan_member(line)
+                crowd.planned(len(parts) - before)
             self._size += 1
-            if self._size - first >= TOGETHER:
-                return False
-        return True
+            if len(parts) + crowd.size >= most or crowd.bytes >= HEAVY:
+                ended = False
+                break
+        shown = self._shown.members
+        for index, id in crowd.draw():
+            if shown is not None:
+                shown.insert(index, Shown(id))
+        return ended
+
+    def _take(self, member: Any) -> bool:
+        """Keep the next member if it is a plain call."""
+        try:
+            return self._crowd.take(member, self._size)
+        except Exception as error:
+            error.add_note(f"It is member {self._size} of a group, counted from 0.")
+            raise
+
+    def _plan_member(self, line: Line) -> None:
+        if self._rest.steps:
+            self._planner.branch(line, self._id, self._size, self._shown)
+            return
+        _, made = self._planner.line(line, None, Member(None, self._id, self._size))
+        if self._shown.members is not None and made is not None:
+            self._shown.members.append(made)
 
     def _plan_rest(self) -> Shown | None:
         """Plan the body, and what follows it."""
@@ -103,39 +123,45 @@ class _Stream:
 
     # -- sending ---------------------------------------------------------------------------------
 
-    def _send_whole(self, sender: Sender, last: Shown) -> Any:
-        """Send all in one step: there is no more than a chunk, or it must be one."""
+    def _send_whole(
+        self, sender: Sender, branches: list[Part], body: list[Part], last: Shown
+    ) -> Any:
+        """Send all in one step: there is no more than a chunk."""
         joins = self._planner.joins
         if self._id in joins:
-            body = joins[self._id].body
-            joins[self._id] = NewJoin(self._id, body, self._size)
-        parts = list(self._planner.parts.values())
-        self._store([sender.message(each) for each in parts], list(joins.values()))
-        self._note(sender, parts)
+            of = joins[self._id].body
+            joins[self._id] = NewJoin(self._id, of, self._size)
+        messages = self._crowd.messages(sender, iter(branches), last.id)
+        messages += [sender.message(each) for each in body]
+        self._store(messages, list(joins.values()))
+        self._note(sender, messages)
         return result_of(self._app, last, sender.dropped)
 
     def _send_in_parts(
-        self, sender: Sender, lines: Iterator[Line], branches: list[Part], body: list[Part],
-        joins: dict[str, NewJoin],
+        self, sender: Sender, coming: Iterator[Any], branches: list[Part], body: list[Part],
+        joins: dict[str, NewJoin], flow: str,
     ) -> None:  # fmt: skip
         """Open the join, send chunk after chunk, seal it."""
         self._shown.members = None  # they are not held here
         join = self._id if body else None
         queue, ended = self._app.store.queue, False
-        messages = [sender.message(each) for each in branches]
+        messages = self._crowd.messages(sender, iter(branches), flow)
         if join is not None:
             later = [sender.message(each) for each in body]
-            self._step(later, lambda sent: queue.open_join(self._id, sent[0], sent[1:]))
+            held = [each for id, each in self._planner.joins.items()
+                    if id != join and id not in joins]  # fmt: skip
+            self._step(later, lambda sent: queue.open_join(self._id, sent[0], sent[1:], held))
         while True:
-            self._note(sender, branches)
             self._store(messages, list(joins.values()), join)
+            self._note(sender, messages)
             if ended:
                 break
             self._planner.forget()
+            self._crowd.forget()
             sender.forget()
-            ended = self._plan_some(lines)
-            branches, joins = list(self._planner.parts.values()), dict(self._planner.joins)
-            messages = [sender.message(each) for each in branches]
+            ended = self._plan_some(coming)
+            joins = dict(self._planner.joins)
+            messages = self._crowd.messages(sender, iter(self._planner.parts.values()), flow)
         if join is not None:
             self._step([], lambda _: queue.seal(self._id, self._size))
 
@@ -151,12 +177,13 @@ class _Stream:
         retry, policy = self._options.get("retry"), self._options.get("retry_policy")
         self._app.client.step(messages, enqueue, retry, policy)
 
-    def _note(self, sender: Sender, parts: Sequence[Part] = ()) -> None:
+    def _note(self, sender: Sender, messages: Sequence[Message]) -> None:
         """Count what begins at once among the children of the run we are in."""
-        if not self._options.get("add_to_parent", True):
+        if running.get() is None or not self._options.get("add_to_parent", True):
             return
-        for each in parts:
-            if not each.waits:
+        for each in messages:
+            edges = each.header.edges
+            if edges is None or not edges.waits:
                 note_child(AsyncResult(each.id, self._app, each.id in sender.dropped))
 
     def _streamed(self, last: Shown) -> Any:

@@ -73,11 +73,15 @@ def test_a_death_by_the_oom_killer_is_told_as_such(place: Site) -> None:
     enter_group(place)
     place.worker("-c", "1").ready()
     place.environment.pop("CGROUP")
-    (greedy,) = place.send("tasks.hold_memory", 800)
-    (record,) = place.ended([greedy])
-    assert record.state == "dead"
-    assert record.crashes == 3
-    assert "SIGKILL" in record.reason
+    for _ in range(10):
+        (greedy,) = place.send("tasks.hold_memory", 800)
+        (record,) = place.ended([greedy])
+        assert record.state == "dead"
+        assert record.crashes == 3
+        if "SIGKILL" in record.reason:
+            break
+        # The worker looked just when the memory was nearly full, and was quicker than the kernel.
+        assert "memory: the container uses" in record.reason
     assert "probably out of memory" in record.reason
     (after,) = place.send("tasks.add", 1, 2)
     assert place.ended([after])[0].state == "succeeded"

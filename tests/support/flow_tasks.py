@@ -44,6 +44,16 @@ def generate_report(results):
 
 
 @app.task
+def count_on(number):
+    return number + 1
+
+
+@app.task
+def plus(x, y):
+    return x + y
+
+
+@app.task
 def fail(*args):
     raise ValueError("no such file")
 

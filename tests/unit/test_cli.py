@@ -150,7 +150,7 @@ def test_without_an_app_it_says_how_to_name_one(name, monkeypatch):
     if name in {"dead", "list", "completion"}:
         return  # shows its help, or needs no application
     wanted = {
-        **{each: ["x"] for each in ("call", "result", "why", "replay", "retry", "revoke")},
+        **{each: ["x"] for each in ("call", "result", "why", "tree", "replay", "retry", "revoke")},
         "inspect": ["ping"],
         "control": ["shutdown"],
     }.get(name, [])

@@ -348,19 +348,28 @@ def test_a_long_list_goes_in_parts_too(app, add, total, monkeypatch):
     )
     alone = group(add.s(n) for n in range(2 * TOGETHER + 1))()
     joined = chord([add.s(n) | add.s(1) for n in range(TOGETHER + 1)], total.s())()
-    assert steps == [TOGETHER, TOGETHER, 1, 2 * TOGETHER, 2]
+    joined_parts = [TOGETHER, TOGETHER, 2]
+    assert steps == [TOGETHER, TOGETHER, 1, *joined_parts]
     drain(app, most=9000)
     assert alone.get(timeout=5) == list(range(2 * TOGETHER + 1))
     assert joined.get(timeout=5) == sum(range(TOGETHER + 1)) + TOGETHER + 1
     assert joined.parent.completed_count() == TOGETHER + 1
 
 
-def test_what_follows_a_stream_may_hold_groups(app, add, total):
+def test_what_follows_a_stream_may_hold_groups(app, add, total, monkeypatch):
+    steps = []
+    enqueue = app.store.queue.enqueue
+    monkeypatch.setattr(
+        app.store.queue,
+        "enqueue",
+        lambda messages, **more: (steps.append(len(messages)), enqueue(messages, **more)),
+    )
     result = chord(
         (add.s(n) for n in range(TOGETHER + 1)), group(total.s(), total.s()) | total.s()
     )()
     drain(app, most=9000)
     assert result.get(timeout=5) == 2 * sum(range(TOGETHER + 1))
+    assert steps == [TOGETHER, 1]  # a stream all the same
 
 
 def test_a_generator_is_sent_once(app, add):

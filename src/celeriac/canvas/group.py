@@ -33,8 +33,17 @@ class Members:
                 "the members of this group came from a generator and have been sent already, so "
                 "there are none left: make the group anew, or of a list"
             )
-        for each in source:
-            yield member_of(each, self._app, "group()")
+        for at, each in enumerate(source):
+            try:
+                made = member_of(each, self._app, "group()")
+            except TypeError as error:
+                error.add_note(f"It is member {at} of the group, counted from 0.")
+                raise
+            yield made
+
+    def __bool__(self) -> bool:
+        """False if it is known to be none: the iterator ends at once."""
+        return self._source is None or self.first() is not None
 
     def first(self) -> Any:
         """Return the first member, which stays, or None."""

@@ -24,10 +24,14 @@ from celeriac.canvas.maps import chunks
 from celeriac.canvas.plain import listed
 from celeriac.canvas.signature import Signature
 
-__all__ = ["DEEPEST", "PLACES", "TIMES", "Call", "Fork", "Given", "Line", "line_of"]
+__all__ = ["DEEPEST", "PLACES", "TIMES", "TOGETHER", "Call", "Fork", "Given", "Line", "line_of"]
 
 #: Groups within groups, and callbacks of callbacks, that are believed.
 DEEPEST: Final = 100
+#: Parts of a group that are sent in one step; of more, each step sends about as many.
+TOGETHER: Final = 1000
+#: Members of a list that may be more parts than that.
+MANY: Final = 100
 #: Options that say where in a workflow a call stands; they are not handed down.
 PLACES: Final = ("group_id", "group_index", "root_id", "parent_id", "chord", "chain")
 
@@ -92,7 +96,7 @@ class Call:
 
 
 class Fork:
-    """Lines side by side. *source* is the group whose members are still to be made of it."""
+    """Lines side by side. *source* is the group whose members are still to be made lines."""
 
     __slots__ = ("given", "guards", "id", "members", "of", "source")
 
@@ -110,15 +114,28 @@ class Fork:
 
     def lines(self, depth: int = 0) -> Iterator[Line]:
         """Yield the members, made as they are asked for if they come from a generator."""
-        members: Iterable[Line] = self.members
+        return (line for each in self.coming() if (line := self.line(each, depth)).steps)
+
+    def coming(self) -> Iterator[Any]:
+        """Yield the members as they are held: as lines, or as what these are made of."""
+        found: Iterable[Any] = self.members
         if self.source is not None:
-            each_of = self.source.kwargs["tasks"]
-            members = (line_of(each, self.given, depth + 1) for each in each_of)
-        for line in members:
-            if line.steps:
-                if self.guards:
-                    line.spans.append((0, len(line.steps), self.guards))
-                yield line
+            found = self.source.kwargs["tasks"]
+        return iter(found)
+
+    def line(self, member: Any, depth: int = 0) -> Line:
+        """Return the line of a member as it is held; one without steps is left out."""
+        made = member if isinstance(member, Line) else line_of(member, self.given, depth + 1)
+        if made.steps and self.guards:
+            made.spans.append((0, len(made.steps), self.guards))
+        return made
+
+    @property
+    def bare(self) -> bool:
+        """Whether members that are single tasks are sent as they are, with nothing handed down."""
+        given = self.given
+        handed = given.args or given.kwargs or given.over or given.under or self.guards
+        return self.source is not None and not handed
 
 
 class Line:
@@ -162,7 +179,8 @@ def line_of(
         signature: any canvas.
         given: what it is sent with.
         depth: how deep in others it is.
-        lazily: leave a generator's members to be made one by one, if the line begins with them.
+        lazily: if the line begins with members of a generator, or with many, leave them to be
+            made one by one.
 
     Raises:
         ValueError: it contains itself, or is nested deeper than ``DEEPEST``; a chord has no body.
@@ -251,7 +269,8 @@ def _fork(of: Flow, each: group, given: Given, depth: int, lazily: bool) -> Fork
     args, kwargs = given.merged(each)
     inside = Given(args, kwargs, _down(whole), given.under)
     name = given.id or whole.get("task_id")
-    if lazily and each.lazy and not (whole.get("link") or whole.get("link_error")):
+    many = lazily and (each.lazy or len(each.tasks) > MANY)
+    if many and not (whole.get("link") or whole.get("link_error")):
         return Fork(of, name, [], each, inside)
     made = [line_of(member, inside, depth + 1) for member in each.tasks]
     fork = Fork(of, name, [member for member in made if member.steps], None, inside)

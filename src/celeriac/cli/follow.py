@@ -18,6 +18,7 @@ import click
 from celeriac.cli.output import note
 
 if TYPE_CHECKING:
+    from celeriac.groupresult import GroupResult
     from celeriac.progress import Progress
     from celeriac.result import AsyncResult
 
@@ -30,11 +31,11 @@ class Follower:
     """Shows how far a task is, whenever it is called.
 
     Args:
-        pending: the task's result.
+        pending: the result of a task, or of a group.
         as_json: print JSON instead.
     """
 
-    def __init__(self, pending: AsyncResult[Any], *, as_json: bool) -> None:
+    def __init__(self, pending: AsyncResult[Any] | GroupResult, *, as_json: bool) -> None:
         self._pending = pending
         self._as_json = as_json
         self._terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -75,7 +76,12 @@ class Follower:
     def _look(self) -> tuple[str, Progress | None] | None:
         from celeriac import states
         from celeriac.ends import progress_of
+        from celeriac.groupresult import GroupResult as Group
 
+        if isinstance(self._pending, Group):
+            from celeriac.cli.groups import state_of_group
+
+            return state_of_group(self._pending), self._pending.progress
         app = self._pending.app
         found = app.results.get_many([self._pending.id])[0]
         if found is None:

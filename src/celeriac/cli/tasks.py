@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from celeriac.app import Celeriac
     from celeriac.cli.follow import Follower
     from celeriac.control.why import Explanation
+    from celeriac.groupresult import GroupResult
     from celeriac.result import AsyncResult
     from celeriac.stores.base import Store
 
@@ -221,18 +222,45 @@ def result(
     session: Session, /, id: str, timeout: float | None, traceback: bool, follow: bool,
     as_json: bool,
 ) -> int:  # fmt: skip
-    """Wait for the task ID to end and print its result.
+    """Wait for the task ID, or the group ID, to end and print its result.
 
     A text is printed as it is, anything else as JSON. A task that ended without success is told
     on standard error, with exit code 5. Ctrl-C ends the wait, never the task.
     """
+    from celeriac.cli.groups import group_of
+
     app = session.load_shared()
     if timeout != 0:
         _warn_if_unread(session, app.store, id)
+    group = group_of(app, id)
+    if group is not None:
+        return _group(group, timeout, session.app, as_json=as_json, follow=follow)
     pending = app.AsyncResult(id)
     if not follow:
         return _report(pending, timeout, session.app, as_json=as_json, trace=traceback)
     return _follow(pending, timeout, session.app, as_json=as_json, trace=traceback)
+
+
+def _group(
+    pending: GroupResult, timeout: float | None, spec: str, *, as_json: bool, follow: bool
+) -> int:
+    """The same for a group."""
+    from celeriac.cli.follow import Follower
+    from celeriac.cli.groups import report_group
+    from celeriac.control.phrases import commands
+
+    see = commands(f"celeriac tree {pending.id}", spec)
+    follower = Follower(pending, as_json=as_json) if follow else None
+    try:
+        if follower is not None:
+            follower()
+        return report_group(pending, timeout, see, as_json=as_json, follower=follower)
+    except KeyboardInterrupt:
+        if follower is None:
+            raise
+        follower.close()
+        note(f"Group {pending.id} was left alone and goes on. See: {see}")
+        return exits.INTERRUPTED
 
 
 def _follow(
@@ -290,14 +318,14 @@ def _report(
         if succeeded:
             data["result"] = plain(value)
         else:
-            data |= {"error": _error(value), "traceback": text}
+            data |= {"error": error_text(value), "traceback": text}
         print_json(data)
     elif succeeded:
         say(value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False))
     else:
         if trace and text:
             note(str(text).rstrip())
-        note(f"{state}: {_error(value)}")
+        note(f"{state}: {error_text(value)}")
     return exits.OK if succeeded else exits.TASK_FAILED
 
 
@@ -311,7 +339,8 @@ def plain(value: Any) -> Any:
         return repr(value)
 
 
-def _error(value: Any) -> str:
+def error_text(value: Any) -> str:
+    """What a task ended with, in a line."""
     if isinstance(value, BaseException):
         text = str(value)
         # An exception that came as data carries the name of the class that was raised.

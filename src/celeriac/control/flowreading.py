@@ -16,7 +16,7 @@ from celeriac.control.destinations import NOWHERE, Destinations
 from celeriac.control.phrases import clip
 from celeriac.control.reading import header_of, hider_of, reason_of
 from celeriac.control.why import Situation, in_brief
-from celeriac.exceptions import CeleryError
+from celeriac.exceptions import CeleryError, ResultNotFound
 from celeriac.flowparts import Part, Parts, grow
 from celeriac.flowtree import Told, Tree
 from celeriac.outcome import ResultBody
@@ -27,7 +27,7 @@ from celeriac.stores.base import Results, Store
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
 
-__all__ = ["Source", "flow_of", "read_tree", "source_of"]
+__all__ = ["Source", "flow_of", "read_tree", "source_of", "tree_of"]
 
 #: Parts that are read in one call, and results, which may be large.
 _PAGE: Final = 1000
@@ -108,6 +108,20 @@ def read_tree(source: Source, id: str, now: float, *, every: bool = False) -> Tr
     return _Reading(source, parts, now, None if every else LOOKED_AT).tree()
 
 
+def tree_of(app: Celeriac, id: str, member: str | None = None) -> Tree:
+    """Read the workflow that *id* is a part of, or that *member* is, if nothing of *id* is known.
+
+    Raises ``ResultNotFound`` if nothing is known.
+    """
+    source, now = source_of(app), app.client.wall()
+    found = read_tree(source, id, now)
+    if found is None and member is not None:
+        found = read_tree(source, member, now)
+    if found is None:
+        raise ResultNotFound(id)
+    return found
+
+
 def _records(store: Store, flow: str, own: Record | None) -> Iterator[Record]:
     """The parts in their order, and *own* if it is not among them."""
     seen: set[str] = set()
@@ -170,7 +184,10 @@ class _Reading:
                 if body.failure is not None:
                     places = _PLACE.findall(body.failure.traceback)
                     self._where[found.id] = clip(places[-1], _REASON) if places else ""
-                sent = tuple(each for each in body.children if each not in self._parts.of)
+                # What its success released is a part of its own workflow.
+                other = self._others.get(found.id)
+                known = self._parts.of if other is None else other.edges.success
+                sent = tuple(each for each in body.children if each not in known)
                 if sent:
                     self._sent[found.id] = sent
 

@@ -168,14 +168,20 @@ class Queue(Protocol):
         ``StoreError`` is raised, and where a body is a resend, so is its join. One of size 0
         releases its body at once. A full store raises ``StoreFull``; more than it can do in one
         step, which on Redis is 10,000 messages or 128 MiB of arguments, ``PayloadTooLarge``.
-        *messages* may be a ``message.Alike``, which a store may read as any other sequence, or
-        write together.
+        *messages* may be a ``message.Alike``, which is a sequence like others, or written together.
         Dies before: nothing stored. Dies after: all stored. Repeatable.
         """
 
-    def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
+    def open_join(
+        self,
+        join: str,
+        body: Message,
+        behind: Sequence[Message] = (),
+        joins: Sequence[NewJoin] = (),
+    ) -> None:  # fmt: skip
         """Store a join and, ``waiting``, its body and what waits for the body, in one step:
-        *errbacks* are all of that, for what is stored after the body has ended waits for ever.
+        *behind* and *joins* are all of that, for what is stored after the body has ended waits for
+        ever. The bodies of *joins* are among *behind*, or ``StoreError`` is raised.
 
         Members start as they arrive; the join completes once :meth:`seal` has told its size. One
         that is neither sealed nor added to for ``join_seal_timeout`` is given up: its body fails,

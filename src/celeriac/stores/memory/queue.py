@@ -51,9 +51,15 @@ class MemoryQueue:
             storing.enqueue(self._core, messages, join, joins)
         crashpoint("enqueue.applied")
 
-    def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
+    def open_join(
+        self,
+        join: str,
+        body: Message,
+        behind: Sequence[Message] = (),
+        joins: Sequence[NewJoin] = (),
+    ) -> None:  # fmt: skip
         with self._core.step():
-            storing.open_join(self._core, join, body, errbacks)
+            storing.open_join(self._core, join, [body, *behind], joins)
         crashpoint("enqueue.applied")
 
     def seal(self, join: str, size: int) -> None:

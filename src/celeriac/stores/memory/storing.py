@@ -102,11 +102,13 @@ def replace(core: Core, row: Row, fate: Fate, given: Accepted) -> None:
     store(core, given.parts, given.outcome.joins, committed=row.id)
 
 
-def open_join(core: Core, join: str, body: Message, errbacks: Sequence[Message]) -> None:
-    """See ``stores.base.Queue.open_join``."""
-    new = core.check_new([body, *errbacks])
+def open_join(core: Core, join: str, messages: Sequence[Message], joins: Sequence[NewJoin]) -> None:
+    """See ``stores.base.Queue.open_join``; the body is the first of *messages*."""
+    if joins:
+        check_joins(messages, joins)
+    new, body = core.check_new(messages), messages[0]
     if join not in core.joins or body in new:
-        store(core, new, waits=True)
+        store(core, new, joins, waits=True)
         core.joins[join] = Join(join, body.id, core.clock.monotonic())
 
 

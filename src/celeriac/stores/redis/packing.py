@@ -120,6 +120,21 @@ def plain_entry(message: Message) -> bytes:
     return b"".join((size, common, _SHORT.pack(length), nonce, message.encode()))
 
 
+def member_entry(message: Message) -> bytes:
+    """The same of a part of a workflow, for ``enqueue_members``: workflow and edges go with it."""
+    header = message.header
+    nonce, flow = header.nonce.encode(), header.flow.encode()
+    packed = b"" if header.edges is None else pack_edges(header.edges)
+    flags = flags_of(header)
+    common = _common(flags, header.priority, header.task, header.queue)
+    length, long = len(nonce), len(flow)
+    size = _SIZE.pack(len(common) + 4 + length + long + len(packed))
+    return b"".join(
+        (size, common, _SHORT.pack(length), nonce, _SHORT.pack(long), flow, packed,
+         message.encode())
+    )  # fmt: skip
+
+
 @lru_cache(1000)
 def _common(flags: int, priority: int, task: str, queue: str) -> bytes:
     """What the bases of a task's messages have in common."""

@@ -37,11 +37,10 @@ from celeriac.stores.redis.packing import (
     VERDICTS,
     Beside,
     pack,
-    plain_entries,
-    plain_entry,
     queue_in,
     wire_of,
 )
+from celeriac.stores.redis.plainly import enqueue_plain
 from celeriac.stores.redis.reading import Reader
 from celeriac.stores.redis.reaper import Reaper
 from celeriac.stores.redis.steps import Steps
@@ -85,8 +84,7 @@ class RedisQueue:
             _check_size(messages)
         if joins:
             check_joins(messages, joins)
-        plain = not messages or self._enqueue_plain(messages) if join is None else False
-        if not plain:
+        if not (messages and not joins and enqueue_plain(self._steps, messages, join)):
             beside = Beside(4)
             rows = [beside.message(each) for each in messages]
             waiting = outsiders(messages, joins) if join is not None else ()
@@ -94,49 +92,20 @@ class RedisQueue:
             self._sending("enqueue", join, request, *beside.values)
         crashpoint("enqueue.applied")
 
-    def _enqueue_plain(self, messages: Sequence[Message]) -> bool:
-        """Store messages that are all simply queued, in one place, and new; False if not so."""
-        if isinstance(messages, Alike):
-            return self._enqueue_alike(messages)
-        first = messages[0].header
-        queue, priority = first.queue, first.priority
-        args: list[bytes | str] = []
-        for each in messages:
-            header = each.header
-            if (
-                header.edges is not None
-                or header.eta is not None
-                or header.expires is not None
-                or header.flow
-                or header.queue != queue
-                or header.priority != priority
-            ):
-                return False
-            args += (header.id, plain_entry(each))
-        if len(messages) > 1 and len({each.header.id for each in messages}) != len(messages):
-            return False
-        return bool(self._steps.run_bare("enqueue_plain", queue, str(priority), *args))
-
-    def _enqueue_alike(self, messages: Alike) -> bool:
-        """The same for messages that differ in id and nonce alone."""
-        header = messages.header
-        if header.edges is not None or header.eta is not None or header.expires is not None:
-            return False
-        if header.flow:
-            return False
-        if len(dict(messages.calls)) != len(messages):
-            return False
-        args: list[bytes | str] = []
-        for (id, _), entry in zip(messages.calls, plain_entries(messages), strict=True):
-            args += (id, entry)
-        return bool(
-            self._steps.run_bare("enqueue_plain", header.queue, str(header.priority), *args)
-        )
-
-    def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
+    def open_join(
+        self,
+        join: str,
+        body: Message,
+        behind: Sequence[Message] = (),
+        joins: Sequence[NewJoin] = (),
+    ) -> None:  # fmt: skip
+        messages = (body, *behind)
+        _check_size(messages)
+        if joins:
+            check_joins(behind, joins)
         beside = Beside(4)
-        rows = [beside.message(each) for each in (body, *errbacks)]
-        self._sending("open_join", join, pack((join, *rows)), *beside.values)
+        rows = [beside.message(each) for each in messages]
+        self._sending("open_join", join, pack((join, joins, *rows)), *beside.values)
         crashpoint("enqueue.applied")
 
     def seal(self, join: str, size: int) -> None:

@@ -74,6 +74,7 @@ _INSERT: Final = (*_STEP, "insert")
 #: Script → the files before it.
 _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "enqueue_plain": (),
+    "enqueue_members": (),
     "enqueue": _INSERT,
     "open_join": _INSERT,
     "seal": _STEP,
@@ -103,7 +104,9 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "wake": (),
 }
 #: Those that make new work keep to ``maxmemory``; all others must run for a full server to drain.
-_KEEPS_TO_MAXMEMORY: Final = frozenset({"enqueue_plain", "enqueue", "open_join", "claim", "put"})
+_KEEPS_TO_MAXMEMORY: Final = frozenset(
+    {"enqueue_plain", "enqueue_members", "enqueue", "open_join", "claim", "put"}
+)
 #: Those that write nothing.
 _READS: Final = frozenset({"read", "look"})
 #: Redis 6.2 has no flags. It refuses what may take memory only where a script has written nothing

@@ -335,9 +335,11 @@ def into_join(
     )
 
 
-def open_join(step: Transaction, join: str, body: Message, errbacks: Sequence[Message]) -> None:
-    """Store a join, its body and the body's errbacks."""
-    new = insert(step, [body, *errbacks], waits=True)
+def open_join(
+    step: Transaction, join: str, messages: Sequence[Message], joins: Sequence[NewJoin]
+) -> None:
+    """Store a join, its body, which is the first of *messages*, and what waits for the body."""
+    new, body = insert(step, messages, waits=True, joins=joins), messages[0]
     known = View(step).join(join)
     if known is not None and body not in new:
         return

@@ -87,9 +87,17 @@ class SqliteQueue:
                     enqueue.into_join(step, join, messages, joins)
         crashpoint("enqueue.applied")
 
-    def open_join(self, join: str, body: Message, errbacks: Sequence[Message] = ()) -> None:
+    def open_join(
+        self,
+        join: str,
+        body: Message,
+        behind: Sequence[Message] = (),
+        joins: Sequence[NewJoin] = (),
+    ) -> None:  # fmt: skip
+        if joins:
+            check_joins(behind, joins)
         with self._database.write() as step:
-            enqueue.open_join(step, join, body, errbacks)
+            enqueue.open_join(step, join, [body, *behind], joins)
         crashpoint("enqueue.applied")
 
     def seal(self, join: str, size: int) -> None:

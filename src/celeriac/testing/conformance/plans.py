@@ -155,6 +155,32 @@ class PlanSuite(Suite):
         for id in ("I-0", "inner", "body"):
             kit.done(worker, id)
 
+    def test_what_follows_an_open_join_may_hold_joins(self, kit: Kit) -> None:
+        behind = _behind()
+        for _ in range(2):  # a resend
+            kit.store.queue.open_join("J", body(success=("K-0", "K-1")), *behind)
+        kit.enqueue(member(0), join="J")
+        kit.store.queue.seal("J", 1)
+        worker = kit.worker()
+        for id in ("J-0", "body", "K-0", "K-1"):
+            kit.done(worker, id)
+        view = kit.store.inspection.join("K")
+        assert view is not None
+        assert (view.size, view.decided) == (2, "done")
+        kit.done(worker, "last")
+
+    def test_they_end_with_it_if_it_is_given_up(self, kit: Kit) -> None:
+        kit.store.queue.open_join("J", body(success=("K-0", "K-1")), *_behind())
+        kit.tick(70)
+        kit.store.queue.reap()
+        assert kit.states("body", "K-0", "K-1", "last") == [states.FAILED] * 4
+
+    def test_a_join_behind_an_open_one_brings_its_body(self, kit: Kit) -> None:
+        messages, joins = _behind()
+        with pytest.raises(StoreError, match="must be stored with it"):
+            kit.store.queue.open_join("J", body(success=("K-0", "K-1")), messages[:-1], joins)
+        assert kit.store.inspection.join("J") is None
+
     def test_nothing_of_a_chunk_is_stored_if_the_open_join_was_given_up(self, kit: Kit) -> None:
         kit.store.queue.open_join("J", body())
         kit.tick(64)
@@ -202,6 +228,16 @@ class RevokedBeforeSuite(Suite):
         kit.store.queue.revoke(["body"])
         kit.store.queue.open_join("J", body(failure=("e",)), [message("e", edges=WAITS)])
         assert kit.states("body", "e") == [states.CANCELLED, states.QUEUED]
+
+
+def _behind() -> tuple[list[Message], list[NewJoin]]:
+    """A join K that follows the body of J: two members and a body."""
+    members = [
+        message(f"K-{index}", edges=Edges(waits=True, join=("K", index), within=("K", index)))
+        for index in range(2)
+    ]
+    last = message("last", edges=Edges(waits=True, gathers="K"))
+    return [*members, last], [NewJoin("K", "last", 2)]
 
 
 def _call(made: tuple[list[Message], list[NewJoin]]) -> tuple[list[Message], None, list[NewJoin]]:

@@ -1,7 +1,7 @@
 -- enqueue: store messages of any kind, all or none.
 -- ARGV[3] packed [messages, join|false, new joins (see insert.lua), ids of those that wait for what is
 -- not among them]; then their wires.
--- Returns the number stored. Refuses: DUPLICATE id · INCOMPLETE arrived · NOJOIN.
+-- Returns the number stored. Refuses: DUPLICATE id · INCOMPLETE arrived · NOJOIN join.
 
 local S = begin()
 local messages, join_id, joins, outsiders = unpack(cmsgpack.unpack(ARGV[3]))
@@ -10,7 +10,7 @@ for i = 1, #messages do ids[i] = messages[i][1] end
 look_up(S, ids)
 local join = join_id and join_of(S, join_id)
 if join_id then
-  if not join then return redis.error_reply('NOJOIN') end
+  if not join then return redis.error_reply('NOJOIN ' .. join_id) end
   if given_up(join) then return redis.error_reply('INCOMPLETE ' .. join.arrived) end
 end
 local fresh, duplicate = check_new(S, messages)

@@ -1,0 +1,201 @@
+"""What a workflow cannot be made of: each a clear error before anything is stored, or a defined
+result. More of it stands in ``test_flows.py`` and ``test_workflow_plans.py``."""
+
+import functools
+import sys
+
+import pytest
+from inline import count, drain, make_app, stored
+
+from celeriac import chain, chord, group, states
+from celeriac.canvas.lines import MANY, TOGETHER
+from celeriac.exceptions import EncodeError, PayloadTooLarge
+from celeriac.message import decode
+
+
+@pytest.fixture
+def app():
+    app = make_app()
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def add(app):
+    return app.task(name="add")(lambda a, b=0: a + b)
+
+
+@pytest.fixture
+def total(app):
+    return app.task(name="total")(sum)
+
+
+def notes(error):
+    return " ".join(error.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    ("make", "where"),
+    [
+        (lambda add, total, bad: add.s(1) | add.s(2) | bad, "part 2 of this workflow"),
+        (lambda add, total, bad: group(add.s(1), bad), "member 1 of a group"),
+        (lambda add, total, bad: group([add.s(1)] * (MANY + 2) + [bad]), f"member {MANY + 2} of"),
+        (lambda add, total, bad: chord((each for each in [add.s(1), add.s(2), bad]), total.s()),
+         "member 2 of a group"),
+        (lambda add, total, bad: group((add.s(1) | bad) for _ in range(3)), "member 0 of a group"),
+        (lambda add, total, bad: chord([add.s(1)], bad), "part 1 of this workflow"),
+    ],
+    ids=["chain", "group", "list", "generator", "chains", "body"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("wrong", "error", "what"),
+    [
+        (({"k": [object()]},), EncodeError, r"args\[.\]\['k'\]\[0\] is of type object"),
+        ((1, 2, 3), TypeError, "positional arguments but"),
+    ],
+    ids=["unserialisable", "arguments"],
+)
+def test_what_is_wrong_says_where_it_stands(app, add, total, make, where, wrong, error, what):
+    with pytest.raises(error, match=what) as raised:
+        make(add, total, add.s(*wrong)).delay()
+    assert where in notes(raised)
+    assert count(app) == 0
+
+
+def test_a_member_that_is_no_signature_says_which_it_is(app, add, total):
+    with pytest.raises(TypeError, match=r"takes signatures, such as task\.s\(…\), not 5") as raised:
+        chord((add.s(n) if n < 5 else n for n in range(9)), total.s())()
+    assert "member 5" in notes(raised)
+    assert count(app) == 0
+
+
+def test_what_is_found_wrong_in_a_later_step_leaves_what_was_sent(app, add, total):
+    """The members that were sent run on; the body ends with the join, as after a dead sender."""
+    members = (add.s(n if n < TOGETHER + 7 else object()) for n in range(TOGETHER + 9))
+    with pytest.raises(EncodeError) as raised:
+        chord(members, total.s())()
+    assert f"member {TOGETHER + 7} of a group" in notes(raised)
+    assert count(app) == TOGETHER + 1
+    (body,) = app.store.inspection.list(task="total")
+    assert stored(app, body.id).state == states.WAITING
+
+
+@pytest.mark.parametrize("make", [list, iter], ids=["list", "generator"])
+def test_nothing(app, add, total, make):
+    alone = group(make([])).delay()
+    assert (alone.get(timeout=5), alone.ready(), len(alone)) == ([], True, 0)
+    assert count(app) == 0
+    joined = chord(make([]), total.s())()
+    drain(app)
+    assert joined.get(timeout=5) == 0
+
+
+def test_cycles_are_refused_before_anything_is_stored(app, add, total):
+    steps = chain(add.s(1), add.s(2))
+    steps.tasks.append(steps)
+    header = chord([add.s(1)], total.s())
+    header.tasks.append(header)
+    linked, other = add.s(1), add.s(2)
+    linked.link(other)
+    other.link(linked)
+    for canvas in (steps, header, linked, chord((each for each in [linked]), total.s())):
+        with pytest.raises(ValueError, match="contains itself"):
+            canvas.apply_async()
+    assert count(app) == 0
+
+
+def test_groups_that_are_nested_too_deep_are_refused(app, add):
+    deep = functools.reduce(lambda inner, _: group(inner, add.s(1)), range(150), add.s(1))
+    with pytest.raises(ValueError, match="nested deeper than 100"):
+        deep.delay()
+    assert count(app) == 0
+
+
+def test_a_chord_whose_results_nobody_keeps_reaches_its_body(total):
+    app = make_app(result_backend=None)
+    plus = app.task(name="add")(lambda a: a)
+    seen = []
+    app.task(name="total")(seen.append)
+    chord((plus.s(n) for n in range(3)), app.tasks["total"].s())()
+    drain(app)
+    assert seen == [[0, 1, 2]]
+    app.close()
+
+
+# -- sizes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [2, 11])
+def test_a_step_of_a_stream_is_bounded_by_its_parts(app, add, total, monkeypatch, length):
+    steps = _steps(app, monkeypatch)
+    many = 3 * TOGETHER // length
+    chord([chain(*[add.s(1)] * length) for _ in range(many)], total.s())()
+    assert sum(map(len, steps)) == many * length
+    assert max(map(len, steps)) < TOGETHER + length
+
+
+def test_a_step_of_a_stream_is_bounded_by_bytes(app, total, monkeypatch):
+    size = app.task(name="size")(len)
+    steps = _steps(app, monkeypatch)
+    large = "x" * 900_000
+    chord((size.s(large) for _ in range(40)), total.s())()
+    assert sum(map(len, steps)) == 40
+    assert max(sum(len(each.payload) for each in step) for step in steps) < 19_000_000
+
+
+def _steps(app, monkeypatch):
+    steps = []
+    enqueue = app.store.queue.enqueue
+
+    def noted(messages, **more):
+        steps.append(list(messages))
+        enqueue(messages, **more)
+
+    monkeypatch.setattr(app.store.queue, "enqueue", noted)
+    return steps
+
+
+def test_an_argument_that_is_too_large_says_where_it_stands(app, add, total):
+    with pytest.raises(PayloadTooLarge) as raised:
+        chord((add.s("x" * (9_000_000 if n == 3 else 1)) for n in range(9)), total.s())()
+    assert "member 3 of a group" in notes(raised)
+    assert count(app) == 0
+
+
+def test_messages_of_a_stream_do_not_grow_with_it(app, add, total):
+    result = chord((add.s(7) for _ in range(2 * TOGETHER)), total.s())()
+    sizes = [
+        len(each.wire)
+        for each in app.store.inspection.flow(result.id, limit=3 * TOGETHER)
+        if decode(each.wire).header.index is not None
+    ]
+    assert len(sizes) == 2 * TOGETHER
+    assert max(sizes) - min(sizes) <= 16  # of the index and of the time, as numbers are written
+
+
+@pytest.mark.parametrize("shape", ["chain", "list", "stream", "chains"])
+def test_twice_as_long_is_twice_as_much_work(app, add, total, shape):
+    """Counted in calls of functions, for a clock tells more of what else the machine does."""
+    make = {
+        "chain": lambda many: chain(*[add.s(1)] * many),
+        "list": lambda many: group([add.s(1)] * many),
+        "stream": lambda many: chord((add.s(1) for _ in range(many)), total.s()),
+        "chains": lambda many: chord([add.s(1) | add.s(1)] * (many // 2), total.s()),
+    }[shape]
+
+    def calls(many):
+        found = 0
+
+        def count_call(frame, event, arg):
+            nonlocal found
+            found += event in ("call", "c_call")
+
+        sys.setprofile(count_call)
+        try:
+            make(many).apply_async()
+        finally:
+            sys.setprofile(None)
+        return found
+
+    calls(300)
+    assert calls(8000) < 8.2 * calls(1000)
