@@ -609,3 +609,25 @@ def test_own_errbacks_of_a_body_do_not_run_for_what_failed_before_the_whole_head
     )
     world.finish("a", ends)
     assert world.states("body", "e", "f") == [states.FAILED, states.SKIPPED, states.QUEUED]
+
+
+@pytest.mark.parametrize(
+    ("edges", "node", "expected"),
+    [
+        ({}, {}, (states.QUEUED, None, None)),
+        ({"delay": 5.0}, {}, (states.SCHEDULED, NOW + 5, None)),
+        ({"delay": 5.0}, {"eta": NOW - 1}, (states.QUEUED, None, None)),
+        ({"delay": 5.0}, {"eta": NOW + 1}, (states.SCHEDULED, NOW + 1, None)),
+        ({"lasts": 3.0}, {}, (states.QUEUED, None, NOW + 3)),
+        ({"lasts": 3.0}, {"expires": NOW + 9}, (states.QUEUED, None, None)),
+        ({"delay": 5.0, "lasts": 3.0}, {}, (states.SCHEDULED, NOW + 5, NOW + 3)),
+    ],
+)
+def test_from_and_until_when_a_released_part_may_run(edges, node, expected):
+    world = World(
+        Node("a", states.RUNNING, Edges(success=("b",))),
+        Node("b", states.WAITING, Edges(waits=True, **edges), **node),
+    )
+    effects = finish.finish(world, "a", states.SUCCEEDED, "", now=NOW).effects
+    (released,) = [each for each in effects if isinstance(each, finish.Release)]
+    assert (released.state, released.due, released.expires) == expected

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from celeriac import states
-from celeriac.message import Edges
+from celeriac.message import Edges, NewJoin
 from celeriac.testing.conformance.kit import Kit, Suite, message
 
 
@@ -48,6 +48,22 @@ class PartTimesSuite(Suite):
         assert kit.get("b").expires == kit.now() + 10
         kit.tick(11)
         assert kit.states("b", "c") == [states.EXPIRED, states.FAILED]
+
+    def test_a_member_that_expires_where_it_lies_decides_its_join(self, kit: Kit) -> None:
+        parts = (
+            message("a", edges=Edges(success=("b", "m"))),
+            message("b", edges=Edges(True, join=("J", 0), within=("J", 0), lasts=10.0, own=("e",))),
+            message("m", edges=Edges(True, join=("J", 1), within=("J", 1))),
+            message("body", edges=Edges(waits=True, gathers="J", own=("f",))),
+            *(message(id, edges=Edges(waits=True)) for id in "ef"),
+        )
+        kit.store.queue.enqueue(parts, joins=[NewJoin("J", "body", 2)])
+        kit.done(kit.worker(), "a")
+        kit.tick(9)
+        assert kit.states("b", "body") == [states.QUEUED, states.WAITING]
+        kit.tick(2)
+        assert kit.states("b", "body") == [states.EXPIRED, states.FAILED]
+        assert kit.states("e", "f") == [states.QUEUED, states.QUEUED]
 
     def test_it_does_not_expire_while_it_waits(self, kit: Kit) -> None:
         kit.enqueue(
