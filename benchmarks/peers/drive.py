@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import stamps
 
@@ -167,8 +168,8 @@ def _sample(number, sent, got, value):
 def _peak():
     """The most memory this process has needed, KiB. Not ``ru_maxrss``, which counts what the
     process that started it had needed until then."""
-    with open("/proc/self/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+    told = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in told.splitlines() if line.startswith("VmHWM:"))
 
 
 def workflow(driver, options):
