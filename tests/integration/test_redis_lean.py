@@ -7,6 +7,7 @@ import random
 import pytest
 import redis
 from msgspec.structs import replace
+from redis_dump import kept
 from servers import server
 
 from celeriac import states
@@ -20,13 +21,6 @@ from celeriac.stores.redis.script import Script
 from celeriac.testing.conformance import Kit, message
 
 TASKS = {"job": TaskFacts(), "once": TaskFacts(late=False)}
-READ = {
-    b"string": ("GET",),
-    b"list": ("LRANGE", 0, -1),
-    b"hash": ("HGETALL",),
-    b"set": ("SMEMBERS",),
-    b"zset": ("ZRANGE", 0, -1, "WITHSCORES"),
-}
 _numbers = itertools.count(1)
 
 
@@ -50,21 +44,7 @@ class Half:
 
     def kept(self):
         """All that is there, by key."""
-        prefix = f"{{{self.name}}}:"
-        with self.place.connect() as client, client.pipeline(transaction=False) as pipe:
-            keys = client.keys(f"{prefix}*")
-            for key in keys:
-                pipe.type(key)
-            commands = [READ[kind] for kind in pipe.execute()]
-            for key, (command, *more) in zip(keys, commands, strict=True):
-                pipe.execute_command(command, key, *more)
-            values = pipe.execute()
-        return {
-            key.decode().removeprefix(prefix): sorted(map(str, value))
-            if command == "SMEMBERS"
-            else value
-            for key, (command, *_), value in zip(keys, commands, values, strict=True)
-        }
+        return kept(self.place, self.name)
 
 
 def general(whole):

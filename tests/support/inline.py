@@ -47,3 +47,16 @@ def stored(app, id):
 def count(app):
     """How many records the store holds."""
     return len(app.store.inspection.list(limit=10_000))
+
+
+def steps_of(app, monkeypatch):
+    """A list that fills with the messages of each step in which *app* stores some from now on."""
+    steps = []
+    enqueue = app.store.queue.enqueue
+
+    def noted(messages, **more):
+        steps.append(list(messages))
+        return enqueue(messages, **more)
+
+    monkeypatch.setattr(app.store.queue, "enqueue", noted)
+    return steps

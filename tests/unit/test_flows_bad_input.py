@@ -5,7 +5,7 @@ import functools
 import sys
 
 import pytest
-from inline import count, drain, make_app, stored
+from inline import count, drain, make_app, steps_of, stored
 
 from celeriac import chain, chord, group, states
 from celeriac.canvas.lines import MANY, TOGETHER
@@ -127,7 +127,7 @@ def test_a_chord_whose_results_nobody_keeps_reaches_its_body(total):
 
 @pytest.mark.parametrize("length", [2, 11])
 def test_a_step_of_a_stream_is_bounded_by_its_parts(app, add, total, monkeypatch, length):
-    steps = _steps(app, monkeypatch)
+    steps = steps_of(app, monkeypatch)
     many = 3 * TOGETHER // length
     chord([chain(*[add.s(1)] * length) for _ in range(many)], total.s())()
     assert sum(map(len, steps)) == many * length
@@ -136,23 +136,11 @@ def test_a_step_of_a_stream_is_bounded_by_its_parts(app, add, total, monkeypatch
 
 def test_a_step_of_a_stream_is_bounded_by_bytes(app, total, monkeypatch):
     size = app.task(name="size")(len)
-    steps = _steps(app, monkeypatch)
+    steps = steps_of(app, monkeypatch)
     large = "x" * 900_000
     chord((size.s(large) for _ in range(40)), total.s())()
     assert sum(map(len, steps)) == 40
     assert max(sum(len(each.payload) for each in step) for step in steps) < 19_000_000
-
-
-def _steps(app, monkeypatch):
-    steps = []
-    enqueue = app.store.queue.enqueue
-
-    def noted(messages, **more):
-        steps.append(list(messages))
-        enqueue(messages, **more)
-
-    monkeypatch.setattr(app.store.queue, "enqueue", noted)
-    return steps
 
 
 def test_an_argument_that_is_too_large_says_where_it_stands(app, add, total):

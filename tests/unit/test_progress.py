@@ -403,20 +403,27 @@ def test_a_repeat_begins_anew(app):
     assert (sent.get(timeout=5), sent.progress) == (None, None)
 
 
+def shown(app, task):
+    """A call of *task* that has shown how far it is and runs on, and its delivery."""
+    queue = app.store.queue
+    queue.register("w", Manifest(tasks=app.facts()))
+    sent = task.delay()
+    (delivery,) = queue.exchange("w", 1, 1, [], (), ["celery"], Want(free=1)).deliveries
+    run = Context(id=sent.id, fence=delivery.fence, write=queue.update, called_directly=False)
+    token = enter(run, task)
+    task.progress(7, 9)
+    eventually(lambda: sent.progress, "shown")
+    leave(token)
+    return sent, delivery
+
+
 def test_the_last_word_of_a_task_whose_worker_was_lost_is_what_was_shown(app):
     @app.task(name="killer", bind=True)
     def killer(self):
         pass
 
+    sent, delivery = shown(app, killer)
     queue = app.store.queue
-    queue.register("w", Manifest(tasks=app.facts()))
-    sent = killer.delay()
-    (delivery,) = queue.exchange("w", 1, 1, [], (), ["celery"], Want(free=1)).deliveries
-    run = Context(id=sent.id, fence=delivery.fence, write=queue.update, called_directly=False)
-    token = enter(run, killer)
-    killer.progress(7, 9)
-    eventually(lambda: sent.progress, "shown")
-    leave(token)
     dead = Commit(delivery.fence, Outcome(states.DEAD, reason="WorkerLostError: gone"))
     queue.exchange("w", 1, 2, [dead], (), ["celery"], Want())
     assert (sent.state, sent.progress.current) == ("FAILURE", 7)
@@ -427,15 +434,7 @@ def test_a_state_set_from_elsewhere_leaves_the_progress(app):
     def long(self):
         eventually(lambda: app.AsyncResult(self.request.id).progress, "shown")
 
-    queue = app.store.queue
-    queue.register("w", Manifest(tasks=app.facts()))
-    sent = long.delay()
-    (delivery,) = queue.exchange("w", 1, 1, [], (), ["celery"], Want(free=1)).deliveries
-    run = Context(id=sent.id, fence=delivery.fence, write=queue.update, called_directly=False)
-    token = enter(run, long)
-    long.progress(7, 9)
-    eventually(lambda: sent.progress, "shown")
-    leave(token)
+    sent, _ = shown(app, long)
     long.update_state(sent.id, "PAUSED", {"by": "an operator"})
     assert (sent.state, sent.info, sent.progress.current) == ("PAUSED", {"by": "an operator"}, 7)
 

@@ -1,6 +1,6 @@
 -- enqueue_members: store parts of a workflow that are simply queued, of one queue and priority, perhaps
 -- members of an open join; none of them waits, is due later, expires, or refers to another. It stands
--- alone.
+-- alone, as enqueue_plain does.
 -- KEYS[1] P · ARGV[1] "" or wall and monotonic clock, packed · ARGV[2] join or "" · ARGV[3] queue ·
 -- ARGV[4] priority · ARGV[5] workflow · ARGV[6 ...] id, then the tail of its base and its wire in one
 -- (as enqueue_plain takes them), for each; all ids differ.
@@ -20,10 +20,10 @@ if joined then
 end
 if call('EXISTS', P .. 'rvs') > 0 then return 0 end
 -- Who refers to one before it came is asked for only if there is anybody.
-local kinds, keys = {'m:', 't:', 'rd:', 'pa:'}, {}
-if call('EXISTS', P .. 'refs') == 0 then kinds = {'m:', 't:'} end
-for k = 1, #kinds do
-  local kind = P .. kinds[k]
+local prefixes, keys = {'m:', 't:', 'rd:', 'pa:'}, {}
+if call('EXISTS', P .. 'refs') == 0 then prefixes = {'m:', 't:'} end
+for k = 1, #prefixes do
+  local kind = P .. prefixes[k]
   for i = 1, n do keys[(k - 1) * n + i] = kind .. ARGV[4 + 2 * i] end
 end
 for from = 1, #keys, 4000 do
@@ -56,17 +56,17 @@ for i = 1, n do
   ids[#ids + 1] = id
 end
 
--- A script is not rolled back: where another program's key of another type is in the way, nothing may
--- have been written.
+-- A script is not rolled back: another program's key of another type is looked for before anything is
+-- written. The general script would stop half way.
 local bell, line = P .. 'bell:' .. queue, P .. 'q:' .. queue .. ':' .. priority
-local function holds(key, kind)
+local kinds = {[bell] = 'list', [line] = 'list', [P .. 'fl:' .. flow] = 'zset',
+               [P .. 'jopen'] = 'zset', [P .. 'n'] = 'hash'}
+for chunk in pairs(chunks) do kinds[P .. 'o:' .. chunk] = 'list' end
+for key, kind in pairs(kinds) do
   local found = call('TYPE', key).ok
-  return found == 'none' or found == kind
-end
-if not (holds(bell, 'list') and holds(line, 'list') and holds(P .. 'fl:' .. flow, 'zset')
-        and holds(P .. 'jopen', 'zset') and holds(P .. 'n', 'hash')) then return 0 end
-for chunk in pairs(chunks) do
-  if not holds(P .. 'o:' .. chunk, 'list') then return 0 end
+  if found ~= 'none' and found ~= kind then
+    return redis.error_reply('WRONGTYPE Operation against a key holding the wrong kind of value')
+  end
 end
 
 local function in_parts(command, list, key)
