@@ -190,6 +190,24 @@ def test_a_high_rate_is_kept_with_coarse_looks(clock):
     assert clock.now - start == pytest.approx(1.5, abs=0.15)
 
 
+def test_what_another_lane_has_handed_back_is_not_handed_back_again(limits, monkeypatch):
+    """Two lanes look at once, and the second gets the lock when there is nothing left."""
+    limits.admit([held() for _ in range(100)])
+    taken = []
+
+    class Late:
+        def __enter__(self):
+            monkeypatch.undo()  # the other lane has the lock itself
+            taken.extend(limits.take_returns())
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(limits, "_lock", Late())
+    assert limits.take_returns() == []
+    assert sum(len(fences) for _, fences in taken) == 79
+
+
 def test_what_has_its_turn_later_goes_back_until_then(limits, clock):
     tasks = [held() for _ in range(100)]
     limits.admit(tasks)

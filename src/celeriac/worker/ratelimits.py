@@ -205,6 +205,8 @@ class RateLimits:
             return []
         with self._lock:
             returns, self._returns = self._returns, []
+        if not returns:  # another lane was quicker
+            return []
         returns.sort(key=lambda each: each[0])
         size = -(-len(returns) // _TIMES)
         lots = (returns[at : at + size] for at in range(0, len(returns), size))
