@@ -94,6 +94,8 @@ def _missing(session: Session, app: Celeriac, id: str, *, as_json: bool) -> int:
     note(explained.reason)
     for name, value in explained.facts:
         note(f"  {name}: {value}")
+    for line in explained.advice:
+        note(line)
     return exits.NOT_FOUND
 
 
