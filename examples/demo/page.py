@@ -38,15 +38,17 @@ svg .figure { fill: var(--faint); font-variant-numeric: tabular-nums; }
 rect { fill: var(--bar); }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem 0; border-bottom: 1px solid var(--rule); text-align: right; }
+th + th, td + td { padding-left: .6rem; }
 th { color: var(--faint); font-weight: 400; font-size: .85rem; }
 th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
 summary { cursor: pointer; margin-top: 1rem; }
 @media (max-width: 30rem) {
   body { padding: 1.5rem 1rem; }
   dl { display: grid; grid-template-columns: 1fr 1fr; }
-  svg { --label: 7.5rem; --figure: 3.5rem; }
+  svg { --label: 7.75rem; --figure: 3.5rem; }
   svg text { font-size: 12px; }
-  table { font-size: .9rem; }
+  table { font-size: .8rem; }
+  th { font-size: .75rem; }
 }
 """
 

@@ -407,9 +407,9 @@ def test_what_a_step_raised_is_raised_by_those_behind_it(app, add, fail):
     drain(app)
     with pytest.raises(ValueError, match="no") as caught:
         result.get(timeout=5)
+    raised = f"fail(…, 2)[{result.parent.parent.id}]"
     assert caught.value.__notes__ == [
-        f"Raised by task fail(…, 2)[{result.parent.parent.id}], without which {result.id} cannot "
-        "run."
+        f"Raised by task {raised}, without which {result.id} cannot run."
     ]
     assert (result.state, result.parent.state) == ("FAILURE", "FAILURE")
 
