@@ -210,18 +210,21 @@ def arguments_of(app: Celeriac, record: Record, header: Header | None) -> str:
     if header is None or record.wire is None:
         return ""
     args, kwargs = header.argsrepr, header.kwargsrepr
+    edges = header.edges or _NO_EDGES
     if not (args or kwargs):
+        # Who sent it hides nothing, or did not know what the task hides.
+        task = app.tasks.get(record.task)
+        mask = None if task is None or task.mask is None else task.mask.behind(edges.given)
         try:
             call = decode_value(
                 header.serializer, decode(record.wire).content(), app.conf.accept_content
             )
-            args, kwargs = shown_args(call[0]), shown_kwargs(call[1])
+            args = shown_args(call[0], mask and mask.hides_place)
+            kwargs = shown_kwargs(call[1], mask and mask.hides)
         except (CeleryError, ValueError, TypeError, IndexError):
             return ""  # whoever reads this may not be able to read what was sent
-    edges = header.edges or _NO_EDGES
-    takes = edges.takes is not None or (edges.gathers is not None and not edges.immutable)
     inner = [
-        "…" if takes else "",
+        "" if edges.given == (0,) else "…",
         args.removeprefix("(").removesuffix(")").rstrip(","),
         kwargs.removeprefix("{").removesuffix("}"),
     ]

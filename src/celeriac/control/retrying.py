@@ -21,6 +21,7 @@ from celeriac.serialization import decode as decode_value
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
+    from celeriac.app.task import Task
 
 __all__ = ["Left", "Retried", "retry", "retry_failed"]
 
@@ -265,11 +266,23 @@ def _mended(
     if task is not None:
         mask = task.mask
         edges = header.edges or _NO_EDGES
-        takes = edges.takes is not None or (edges.gathers is not None and not edges.immutable)
-        if edges.told is None:
-            task.arguments.check((None, *args) if takes else args, dict(kwargs))
-            if not takes:
-                task.arguments.convert(args, dict(kwargs))
+        if len(edges.given) == 1:  # an errback may be called in two ways, and says so itself
+            _check(task, edges.given[0], args, kwargs)
     if header.expires is not None and header.expires <= app.client.wall():
         header = msgspec.structs.replace(header, expires=None)
     return decode(app.client.reissue(header, args, kwargs, {}, mask))
+
+
+def _check(
+    task: Task[..., Any], given: int, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    if not given:
+        task.arguments.check(args, dict(kwargs))
+        task.arguments.convert(args, dict(kwargs))
+        return
+    try:
+        task.arguments.check((None, *args), dict(kwargs))
+    except TypeError as error:
+        raise TypeError(
+            f"{error}. The first is the result of what is before it; give those after that"
+        ) from None
