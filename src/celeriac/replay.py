@@ -18,6 +18,7 @@ from celeriac import signals, states
 from celeriac.app.inside import Inside
 from celeriac.client import verify
 from celeriac.context import Context
+from celeriac.control.flowreading import flow_of
 from celeriac.eager import value_of
 from celeriac.exceptions import NotReplayable, ResultNotFound, Retry
 from celeriac.failures import ExceptionInfo, capture, describe, our_frames
@@ -77,6 +78,11 @@ def find(app: Celeriac, id: str) -> Recorded:
     """
     record = app.store.inspection.get([id])[0]
     if record is None:
+        if flow_of(app.store, id) is not None:
+            raise NotReplayable(
+                f"{id} is a group, and runs nothing itself: replay one of its members, which "
+                f"`celeriac tree {id}` names"
+            )
         raise ResultNotFound(id)
     if record.wire is None:
         raise NotReplayable(
