@@ -154,7 +154,6 @@ def replay(app: Celeriac, recorded: Recorded, heard: Heard, limits: bool = True)
         limits: raise the soft time limit; the hard one is not enforced.
     """
     runner = _Runner(app, heard, limits=limits)
-    hider = _hider(runner, recorded.delivery)
     sent: list[tuple[str, str, str]] = []
 
     def note_sent(headers: Any = None, routing_key: Any = None, **_: Any) -> None:
@@ -174,13 +173,15 @@ def replay(app: Celeriac, recorded: Recorded, heard: Heard, limits: bool = True)
     reason = cause.exc if isinstance(cause, Retry) else None
     text = describe(reason if isinstance(reason, BaseException) else cause)
     traceback = capture(cause, skip=our_frames(cause)).traceback
+    hider = _hider(runner, recorded.delivery)
     if hider is not None:
         text, traceback = hider(text), hider(traceback)
     return Replayed(outcome, None, cause, text, traceback, sent, runner.context)
 
 
 def _hider(runner: _Runner, delivery: Delivery) -> Hider | None:
-    return runner.read(delivery)[1].hider
+    """What takes out of texts what the task hides: in what it takes, too, if it has begun."""
+    return (runner.context or runner.read(delivery)[1]).hider
 
 
 def _cause(error: BaseException) -> BaseException:

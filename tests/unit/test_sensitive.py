@@ -16,6 +16,7 @@ from celeriac.cli.dead import arguments_shown
 from celeriac.control.reading import header_of
 from celeriac.control.treetext import tree_lines
 from celeriac.message import decode
+from celeriac.replay import find, replay
 from celeriac.sensitive import HIDDEN, Hider, Mask, mask_of, shown_args, shown_kwargs
 from celeriac.upstream import arguments_of
 
@@ -217,6 +218,15 @@ def test_a_part_of_a_workflow_hides_the_same(shop, name, caplog):
         with pytest.raises(Exception, match=r"refused: \*\*\*") as caught:
             result.get(timeout=5)
         assert CARD not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("name", ["a step", "what it takes"])
+def test_a_replay_of_a_part_hides_the_same(shop, name):
+    WORKFLOWS[name](shop.tasks).delay()
+    failed = next(each.id for each, outcome in drain(shop) if outcome.state == states.FAILED)
+    found = replay(shop, find(shop, failed), lambda *said: None)
+    assert found.text == "ValueError: refused: ***"
+    assert CARD not in found.traceback
 
 
 def test_what_may_stand_behind_a_result_is_hidden_in_signatures(shop):
