@@ -7,6 +7,8 @@ import pytest
 from inline import make_app, stored
 
 from celeriac import states
+from celeriac.control.inspect import situation
+from celeriac.control.why import explain
 from celeriac.exceptions import NotInThisVersion, OperationalError
 from celeriac.message import Header, compose
 from celeriac.records import (
@@ -261,3 +263,8 @@ def test_tests_without_a_worker_see_it_too(app, job):
         assert [each.state for each in (before, after, other)] == ["REVOKED", "REVOKED", "SUCCESS"]
 
 
+def test_why_names_the_stamps(app, job):
+    result = job.apply_async(stamped_headers=["a", "b"], a=["x", 1], b=True)
+    facts = dict(explain(situation(app.store, result.id, time.time())).facts)
+    assert facts["stamps"] == "a=x, a=1, b=true"
+    assert "stamps" not in dict(explain(situation(app.store, job.delay().id, time.time())).facts)

@@ -50,6 +50,8 @@ class Heart:
         #: What is known of revoked stamps, and what is held and may carry one.
         self.stamps = RevokedStamps()
         self._held: Callable[[], Iterable[Delivery]] = tuple
+        #: Two threads may beat (see `declare`); what one has learned the other must not undo.
+        self._hearing = threading.Lock()
         #: Set to have it look now.
         self._look = threading.Event()
         self._hurried = False
@@ -130,7 +132,8 @@ class Heart:
             self._incarnation.lose(owner)
         else:
             self._incarnation.extended(owner, requested_at)
-            self._hear(beat.stamps)
+            with self._hearing:
+                self._hear(beat.stamps)
         self._on_beat(beat)
         return True
 
