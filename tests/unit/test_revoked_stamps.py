@@ -99,7 +99,6 @@ def test_what_carries_one_reaches_no_executor_and_is_committed_as_revoked():
     assert [each.id for each in deliveries_of(desk.dispatch)] == ["z", "y"]
     assert not desk.dispatch.flushed, "it is still to be ended"
     call_off(desk.dispatch, held)
-    desk.dispatch.stamps.pending -= 1
     (commit,) = desk.take().commits
     assert (commit.fence, commit.outcome.state) == (held.delivery.fence, states.CANCELLED)
 
@@ -110,6 +109,23 @@ def test_a_worker_that_stops_hands_it_back_and_leaves_it_to_others():
     desk.dispatch.close()
     assert desk.settle(("x", {"a": 1})) == []
     assert [each.delivery.id for each in desk.dispatch.drain_backlog()] == ["x"]
+
+
+def test_one_that_is_heard_of_while_deliveries_arrive_is_met_too():
+    """Whoever learned of it has looked at what is in line, where these are not yet."""
+    desk = Desk()
+
+    class Heard:
+        def received(self, arrived):
+            desk.dispatch.stamps.learn([RevokedStamp(1, "a=1", SOON)])
+            assert deliveries_of(desk.dispatch) == []
+
+        def settled(self, commits, verdicts):
+            assert not commits
+
+    desk.dispatch.events = Heard()
+    ((held, _),) = desk.settle(("x", {"a": 1}))
+    assert (held.delivery.id, desk.sent) == ("x", [])
 
 
 # -- with a store --------------------------------------------------------------------------------

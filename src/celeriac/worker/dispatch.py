@@ -131,7 +131,6 @@ class Dispatch:
         """Take in the answer to *batch*: log refusals, place deliveries. Returns what a revoked
         stamp meets, to be revoked with this signal and then given to ``calledoff``."""
         arrived = [held for held in map(self._admit, reply.deliveries) if held is not None]
-        met = self.stamps.sift(arrived) if self.stamps.known and not self.closing else []
         if reply.deliveries:
             crashpoint("delivery.received")
         batch.tell_refused(reply.verdicts)
@@ -145,7 +144,7 @@ class Dispatch:
                 notices.tell("task_received", held.delivery)
         with self.changed:
             self._flights.end(batch)
-            self.stamps.pending += len(met)
+            met = self.stamps.sift(arrived) if self.stamps.known and not self.closing else []
             if batch.owner != self.incarnation.owner or self.incarnation.lost:
                 arrived = []  # leased by an incarnation that is gone; the reaper has them
             self.backlog.extend(self.rates.admit(arrived) if self.rates.active else arrived)

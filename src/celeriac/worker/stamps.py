@@ -45,7 +45,11 @@ class RevokedStamps:
         return _met(stamps, self.known)
 
     def sift(self, arrived: list[Held]) -> list[tuple[Held, str | None]]:
-        """Take out of *arrived* what is revoked; return it, with how what runs is to be ended."""
+        """Take out of *arrived* what is revoked; return it, with how what runs is to be ended.
+
+        The caller holds the dispatch's lock, and puts the rest in line before it lets go: else what
+        is learned meanwhile would neither be met here nor found in line.
+        """
         met = [
             (held, found.terminate)
             for held in arrived
@@ -53,6 +57,7 @@ class RevokedStamps:
         ]
         gone = {id(held) for held, _ in met}
         arrived[:] = [held for held in arrived if id(held) not in gone]
+        self.pending += len(met)
         return met
 
 

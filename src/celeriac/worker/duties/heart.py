@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from celeriac.backoff import jittered
+from celeriac.control.phrases import clip
 from celeriac.exceptions import OperationalError
 from celeriac.records import Beat, Delivery, Fence, Manifest, Reaped, RevokedStamp
 from celeriac.stores.base import Store
@@ -50,7 +51,7 @@ class Heart:
         #: What is known of revoked stamps, and what is held and may carry one.
         self.stamps = RevokedStamps()
         self._held: Callable[[], Iterable[Delivery]] = tuple
-        #: Two threads may beat (see `declare`); what one has learned the other must not undo.
+        #: Several threads may learn (see `declare`, `register`): none must undo what another has.
         self._hearing = threading.Lock()
         #: Set to have it look now.
         self._look = threading.Event()
@@ -94,8 +95,9 @@ class Heart:
         requested_at = time.monotonic()
         self._store.queue.register(owner, manifest)
         # Before anything is leased: what was revoked while nobody was there must not begin.
-        found = self._learn(anew=True)
-        self.stamps.number = max((each.number for each in found), default=0)
+        with self._hearing:
+            found = self._learn(anew=True)
+            self.stamps.number = max((each.number for each in found), default=0)
         self._incarnation.begin(owner, requested_at)
 
     def _run(self) -> None:
@@ -158,8 +160,9 @@ class Heart:
         found = self._store.queue.revoked_stamps(0 if anew else self.stamps.number)
         self.stamps.learn(found, anew=anew)
         if found:
-            shown = ", ".join(each.stamp for each in found[:_SHOWN]) + ", …" * (len(found) > _SHOWN)
-            logger.info("What carries one of these stamps will not run here: %s", shown)
+            shown = ", ".join(clip(each.stamp) for each in found[:_SHOWN])
+            more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            logger.info("What carries one of these stamps will not run here: %s%s", shown, more)
         return found
 
     def _probe(self) -> None:

@@ -248,9 +248,6 @@ class Solo:
             logger.error("Task %s refused, it will not run: %s", delivery.id, reason)
             self._tell("task_rejected", delivery, reason=reason)
             return Commit(delivery.fence, Outcome(states.FAILED, reason=reason))
-        met = self._heart.stamps.order(message.header.stamps)
-        if met is not None:
-            return self._call_off(delivery, met.terminate)
         wait = self.rates.wait(message.header.task)
         if wait:
             self._put_back(delivery.fence, wait)
@@ -267,6 +264,10 @@ class Solo:
             events.received([present])
         self.running = [(present, began)]
         try:
+            # Only now, for what is heard of from now on is looked for in what runs.
+            met = self._heart.stamps.order(message.header.stamps)
+            if met is not None:
+                return self._call_off(delivery, met.terminate)
             # What a task sets in its context must not be met by the next one.
             outcome = copy_context().run(self._runner.run, delivery)
         finally:
