@@ -13,7 +13,7 @@ from celeriac import states
 from celeriac.testing.conformance.kit import Kit, Suite
 
 
-def kept(kit: Kit, after: int = 0) -> list[tuple[str, str | None]]:
+def _kept(kit: Kit, after: int = 0) -> list[tuple[str, str | None]]:
     """The revoked stamps and how what runs is ended, in the order of their numbers."""
     return [(each.stamp, each.terminate) for each in kit.store.queue.revoked_stamps(after)]
 
@@ -24,7 +24,7 @@ class StampSuite(Suite):
     def test_there_are_none_and_a_beat_says_so(self, kit: Kit) -> None:
         kit.worker()
         assert kit.store.queue.beat("w1").stamps == 0
-        assert kept(kit) == []
+        assert _kept(kit) == []
 
     def test_revoked_stamps_are_kept_and_a_beat_tells_that_there_are_new_ones(
         self, kit: Kit
@@ -33,11 +33,11 @@ class StampSuite(Suite):
         kit.worker()
         queue.revoke_stamps(["a=1", "b=x=y"])
         first = queue.beat("w1").stamps
-        assert kept(kit) == [("a=1", None), ("b=x=y", None)]
+        assert _kept(kit) == [("a=1", None), ("b=x=y", None)]
         assert first == queue.revoked_stamps()[-1].number > 0
         queue.revoke_stamps(["c=ключ"], "SIGKILL")
         assert queue.beat("w1").stamps > first
-        assert kept(kit, first) == [("c=ключ", "SIGKILL")]
+        assert _kept(kit, first) == [("c=ключ", "SIGKILL")]
         assert queue.beat("w1").stamps == queue.beat("w1").stamps, "it changes with a revoke only"
 
     def test_a_worker_that_comes_later_is_told_too(self, kit: Kit) -> None:
@@ -51,10 +51,10 @@ class StampSuite(Suite):
         queue.revoke_stamps(["b=1"])
         (before, last) = queue.revoked_stamps()
         queue.revoke_stamps(["a=1"], "SIGTERM")
-        assert kept(kit, last.number) == [("a=1", "SIGTERM")]
-        assert kept(kit) == [("b=1", None), ("a=1", "SIGTERM")]
+        assert _kept(kit, last.number) == [("a=1", "SIGTERM")]
+        assert _kept(kit) == [("b=1", None), ("a=1", "SIGTERM")]
         queue.revoke_stamps(["a=1"])
-        assert kept(kit, before.number)[-1] == ("a=1", "SIGTERM")
+        assert _kept(kit, before.number)[-1] == ("a=1", "SIGTERM")
 
     def test_they_lapse_and_the_store_is_as_before(self, kit: Kit) -> None:
         kit.configure(revoke_expires=20.0)
@@ -65,9 +65,9 @@ class StampSuite(Suite):
         queue.revoke_stamps(["b=1"])
         assert [each.until for each in queue.revoked_stamps()] == [kit.now() + 10, kit.now() + 20]
         kit.tick(10, alive=[worker])
-        assert kept(kit) == [("b=1", None)]
+        assert _kept(kit) == [("b=1", None)]
         kit.tick(12, alive=[worker])
-        assert kept(kit) == []
+        assert _kept(kit) == []
         assert queue.beat("w1").stamps == 0
 
     def test_again_is_another_time(self, kit: Kit) -> None:
@@ -76,7 +76,7 @@ class StampSuite(Suite):
         kit.tick(10)
         kit.store.queue.revoke_stamps(["a=1"])
         kit.tick(15)
-        assert kept(kit) == [("a=1", None)]
+        assert _kept(kit) == [("a=1", None)]
 
     def test_nothing_ends_by_that_alone(self, kit: Kit) -> None:
         kit.send("a", stamps={"a": [1]})
@@ -87,7 +87,7 @@ class StampSuite(Suite):
     def test_many(self, kit: Kit) -> None:
         many = [f"a={number}" for number in range(1200)]
         kit.store.queue.revoke_stamps(many)
-        assert [stamp for stamp, _ in kept(kit)] == many
+        assert [stamp for stamp, _ in _kept(kit)] == many
 
 
 __all__ = ["StampSuite"]
