@@ -19,6 +19,7 @@ from celeriac.checks import FLOW_OPTIONS, SEND_OPTIONS, check_plain
 
 __all__ = [
     "NAMES",
+    "are_stamps",
     "check_name",
     "checked_stamps",
     "combined",
@@ -112,6 +113,11 @@ def names_of(options: Mapping[str, Any]) -> list[str]:
     if not isinstance(names, _COLLECTIONS):
         raise TypeError(f"{NAMES} is {names!r}; it is a list of the names of stamps")
     return sorted(names) if isinstance(names, set | frozenset) else list(dict.fromkeys(names))
+
+
+def are_stamps(options: Mapping[str, Any]) -> bool:
+    """Whether *options* are nothing but stamps."""
+    return NAMES in options and options.keys() == {NAMES, *names_of(options)}
 
 
 def checked_stamps(options: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -453,3 +453,26 @@ def test_of_celerys_chunks_and_maps_options_stay(seen):
     assert seen.map([1]).stamp(a=1).clone(stamped_headers=["b"], b=2).options == {
         "a": 1, "b": 2, NAMES: ["b", "a"],
     }  # fmt: skip
+
+
+def test_members_of_a_long_header_have_each_its_own(app, seen):
+    class Numbers(StampingVisitor):
+        def on_signature(self, sig, **headers):
+            return {"number": sig.args[0] if sig.args else "body"}
+
+    members = [seen.s(number) for number in range(1200)]
+    members[7].stamp(b="own").set(priority=3)
+    members[9] = seen.s(9)
+    canvas = group(members).stamp(Numbers())
+    result = canvas.apply_async()
+    drain(app, most=3000)
+    found = result.get(timeout=30)
+    assert found[7] == {"b": ["own"], "number": [7]}
+    del found[7]
+    assert found == [{"number": [number]} for number in range(1200) if number != 7]
+    late = (
+        seen.s(n) if n != 1100 else seen.s(n).set(stamped_headers=["gone"]) for n in range(1200)
+    )
+    with pytest.raises(TypeError, match="there is no value for it") as raised:
+        group(late).apply_async()
+    assert raised.value.__notes__ == ["It is member 1100 of a group, counted from 0."]

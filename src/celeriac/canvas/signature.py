@@ -17,6 +17,7 @@ from celeriac.canvas.sending import Sending
 from celeriac.canvas.stamping import Stamping
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.later import Absent
+from celeriac.stamps import are_stamps
 
 __all__ = ["Home", "Signature", "maybe_signature", "signature", "subtask"]
 
@@ -225,15 +226,16 @@ class Signature(dict[str, Any], Sending[R], Stamping, Generic[R]):
         if app is not None:
             self._app = app
 
-    def plain(self) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
+    def plain(self, stamped: bool = False) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
         """Return task, arguments and keyword arguments, to be read at once and not kept.
 
-        None if it has options, or is not as a task made it: then :meth:`merged` is to be asked.
+        None if it has options (with *stamped* other than stamps), or is not as a task made it: then
+        :meth:`merged` is to be asked.
         """
-        task, args, kwargs = self._task, self["args"], self["kwargs"]
+        task, args, kwargs, options = self._task, self["args"], self["kwargs"], self["options"]
         if (
             task is None
-            or self["options"]
+            or (options and not (stamped and are_stamps(options)))
             or self["task"] != task.name
             or type(args) is not tuple
             or type(kwargs) is not dict

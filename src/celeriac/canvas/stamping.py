@@ -127,7 +127,8 @@ class Stamping:
 
     def with_options(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return its options with those given over them; the stamps of both hold."""
-        return combined({}, self.options, options or {})
+        made = {**self.options, **(options or {})}
+        return combined({}, self.options, options or {}) if NAMES in made else made
 
     def apart(self) -> Self:
         """Return what is stamped in its place where it is a part: a copy, for one signature may be
