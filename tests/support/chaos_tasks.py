@@ -25,10 +25,13 @@ def make(broker, ledger, **settings):
     app = Celeriac("tasks", broker=broker, **{**SETTINGS, **settings})
     book = Ledger(ledger)
 
-    def begins(request, name, number):
-        descriptor = os.open(f"{ledger}.parts", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(descriptor, f"{request.id} {name} {number}\n".encode())
+    def note_down(kind, line):
+        descriptor = os.open(f"{ledger}.{kind}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(descriptor, f"{line}\n".encode())
         os.close(descriptor)
+
+    def begins(request, name, number):
+        note_down("parts", f"{request.id} {name} {number}")
         book.write(request.id, request.attempt, "start")
 
     def ends(request):
@@ -79,6 +82,7 @@ def make(broker, ledger, **settings):
 
     @app.task(name="swap", bind=True)
     def swap(self, *values, n, to, name):
+        note_down("swaps", self.request.id)
         begins(self.request, name, n)
         ends(self.request)
         raise self.replace(build(self.app, to, name))
