@@ -122,6 +122,17 @@ def parts_of(tree):
             yield from parts_of(tree[name])
 
 
+def errbacks_of(tree):
+    """Numbers of all errbacks in *tree*."""
+    found = set(tree.get("err", ()))
+    for each in (*tree.get("of", ()), *tree.get("add", ())):
+        found |= errbacks_of(each)
+    for name in ("body", "to"):
+        if name in tree:
+            found |= errbacks_of(tree[name])
+    return found
+
+
 def revoked_ids(tree, name):
     """Ids of the parts that are to be revoked."""
     return [f"{name}.{each['n']}" for each in parts_of(tree) if each["do"] == "revoke"]

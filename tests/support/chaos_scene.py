@@ -1,0 +1,178 @@
+"""The scene of workflows that meet faults: workers that are struck, and a client whose calls are
+doubled."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+
+from chaos_oracle import Graph, flow_of, read
+from chaos_tasks import make
+from random_canvases import as_code, build, revoked_ids
+from workers import HERE, Worker
+
+from celeriac import states
+from celeriac.crashpoints import ENVIRONMENT, POINTS
+from celeriac.testing.faults import Faults, Rule, wrap
+from celeriac.testing.ledger import Ledger
+
+#: Seconds in which faults are injected, and in which everything must have ended.
+STRIKING, DEADLINE = 6, 90
+#: Crash points of workers: in each of those that are not of executors, the whole worker dies.
+DYING = [
+    f"{name}:{hit}:kill"
+    for name in POINTS
+    if name.startswith(("exchange.", "beat.", "delivery.", "outcome.", "executor."))
+    for hit in (2, 9, 30)
+] + ["reap.applied:1:kill"]
+#: What a strike is, and how often.
+STRIKES = {"executor": 10, "worker": 3, "zygote": 1, "stop": 2, "revoke": 4}
+
+
+class Scene:
+    """Two workers that are struck and replaced, and a client whose calls are doubled.
+
+    *seed* is what strikes are chosen by.
+    """
+
+    def __init__(self, place, seed):
+        self.place, self.pick = place, random.Random(seed)
+        place.environment["PYTHONPATH"] = str(HERE)
+        self.ledger = Ledger(place.ledger_path)
+        settings = {"namespace": place.options.namespace, "set_as_current": False}
+        self.app = make(place.broker, place.ledger_path, **settings)
+        self.doubled = Faults(
+            Rule("queue.enqueue", "after", probability=0.3),
+            Rule("queue.enqueue", "before", probability=0.1),
+            seed=self.pick.getrandbits(30),
+        )
+        self.app.lend(wrap(place.store, self.doubled), self.app.client)
+        self.workers = []
+        self.struck = Counter()
+        #: When a worker that was stopped goes on, and which one.
+        self.stopped = []
+
+    def start(self):
+        self.workers = [self.worker(dying=True) for _ in range(2)]
+
+    def worker(self, dying):
+        """A worker whose store breaks now and then; *dying*: at a crash point of its own, too."""
+        number = len(self.place.workers)
+        log = self.place.folder / f"worker-{number}.log"
+        more = {ENVIRONMENT: self.pick.choice(DYING)} if dying else {}
+        command = [sys.executable, str(HERE / "chaos_worker.py"), "-A", "tasks", "worker"]
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [*command, "-l", "WARNING", "-c", "2", "-n", f"w{number}"],
+                cwd=self.place.folder,
+                env={**self.place.environment, "CHAOS": "0.02", **more},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        made = Worker(process, log)
+        self.place.workers.append(made)
+        return made
+
+    # -- strikes -----------------------------------------------------------------------------------
+
+    def strike(self, victims):
+        """Do harm of one kind; *victims* are names of workflows parts of which may be revoked."""
+        kind = self.pick.choices([*STRIKES], [*STRIKES.values()])[0]
+        at = self.workers[self.pick.randrange(2)]
+        if kind == "revoke":
+            self.struck[kind] += self.revoke(victims)
+        elif kind == "worker":
+            at.send(signal.SIGKILL)
+            self.struck[kind] += 1
+        elif kind == "stop":  # for less than the lease of 3 s or more
+            at.send(signal.SIGSTOP)
+            self.stopped.append((time.monotonic() + self.pick.uniform(0.5, 5), at))
+            self.struck[kind] += 1
+        elif found := at.titled(kind):
+            self.struck[kind] += self.kill(self.pick.choice(found))
+        self.keep(dying=True)
+
+    @staticmethod
+    def kill(process):
+        try:
+            process.kill()
+        except ProcessLookupError:
+            return False
+        return True
+
+    def revoke(self, victims):
+        """Revoke some part of one of *victims*, which may run just now."""
+        left = [each for each in self.left() if self.pick.random() < 0.5]
+        found = [each.id for each in left if self.belongs(each, victims)]
+        if not found:
+            return False
+        ending = self.pick.choice([None, "SIGTERM", "SIGKILL"])
+        self.place.store.queue.revoke([self.pick.choice(found)], ending)
+        return True
+
+    def belongs(self, record, victims):
+        whole = self.place.store.inspection.get([record.id])[0]
+        return whole is not None and whole.wire is not None and flow_of(whole) in victims
+
+    def keep(self, dying):
+        """Replace workers that have ended, and let those go on whose time to is."""
+        due = [each for each in self.stopped if each[0] <= time.monotonic() or not dying]
+        for each in due:
+            self.stopped.remove(each)
+            each[1].send(signal.SIGCONT)
+        for at, each in enumerate(self.workers):
+            if each.process.poll() is not None:
+                self.workers[at] = self.worker(dying)
+
+    # -- the course of it --------------------------------------------------------------------------
+
+    def check(self, trees, revoked=()):
+        """Send *trees*, strike while they run, and judge each; return counts and problems.
+
+        *trees* is (name, tree); *revoked* are names of those parts of which are revoked as they
+        run, so that what comes of them is not for the tree to say.
+        """
+        results = {}
+        for name, tree in trees:
+            self.place.store.queue.revoke(revoked_ids(tree, name))
+            results[name] = build(self.app, tree, name).apply_async()
+        victims = {results[name].id for name in revoked}
+        began = time.monotonic()
+        while self.left() and time.monotonic() < began + DEADLINE:
+            time.sleep(self.pick.expovariate(4))  # the moment of a strike has to be random
+            if time.monotonic() < began + STRIKING:
+                self.strike(victims)
+            else:
+                self.keep(dying=False)
+        logs = "".join(each.text() for each in self.place.workers)
+        flows, ran = self.flows(), read(self.ledger, logs)
+        faults = self.struck.total() + len(self.doubled.injected) + ran.broken
+        counts, problems = Counter(faults=faults), []
+        for name, tree in trees:
+            graph = Graph(name, flows[results[name].id], ran)
+            if name not in revoked:
+                graph.as_the_tree_says(tree, results[name])
+            counts.update(graph.counts)
+            if graph.problems:
+                problems += [*graph.problems, as_code(tree, name)]
+        return counts, problems
+
+    def left(self):
+        listed = self.place.store.inspection.list(limit=100_000)
+        return [each for each in listed if each.state not in states.TERMINAL]
+
+    def flows(self):
+        """All records by their workflow."""
+        inspection, found = self.place.store.inspection, defaultdict(list)
+        for each in inspection.get([each.id for each in inspection.list(limit=100_000)]):
+            if each is not None:
+                found[flow_of(each)].append(each)
+        return found
+
+    def logs(self):
+        return "\n".join(
+            f"--- {each.log.name}\n{each.text()[-1500:]}" for each in self.place.workers
+        )
