@@ -19,7 +19,7 @@ from celeriac.testing.faults import Faults, Rule, wrap
 from celeriac.testing.ledger import Ledger
 
 #: Seconds in which faults are injected, and in which everything must have ended.
-STRIKING, DEADLINE = 6, 90
+STRIKING, DEADLINE = 8, 90
 #: Crash points of workers: in each of those that are not of executors, the whole worker dies.
 DYING = [
     f"{name}:{hit}:kill"
@@ -28,7 +28,7 @@ DYING = [
     for hit in (2, 9, 30)
 ] + ["reap.applied:1:kill"]
 #: What a strike is, and how often.
-STRIKES = {"executor": 10, "worker": 3, "zygote": 1, "stop": 2, "revoke": 4}
+STRIKES = {"executor": 16, "worker": 3, "zygote": 1, "stop": 2, "revoke": 4}
 
 
 class Scene:
@@ -67,7 +67,7 @@ class Scene:
             process = subprocess.Popen(
                 [*command, "-l", "WARNING", "-c", "2", "-n", f"w{number}"],
                 cwd=self.place.folder,
-                env={**self.place.environment, "CHAOS": "0.02", **more},
+                env={**self.place.environment, "CHAOS": "0.04", **more},
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -142,7 +142,7 @@ class Scene:
         victims = {results[name].id for name in revoked}
         began = time.monotonic()
         while self.left() and time.monotonic() < began + DEADLINE:
-            time.sleep(self.pick.expovariate(4))  # the moment of a strike has to be random
+            time.sleep(self.pick.expovariate(6))  # the moment of a strike has to be random
             if time.monotonic() < began + STRIKING:
                 self.strike(victims)
             else:
