@@ -20,12 +20,12 @@ NO_EDGES = Edges()
 #: Tasks that write nothing down.
 SILENT = {*BUILT_IN, "mix"}
 _PUT_BACK = re.compile(r"Task (\S+) cannot begin yet, it is put back")
-#: In the order in which they are shown; all of the second half must be 0.
+#: What is counted, in the order in which it is shown.
 COUNTED = (
-    "graphs", "parts", "ended", "joins", "errbacks", "starts", "repeats explained", "faults",
+    "graphs", "succeeded", "parts", "ended", "joins", "errbacks", "starts", "repeats explained", "faults",
     "lost", "joins not once", "errbacks not once", "repeats unexplained",
 )  # fmt: skip
-MUST_BE_NONE = COUNTED[8:]
+MUST_BE_NONE = COUNTED[9:]
 
 
 @dataclass
@@ -230,6 +230,7 @@ class Graph:
         for number in errbacks & (missing | more | {n for n, ids in ran.items() if len(ids) != 1}):
             self.found(f"errback {number} did not run once as it should", "errbacks not once")
         ended = result.state
+        self.counts["succeeded"] += ended == "SUCCESS"
         if expected.value is FAILED:
             if ended not in ("FAILURE", "REVOKED"):
                 self.found(f"ended {ended}, should have failed")

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 
+import psutil
 from chaos_oracle import Graph, flow_of, read
 from chaos_tasks import make
 from random_canvases import as_code, build, revoked_ids
@@ -26,9 +27,9 @@ DYING = [
     for name in POINTS
     if name.startswith(("exchange.", "beat.", "delivery.", "outcome.", "executor."))
     for hit in (2, 9, 30)
-] + ["reap.applied:1:kill"]
+] + ["reap.applied:1:kill", "release.applied:1:kill", "close.applied:1:kill"]
 #: What a strike is, and how often.
-STRIKES = {"executor": 16, "worker": 3, "zygote": 1, "stop": 2, "revoke": 4}
+STRIKES = {"executor": 16, "worker": 3, "zygote": 1, "stop": 2, "term": 2, "revoke": 4}
 
 
 class Scene:
@@ -51,8 +52,8 @@ class Scene:
         self.app.lend(wrap(place.store, self.doubled), self.app.client)
         self.workers = []
         self.struck = Counter()
-        #: When a worker that was stopped goes on, and which one.
-        self.stopped = []
+        #: When a worker that was stopped goes on, and which one; those that were asked to end.
+        self.stopped, self.leaving = [], []
 
     def start(self):
         self.workers = [self.worker(dying=True) for _ in range(2)]
@@ -87,6 +88,11 @@ class Scene:
         elif kind == "worker":
             at.send(signal.SIGKILL)
             self.struck[kind] += 1
+        elif kind == "term":
+            if at not in self.leaving:  # a second time it would drop what it runs
+                self.leaving.append(at)
+                at.send(signal.SIGTERM)
+                self.struck[kind] += 1
         elif kind == "stop":  # for less than the lease of 3 s or more
             at.send(signal.SIGSTOP)
             self.stopped.append((time.monotonic() + self.pick.uniform(0.5, 5), at))
@@ -99,7 +105,7 @@ class Scene:
     def kill(process):
         try:
             process.kill()
-        except ProcessLookupError:
+        except psutil.NoSuchProcess:
             return False
         return True
 
