@@ -22,8 +22,8 @@ SILENT = {*BUILT_IN, "mix"}
 _PUT_BACK = re.compile(r"Task (\S+) cannot begin yet, it is put back")
 #: What is counted, in the order in which it is shown.
 COUNTED = (
-    "graphs", "succeeded", "parts", "ended", "joins", "errbacks", "starts", "repeats explained", "faults",
-    "lost", "joins not once", "errbacks not once", "repeats unexplained",
+    "graphs", "succeeded", "parts", "ended", "joins", "errbacks", "starts", "repeats explained",
+    "faults", "lost", "joins not once", "errbacks not once", "repeats unexplained",
 )  # fmt: skip
 MUST_BE_NONE = COUNTED[9:]
 
