@@ -16,6 +16,7 @@ from workers import HERE, Worker
 
 from celeriac import states
 from celeriac.crashpoints import ENVIRONMENT, POINTS
+from celeriac.exceptions import OperationalError
 from celeriac.testing.faults import Faults, Rule, wrap
 from celeriac.testing.ledger import Ledger
 
@@ -116,7 +117,10 @@ class Scene:
         if not found:
             return False
         ending = self.pick.choice([None, "SIGTERM", "SIGKILL"])
-        self.place.store.queue.revoke([self.pick.choice(found)], ending)
+        try:
+            self.place.store.queue.revoke([self.pick.choice(found)], ending)
+        except OperationalError:
+            return False  # a worker was stopped in the middle of a transaction
         return True
 
     def belongs(self, record, victims):
