@@ -111,10 +111,13 @@ class Graph:
         lines = [each for each in ran.lines if each.id in self.records]
         report = check((), lines, self.records.values(), interrupted=again)
         for each in report.problems:
-            self.found(each, "repeats unexplained" if "started" in each else None)
+            self.found(each)
+        # One id may be found in two ways.
+        found = {each.partition(":")[0] for each in report.problems if "started" in each}
+        self.counts["repeats unexplained"] = len(found)
         starts = sum(each.event == "start" for each in lines)
         self.counts["starts"] = starts
-        self.counts["repeats explained"] = report.repeated - self.counts["repeats unexplained"]
+        self.counts["repeats explained"] = max(0, report.repeated - len(found))
 
     def _unexplained(self, record):
         """Whether *record* was leased more often than its retries, crashes and losses say."""

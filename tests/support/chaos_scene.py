@@ -1,5 +1,5 @@
-"""The scene of workflows that meet faults: workers that are struck, and a client whose calls are
-doubled."""
+"""The scene of workflows that meet faults: workers that are struck, and a client that dies and
+whose calls are doubled."""
 
 import random
 import signal
@@ -9,12 +9,13 @@ import time
 from collections import Counter, defaultdict
 
 import psutil
+import pytest
 from chaos_oracle import Graph, flow_of, read
 from chaos_tasks import make
 from random_canvases import as_code, build, revoked_ids
 from workers import HERE, Worker
 
-from celeriac import states
+from celeriac import crashpoints, states
 from celeriac.crashpoints import ENVIRONMENT, POINTS
 from celeriac.exceptions import OperationalError
 from celeriac.testing.faults import Faults, Rule, wrap
@@ -29,12 +30,13 @@ DYING = [
     if name.startswith(("exchange.", "beat.", "delivery.", "outcome.", "executor."))
     for hit in (2, 9, 30)
 ] + ["reap.applied:1:kill", "release.applied:1:kill", "close.applied:1:kill"]
+SENDING = [name for name in POINTS if name.startswith("enqueue.")]
 #: What a strike is, and how often.
 STRIKES = {"executor": 16, "worker": 3, "zygote": 1, "stop": 2, "term": 2, "revoke": 4}
 
 
 class Scene:
-    """Two workers that are struck and replaced, and a client whose calls are doubled.
+    """Two workers that are struck and replaced, and a client that dies and whose calls are doubled.
 
     *seed* is what strikes are chosen by.
     """
@@ -139,16 +141,32 @@ class Scene:
 
     # -- the course of it --------------------------------------------------------------------------
 
+    def send(self, name, tree):
+        """Send *tree*, and return its result. Its sender may die as it does so: then all of it is
+        stored, or nothing, and another one sends it."""
+        self.place.store.queue.revoke(revoked_ids(tree, name))
+        canvas = build(self.app, tree, name)
+        point = self.pick.choice([*SENDING, *[""] * 8])
+        if point:
+            self.struck["client"] += 1
+            crashpoints.arm(f"{point}:1:raise")
+            with pytest.raises(crashpoints.CrashpointReached):
+                canvas.apply_async()
+            crashpoints.arm("")
+            last = f"{name}.{tree['of'][-1]['n']}"
+            stored = self.place.store.inspection.flow(last)
+            assert bool(stored) == (point == "enqueue.applied"), (point, stored)
+            if stored:
+                return self.app.AsyncResult(last)
+        return canvas.apply_async()
+
     def check(self, trees, revoked=()):
         """Send *trees*, strike while they run, and judge each; return counts and problems.
 
         *trees* is (name, tree); *revoked* are names of those parts of which are revoked as they
         run, so that what comes of them is not for the tree to say.
         """
-        results = {}
-        for name, tree in trees:
-            self.place.store.queue.revoke(revoked_ids(tree, name))
-            results[name] = build(self.app, tree, name).apply_async()
+        results = {name: self.send(name, tree) for name, tree in trees}
         victims = {results[name].id for name in revoked}
         began = time.monotonic()
         while self.left() and time.monotonic() < began + DEADLINE:
