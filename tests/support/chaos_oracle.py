@@ -238,7 +238,8 @@ class Graph:
             if ended not in ("FAILURE", "REVOKED"):
                 self.found(f"ended {ended}, should have failed")
         elif ended != "SUCCESS" or result.get(timeout=5) != expected.value:
-            self.found(f"ended {ended} with {result.result!r}, should be {expected.value!r}")
+            value, wanted = f"{result.result!r:.200}", f"{expected.value!r:.200}"
+            self.found(f"ended {ended} with {value}, should be {wanted}")
 
 
 def flow_of(record):

@@ -160,14 +160,14 @@ class Scene:
                 return self.app.AsyncResult(last)
         return canvas.apply_async()
 
-    def check(self, trees, revoked=()):
+    def check(self, trees, uncertain=()):
         """Send *trees*, strike while they run, and judge each; return counts and problems.
 
-        *trees* is (name, tree); *revoked* are names of those parts of which are revoked as they
-        run, so that what comes of them is not for the tree to say.
+        *trees* is (name, tree); *uncertain* are names of those parts of which are revoked as they
+        run, or expire, so that what comes of them is not for the tree to say.
         """
         results = {name: self.send(name, tree) for name, tree in trees}
-        victims = {results[name].id for name in revoked}
+        victims = {results[name].id for name in uncertain}
         began = time.monotonic()
         while self.left() and time.monotonic() < began + DEADLINE:
             time.sleep(self.pick.expovariate(6))  # the moment of a strike has to be random
@@ -181,7 +181,7 @@ class Scene:
         counts, problems = Counter(faults=faults), []
         for name, tree in trees:
             graph = Graph(name, flows[results[name].id], ran)
-            if name not in revoked:
+            if name not in uncertain:
                 graph.as_the_tree_says(tree, results[name])
             counts.update(graph.counts)
             if graph.problems:
