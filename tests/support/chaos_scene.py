@@ -9,7 +9,6 @@ import time
 from collections import Counter, defaultdict
 
 import psutil
-import pytest
 from chaos_oracle import Graph, flow_of, read
 from chaos_tasks import make
 from random_canvases import as_code, build, revoked_ids
@@ -142,23 +141,24 @@ class Scene:
     # -- the course of it --------------------------------------------------------------------------
 
     def send(self, name, tree):
-        """Send *tree*, and return its result. Its sender may die as it does so: then all of it is
-        stored, or nothing, and another one sends it."""
+        """Send *tree*, and return its result. Its sender may die as it does so, or give up: then
+        all of it is stored, or nothing, and another one sends it."""
         self.place.store.queue.revoke(revoked_ids(tree, name))
-        canvas = build(self.app, tree, name)
+        canvas, last = build(self.app, tree, name), f"{name}.{tree['of'][-1]['n']}"
         point = self.pick.choice([*SENDING, *[""] * 8])
-        if point:
-            self.struck["client"] += 1
-            crashpoints.arm(f"{point}:1:raise")
-            with pytest.raises(crashpoints.CrashpointReached):
-                canvas.apply_async()
-            crashpoints.arm("")
-            last = f"{name}.{tree['of'][-1]['n']}"
-            stored = self.place.store.inspection.flow(last)
-            assert bool(stored) == (point == "enqueue.applied"), (point, stored)
-            if stored:
-                return self.app.AsyncResult(last)
-        return canvas.apply_async()
+        self.struck["client"] += bool(point)
+        while True:
+            try:
+                crashpoints.arm(f"{point}:1:raise" if point else "")
+                return canvas.apply_async()
+            except (crashpoints.CrashpointReached, OperationalError):
+                stored = self.place.store.inspection.flow(last)
+                assert bool(stored) == (point == "enqueue.applied") or not point, (point, stored)
+                if stored:
+                    return self.app.AsyncResult(last)
+            finally:
+                crashpoints.arm("")
+                point = ""
 
     def check(self, trees, uncertain=()):
         """Send *trees*, strike while they run, and judge each; return counts and problems.
