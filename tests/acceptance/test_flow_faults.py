@@ -8,10 +8,14 @@ be repeated by these; when it happens cannot.
 
 import os
 import random
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 
+import apsw
 import pytest
 from chaos_scene import Scene
 from random_canvases import Maker, hasten
+from servers import server
 from workers import site
 
 SEEDS = int(os.environ.get("FLOW_SEEDS", "30"))
@@ -35,15 +39,35 @@ def tree(seed, name):
     return hasten(made, pick) if is_uncertain(seed) else made
 
 
+@contextmanager
+def locked(path):
+    """Nobody else can write to that file of SQLite."""
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.set_busy_timeout(10_000)
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+@contextmanager
+def paused(redis):
+    """That server does not answer."""
+    redis.pause()
+    yield
+    redis.resume()
+
+
 @pytest.fixture(params=["sqlite", "redis"])
-def scene(tmp_path, request, shared):
-    broker = namespace = ""
-    if request.param != "sqlite":
-        broker, namespace = shared.url("redis"), shared.namespace()
+def scene(tmp_path, request):
     seed = int(os.environ.get("FLOW_STRIKES", random.randrange(1 << 30)))
     print(f"FLOW_STRIKES={seed}")
-    with site(tmp_path, "chaos_tasks.py", broker, namespace) as place:
-        made = Scene(place, seed)
+    with ExitStack() as stack:
+        broker, stall = "", partial(locked, tmp_path / "celeriac.db")
+        if request.param != "sqlite":
+            redis = stack.enter_context(server("redis"))
+            broker, stall = redis.url, partial(paused, redis)
+        place = stack.enter_context(site(tmp_path, "chaos_tasks.py", broker))
+        made = Scene(place, seed, stall)
         made.start()
         yield made
 

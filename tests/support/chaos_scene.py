@@ -31,17 +31,17 @@ DYING = [
 ] + ["reap.applied:1:kill", "release.applied:1:kill", "close.applied:1:kill"]
 SENDING = [name for name in POINTS if name.startswith("enqueue.")]
 #: What a strike is, and how often.
-STRIKES = {"executor": 16, "worker": 3, "zygote": 1, "stop": 2, "term": 2, "revoke": 4}
+STRIKES = {"executor": 16, "worker": 3, "zygote": 1, "stop": 2, "term": 2, "revoke": 4, "stall": 1}
 
 
 class Scene:
     """Two workers that are struck and replaced, and a client that dies and whose calls are doubled.
 
-    *seed* is what strikes are chosen by.
+    *seed* is what strikes are chosen by, *stall* a context in which the store does not answer.
     """
 
-    def __init__(self, place, seed):
-        self.place, self.pick = place, random.Random(seed)
+    def __init__(self, place, seed, stall):
+        self.place, self.pick, self.stall = place, random.Random(seed), stall
         place.environment["PYTHONPATH"] = str(HERE)
         self.ledger = Ledger(place.ledger_path)
         settings = {"namespace": place.options.namespace, "set_as_current": False}
@@ -85,8 +85,14 @@ class Scene:
         """Do harm of one kind; *victims* are names of workflows parts of which may be revoked."""
         kind = self.pick.choices([*STRIKES], [*STRIKES.values()])[0]
         at = self.workers[self.pick.randrange(2)]
+        # A stop or stall is for less than the lease of 3 s, or for more.
         if kind == "revoke":
             self.struck[kind] += self.revoke(victims)
+        elif kind == "stall":
+            self.resume(everyone=True)  # one that has the file locked would hold us up
+            with self.stall():
+                time.sleep(self.pick.uniform(0.5, 4.5))
+            self.struck[kind] += 1
         elif kind == "worker":
             at.send(signal.SIGKILL)
             self.struck[kind] += 1
@@ -95,7 +101,7 @@ class Scene:
                 self.leaving.append(at)
                 at.send(signal.SIGTERM)
                 self.struck[kind] += 1
-        elif kind == "stop":  # for less than the lease of 3 s or more
+        elif kind == "stop":
             at.send(signal.SIGSTOP)
             self.stopped.append((time.monotonic() + self.pick.uniform(0.5, 5), at))
             self.struck[kind] += 1
@@ -128,12 +134,16 @@ class Scene:
         whole = self.place.store.inspection.get([record.id])[0]
         return whole is not None and whole.wire is not None and flow_of(whole) in victims
 
-    def keep(self, dying):
-        """Replace workers that have ended, and let those go on whose time to is."""
-        due = [each for each in self.stopped if each[0] <= time.monotonic() or not dying]
+    def resume(self, everyone):
+        """Let workers that were stopped go on: those whose time it is, or all."""
+        due = [each for each in self.stopped if everyone or each[0] <= time.monotonic()]
         for each in due:
             self.stopped.remove(each)
             each[1].send(signal.SIGCONT)
+
+    def keep(self, dying):
+        """Replace workers that have ended, and let those go on whose time it is."""
+        self.resume(everyone=not dying)
         for at, each in enumerate(self.workers):
             if each.process.poll() is not None:
                 self.workers[at] = self.worker(dying)
