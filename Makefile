@@ -34,8 +34,8 @@ test: $(STAMP)  ## the whole test suite
 	@$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
-# Quarter of an hour. FLOW_FIRST, FLOW_SEEDS and FLOW_STRIKES repeat a part of it (the test prints
-# them); TEST_PROCESSES is two here, since each test has two workers of its own.
+# A quarter of an hour. FLOW_FIRST, FLOW_SEEDS and FLOW_STRIKES repeat a part of it; a test that fails
+# prints them. Two processes, since each test has two workers of its own.
 test-faults: export FLOW_SEEDS ?= 500
 test-faults: $(STAMP)  ## 500 random workflows on each store, its workers killed; how they ended
 	@$(BIN)/python -m compileall -q src
