@@ -61,10 +61,14 @@ OPTIONS: Final = (
     "mirror",
     "cluster",
 )
+#: Bytes from which on a message is not carried through Lua where that can be helped: it reads every
+#: byte of a string that it makes, to hash it, at a byte a nanosecond.
+LONG: Final = 16_384
 _PLACES: Final = {
     **{name: str(place) for place, name in enumerate(FIELDS, 1)},
     **{f"o_{name}": str(place) for place, name in enumerate(OPTIONS, 1)},
     "last": str(len(FIELDS)),
+    "long": str(LONG),
 }
 _NAMED: Final = re.compile(r"\$(\w+)")
 
@@ -93,6 +97,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "work_off": _STEP,
     "ring": _STEP,
     "revoke": _STEP,
+    "revoke_stamps": _STEP,
     "end_all": _STEP,
     "purge": _STEP,
     "discard": _STEP,
@@ -100,6 +105,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "put": _STEP,
     "retry": _INSERT,
     "read": (),
+    "stamps": _STEP,
     "look": (),
     "wake": (),
 }
@@ -108,7 +114,7 @@ _KEEPS_TO_MAXMEMORY: Final = frozenset(
     {"enqueue_plain", "enqueue_members", "enqueue", "open_join", "claim", "put"}
 )
 #: Those that write nothing.
-_READS: Final = frozenset({"read", "look"})
+_READS: Final = frozenset({"read", "look", "stamps"})
 #: Redis 6.2 has no flags. It refuses what may take memory only where a script has written nothing
 #: so far; a removal never is refused, and of what is not there it changes nothing.
 _OPENING: Final = "redis.call('UNLINK', KEYS[1] .. 'no such key')"
