@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
-from celeriac.canvas.flow import Flow, member_of
+from celeriac.canvas.flow import Flow, errbacks_for_headers, member_of
 from celeriac.canvas.group import group
 from celeriac.canvas.signature import Signature
 
@@ -122,11 +122,19 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
         return self._bodied("link()").link(callback)
 
     def link_error(self, errback: Any) -> Any:
-        """Link *errback* to the body: it is called, too, if a member of the header fails."""
+        """Link *errback* to the body: it is called, too, if a member of the header fails.
+
+        If the setting ``task_allow_error_cb_on_chord_header`` says so, it is linked to each member
+        of the header as well, and called once for each that fails.
+        """
         body = self._bodied("link_error()")
         if body.subtask_type in ("chord", "group"):
             return super().link_error(errback)  # of that, what begins would not have it
-        return body.link_error(errback)
+        made = body.link_error(errback)
+        # Asked of the body's app, since the header's would make the first member of a generator.
+        if errbacks_for_headers(body if self.own_app is None else self):
+            self.header.append_to_list_option("link_error", errback)
+        return made
 
     def _bodied(self, what: str) -> Signature[Any]:
         if self.body is None:

@@ -12,7 +12,7 @@ from celeriac.canvas.home import Home
 from celeriac.canvas.signature import Signature, maybe_signature
 from celeriac.exceptions import ImproperlyConfigured
 
-__all__ = ["Flow", "flows", "member_of"]
+__all__ = ["Flow", "errbacks_for_headers", "flows", "member_of"]
 
 
 class Flow(Signature[Any]):
@@ -160,6 +160,16 @@ def flows() -> Any:
             "A workflow belongs to an app. Import the module that makes yours first."
         )
     return Home.flows()
+
+
+def errbacks_for_headers(canvas: Signature[Any]) -> bool:
+    """Whether errbacks of a chord hold for the members of its header, too, as a setting of the app
+    of *canvas* says."""
+    try:
+        app = canvas.app
+    except ImproperlyConfigured:
+        return False  # there is no app yet, so nobody has said so
+    return bool(app.conf.task_allow_error_cb_on_chord_header)
 
 
 def member_of(value: Any, app: Any, what: str) -> Signature[Any]:
