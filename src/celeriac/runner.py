@@ -157,6 +157,7 @@ class Runner:
         task = self._app.tasks[header.task]
         context = from_delivery(delivery, header, self.hostname, *self._calls.as_sent(delivery))
         context.owner = task
+        context.ahead = self._calls.ahead(header)
         if task.mask is not None:
             context.hider = task.mask.hider(context.args, context.kwargs)
         return task, context
@@ -219,6 +220,8 @@ class Runner:
                 leave(token)
             return refused
         context = from_delivery(delivery, header, self.hostname, args, kwargs)
+        if header.edges is not None:
+            context.ahead = self._calls.ahead(header)
         if prepared.mask is not None:
             context.hider = self._hider(prepared, delivery, prepared.mask)
         context.write = self._update
