@@ -390,7 +390,8 @@ class _Step:
         state, due = (states.WAITING, None) if waits else _when(node, self.now)
         self._nodes[node.id] = msgspec.structs.replace(node, state=state, cause="")
         self._reopened.add(node.id)
-        self.effects.append(Reopen(node.id, state, due))
+        lasts = waits and node.edges is not None and bool(node.edges.lasts)
+        self.effects.append(Reopen(node.id, state, due, lasts))
 
     def reopen_along(self, at: _Reopened) -> Iterator[_Reopened]:
         """Reopen what hangs on a reopened record; yield what to go on from."""

@@ -122,7 +122,10 @@ local function apply_one(id, state, eta)
     v[$drop] = false
     call('ZREM', S.P .. 'drop', id)
   end
-  if v[$expires] and v[$expires] <= S.now then v[$expires] = false end
+  local edges = edges_of(rec)
+  -- What lasts from its release on has a new one before it.
+  local lasts = state == 'W' and edges and edges[9]
+  if v[$expires] and (lasts or v[$expires] <= S.now) then v[$expires] = false end
   will_expire(S, rec)
   if state ~= 'W' then place(S, rec, eta, true) end
 end
