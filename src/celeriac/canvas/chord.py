@@ -6,6 +6,7 @@ Layer 3, part of ``canvas``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from reprlib import recursive_repr
 from typing import Any, Self
 
 from celeriac.canvas.flow import Flow, errbacks_for_headers, member_of
@@ -156,6 +157,7 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
         own = self.header.app_of_parts()
         return own if own is not None or self.body is None else self.body.app
 
+    @recursive_repr("…")
     def __repr__(self) -> str:
         return f"{self.header!r} | {self.body!r}"
 

@@ -75,9 +75,12 @@ class Flow(Signature[Any]):
         self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Self:
         """Return a copy, of the parts, too, with *args* before the stored ones, the others over
-        them."""
+        them. Raises ``ValueError`` for one that contains itself."""
         merged_args, merged_kwargs, merged_options = self.merged(args, kwargs, options)
-        made = self.of(self.copied(merged_kwargs, _cloned), self)
+        try:
+            made = self.of(self.copied(merged_kwargs, _cloned), self)
+        except RecursionError:
+            raise ValueError(f"this {self.KIND} contains itself, or is nested too deep") from None
         made["args"], made["options"] = merged_args, merged_options
         return made
 
