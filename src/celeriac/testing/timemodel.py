@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-__all__ = ["Found", "Times", "explore"]
+__all__ = ["Found", "State", "Times", "explore"]
 
 WAITING, SCHEDULED, QUEUED, HELD = "waiting", "scheduled", "queued", "held"
 SUCCEEDED, FAILED, EXPIRED = "succeeded", "failed", "expired"
