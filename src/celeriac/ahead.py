@@ -19,6 +19,7 @@ from celeriac.client import verify
 from celeriac.flowparts import Part, Parts, line_from
 from celeriac.message import Edges, Header, decode
 from celeriac.serialization import decode as decode_value
+from celeriac.stamps import NAMES
 from celeriac.workflow import COLLECT
 
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ class Ahead:
             "countdown": edges.delay or None,
             "expires": edges.lasts or header.expires,
         }
+        if header.stamps:
+            options |= {NAMES: list(header.stamps), **header.stamps}
         gets = edges.gathers is not None and not edges.immutable
         plain = {
             "task": header.task,

@@ -15,10 +15,13 @@ from celeriac.exceptions import EncodeError, NotInThisVersion
 from celeriac.ids import valid_id
 
 __all__ = [
+    "FLOW_OPTIONS",
     "HIGHEST_PRIORITY",
     "LONGEST",
+    "SEND_OPTIONS",
     "agreed_soft_limit",
     "check_callable",
+    "check_plain",
     "checked_headers",
     "checked_id",
     "checked_priority",
@@ -26,6 +29,23 @@ __all__ = [
     "checked_retry_policy",
     "seconds",
 ]
+
+#: What ``apply_async`` takes besides the arguments.
+SEND_OPTIONS: Final = frozenset(
+    [
+        "task_id", "countdown", "eta", "expires", "retry", "retry_policy", "time_limit",
+        "soft_time_limit", "queue", "exchange", "routing_key", "add_to_parent", "priority",
+        "serializer", "compression", "headers", "ignore_result", "argsrepr", "kwargsrepr",
+        "stamped_headers",
+    ]
+)  # fmt: skip
+
+#: Options that make a call part of a workflow; ``apply_async`` takes them, too.
+FLOW_OPTIONS: Final = frozenset(
+    [
+        "link", "link_error", "chain", "chord", "group_id", "group_index", "root_id", "parent_id",
+    ]
+)  # fmt: skip
 
 HIGHEST_PRIORITY: Final = 9
 _YEAR: Final = 365.25 * 24 * 3600
@@ -152,11 +172,12 @@ def checked_headers(value: Any) -> dict[str, object]:
     """Return a caller's headers, or raise for what is no plain data."""
     if not isinstance(value, Mapping):
         raise TypeError(f"headers is a {type(value).__name__}; it must be a dictionary")
-    _check_plain(value, "headers")
+    check_plain(value, "headers")
     return dict(value)
 
 
-def _check_plain(value: Any, path: str) -> None:
+def check_plain(value: Any, path: str) -> None:
+    """Raise ``EncodeError`` that names *path* if *value* is no plain data."""
     if value is None or isinstance(value, str | bool | int):
         return
     if isinstance(value, float) and math.isfinite(value):
@@ -165,14 +186,14 @@ def _check_plain(value: Any, path: str) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise EncodeError(f"{path} has the key {key!r}, which is no text", path=path)
-            _check_plain(item, f"{path}[{key!r}]")
+            check_plain(item, f"{path}[{key!r}]")
         return
     if isinstance(value, list | tuple):
         for at, item in enumerate(value):
-            _check_plain(item, f"{path}[{at}]")
+            check_plain(item, f"{path}[{at}]")
         return
     raise EncodeError(
-        f"{path} is a {type(value).__name__}; headers hold text, numbers, booleans, None, lists "
+        f"{path} is a {type(value).__name__}; there can be text, numbers, booleans, None, lists "
         "and dictionaries of these",
         path=path,
     )

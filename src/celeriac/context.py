@@ -37,6 +37,7 @@ __all__ = [
     "note_child",
     "placed",
     "running",
+    "stamped",
 ]
 
 #: The run in whose body we are, or None. Read by :mod:`celeriac.logs` for every record.
@@ -130,13 +131,14 @@ class Context:
     chord = _Ahead[Any]()
     reply_to: str | None = None
     utc: bool = True
+    #: Stamps by name, those of one name in a list; and the names, None where there are none.
+    stamps: Mapping[str, Sequence[Any]] = {}
+    stamped_headers: Sequence[str] | None = None
     #: More of Celery's fields, for which there is nothing to say here.
     taskset: str | None = None
     logfile: str | None = None
     loglevel: int | None = None
     shadow: str | None = None
-    stamps: Mapping[str, Any] | None = None
-    stamped_headers: Sequence[str] | None = None
     replaced_task_nesting: int = 0
     lang: str = "py"
     #: What this run said last by ``self.progress()``; None as long as it has not.
@@ -166,6 +168,8 @@ class Context:
     header: Header | None = None
     #: In a workflow: reads what comes after this run.
     ahead: Ahead | None = None
+    #: How many of the arguments are results that it takes; they come before those it was sent with.
+    given: int = 0
     joins_allowed: bool = False
     #: Takes what the task hides out of texts; and logs a line that was printed in part.
     hider: Hider | None = None
@@ -329,7 +333,15 @@ def from_delivery(
     }
     if header.edges is not None or header.group:
         context.__dict__.update(placed(header))
+    if header.stamps is not None:
+        context.__dict__.update(stamped(header))
     return context
+
+
+def stamped(header: Header) -> dict[str, Any]:
+    """Return the fields of a context that say which stamps a call carries."""
+    stamps = header.stamps
+    return {} if stamps is None else {"stamps": stamps, "stamped_headers": list(stamps)}
 
 
 def placed(header: Header) -> dict[str, Any]:

@@ -161,6 +161,15 @@ def test_times_of_what_follows_are_as_they_were_given(scene):
     assert (step.options["countdown"], step.options["expires"]) == (5, 60)
 
 
+def test_stamps_of_what_follows_are_there(scene):
+    canvas = scene.look.s() | scene.add.s()
+    canvas.stamp(monitoring_id="m1")
+    scene.run(canvas)
+    (step,) = scene.seen[0][0]
+    assert step.options["stamped_headers"] == ["monitoring_id"]
+    assert list(step.options["monitoring_id"]) == ["m1"]
+
+
 def test_an_eager_run_knows_it_too(scene):
     (scene.look.s() | scene.add.s(2)).apply()
     assert bare(scene.seen[0][0]) == ["add(2)"]
