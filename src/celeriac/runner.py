@@ -159,6 +159,7 @@ class Runner:
         task = self._app.tasks[header.task]
         context = from_delivery(delivery, header, self.hostname, *self._calls.as_sent(delivery))
         context.owner = task
+        context.ahead = self._calls.ahead(header)
         if task.mask is not None:
             given = (0,) if header.edges is None else header.edges.given
             context.hider = task.mask.behind(given).hider(context.args, context.kwargs)
@@ -222,6 +223,8 @@ class Runner:
                 leave(token)
             return refused
         context = from_delivery(delivery, header, self.hostname, args, kwargs)
+        if header.edges is not None:
+            context.ahead = self._calls.ahead(header)
         if header.edges is not None and header.edges.given != (0,):
             context.given = len(args) - len(self._calls.as_sent(delivery)[0])
         if prepared.mask is not None:

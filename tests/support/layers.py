@@ -19,7 +19,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "interrupt", "logs", "bulk", "hearers", "calls", "publishing", "directions",
         "ends", "waits", "watcher", "events", "declined", "forms", "flows", "eagerflow",
         "resultset", "upstream", "replacing", "eagerresult", "lineage", "groupresult",
-        "streaming", "crowd", "showing", "here", "replay", "prepared"),
+        "streaming", "crowd", "showing", "here", "replay", "prepared", "ahead"),
     5: ("worker", "beat"),
     6: ("cli", "web", "testing", "__main__"),
     7: ("contrib", "utils"),

@@ -334,7 +334,13 @@ def retry(
     if as_json:
         say_json({"retried": done, "left": [id for id in chosen if id not in set(done)]})
         return exits.OK if len(done) == len(chosen) else exits.FAILURE
-    return _tell(store, "Retried", chosen, done, "only what ended without success can be retried")
+    return _tell(
+        store,
+        "Retried",
+        chosen,
+        done,
+        "only what ended without success, and whose errbacks have ended, can be retried",
+    )
 
 
 def _forget_there(app: Celeriac, ids: Sequence[str]) -> None:
