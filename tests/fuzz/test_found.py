@@ -1,0 +1,110 @@
+"""What damaging inputs has found, each once more by itself, where it was felt."""
+
+import json
+import logging
+import math
+import socket
+import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from damage import DEEP
+from decoders import APP, CALL, ID, OTHER, OUTCOMES, PLAIN, SIGNER
+from hypothesis import given
+from hypothesis import strategies as st
+from inline import make_app
+from workers import eventually
+
+from celeriac import canvas, compression, groupresult, message, states
+from celeriac.bodies import seal, unseal
+from celeriac.cli.root import root
+from celeriac.conf.table import SETTINGS
+from celeriac.conf.values import parse
+from celeriac.control import reading, why, wire
+from celeriac.control.mailbox import Scope
+from celeriac.exceptions import (
+    DecodeError,
+    EncodeError,
+    ImproperlyConfigured,
+    SecurityError,
+    StoreError,
+)
+from celeriac.message import Edges, Header, Message, compose
+from celeriac.outcome import Outcome, ResultBody
+from celeriac.records import Commit, Delivery, Manifest, Record, StoredResult, TaskFacts, Want
+from celeriac.stores import connect
+from celeriac.stores.base import Options
+from celeriac.stores.redis import packing
+from celeriac.stores.redis.location import locate
+from celeriac.stores.redis.reading import sound
+from celeriac.worker import frames
+from celeriac.worker.admission import admit, read
+
+HEADER = msgspec.msgpack.encode({"id": ID, "task": "known", "nonce": "n"})
+NEST = b"\x91" * DEEP + b"\xc0"
+
+
+def with_field(name, packed):
+    """A message whose header has one more field, given as it is packed."""
+    block = bytes([HEADER[0] + 1]) + HEADER[1:] + msgspec.msgpack.encode(name) + packed
+    return Message(PLAIN.header, block, CALL)
+
+
+def leased(wire):
+    return Delivery(ID, 1, "o.1.1", wire, "celery")
+
+
+# -- errors of another class than the documented one ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wire", [NEST, b"\x93\x01" + NEST, with_field("headers", b"\x81\xa1a" + NEST).encode()]
+)
+def test_a_message_nested_too_deeply_is_refused_and_ends_no_worker(wire):
+    with pytest.raises(DecodeError, match="recursion"):
+        message.decode(wire)
+    assert admit(leased(wire), {}, None).startswith("DecodeError: ")
+
+
+@pytest.mark.parametrize("version", [NEST[-500:], msgspec.msgpack.encode("9" * 100_000)])
+def test_a_version_that_is_none_is_told_in_few_words(version):
+    with pytest.raises(DecodeError, match="is not known") as caught:
+        message.decode(b"\x93" + version + b"\xc4\x00\xc4\x00")
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["args", "traceback"])
+@pytest.mark.parametrize("value", [NEST, b"\xa1\xff"])
+def test_a_result_that_is_nested_or_no_text_is_refused(name, value):
+    body = (
+        b"\x81\xa7failure\x83\xa4type\xa1t\xa7message\xa1m" + msgspec.msgpack.encode(name) + value
+    )
+    with pytest.raises(DecodeError, match=f"the stored result of task {ID} cannot be read"):
+        unseal(body, ID, None)
+    record = Record(ID, states.SUCCEEDED, "known", "celery", body=body)
+    assert "not kept" in why.explain(why.Situation(record, 0.0)).reason
+
+
+@pytest.mark.parametrize("body", [b"\x94\x06\x01\xa1s" + NEST, b"\x92\x0a\xa1\xff"])
+def test_a_frame_that_is_nested_or_no_text_is_refused(body):
+    with pytest.raises(DecodeError, match="no frame"):
+        list(frames.Inbox().feed(struct.pack("<I", len(body)) + body))
+
+
+@pytest.mark.parametrize("signer", [None, SIGNER])
+def test_a_publication_nested_too_deeply_is_refused(signer):
+    for opened in (wire.open_command, wire.open_events):
+        with pytest.raises((DecodeError, SecurityError)):
+            opened(signer, NEST)
+        with pytest.raises((DecodeError, SecurityError)):
+            opened(signer, msgspec.msgpack.encode([1, b"\0" + NEST]))
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
