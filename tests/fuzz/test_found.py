@@ -103,6 +103,53 @@ def test_a_publication_nested_too_deeply_is_refused(signer):
             opened(signer, msgspec.msgpack.encode([1, b"\0" + NEST]))
 
 
+# -- headers that say what no client does --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("eta", math.nan), ("eta", math.inf), ("eta", 1e300), ("expires", -1e300),
+        ("time_limit", -1.0), ("soft_time_limit", math.nan), ("priority", 10), ("priority", -1),
+        ("edges", {"delay": -1.0}), ("edges", {"lasts": math.nan}),
+    ],
+)  # fmt: skip
+def test_times_and_priorities_that_there_are_not_are_refused(name, value):
+    with pytest.raises(DecodeError, match="the header block cannot be read"):
+        message.decode(with_field(name, msgspec.msgpack.encode(value)).encode())
+
+
+@given(st.floats(-62_135_596_800, 253_402_300_799), st.integers(0, 9))
+def test_those_that_there_are_are_read(at, priority):
+    sent = compose(Header(ID, "known", "n", "celery", priority, at, at), CALL)
+    assert message.decode(sent.encode()) == sent
+
+
+def test_a_message_under_the_id_of_another_is_not_run():
+    """A signature fits there, too: who can write to the store could have a task run twice."""
+    signature = SIGNER.sign("message", PLAIN.block, CALL)
+    wire = Message(PLAIN.header, PLAIN.block, CALL, *signature).encode()
+    assert read(leased(wire), SIGNER).header.id == ID
+    with pytest.raises(DecodeError, match=f"is that of task '{ID}'"):
+        read(Delivery(OTHER, 1, "o.1.1", wire, "celery"), SIGNER)
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        (json.loads("[" * 70 + "]" * 70), r"headers\['a'\](\[0\])+ is nested deeper"),
+        (2**64, r"headers\['a'\]"),
+        (["fine", -(2**63) - 1], r"headers\['a'\]\[1\]"),
+        ("\ud800", r"headers\['a'\]"),
+    ],
+)
+def test_headers_that_a_worker_could_not_read_are_not_sent(value, path):
+    app = make_app()
+    with pytest.raises(EncodeError, match=path):
+        app.send_task("known", headers={"a": value})
+    assert app.store.inspection.list(limit=1) == []
+
+
 @pytest.fixture(autouse=True)
 def quiet():
     logging.disable()
