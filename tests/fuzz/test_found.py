@@ -150,6 +150,41 @@ def test_headers_that_a_worker_could_not_read_are_not_sent(value, path):
     assert app.store.inspection.list(limit=1) == []
 
 
+# -- what user code writes into the sockets of its process ---------------------------------------
+
+
+@pytest.mark.parametrize("text", [b"order 1234 done\n", b"abc\n\tdef", b"     ", b"\0\0\0\0\0 "])
+def test_text_in_the_socket_is_known_at_once(text):
+    """Its first four bytes are a length of some 500 MiB, which would be waited for."""
+    with pytest.raises(DecodeError):
+        list(frames.Inbox().feed(text))
+
+
+@pytest.mark.parametrize("text", [b"imported fine\n", b"\0\0\0\0     "])
+def test_text_in_the_socket_of_a_process_that_imports_is_not_waited_for(text):
+    near, far = socket.socketpair()
+    with near, far:
+        near.settimeout(10)
+        far.send(text)
+        with pytest.raises(DecodeError):
+            frames.receive(near)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome("nonsense"),
+        Outcome(states.RUNNING),
+        Outcome(states.SCHEDULED, delay=math.nan),
+        Outcome(states.SCHEDULED, delay=math.inf),
+        Outcome(states.SCHEDULED, eta=math.nan),
+    ],
+)
+def test_an_outcome_that_no_store_has_a_place_for_is_known(outcome):
+    assert not frames.Done(1, outcome, 0.1).sound
+    assert all(frames.Done(1, each, 0.1).sound for each in OUTCOMES)
+
+
 @pytest.fixture(autouse=True)
 def quiet():
     logging.disable()
