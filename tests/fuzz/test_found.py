@@ -185,6 +185,67 @@ def test_an_outcome_that_no_store_has_a_place_for_is_known(outcome):
     assert all(frames.Done(1, each, 0.1).sound for each in OUTCOMES)
 
 
+# -- the stores ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def store(request, tmp_path, shared):
+    url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/a.db"}.get(request.param)
+    namespace = f"fuzz-{time.monotonic_ns()}"
+    return connect(url or shared.url("redis"), Options(namespace=namespace))
+
+
+def test_a_damaged_part_of_a_workflow_is_released_and_lets_the_others_go_on(store):
+    """What follows a record is found without its message being read again."""
+    first = compose(Header("first", "known", "n", edges=Edges(success=("next",))), CALL)
+    second = Header("next", "known", "n", edges=Edges(waits=True))
+    store.queue.enqueue([first, Message(second, b"\xc1", CALL)])
+    queue = store.queue
+    queue.register("o", Manifest(tasks={"known": TaskFacts()}))
+    (got,) = queue.exchange("o", 1, 1, [], [], ["celery"], Want(free=1)).deliveries
+    commit = Commit(got.fence, Outcome(states.SUCCEEDED))
+    (got,) = queue.exchange("o", 1, 2, [commit], [], ["celery"], Want(free=1)).deliveries
+    assert got.id == "next"
+    refused = admit(got, {}, None)
+    assert isinstance(refused, str)
+    commit = Commit(got.fence, Outcome(states.FAILED, reason=refused))
+    queue.exchange("o", 1, 3, [commit], [], ["celery"], Want())
+    (record,) = store.inspection.get(["next"])
+    assert (record.state, record.reason[:12]) == (states.FAILED, "DecodeError:")
+
+
+def test_what_others_publish_on_the_channel_of_an_id_is_read_up():
+    for data in (b"\0", b"\xff" * 40, struct.pack(">BIdBH", 0, 1, 0.0, 1, 3) + b"why"):
+        assert packing.said(ID, data) is None
+
+
+def test_a_record_that_others_have_changed_is_named():
+    with pytest.raises(StoreError, match=f"what Redis keeps of task {ID} is damaged"):
+        sound(ID, packing.read_record, ID, b"\0" * 40, None, None, None)
+    with pytest.raises(StoreError, match="damaged"):
+        sound(ID, packing.read_other, b"\0" * 8 + NEST)
+
+
+def test_a_bell_that_is_no_text_ends_no_wait(tmp_path, monkeypatch):
+    opened = connect(f"sqlite:///{tmp_path}/a.db", Options())
+    opened.queue.enqueue([PLAIN])
+    opened.queue.register("o", Manifest(tasks={"known": TaskFacts()}))
+    (got,) = opened.queue.exchange("o", 1, 1, [], [], ["celery"], Want(free=1)).deliveries
+
+    def bells():
+        return [each for each in tmp_path.rglob("*") if each.is_socket()]
+
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(opened.results.wait, [ID], 60.0)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ringer:
+            for each in eventually(bells, "somebody listens"):
+                monkeypatch.chdir(each.parent)  # an address holds 108 bytes
+                ringer.sendto(b"\xff\xfe\n" + ID.encode(), each.name)
+        commit = Commit(got.fence, Outcome(states.SUCCEEDED))
+        opened.queue.exchange("o", 1, 2, [commit], [], ["celery"], Want())
+        assert waits.result(60.0)[ID].state == states.SUCCEEDED
+
+
 @pytest.fixture(autouse=True)
 def quiet():
     logging.disable()
