@@ -246,6 +246,20 @@ def test_a_bell_that_is_no_text_ends_no_wait(tmp_path, monkeypatch):
         assert waits.result(60.0)[ID].state == states.SUCCEEDED
 
 
+# -- what people are shown -----------------------------------------------------------------------
+
+
+def test_a_signed_result_is_shown():
+    body = seal(ResultBody("json", b"42"), ID, SIGNER)
+    record = Record(ID, states.SUCCEEDED, "known", "celery", body=body)
+    assert "result 42" in why.explain(why.Situation(record, 0.0)).reason
+    failed = Record(ID, states.FAILED, "known", "celery", body=seal(FAILED, ID, SIGNER))
+    assert "no such thing" in reading.last_stack(failed)
+
+
+FAILED = unseal(OUTCOMES[1].body, ID, None)
+
+
 @pytest.fixture(autouse=True)
 def quiet():
     logging.disable()
