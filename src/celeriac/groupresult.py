@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from celeriac import states
 from celeriac.bodies import seal
+from celeriac.exceptions import DecodeError
 from celeriac.outcome import ResultBody
 from celeriac.records import StoredResult
 from celeriac.result import AsyncResult
@@ -99,7 +100,10 @@ class GroupResult(ResultSet):
         content = None if body is None else body.content()
         if content is None:
             return None
-        made = result_from_tuple(decode("json", content, ("json",)), app)
+        try:
+            made = result_from_tuple(decode("json", content, ("json",)), app)
+        except (TypeError, ValueError) as error:
+            raise DecodeError(f"what was saved as group {id} is no group: {error}") from None
         return made if isinstance(made, GroupResult) else None
 
     def delete(self) -> None:

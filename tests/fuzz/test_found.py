@@ -260,6 +260,45 @@ def test_a_signed_result_is_shown():
 FAILED = unseal(OUTCOMES[1].body, ID, None)
 
 
+# -- what people and their programs hand over ----------------------------------------------------
+
+
+def test_dictionaries_that_were_no_map_say_so():
+    short = {"xmap": {}, "xstarmap": {"task": {}}, "chunks": {"task": 1, "it": []}}
+    for kind, kwargs in short.items():
+        plain = {"task": "celery.map", "subtask_type": kind, "kwargs": kwargs}
+        with pytest.raises(TypeError, match=f"this dictionary was no {kind}: it has no '"):
+            canvas.signature(plain, app=APP)
+
+
+@pytest.mark.parametrize("line", [b"[1]", b'{"a":1}', b"3", b"[[[1,null],3],[]]"])
+def test_what_was_saved_as_a_group_and_is_none_is_refused(line):
+    body = seal(ResultBody("json", line), "x:group", None)
+    APP.results.put_many([StoredResult("x:group", states.SUCCEEDED, 0, body, "", time.time())])
+    with pytest.raises(DecodeError, match="what was saved as group x is no group"):
+        groupresult.GroupResult.restore("x", APP)
+
+
+@pytest.mark.parametrize("text", ["[" * DEEP, "[" + "9" * 5000 + "]"])
+def test_arguments_on_the_command_line_that_python_cannot_read_are_refused(text):
+    answer = CliRunner().invoke(root, ["-A", "x", "call", "x", "--args", text])
+    assert answer.exit_code == 2
+    assert "cannot be read as JSON" in answer.output
+    assert "Traceback" not in answer.output
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', '{"a": "b"}', '{"a":' * DEEP, "[" * DEEP])
+def test_queues_in_the_environment_that_are_none_are_refused(text):
+    with pytest.raises(ValueError, match="expected"):
+        parse(SETTINGS["task_queues"], text)
+
+
+@pytest.mark.parametrize("url", ["redis://a:{}", "redis://a/{}", "sentinel://a:{}?master_name=m"])
+def test_numbers_of_thousands_of_digits_in_a_url_are_refused(url):
+    with pytest.raises(ImproperlyConfigured):
+        locate(url.format("9" * 5000))
+
+
 @pytest.fixture(autouse=True)
 def quiet():
     logging.disable()
