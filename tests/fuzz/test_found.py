@@ -299,6 +299,26 @@ def test_numbers_of_thousands_of_digits_in_a_url_are_refused(url):
         locate(url.format("9" * 5000))
 
 
+# -- patterns of commands ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", ["(", "[", "*", "a{99999999999999999999}", "(" * 2000])
+def test_a_pattern_that_is_none_is_refused_where_it_is_written(pattern):
+    with pytest.raises(ValueError, match="which is no regular expression"):
+        Scope.of(pattern=pattern, matcher="pcre")
+
+
+# -- bombs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", compression.COMPRESSIONS)
+def test_what_unpacks_to_too_much_is_not_run(name):
+    bomb = compression.pack(name, bytes(compression.UNPACKED_MAX + 1))
+    wire = compose(Header(ID, "known", "n", compression=name), bomb).encode()
+    with pytest.raises(DecodeError, match="unpack to more than"):
+        message.decode(wire).content()
+
+
 @pytest.fixture(autouse=True)
 def quiet():
     logging.disable()
