@@ -170,13 +170,18 @@ def tuple_of(result: Any) -> tuple[Any, Any]:
 
 
 def result_from_tuple(value: Any, app: Celeriac | None = None) -> Any:
-    """Return the result whose plain form *value* is; a result comes back as it is."""
+    """Return the result whose plain form *value* is; a result comes back as it is.
+
+    Raises ``TypeError`` or ``ValueError`` for what is no plain form of one.
+    """
     if value is None or isinstance(value, AsyncResult | ResultSet):
         return value
     line = []
     while value:
         named, members = value
         id, value = named if isinstance(named, list | tuple) else (named, None)
+        if not isinstance(id, str) or (members is not None and not all(members)):
+            raise TypeError(f"{id!r} is no id of a task or group, or one of its members is none")
         line.append((id, members))
     made: Any = None
     for id, members in reversed(line):

@@ -1,9 +1,10 @@
 """Damage what decoders read for as long as one likes, guided by which code of ours is reached.
 
-    python tests/fuzz/explore.py [--minutes 3] [--only NAME]
+    python tests/fuzz/explore.py [--minutes 3] [--only NAME]…
 
 Each decoder of ``tests/support/decoders.py`` gets an equal share of the time, in a process of its
-own, since the engine (Atheris, which is libFuzzer) ends the process when it has found something.
+own, since the engine (Atheris, which is libFuzzer) ends the process when it has found something;
+to start them takes a few seconds each besides.
 What was interesting is kept in ``.fuzz/NAME`` and taken up by the next run. Inputs that break a
 decoder are left in ``.fuzz/found`` and printed: add them to ``tests/fuzz/test_found.py``.
 """
@@ -59,12 +60,12 @@ def explore(name: str, seconds: int) -> None:
     atheris.Fuzz()
 
 
-def share_out(minutes: float, only: str | None) -> int:
+def share_out(minutes: float, only: list[str]) -> int:
     """Run one process for each decoder; the number of those that found something."""
     sys.path.insert(0, str(ROOT / "tests" / "support"))
     import decoders
 
-    names = [each.name for each in decoders.DECODERS if only in (None, each.name)]
+    names = [each.name for each in decoders.DECODERS if not only or each.name in only]
     if not names:
         sys.exit(f"there is no decoder {only!r}: {', '.join(map(str, decoders.DECODERS))}")
     FOUND.mkdir(parents=True, exist_ok=True)
@@ -80,14 +81,16 @@ def share_out(minutes: float, only: str | None) -> int:
         print(f"{name}: {count}{'' if done.returncode == 0 else ', FOUND SOMETHING'}", flush=True)
         if done.returncode != 0:
             broken += 1
-            print(done.stdout[-2000:], done.stderr[-4000:], sep="\n", flush=True)
+            told = (done.stdout + done.stderr).splitlines()
+            told = [each for each in told if not each.startswith(("INFO", "WARNING", "stat::"))]
+            print(*(each[:500] for each in told), sep="\n", flush=True)
     return broken
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=3.0, help="of all decoders together")
-    parser.add_argument("--only", help="one decoder, by its name")
+    parser.add_argument("--only", action="append", default=[], help="one decoder, by its name")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=int, default=5, help=argparse.SUPPRESS)
     given = parser.parse_args()

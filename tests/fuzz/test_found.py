@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from damage import DEEP
-from decoders import APP, CALL, ID, OTHER, OUTCOMES, PLAIN, SIGNER
+from decoders import APP, CALL, ID, KEPT_STATE, OTHER, OUTCOMES, PLAIN, SIGNER
 from hypothesis import given
 from hypothesis import strategies as st
 from inline import make_app
@@ -224,6 +224,9 @@ def test_a_record_that_others_have_changed_is_named():
         sound(ID, packing.read_record, ID, b"\0" * 40, None, None, None)
     with pytest.raises(StoreError, match="damaged"):
         sound(ID, packing.read_other, b"\0" * 8 + NEST)
+    wrong = KEPT_STATE.replace(b"\xa5o.1.7", b"\x07")  # a number for a nonce
+    with pytest.raises(StoreError, match="damaged: AttributeError"):
+        sound(ID, packing.read_record, ID, wrong, None, None, None)
 
 
 def test_a_bell_that_is_no_text_ends_no_wait(tmp_path, monkeypatch):
@@ -271,7 +274,9 @@ def test_dictionaries_that_were_no_map_say_so():
             canvas.signature(plain, app=APP)
 
 
-@pytest.mark.parametrize("line", [b"[1]", b'{"a":1}', b"3", b"[[[1,null],3],[]]"])
+@pytest.mark.parametrize(
+    "line", [b"[1]", b'{"a":1}', b"3", b"[[1,null],null]", b'[["c",null],[[]]]']
+)
 def test_what_was_saved_as_a_group_and_is_none_is_refused(line):
     body = seal(ResultBody("json", line), "x:group", None)
     APP.results.put_many([StoredResult("x:group", states.SUCCEEDED, 0, body, "", time.time())])

@@ -22,7 +22,7 @@ CHUNK: Final = 4096
 
 T = TypeVar("T")
 #: What reading a packed value raises if somebody else has changed it.
-_DAMAGED: Final = (struct.error, LookupError, TypeError, ValueError, *MALFORMED)
+_DAMAGED: Final = (struct.error, AttributeError, LookupError, TypeError, ValueError, *MALFORMED)
 
 
 def sound(id: str, read: Callable[..., T], *kept: Any) -> T:
