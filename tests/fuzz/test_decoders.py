@@ -66,12 +66,11 @@ def test_pieces_that_break_formats(decoder):
                 assert data == seed
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
-def test_bombs(decoder, bomb):
-    data = BOMBS[bomb]
-    tried(decoder, data)
+def test_bombs(decoder):
     seed = decoder.seeds[0]
-    tried(decoder, seed[: len(seed) // 2] + data)
+    for data in BOMBS.values():
+        tried(decoder, data)
+        tried(decoder, seed[: len(seed) // 2] + data)
 
 
 def test_damage_of_any_kind(decoder):
