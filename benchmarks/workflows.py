@@ -167,7 +167,7 @@ def table(found: results.Results) -> str:
         names = [name for name in sides if name in here]
         beside = [name for name in ours if name in here] if PEER in here else []
         lines += [
-            f"### {row.about[0].upper()}{row.about[1:]}",
+            f"## {row.about[0].upper()}{row.about[1:]}",
             "",
             "| | " + " | ".join([
                 *map(results.called, names),

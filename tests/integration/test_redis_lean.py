@@ -12,7 +12,7 @@ from servers import server
 
 from celeriac import states
 from celeriac.exceptions import StoreError
-from celeriac.message import Edges
+from celeriac.message import Edges, decode
 from celeriac.outcome import Outcome
 from celeriac.records import Commit, TaskFacts
 from celeriac.stores import connect
@@ -20,7 +20,9 @@ from celeriac.stores.redis import scripts
 from celeriac.stores.redis.script import Script
 from celeriac.testing.conformance import Kit, message
 
-TASKS = {"job": TaskFacts(), "once": TaskFacts(late=False)}
+#: Longer than what is read of a long message to look at it.
+LONG_NAME = "t" * 20_000
+TASKS = {"job": TaskFacts(), "once": TaskFacts(late=False), LONG_NAME: TaskFacts()}
 _numbers = itertools.count(1)
 
 
@@ -97,6 +99,23 @@ def test_leases_and_ends_leave_the_same_behind(both, keep, body):
     assert not answer.more
 
 
+@pytest.mark.parametrize("ahead", [0, 3, 40])
+def test_long_messages_are_leased_whole(both, ahead):
+    """Of those that are only looked at the beginning is read."""
+    chance = random.Random(ahead)
+    around = range(scripts.LONG - 150, scripts.LONG + 50)
+    lengths = [*chance.sample(around, 60), 1_000_000, 3, 2_000_000, 7]
+    for number, length in enumerate(lengths):
+        task = LONG_NAME if number % 20 == 19 else "job"
+        both.send(f"t{number}", task=task, payload=bytes([number]) * length)
+    held = []
+    while len(held) < len(lengths):
+        held += both.exchange(free=1, ahead=ahead, brief=["job"]).deliveries
+    assert [each.id for each in held] == [f"t{number}" for number in range(len(lengths))]
+    for number, (each, length) in enumerate(zip(held, lengths, strict=True)):
+        assert decode(each.wire).payload == bytes([number]) * length
+
+
 def test_tasks_and_leases_of_all_sorts_in_one(both):
     both.send("a", "b", "c")
     both.send("d", "e", task="once")
@@ -170,6 +189,7 @@ def test_any_mixture_of_queues_priorities_and_room(both, seed):
                 *(f"t{next(count)}" for _ in range(chance.choice((1, 2, 30)))),
                 task=chance.choice(("job", "job", "once")),
                 queue=chance.choice(names), priority=chance.choice(urgencies),
+                payload=b"p" * chance.choice((9, 9, scripts.LONG)),
             )  # fmt: skip
         both.advance(chance.random())
         chance.shuffle(held)

@@ -15,6 +15,7 @@ from celeriac.message import Edges
 from celeriac.outcome import Outcome
 from celeriac.records import Commit
 from celeriac.stores import connect
+from celeriac.stores.redis import scripts
 from celeriac.stores.redis.script import Script
 from celeriac.testing.conformance import Kit, message
 
@@ -75,7 +76,10 @@ def opened(kit):
     kit.store.queue.open_join("J", message("body", edges=edges, flow="F"))
 
 
-@pytest.mark.parametrize("more", [{}, {"queue": "other", "priority": 7}, {"nonce": "m0"}])
+LONG = {"payload": b"p" * scripts.LONG}
+
+
+@pytest.mark.parametrize("more", [{}, {"queue": "other", "priority": 7}, {"nonce": "m0"}, LONG])
 def test_members_of_an_open_join(both, more):
     def act(kit):
         opened(kit)

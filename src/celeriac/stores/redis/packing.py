@@ -43,6 +43,8 @@ EXPIRES, ETA, EDGES, UNIQUE, WAITS, FLOW = 1, 2, 4, 8, 16, 32
 _FORGOTTEN: Final = 2
 _HEAD: Final = struct.Struct(">IddBB")
 _SIZE: Final = struct.Struct(">I")
+#: The size, and room for what the server knows: when it was enqueued, and its number.
+_OPEN: Final = struct.Struct(">I16x")
 _SHORT: Final = struct.Struct(">H")
 _TWO: Final = struct.Struct(">BB")
 _DOUBLE: Final = struct.Struct(">d")
@@ -109,15 +111,15 @@ def flags_of(header: Header) -> int:
 
 
 def plain_entry(message: Message) -> bytes:
-    """The rest of the base of a message without eta, edges and workflow, with its wire, for
-    ``enqueue_plain``: the length of that rest in four bytes, the rest, the wire."""
+    """The base of a message without eta, edges and workflow, with its wire, for ``enqueue_plain``,
+    which fills in the time and the number."""
     header = message.header
     nonce = header.nonce.encode()
     flags = UNIQUE if header.nonce == header.id else 0
     common = _common(flags, header.priority, header.task, header.queue)
     length = len(nonce)
-    size = _SIZE.pack(len(common) + 2 + length)
-    return b"".join((size, common, _SHORT.pack(length), nonce, message.encode()))
+    opening = _OPEN.pack(_OPEN.size + len(common) + 2 + length)
+    return b"".join((opening, common, _SHORT.pack(length), nonce, message.encode()))
 
 
 def member_entry(message: Message) -> bytes:
@@ -128,9 +130,9 @@ def member_entry(message: Message) -> bytes:
     flags = flags_of(header)
     common = _common(flags, header.priority, header.task, header.queue)
     length, long = len(nonce), len(flow)
-    size = _SIZE.pack(len(common) + 4 + length + long + len(packed))
+    opening = _OPEN.pack(_OPEN.size + len(common) + 4 + length + long + len(packed))
     return b"".join(
-        (size, common, _SHORT.pack(length), nonce, _SHORT.pack(long), flow, packed,
+        (opening, common, _SHORT.pack(length), nonce, _SHORT.pack(long), flow, packed,
          message.encode())
     )  # fmt: skip
 
@@ -158,7 +160,7 @@ def plain_entries(messages: Alike) -> list[bytes]:
     )
     # Nonces of such messages are of one length, and none is its id.
     length = len(messages.calls[0][1])
-    front = _SIZE.pack(len(fixed) + 2 + length) + fixed + _SHORT.pack(length)
+    front = _OPEN.pack(_OPEN.size + len(fixed) + 2 + length) + fixed + _SHORT.pack(length)
     return [
         front + nonce.encode() + wire
         for (_, nonce), wire in zip(messages.calls, messages.encode(), strict=True)

@@ -2,8 +2,8 @@
 -- members of an open join; none of them waits, is due later, expires, or refers to another. It stands
 -- alone, as enqueue_plain does.
 -- KEYS[1] P · ARGV[1] "" or wall and monotonic clock, packed · ARGV[2] join or "" · ARGV[3] queue ·
--- ARGV[4] priority · ARGV[5] workflow · ARGV[6 ...] id, then the tail of its base and its wire in one
--- (as enqueue_plain takes them), for each; all ids differ.
+-- ARGV[4] priority · ARGV[5] workflow · ARGV[6 ...] id, then its base and its wire in one, as
+-- enqueue_plain takes them, for each; all ids differ.
 -- Returns 1, or 0 with nothing stored where the join is not simply open, or anything is known of one
 -- of them: enqueue.lua does the whole then, and writes the same.
 -- Honours maxmemory: a full server refuses the first write.
@@ -39,12 +39,16 @@ else
   now, mono = struct.unpack('>dd', ARGV[1])
 end
 local last = tonumber(call('GET', P .. 'seq') or 0) + n
-local values, entries, parts, chunks = {}, {}, {}, {}
+local values, entries, parts, chunks, long = {}, {}, {}, {}, {}
 for i = 1, n do
-  local order, id, rest = last - n + i, ARGV[4 + 2 * i], ARGV[5 + 2 * i]
-  local size = struct.unpack('>I', rest)
+  local order, id, whole = last - n + i, ARGV[4 + 2 * i], ARGV[5 + 2 * i]
+  local filled = struct.pack('>dd', now, order)
   values[2 * i - 1] = keys[i]
-  values[2 * i] = struct.pack('>Idd', 20 + size, now, order) .. string.sub(rest, 5)
+  if #whole > $long then  -- as in enqueue_plain
+    values[2 * i], long[#long + 1], long[#long + 2] = whole, keys[i], filled
+  else
+    values[2 * i] = string.sub(whole, 1, 4) .. filled .. string.sub(whole, 21)
+  end
   entries[i] = struct.pack('>I6', order) .. id
   parts[2 * i - 1], parts[2 * i] = order, id
   local chunk = math.floor(order / 4096)
@@ -86,6 +90,7 @@ if joined then
 end
 call('SET', P .. 'seq', last)
 in_parts('MSET', values)
+for i = 1, #long, 2 do call('SETRANGE', long[i], 4, long[i + 1]) end
 in_parts('RPUSH', entries, line)
 for chunk, ids in pairs(chunks) do in_parts('RPUSH', ids, P .. 'o:' .. chunk) end
 in_parts('ZADD', parts, P .. 'fl:' .. flow)

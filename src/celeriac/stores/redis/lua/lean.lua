@@ -175,8 +175,26 @@ local function read_on(line, most)
   end
   -- What has a state has come back, or ended.
   if call('EXISTS', unpack(states)) > 0 then return false end
-  line.wires = call('MGET', unpack(keys))
+  -- The last one is asked for only to be looked at, mostly; if it is long, that needs its beginning.
+  if n == most and n > 1 then
+    line.wires = call('MGET', unpack(keys, 1, n - 1))
+    line.wires[n] = call('GETRANGE', keys[n], 0, $long - 1)
+  else
+    line.wires = call('MGET', unpack(keys))
+  end
+  line.keys = keys
   return true
+end
+
+-- The message of the entry that a line is at, whole.
+local function whole(line)
+  local i = line.at + 1
+  local m = line.wires[i]
+  if m and #m == $long then
+    m = call('GET', line.keys[i])
+    line.wires[i] = m
+  end
+  return m
 end
 
 -- The message of the entry that a line is at, the size of its base, its sequence and what leases of
@@ -184,7 +202,8 @@ end
 local function look_at(line, q, nonce, name, now)
   local i, queue, priority = line.at + 1, line.queue, line.priority
   local m = line.wires[i]
-  if not m then return nil end
+  if not m or m == '' then return nil end
+  if #m == $long and struct.unpack('>I', m) > $long then m = whole(line) end
   local size, _, order, flags, urgency, task, place = struct.unpack(HEAD, m)
   if band(flags, ODD) > 0 or place ~= queue or urgency ~= priority
     or order ~= struct.unpack('>I6', line.entries[i]) then return nil end
@@ -229,6 +248,7 @@ local function read_leases(W, q, turn, nonce, name, now)
     if begins or line and ahead > 0 and as[1] % 2 == 0 and as[2] then
       if begins then free = free - 1 else ahead = ahead - 1 end
       local i = line.at + 1
+      m = whole(line)
       line.at, line.taken = i, line.taken + 1
       set[n + 1] = line.states[i]
       set[n + 2] = sub(m, 1, size) .. as[3] .. pack(order) .. as[4]
