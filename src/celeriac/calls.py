@@ -61,7 +61,7 @@ class Calls:
         args, kwargs = call
         arguments = task.arguments
         if header.edges is not None:
-            if header.edges.told is not None:
+            if header.edges.told is not None and not header.edges.immutable:
                 args = [*self._told(task, header.edges.told, args, kwargs), *args]
             else:
                 args = [*self._inputs(delivery, header), *args]
@@ -72,7 +72,7 @@ class Calls:
     def _inputs(self, delivery: Delivery, header: Header) -> list[Any]:
         """The results that this call takes as its first argument, by reference."""
         edges = header.edges
-        if edges is None:
+        if edges is None or edges.immutable:
             return []
         if edges.takes is not None:
             body = delivery.inputs
@@ -80,7 +80,7 @@ class Calls:
                 found = self._reader.taken(edges.takes)
                 body = None if found is None else found.body
             return [self._input(body, edges.takes)]
-        if edges.gathers is not None and not edges.immutable:
+        if edges.gathers is not None:
             members = self._reader.gathered(edges.gathers)
             return [[None if each is None else self._input(each.body, each.id) for each in members]]
         return []

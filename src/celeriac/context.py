@@ -130,6 +130,8 @@ class Context:
     replaced: Any = None
     added: Any = None
     header: Header | None = None
+    #: How many of the arguments are results that it takes; they come before those it was sent with.
+    given: int = 0
     joins_allowed: bool = False
     #: Takes what the task hides out of texts; and logs a line that was printed in part.
     hider: Hider | None = None

@@ -360,7 +360,7 @@ class _Growth:
             kind="task", id=record.id, role=role, state=state, reason=told.reason, code=told.code,
             task=record.task, worker=record.worker, retries=record.retries, started_at=started,
             ended_at=record.ended_at, seconds=seconds, progress=told.progress, cause=_cause(record),
-            where=told.where, counts=sum_of(below, {state: 1}),
+            where=told.where, arguments=told.arguments, counts=sum_of(below, {state: 1}),
             children=tuple(below),
         )  # fmt: skip
 

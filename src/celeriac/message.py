@@ -69,12 +69,23 @@ class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     own: tuple[str, ...] = ()
     #: Id of the record that this one, an errback, is about.
     told: str | None = None
-    #: The results of ``gathers`` are not passed on: the task gets its own arguments alone.
+    #: Nothing is passed on: the task gets its own arguments alone. So a join's body that takes no
+    #: result, and what was repeated with arguments of its own in place of all it had.
     immutable: bool = False
     #: Seconds from its release until it may run, and until it expires; 0 for neither. What the
     #: header says goes before: those are times, and known when it is sent.
     delay: Limit = 0.0
     lasts: Limit = 0.0
+
+    @property
+    def given(self) -> tuple[int, ...]:
+        """How many arguments come before the call's own: a result, or a list of results. For an
+        errback one of two numbers: id, or request, exception and traceback."""
+        if self.immutable:
+            return (0,)
+        if self.told is not None:
+            return (1, 3)
+        return (0,) if self.takes is None and self.gathers is None else (1,)
 
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

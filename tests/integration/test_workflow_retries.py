@@ -216,8 +216,29 @@ def test_a_dead_member(place):
 
 def test_an_id_that_is_not_known(place):
     done = celeriac(place, "retry", "never", code=4)
-    assert "never: not known to this store." in done.stderr
+    assert "never: not known to this store: it was never sent here" in done.stderr
+    assert "This store is " in done.stderr
+    assert "celeriac -A tasks doctor" in done.stderr
     assert "never: not known" in celeriac(place, "retry", "never", "--all-failed", code=4).stderr
+
+
+def test_the_id_of_a_group(place):
+    place.worker("-c", "2").ready()
+    (group_id, id) = run(
+        place,
+        "made = (add.s(1, 2) | group(add.s('x'), add.s(1)) | body.s()).delay()\n"
+        "assert failed(made) == 'ChordError'\n"
+        "say(made.parent.id)\nsay(made.id)\n",
+    )
+    done = celeriac(place, "retry", group_id, code=1)
+    assert f"{group_id}: it is a group, and runs nothing itself; name members" in done.stderr
+    done = celeriac(place, "why", group_id, code=4)
+    assert done.stdout.startswith(f"{group_id} is a group: ")
+    assert f"celeriac -A tasks tree {group_id}" in done.stdout
+    done = celeriac(place, "replay", group_id, code=4)
+    assert f"Error: {group_id} is a group, and runs nothing itself: replay one" in done.stderr
+    data = retry(place, group_id, "--all-failed")
+    assert (len(data["runs"]), data["reopened"][-1], data["left"]) == (1, id, {})
 
 
 def test_each_step_of_a_branch_may_add_members(place):

@@ -92,6 +92,22 @@ def test_errbacks_and_what_get_raises(place):
     assert events == {"error:ValueError:tasks.fail", f"old:{second[2]}"}
 
 
+def test_what_takes_a_result_may_be_repeated_and_hides_the_same(place):
+    worker = place.worker("-c", "2").ready()
+    *values, id = run(
+        place,
+        "say((plus.s(1, 2) | ask_again.s() | echo.s()).delay().get(timeout=50))\n"
+        "say((group(plus.s(1, 2)) | ask_again.s()).delay().get(timeout=50))\n"
+        "result = (plus.s(1, 2) | pay.s('4111-1111')).delay()\n"
+        "result.get(timeout=50, propagate=False)\n"
+        "say(result.id)\n",
+    )
+    assert values == [[3, 5], [[3], 5]]
+    assert place.record(id).reason == "ValueError: refused: ***"
+    eventually(lambda: "refused: ***" in worker.text(), "the worker logs the failure")
+    assert "4111" not in worker.text()
+
+
 def test_a_crash_in_the_middle_of_a_chord_is_run_again(place):
     place.worker("-c", "2").ready()
     (value,) = run(

@@ -55,6 +55,18 @@ def plus(x, y):
     return x + y
 
 
+@app.task(bind=True)
+def ask_again(self, before, value=0):
+    if not self.request.retries:
+        raise self.retry(kwargs={"value": 5}, countdown=0)
+    return [before, value]
+
+
+@app.task(sensitive=["card"])
+def pay(amount, card):
+    raise ValueError(f"refused: {card}")
+
+
 @app.task
 def fail(*args):
     raise ValueError("no such file")

@@ -471,7 +471,7 @@ def test_why_says_reason_facts_and_what_to_do(jobs):
     done = jobs("why", id)
     assert done.exit_code == exits.OK
     assert done.stdout.startswith("Waiting for a worker: none alive reads queue 'celery'.\n")
-    assert "  task   jobs.add\n" in done.stdout
+    assert "  task       jobs.add\n  arguments  (1, 2)\n" in done.stdout
     assert f"What to do:\n  Start one: celeriac -A {jobs.name} worker -Q celery\n" in done.stdout
     missing = jobs("why", "nope")
     assert missing.exit_code == exits.NOT_FOUND

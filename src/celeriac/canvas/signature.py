@@ -16,6 +16,7 @@ from celeriac.canvas.plain import call_text, listed, plain_of
 from celeriac.canvas.sending import Sending
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.later import Absent
+from celeriac.sensitive import Mask
 
 __all__ = ["Home", "Signature", "maybe_signature", "signature", "subtask"]
 
@@ -404,8 +405,10 @@ class Signature(dict[str, Any], Sending[R], Generic[R]):
         task = self.held()
         if task is None and self._app is not None and self.task in self._app.tasks:
             task = self._app.tasks[self.task]
-        mask = getattr(task, "mask", None)
-        return (args, kwargs) if mask is None else mask.plain(args, kwargs)
+        mask: Mask | None = getattr(task, "mask", None)
+        if mask is None:
+            return args, kwargs
+        return (mask if self.immutable else mask.partial(args, kwargs)).plain(args, kwargs)
 
     def __json__(self) -> dict[str, Any]:
         return dict(self)

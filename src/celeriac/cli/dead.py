@@ -206,6 +206,8 @@ def _without_hidden(message: Message, app: Celeriac, *, spoken: bool) -> str | N
         shown = f"{header.argsrepr} {header.kwargsrepr}".strip()
         return shown or None
     read = msgspec.json if header.serializer == "json" else msgspec.msgpack
+    if header.edges is not None:
+        mask = mask.behind(header.edges.given)
     args, kwargs = mask.plain(*read.decode(message.content()))
     return _call([args, kwargs]) if spoken else msgspec.json.encode([args, kwargs]).decode()
 

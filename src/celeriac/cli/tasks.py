@@ -367,17 +367,16 @@ celeriac -A tasks why 019a9f4e-7c1e-7b1e-8f3a-0242ac120002 --json | jq -r .code
 @pass_session
 def why(session: Session, /, id: str, as_json: bool) -> int:
     """Say why the task ID is where it is: the reason, what it rests on, what to do."""
-    from celeriac.control.inspect import situation
-    from celeriac.control.why import explain, missing
+    from celeriac.control.inspect import situation, with_arguments, without_record
+    from celeriac.control.why import explain
 
     app = session.load_shared()
     store = app.store
     found = situation(store, id, time.time(), session.app, app.client.directions.known())
     if found is None:
-        place = f"{store.url} (namespace {store.options.namespace})"
-        explained = missing(id, place, store.options.result_expires, session.app)
+        explained = without_record(store, id, session.app)
     else:
-        explained = explain(found)
+        explained = with_arguments(app, explain(found))
     if app.backend_url is not None:
         from celeriac.conf import without_password
         from celeriac.control.elsewhere import whereabouts
