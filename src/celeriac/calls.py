@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from celeriac.bodies import unseal
-from celeriac.context import Context, placed
+from celeriac.context import Context, placed, stamped
 from celeriac.ends import arguments_of
 from celeriac.exceptions import InvalidTaskError
 from celeriac.failures import describe
@@ -108,7 +108,7 @@ class Calls:
             hostname=None if record is None else record.worker,
         )
         if header is not None:
-            request.update(placed(header), headers=header.headers, header=header)
+            request.update(placed(header), stamped(header), headers=header.headers, header=header)
         return [request, told.error, told.traceback]
 
     def _input(self, data: bytes | None, id: str) -> Any:

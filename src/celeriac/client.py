@@ -45,6 +45,7 @@ from celeriac.moments import moment
 from celeriac.sensitive import REPR_MAX, Mask
 from celeriac.serialization import content_type, encode_call
 from celeriac.signals import SENDING
+from celeriac.stamps import checked_stamps
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -263,6 +264,8 @@ class Client:
                 changes[name] = checked_limit(value, name)
             elif name == "headers":
                 changes["headers"] = checked_headers(value)
+            elif name == "stamped_headers":
+                changes["stamps"] = {**(header.stamps or {}), **checked_stamps(options)} or None
             elif name == "ignore_result":
                 changes["ignore_result"] = bool(value)
             elif name in {"argsrepr", "kwargsrepr"}:

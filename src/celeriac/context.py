@@ -34,6 +34,7 @@ __all__ = [
     "note_child",
     "placed",
     "running",
+    "stamped",
 ]
 
 #: The run in whose body we are, or None. Read by :mod:`celeriac.logs` for every record.
@@ -96,13 +97,14 @@ class Context:
     errbacks: Sequence[str] | None = None
     reply_to: str | None = None
     utc: bool = True
+    #: Stamps by name, those of one name in a list; and the names, None where there are none.
+    stamps: Mapping[str, Sequence[Any]] = {}
+    stamped_headers: Sequence[str] | None = None
     #: More of Celery's fields, for which there is nothing to say here.
     taskset: str | None = None
     logfile: str | None = None
     loglevel: int | None = None
     shadow: str | None = None
-    stamps: Mapping[str, Any] | None = None
-    stamped_headers: Sequence[str] | None = None
     replaced_task_nesting: int = 0
     lang: str = "py"
     #: What this run said last by ``self.progress()``; None as long as it has not.
@@ -294,7 +296,15 @@ def from_delivery(
     }
     if header.edges is not None or header.group:
         context.__dict__.update(placed(header))
+    if header.stamps is not None:
+        context.__dict__.update(stamped(header))
     return context
+
+
+def stamped(header: Header) -> dict[str, Any]:
+    """Return the fields of a context that say which stamps a call carries."""
+    stamps = header.stamps
+    return {} if stamps is None else {"stamps": stamps, "stamped_headers": list(stamps)}
 
 
 def placed(header: Header) -> dict[str, Any]:

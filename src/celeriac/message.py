@@ -127,6 +127,8 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     index: int | None = None
     #: How many members earlier runs under this id, which were replaced, have added to its chord.
     added: int = 0
+    #: Stamps by name, those of one name in a list; None if there are none. See ``stamps``.
+    stamps: dict[str, list[object]] | None = None
 
 
 class NewJoin(msgspec.Struct, frozen=True, array_like=True, gc=False):

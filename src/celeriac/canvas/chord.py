@@ -11,6 +11,7 @@ from typing import Any, Self
 from celeriac.canvas.flow import Flow, member_of
 from celeriac.canvas.group import group
 from celeriac.canvas.signature import Signature
+from celeriac.canvas.stamping import StampingVisitor, gathered
 
 __all__ = ["chord"]
 
@@ -137,6 +138,24 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
     def set_immutable(self, immutable: bool) -> None:
         """Store for each member of the header whether it takes more arguments."""
         self.header.set_immutable(immutable)
+
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Self:
+        """Stamp the members of its header, and its body; see the same of ``Signature``."""
+        said = None if visitor is None else visitor.on_chord_header_start(self, **headers)
+        inside = gathered(headers, said, append_stamps)
+        self.stamp_links(visitor, append_stamps, **inside)
+        self.header.stamp_links(visitor, append_stamps, **inside)
+        self.header.stamp_members(visitor, append_stamps, inside)
+        if visitor is not None:
+            visitor.on_chord_header_end(self, **inside)
+        if self.body is None:
+            return self
+        said = None if visitor is None else visitor.on_chord_body(self, **inside)
+        inside = gathered(inside, said, append_stamps)
+        self.body = self.body.apart().stamp(visitor, append_stamps, **inside)
+        return self
 
     def copied(self, kwargs: dict[str, Any], copy: Callable[[Any], Any]) -> dict[str, Any]:
         """Return *kwargs* with header and body in it as *copy* returns them."""

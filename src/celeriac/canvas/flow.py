@@ -93,6 +93,10 @@ class Flow(Signature[Any]):
         """Return *kwargs* with the parts in it as *copy* returns them."""
         return kwargs
 
+    def apart(self) -> Self:
+        """Return itself: of its parts copies are stamped, and those of a generator as they come."""
+        return self
+
     # -- running ---------------------------------------------------------------------------------
 
     def apply_async(

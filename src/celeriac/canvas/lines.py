@@ -23,6 +23,7 @@ from celeriac.canvas.group import group
 from celeriac.canvas.maps import chunks
 from celeriac.canvas.plain import listed
 from celeriac.canvas.signature import Signature
+from celeriac.stamps import combined
 
 __all__ = ["DEEPEST", "PLACES", "TIMES", "TOGETHER", "Call", "Fork", "Given", "Line", "line_of"]
 
@@ -82,7 +83,7 @@ class Call:
     )
 
     def __init__(self, sig: Signature[Any], given: Given) -> None:
-        options = {**given.under, **sig.options, **given.over}
+        options = combined(given.under, sig.options, given.over)
         self.sig = sig
         self.args, self.kwargs = given.merged(sig)
         #: Options of ``apply_async``, without what is in the other fields.
@@ -219,7 +220,7 @@ def _lay_out(
         if id(each) in open_:
             raise ValueError(f"this {each.KIND} contains itself")
         open_.add(id(each))
-        whole = {**each.options, **given.over}
+        whole = combined({}, each.options, given.over)
         end = _End(each, listed(whole.get("link")), listed(whole.get("link_error")))
         todo.append(end)
         inside = Given(*given.merged(each), _down(whole), given.under,
@@ -236,7 +237,7 @@ def _open_chain(todo: list[Any], each: chain, given: Given, end: _End) -> None:
     steps = each.tasks
     if len(steps) > 1 and _is_nothing(steps[-1]):
         steps = steps[:-1]
-    later = {**given.under, **_timeless(given.over)}
+    later = combined(given.under, _timeless(given.over), {})
     for at in range(len(steps) - 1, -1, -1):
         wanted = given.id if at == len(steps) - 1 else None
         if at:
@@ -265,7 +266,7 @@ def _open_chord(todo: list[Any], each: chord, given: Given, end: _End) -> None:
 
 
 def _fork(of: Flow, each: group, given: Given, depth: int, lazily: bool) -> Fork:
-    whole = {**each.options, **given.over}
+    whole = combined({}, each.options, given.over)
     args, kwargs = given.merged(each)
     inside = Given(args, kwargs, _down(whole), given.under)
     name = given.id or whole.get("task_id")

@@ -59,7 +59,7 @@ class xmap(Signature[Any]):  # noqa: N801 - the name Celery users know
     ) -> Self:
         """Return a copy with other options."""
         made = type(self)(self.kwargs["task"], self.kwargs["it"], app=self._app)
-        made["options"] = {**self.options, **options}
+        made["options"] = self.with_options(options)
         return made
 
     partial = clone
@@ -137,6 +137,10 @@ class chunks(Flow):  # noqa: N801 - as above
             for at, each in enumerate(parts):
                 each.options["task_id"] = derived_id(self.options["task_id"], "chunk", at)
         return made
+
+    def apart(self) -> Self:
+        """Return a copy: it is stamped as one task."""
+        return self.clone()
 
     def __call__(self, **options: Any) -> Any:
         """Send it."""

@@ -57,7 +57,9 @@ NOT_HERE: Final = {
     "memsample": "`celeriac inspect stats` shows the peak memory of the supervisor.",
     "memdump": "`celeriac inspect stats` shows the peak memory of the supervisor.",
     "objgraph": "What answers runs no code of yours; look into an executor with py-spy.",
-    "revoke_by_stamped_headers": "Revoke by id: app.control.revoke([…]).",
+    "revoke_by_stamped_headers": (
+        "It stands in the store: app.control.revoke_by_stamped_headers({…})."
+    ),
 }
 #: What the name of a queue takes; `ids.valid_id` judges it.
 QUEUE_RULE: Final = "at most 128 letters, digits and _ . : @ / -, a letter or digit first"

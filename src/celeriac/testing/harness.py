@@ -25,10 +25,12 @@ from celeriac.message import Message, decode
 from celeriac.outcome import Outcome
 from celeriac.records import Commit, Delivery, Manifest, Record, StoredResult, Want
 from celeriac.stores.base import Options, Results, Store
+from celeriac.stores.finish import REVOKED_REASON
 from celeriac.stores.memory import make_store
 from celeriac.testing.enqueued import Enqueued, Expected, listing, view
 from celeriac.testing.virtual import VirtualClock
 from celeriac.worker.admission import read
+from celeriac.worker.stamps import met_by
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -365,7 +367,12 @@ class _Pass:
         except CeleryError as error:
             self._runner.error = error
             return Outcome(states.FAILED, reason=f"{type(error).__name__}: {error}")
-        return None
+        queue = self._store.queue
+        met = met_by(delivery, {each.stamp: each for each in queue.revoked_stamps()})
+        if met is None:
+            return None
+        queue.revoke([delivery.id], met.terminate)
+        return Outcome(states.CANCELLED, reason=REVOKED_REASON)
 
     def _end(self, delivery: Delivery, outcome: Outcome) -> None:
         """Commit *outcome*, and keep what a test wants to know."""
