@@ -34,7 +34,16 @@ from celeriac.exceptions import (
 )
 from celeriac.message import Edges, Header, Message, compose
 from celeriac.outcome import Outcome, ResultBody
-from celeriac.records import Commit, Delivery, Manifest, Record, StoredResult, TaskFacts, Want
+from celeriac.records import (
+    Commit,
+    Delivery,
+    Manifest,
+    Record,
+    RevokedStamp,
+    StoredResult,
+    TaskFacts,
+    Want,
+)
 from celeriac.stores import connect
 from celeriac.stores.base import Options
 from celeriac.stores.redis import packing
@@ -42,6 +51,7 @@ from celeriac.stores.redis.location import locate
 from celeriac.stores.redis.reading import sound
 from celeriac.worker import frames
 from celeriac.worker.admission import admit, read
+from celeriac.worker.stamps import met_by
 
 HEADER = msgspec.msgpack.encode({"id": ID, "task": "known", "nonce": "n"})
 NEST = b"\x91" * DEEP + b"\xc0"
@@ -148,6 +158,15 @@ def test_headers_that_a_worker_could_not_read_are_not_sent(value, path):
     with pytest.raises(EncodeError, match=path):
         app.send_task("known", headers={"a": value})
     assert app.store.inspection.list(limit=1) == []
+
+
+@pytest.mark.parametrize(
+    "value", [b"\x91" * 900 + b"\xc0", b"\x81\x91\x01\x01", b"\xd4\x05\x00", b"\xc4\x01\xff", b"7"]
+)
+def test_stamps_that_no_client_sends_meet_no_revoke(value):
+    wire = with_field("stamps", b"\x81\xa1a\x91" + value).encode()
+    revoked = RevokedStamp(1, "a=b", time.time() + 60, None)
+    assert met_by(leased(wire), {"a=b": revoked}) is None
 
 
 # -- what user code writes into the sockets of its process ---------------------------------------
