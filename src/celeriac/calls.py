@@ -21,6 +21,7 @@ from celeriac.serialization import decode as decode_value
 from celeriac.upstream import Reader, Stored, told_of
 
 if TYPE_CHECKING:
+    from celeriac.ahead import Ahead
     from celeriac.app.base import Celeriac
     from celeriac.app.task import Task
 
@@ -109,7 +110,16 @@ class Calls:
         )
         if header is not None:
             request.update(placed(header), stamped(header), headers=header.headers, header=header)
+            request.ahead = self.ahead(header)
         return [request, told.error, told.traceback]
+
+    def ahead(self, header: Header) -> Ahead | None:
+        """Return what reads what comes after a call with this header; None in no workflow."""
+        if header.edges is None:
+            return None
+        from celeriac.ahead import Ahead
+
+        return Ahead(self._app, header, self._reader)
 
     def _input(self, data: bytes | None, id: str) -> Any:
         body = None if data is None else unseal(data, id, self._app.signer)

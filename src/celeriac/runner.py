@@ -24,6 +24,7 @@ from celeriac.exceptions import (
     ImproperlyConfigured,
     InvalidTaskError,
     NotRegistered,
+    OperationalError,
     Reject,
     ResultTooLarge,
 )
@@ -39,6 +40,7 @@ from celeriac.logs import TASK
 from celeriac.message import Header, decode
 from celeriac.outcome import Failure, Outcome, ResultBody
 from celeriac.policies.base import Policy
+from celeriac.policies.predicates import put_back
 from celeriac.prepared import Prepared
 from celeriac.records import Delivery
 from celeriac.sensitive import Hider
@@ -157,6 +159,7 @@ class Runner:
         task = self._app.tasks[header.task]
         context = from_delivery(delivery, header, self.hostname, *self._calls.as_sent(delivery))
         context.owner = task
+        context.ahead = self._calls.ahead(header)
         if task.mask is not None:
             given = (0,) if header.edges is None else header.edges.given
             context.hider = task.mask.behind(given).hider(context.args, context.kwargs)
@@ -212,12 +215,16 @@ class Runner:
             blank = Context(id=header.id, task=header.task, hider=self._hider(prepared, delivery))
             token = enter(blank, prepared.task)  # so that the error tells nothing that is hidden
             try:
+                if isinstance(error, OperationalError):
+                    return self._out_of_reach(delivery, error)
                 refused = self._refused(delivery, error, prepared)
                 self._tell_refused(prepared, delivery, header, error)
             finally:
                 leave(token)
             return refused
         context = from_delivery(delivery, header, self.hostname, args, kwargs)
+        if header.edges is not None:
+            context.ahead = self._calls.ahead(header)
         if header.edges is not None and header.edges.given != (0,):
             context.given = len(args) - len(self._calls.as_sent(delivery)[0])
         if prepared.mask is not None:
@@ -263,6 +270,12 @@ class Runner:
             keep=keep,
             reason=describe(error),
         )
+
+    def _out_of_reach(self, delivery: Delivery, error: OperationalError) -> Outcome:
+        """The outcome where what a call takes from others cannot be read, since the store is away:
+        its body has not begun, and may when the store is back."""
+        log.warning("Task %s cannot begin yet, it is put back: %s", delivery.id, describe(error))
+        return put_back(delivery.attempt, f"not begun: {describe(error)}")
 
     def _failure_body(self, failure: Failure, id: str, run: Context = _NO_RUN) -> bytes:
         """The stored form of *failure*, without its traceback if it would be refused for size."""

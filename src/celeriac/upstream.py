@@ -6,6 +6,7 @@ another one's end has ended carries that one's id as its ``cause``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from celeriac.exceptions import CeleryError, ChordError
@@ -31,6 +32,9 @@ class Reader(Protocol):
 
     def record(self, id: str) -> Record | None:
         """One record."""
+
+    def records(self, ids: Sequence[str]) -> Sequence[Record | None]:
+        """Several records, in the order of *ids*."""
 
     def result(self, id: str) -> StoredResult | None:
         """One result."""
@@ -67,6 +71,10 @@ class Stored:
     def record(self, id: str) -> Record | None:
         """One record."""
         return self._store.inspection.get([id])[0]
+
+    def records(self, ids: Sequence[str]) -> Sequence[Record | None]:
+        """Several records."""
+        return self._store.inspection.get(ids)
 
     def result(self, id: str) -> StoredResult | None:
         """One result."""

@@ -90,6 +90,36 @@ def test_a_chain_goes_on_from_the_part_that_failed(place, broken, named):
     assert "it has succeeded; there is nothing to retry" in repeated.stderr
 
 
+def test_nothing_runs_again_while_an_errback_runs(place, broken):
+    """It is called once for each failure: the second one waits until it can be called again."""
+    place.worker("-c", "2").ready()
+    ((_, second, third),) = run(
+        place,
+        "steps = chain(member.s(1), add.s(2, 'broken'), add.s(3))\n"
+        "result = steps.on_error(slow_error.s()).delay()\n"
+        "assert failed(result) == 'ValueError'\n"
+        "say(ids(result))\n",
+    )
+    (begun,) = eventually(lambda: place.ledger("slow_error"), "the errback runs")
+    errback = begun.id
+    for args in ([third], [third, "--all-failed"]):
+        refused = celeriac(place, "retry", *args, code=1)
+        assert refused.stdout == "Nothing was reopened.\n"
+        assert f"its errback tasks.slow_error[{errback}] has not ended" in refused.stderr
+        assert f"celeriac revoke {errback}" in refused.stderr
+    (place.folder / "go").touch()
+    all_ended(place, third)
+    again = retry(place, third)
+    assert again["runs"] == [second]
+    assert errback in again["reopened"]
+    place.wait_ledger("slow_error", errback, 2)
+    all_ended(place, third)
+    broken()
+    retry(place, third)
+    assert get(place, third) == 6
+    assert len(place.ledger("slow_error")) == 2
+
+
 def test_arguments_are_mended(place, broken):
     place.worker("-c", "2").ready()
     ((first, second, third),) = run(place, CHAIN)

@@ -120,3 +120,12 @@ def sends():
 @app.task
 def echo(value):
     return value
+
+
+@app.task(bind=True)
+def looks_ahead(self, *args):
+    """What it knows of what comes after it."""
+    run = self.request
+    body = run.chord and [run.chord["task"], run.chord["options"]["task_id"]]
+    named = [[each["task"] for each in of] for of in (run.chain, run.callbacks, run.errbacks)]
+    return [*named, body]

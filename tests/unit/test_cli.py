@@ -539,7 +539,7 @@ def test_dead_list_show_retry_and_discard(jobs):
     assert jobs.store.inspection.get([id])[0].state == states.QUEUED
     again = jobs("dead", "retry", id, "nope")
     assert again.exit_code == exits.NOT_FOUND
-    assert "only what ended without success can be retried (it is queued)" in again.stderr
+    assert "whose errbacks have ended, can be retried (it is queued)" in again.stderr
     jobs("revoke", id)
     assert json_of(jobs("dead", "discard", id, "--json")) == {"discarded": [id], "left": []}
     assert jobs.store.inspection.get([id]) == [None]

@@ -6,6 +6,7 @@ Layer 3, part of ``canvas``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from reprlib import recursive_repr
 from typing import Any, Self
 
 from celeriac.canvas.flow import Flow, member_of
@@ -105,5 +106,6 @@ class chain(Flow):  # noqa: N801 - the name Celery users know
         """Return the app of the first part that has one, or None."""
         return next((each.app for each in self.tasks[:1]), None)
 
+    @recursive_repr("…")
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.tasks)) or "chain()"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from reprlib import recursive_repr
 from typing import Any, Self
 
 from celeriac.canvas.flow import Flow, member_of
@@ -186,6 +187,7 @@ class group(Flow):  # noqa: N801 - the name Celery users know
         first = members.first() if isinstance(members, Members) else (members or [None])[0]
         return first.app if isinstance(first, Signature) else None
 
+    @recursive_repr("…")
     def __repr__(self) -> str:
         members = self.kwargs["tasks"]
         inside = ", ".join(map(repr, members)) if isinstance(members, list) else "…"

@@ -355,13 +355,20 @@ class Signature(dict[str, Any], Sending[R], Stamping, Generic[R]):
         return [maybe_signature(each, self._app) for each in listed(self.options.get(key))]
 
     def flatten_links(self) -> list[Signature[Any]]:
-        """Return this signature and all that is linked to it, their links behind each."""
+        """Return this signature and all that is linked to it, their links behind each.
+
+        Raises ``ValueError`` for one that is linked to itself.
+        """
         found: list[Signature[Any]] = []
-        todo: list[Any] = [self]
+        todo: list[tuple[Any, tuple[int, ...]]] = [(self, ())]
         while todo:
-            each = maybe_signature(todo.pop(), self._app)
+            value, before = todo.pop()
+            if id(value) in before:
+                raise ValueError("this canvas contains itself")
+            each = maybe_signature(value, self._app)
             found.append(each)
-            todo.extend(reversed(listed(each.options.get("link"))))
+            links = reversed(listed(each.options.get("link")))
+            todo.extend((link, (*before, id(value))) for link in links)
         return found
 
     def merged(

@@ -40,6 +40,8 @@ class Json(click.ParamType[Any]):
             found = json.loads(value)
         except json.JSONDecodeError as error:
             self.fail(f"{value} is not JSON: {error.msg} at character {error.pos + 1}.", param, ctx)
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits; nesting
+            self.fail(f"{value[:64]}… cannot be read as JSON: {error}.", param, ctx)
         if not isinstance(found, self.kind):
             self.fail(f"{value} is not a JSON {self.what}.", param, ctx)
         return found

@@ -7,6 +7,7 @@ to go on, arguments that are mended, all failures of a workflow at once.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +35,8 @@ class Left(msgspec.Struct, frozen=True):
     """Why an id was left as it is.
 
     *code* is one of ``unknown``, ``group``, ``succeeded``, ``unfinished``, ``revoked`` (of all that
-    failed, what somebody called off is left), ``not kept``, ``gone`` and ``incomplete``.
+    failed, what somebody called off is left), ``errback`` (one has not ended), ``not kept``,
+    ``gone`` and ``incomplete``.
     """
 
     code: str
@@ -230,12 +232,43 @@ def _why_not(app: Celeriac, id: str) -> Left:
         return Left("gone", f"what it ended because of, {record.cause}, is no longer kept")
     if record.wire is None:
         return Left("not kept", "its arguments are no longer kept; send it anew")
+    called = _errback_called(app, record)
+    if called is not None:
+        return Left(
+            "errback",
+            f"its errback {called.task}[{called.id}] has not ended (it is {called.state}): it is "
+            "called for this failure, and until it has ended it could not be called for the next "
+            f"one. Retry it then, or call that off: celeriac revoke {called.id}",
+        )
     if _edges(record).gathers is not None and not record.cause:
         return Left("incomplete", "its header was never sent whole; send the workflow anew")
     return Left(
         "not kept",
         "of it, of what it ended because of or of what waits for it, something is no longer kept",
     )
+
+
+def _errback_called(app: Celeriac, record: Record) -> Record | None:
+    """An errback, or what follows one, that would be reopened with *record* and has not ended."""
+    cause = record.cause or record.id
+    seen = {cause}
+    todo = deque([(cause, False)])
+    while todo:
+        id, whole = todo.popleft()
+        found = app.store.inspection.get([id])[0]
+        if found is None or not (whole or cause in (id, found.cause)):
+            continue
+        if found.state not in states.TERMINAL:
+            return found
+        edges = _edges(found)
+        after = [(each, True) for each in (*edges.failure, *edges.own)]
+        after += [(each, whole) for each in edges.success]
+        member = edges.join or edges.within
+        join = None if member is None else app.store.inspection.join(member[0])
+        after += [] if join is None else [(join.body, whole)]
+        todo += [each for each in after if each[0] not in seen]
+        seen |= {each for each, _ in after}
+    return None
 
 
 # -- arguments ---------------------------------------------------------------------------------

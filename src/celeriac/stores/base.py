@@ -439,9 +439,9 @@ class Inspection(Protocol):
         """Reopen ended records (not succeeded ones) and, in the same step, what ended only
         because of them: same ids, generation + 1, crashes, losses and retries back to 0.
         *messages* replaces messages. Returns all ids reopened: for each id asked for first the one
-        that runs again, which is another if that one's end had ended it. Each id is a
-        step of its own where that is a script: on Redis one that would reopen more than 10,000
-        raises ``StoreError``, with nothing of it changed."""
+        that runs again, which is another if that one's end had ended it. One is left whose errbacks
+        have not ended (``finish.reopen``). Each id is a step of its own where that is a script: on
+        Redis one that would reopen more than 10,000 raises ``StoreError``, with nothing changed."""
 
     def discard(self, ids: Sequence[str]) -> builtins.list[str]:
         """Remove ended records for good; end queued ones as ``revoked`` ("discarded") first.

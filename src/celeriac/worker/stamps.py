@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from celeriac.exceptions import DecodeError
+from celeriac.malformed import MALFORMED
 from celeriac.message import decode
 from celeriac.records import Delivery, RevokedStamp
 from celeriac.stamps import keys_of
@@ -62,11 +64,15 @@ class RevokedStamps:
 
 
 def met_by(delivery: Delivery, known: Mapping[str, RevokedStamp]) -> RevokedStamp | None:
-    """The one of *known* that *delivery* carries, None for none."""
+    """The one of *known* that *delivery* carries, None for none; and for stamps that no client
+    sends (nested without end, keys that are no text), which are nobody's and must end nothing."""
     if _FIELD not in delivery.wire:
         return None
-    stamps = decode(delivery.wire).header.stamps
-    return None if stamps is None else _met(stamps, known)
+    try:
+        stamps = decode(delivery.wire).header.stamps
+        return None if stamps is None else _met(stamps, known)
+    except (DecodeError, TypeError, ValueError, *MALFORMED):
+        return None
 
 
 def _met(

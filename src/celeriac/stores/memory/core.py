@@ -390,7 +390,7 @@ class Core:
         row.keep = True
         row.forgotten = False
         row.started_at = row.leased_at = row.ended_at = row.drop_at = None
-        if row.expires is not None and row.expires <= now:
+        if row.expires is not None and (effect.lasts_anew or row.expires <= now):
             row.expires = None
         elif row.expires is not None:
             heappush(self.expiring, (row.expires, row.id))

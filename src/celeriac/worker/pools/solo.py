@@ -19,16 +19,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from celeriac import states
 from celeriac.backoff import reconnect
-from celeriac.client import verify
 from celeriac.exceptions import CeleryError, OperationalError
-from celeriac.message import decode
 from celeriac.outcome import Outcome
 from celeriac.records import Beat, Commit, Delivery, Exchanged, Fence, Manifest, TaskFacts, Want
 from celeriac.runner import Runner
 from celeriac.signing import Signer
 from celeriac.stores.base import Store
 from celeriac.stores.finish import REVOKED_REASON
-from celeriac.worker.admission import marks
+from celeriac.worker.admission import marks, read
 from celeriac.worker.banner import tell_ready
 from celeriac.worker.duties.heart import Heart, report
 from celeriac.worker.duties.hostlock import HostLock
@@ -241,8 +239,7 @@ class Solo:
     def _run(self, delivery: Delivery) -> Commit | None:
         """Run it and return what came of it; None if its rate limit does not let it begin."""
         try:
-            message = decode(delivery.wire)
-            verify(message, self._signer)
+            message = read(delivery, self._signer)
         except CeleryError as error:
             reason = f"{type(error).__name__}: {error}"
             logger.error("Task %s refused, it will not run: %s", delivery.id, reason)
