@@ -37,12 +37,15 @@ test: $(STAMP)  ## the whole test suite
 	@$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
-# A quarter of an hour. FLOW_FIRST, FLOW_SEEDS and FLOW_STRIKES repeat a part of it; a test that fails
-# prints them. Two processes, since each test has two workers of its own.
+# Half an hour. FLOW_FIRST, FLOW_SEEDS and FLOW_STRIKES repeat a part of the workflows; a test that
+# fails prints them. Two processes, since each test has two workers of its own.
 test-faults: export FLOW_SEEDS ?= 500
-test-faults: $(STAMP)  ## 500 random workflows on each store, its workers killed; how they ended
+test-faults: export RECOVERY_RUNS ?= 10
+test-faults: export DEPLOY_GRACE ?= 25
+test-faults: $(STAMP)  ## workers and stores struck: 500 random workflows each, how soon work goes on
 	@$(BIN)/python -m compileall -q src
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/acceptance/test_flow_faults.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/acceptance/test_flow_faults.py \
+		tests/acceptance/test_recovery.py tests/acceptance/test_deploys.py
 
 # The oldest server that is supported, for the tests. What matters of the package is the binary, so
 # any Python's will do; and it stays out of the environment's bin, where it would hide the system's.
