@@ -144,4 +144,3 @@ def test_connections_are_black_holed(durable, tmp_path, within):
             end(place, id, 1)
         assert worker.stop() == 0
     within("all connections are black-holed", LEASE, seconds)
-

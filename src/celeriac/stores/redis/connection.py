@@ -96,9 +96,7 @@ class Connection:
             return []
         packed = b"".join(self._packed(each) for each in commands)
         deadline = ends_by(self.options.timeout)
-        replies = self._attempt(
-            lambda link, by: link.ask_all(packed, len(commands), by), deadline
-        )
+        replies = self._attempt(lambda link, by: link.ask_all(packed, len(commands), by), deadline)
         first: CeleriacError | None = None
         for number, (command, reply) in enumerate(zip(commands, replies, strict=True)):
             if isinstance(reply, redis.ResponseError):
