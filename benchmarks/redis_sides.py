@@ -153,6 +153,8 @@ def rq() -> Contestant:
                 "5",
                 "--job-monitoring-interval",
                 "5",
+                "--worker-ttl",
+                "20",
             ),
         },
         copies=("reliable",),
@@ -162,7 +164,7 @@ def rq() -> Contestant:
         pace=500,
         settings="worker pool of 2 `SimpleWorker`s, which do not fork for each job: its fastest",
         reliable="Retry(max=3), two workers that fork, their maintenance and heartbeats every 5 s, "
-        "not 600 and 30",
+        "not 600 and 30, worker-ttl 20 s, since they look for what was left between two waits",
     )
 
 
@@ -187,7 +189,8 @@ def taskiq() -> Contestant:
             "2 processes of 100 coroutines on uvloop; streams, the one of its Redis brokers that "
             "acknowledges; results asked for every 1 ms instead of 200"
         ),
-        reliable="acknowledged when saved, idle_timeout and lock 10 s, not 600 and for ever",
+        reliable="acknowledged when saved, idle_timeout and lock 10 s, not 600 and for "
+        "ever; it looks for what was left only after something new has come",
     )
 
 
