@@ -6,6 +6,9 @@ raw figures and the chart), the page `docs/benchmarks.md`, and a short table bet
 
 It refuses figures that are no whole: tiny sizes, rows or sides that are missing or failed, fewer
 than three rounds, several commits, machines or versions; it says which, and how to mend it.
+
+With ``--reliable`` it does this for the row of that name alone, which has a place of its own:
+``docs/benchmarks/reliable.json`` and, between two marks, ``docs/faults.md``.
 """
 
 from __future__ import annotations
@@ -20,9 +23,9 @@ from typing import Any
 
 import chart
 import pages
-from redis_rows import ROWS, Sizes
+from redis_rows import ROWS, Row, Sizes
 from redis_sides import SIDES
-from results import Results, latest, load, sizes_told
+from results import Results, latest, load, sizes_told, tables, when, where
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 3
@@ -40,11 +43,12 @@ class Fault:
     reason: str
 
 
-def faults(results: Results, failures: bool = False) -> list[Fault]:
-    """What keeps these figures from being published; *failures*: peers may have failed."""
+def faults(results: Results, failures: bool = False, own: bool = False) -> list[Fault]:
+    """What keeps these figures from being published; *failures*: peers may have failed; *own*:
+    of the rows that have a place of their own."""
     found = []
     last = latest(results)
-    for row in ROWS:
+    for row in _rows(own):
         held = results["rows"].get(row.name, {})
         for name, make in SIDES.items():
             if not row.able(make()):
@@ -58,6 +62,10 @@ def faults(results: Results, failures: bool = False) -> list[Fault]:
             if reason:
                 found.append(Fault(row.name, name, reason))
     return found
+
+
+def _rows(own: bool) -> list[Row]:
+    return [row for row in ROWS if row.own == own]
 
 
 def _odd(results: Results, row: str, name: str, last: dict[str, Any]) -> str:
@@ -119,8 +127,9 @@ def told(found: list[Fault]) -> str:
     return "\n".join(text)
 
 
-def small(results: Results) -> Results:
-    """The figures with six digits each, without the runs that nothing is left of."""
+def small(results: Results, own: bool = False) -> Results:
+    """The figures with six digits each, without the runs that nothing is left of; *own*: of the
+    rows that have a place of their own."""
     rows = {
         row.name: {
             name: {
@@ -132,12 +141,14 @@ def small(results: Results) -> Results:
             }
             for name, entry in results["rows"][row.name].items()
         }
-        for row in ROWS
+        for row in _rows(own)
         if row.name in results["rows"]
     }
     used = {entry["run"] for row in rows.values() for entry in row.values()}
     runs = {run: facts for run, facts in sorted(results["runs"].items()) if run in used}
-    return {"runs": runs, "sides": results["sides"], "rows": rows}
+    seen = {name for row in rows.values() for name in row}
+    sides = {name: side for name, side in results["sides"].items() if not own or name in seen}
+    return {"runs": runs, "sides": sides, "rows": rows}
 
 
 def dump(results: Results) -> str:
@@ -148,6 +159,21 @@ def dump(results: Results) -> str:
 
 def _one_line(found: re.Match[str]) -> str:
     return "[" + re.sub(r",\s+", ", ", found[1]) + "]"
+
+
+def fault_page(text: str, results: Results) -> str:
+    """The page of faults, *text*, with the table of the row between its marks."""
+    run = latest(results)
+    found = [line.rstrip() for line in tables(results, compared=False)]
+    # The first of its headings is that of the page, which stands before the mark.
+    heads = [at for at, line in enumerate(found) if line.startswith("## ")]
+    found[heads[0] : heads[0] + 2] = []
+    lines = "\n".join(line.replace("## ", "### ") for line in found)
+    table = (
+        f"\n{when(results)}, commit `{run['commit']}`: {where(results)}. The figures as they were "
+        f"taken are in [reliable.json](benchmarks/reliable.json).\n\n{lines}\n"
+    )
+    return readme(text, table)
 
 
 def readme(text: str, table: str) -> str:
@@ -180,28 +206,33 @@ def parse() -> argparse.Namespace:
                         help="publish although peers failed, and show it")  # fmt: skip
     parser.add_argument("--redraw", action="store_true",
                         help="draw what is published anew, without new figures")  # fmt: skip
+    parser.add_argument("--reliable", action="store_true",
+                        help="publish the row `reliable`, and nothing else")  # fmt: skip
     return parser.parse_args()
 
 
 def main() -> int:
     options = parse()
-    raw = ROOT / "docs" / "benchmarks" / "redis.json"
+    own = options.reliable
+    raw = ROOT / "docs" / "benchmarks" / ("reliable.json" if own else "redis.json")
     source = raw if options.redraw else options.source
     if not source.exists():
         raise SystemExit(f"no figures in {source}: `make bench-redis` measures them")
-    results = small(load(source))
+    results = small(load(source), own)
     if not options.redraw:
-        found = faults(results, options.failures)
+        found = faults(results, options.failures, own)
         if found:
             raise SystemExit(told(found))
         raw.parent.mkdir(parents=True, exist_ok=True)
         raw.write_text(dump(results), "utf-8")
-    files = drawn(results, (ROOT / "README.md").read_text("utf-8"))
+    if own:
+        page = (ROOT / "docs" / "faults.md").read_text("utf-8")
+        files = {"docs/faults.md": fault_page(page, results)}
+    else:
+        files = drawn(results, (ROOT / "README.md").read_text("utf-8"))
     for name, text in files.items():
         (ROOT / name).write_text(text, "utf-8")
-    print(
-        f"wrote {', '.join(files)}" + ("" if options.redraw else " and docs/benchmarks/redis.json")
-    )
+    print(f"wrote {', '.join(files)}" + ("" if options.redraw else f" and {raw.relative_to(ROOT)}"))
     return 0
 
 

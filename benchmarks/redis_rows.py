@@ -78,6 +78,7 @@ class Row:
     pool: str = "work"  # what a side needs to take part; empty: nothing but to send
     modes: tuple[str, ...] = ()  # durability modes of the server that it compares
     skips: tuple[str, ...] = field(default=())
+    own: bool = False  # published by itself, on the page of faults
 
     def expected(self, sides: int, rounds: int) -> float:
         """About how many seconds it takes."""
@@ -477,7 +478,7 @@ ROWS = (
         steps=kill, seconds=9),
     Row("reliable", "the same, each set up to lose as little as its documentation knows how to",
         _after_kill("long_patience"), steps=reliable, pool="reliable",
-        patience="long_patience", seconds=9),
+        patience="long_patience", seconds=9, own=True),
     Row("durability", "what the server's log costs", tuple(
         Figure(f"{what}, AOF {mode}", "/s")
         for what in ("one by one", "drain") for mode in ("off", "everysec", "always")

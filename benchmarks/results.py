@@ -143,9 +143,9 @@ def markdown(results: Results) -> str:
     return "\n".join(parts + tables(results)) + "\n"
 
 
-def tables(results: Results) -> list[str]:
-    """Ratios, a table a row, versions and settings, as lines."""
-    lines = [*ratios(results), ""]
+def tables(results: Results, *, compared: bool = True) -> list[str]:
+    """Ratios (*compared*), a table a row, versions and settings, as lines."""
+    lines = [*ratios(results), ""] if compared else []
     for row in ROWS:
         if row.name in results["rows"]:
             lines += [*_row(results, row), ""]

@@ -105,6 +105,14 @@ def test_what_is_published_is_what_is_drawn(publish):
         assert _text(name) == drawn[name], f"{name}: make bench-publish BENCH=--redraw"
 
 
+def test_the_page_of_faults_has_what_was_measured(publish):
+    """`make bench-publish BENCH=--reliable` writes it."""
+    results = json.loads(_text("docs/benchmarks/reliable.json"))
+    assert publish.small(results, own=True) == results
+    assert not publish.faults(results, own=True)
+    assert publish.fault_page(_text("docs/faults.md"), results) == _text("docs/faults.md")
+
+
 # -- how it is drawn -----------------------------------------------------------------------------
 
 
