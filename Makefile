@@ -17,7 +17,7 @@ DEMO_STAMP := $(VENV)/.installed-demo
 TEST_PROCESSES := 4
 
 .DEFAULT_GOAL := menu
-.PHONY: menu demo test lint bench bench-sqlite bench-pools bench-redis bench-workflows bench-publish docs clean redis-6.2
+.PHONY: menu demo test test-faults lint bench bench-sqlite bench-pools bench-redis bench-workflows bench-publish docs clean redis-6.2
 
 menu:  ## print this menu
 	@echo "Celeriac. Targets:"
@@ -33,6 +33,13 @@ test: $(STAMP)  ## the whole test suite
 		|| echo "no Redis 6.2 for this machine: the tests that need it will fail"
 	@$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+
+# Quarter of an hour. FLOW_FIRST, FLOW_SEEDS and FLOW_STRIKES repeat a part of it (the test prints
+# them); TEST_PROCESSES is two here, since each test has two workers of its own.
+test-faults: export FLOW_SEEDS ?= 500
+test-faults: $(STAMP)  ## 500 random workflows on each store, its workers killed; how they ended
+	@$(BIN)/python -m compileall -q src
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/acceptance/test_flow_faults.py
 
 # The oldest server that is supported, for the tests. What matters of the package is the binary, so
 # any Python's will do; and it stays out of the environment's bin, where it would hide the system's.

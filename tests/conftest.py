@@ -1,6 +1,7 @@
 """What holds for every test: how hypothesis searches, and the servers that are shared."""
 
 import os
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,3 +23,20 @@ def shared():
     made = Shared()
     yield made
     made.close()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What the tests of workflows and faults counted, for each store."""
+    tallies = {}
+    for reports in terminalreporter.stats.values():
+        for each in reports:
+            for name, value in getattr(each, "user_properties", ()):
+                if name == "workflows × faults" and each.when == "call":
+                    for store, counts in value.items():
+                        tallies.setdefault(store, Counter()).update(counts)
+    if tallies:
+        from chaos_oracle import table
+
+        terminalreporter.section("workflows × faults")
+        for line in table(tallies):
+            terminalreporter.write_line(line)

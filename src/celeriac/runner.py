@@ -24,6 +24,7 @@ from celeriac.exceptions import (
     ImproperlyConfigured,
     InvalidTaskError,
     NotRegistered,
+    OperationalError,
     Reject,
     ResultTooLarge,
 )
@@ -39,6 +40,7 @@ from celeriac.logs import TASK
 from celeriac.message import Header, decode
 from celeriac.outcome import Failure, Outcome, ResultBody
 from celeriac.policies.base import Policy
+from celeriac.policies.predicates import put_back
 from celeriac.prepared import Prepared
 from celeriac.records import Delivery
 from celeriac.sensitive import Hider, Mask
@@ -207,6 +209,8 @@ class Runner:
             return self._refused(delivery, error)
         try:
             args, kwargs = self._calls.arguments(prepared.task, delivery, message)
+        except OperationalError as error:
+            return self._out_of_reach(delivery, error)
         except Exception as error:  # noqa: BLE001 - a class that arguments become may raise anything
             blank = Context(
                 id=header.id, task=header.task, hider=self._hider(prepared, delivery, None)
@@ -258,6 +262,12 @@ class Runner:
             keep=keep,
             reason=describe(error),
         )
+
+    def _out_of_reach(self, delivery: Delivery, error: OperationalError) -> Outcome:
+        """The outcome where what a call takes from others cannot be read, since the store is away:
+        its body has not begun, and may when the store is back."""
+        log.warning("Task %s cannot begin yet, it is put back: %s", delivery.id, describe(error))
+        return put_back(delivery.attempt, f"not begun: {describe(error)}")
 
     def _failure_body(self, failure: Failure, id: str, run: Context = _NO_RUN) -> bytes:
         """The stored form of *failure*, without its traceback if it would be refused for size."""
