@@ -32,7 +32,7 @@ test: $(STAMP)  ## the whole test suite
 	@test -e $(REDIS_6_2)/.installed || $(MAKE) --no-print-directory redis-6.2 \
 		|| echo "no Redis 6.2 for this machine: the tests that need it will fail"
 	@$(BIN)/python -m compileall -q src
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not faults"
 
 # Quarter of an hour. FLOW_FIRST, FLOW_SEEDS and FLOW_STRIKES repeat a part of it (the test prints
 # them); TEST_PROCESSES is two here, since each test has two workers of its own.
