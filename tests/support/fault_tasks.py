@@ -21,7 +21,7 @@ app = Celeriac(
     lease_margin=float(os.environ.get("LEASE", "4")) / 4,
     crash_delay=0.3,
     grace=20,
-    result_max_size=100_000,
+    result_max=100_000,
 )
 _ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND)
 
@@ -185,11 +185,6 @@ def sized_result(size):
 
 @app.task
 def give(value):
-    return value
-
-
-@app.task(name="заказ.🥬")
-def cabbage(value=None):
     return value
 
 
