@@ -111,8 +111,7 @@ def test_a_reader_of_a_minute_keeps_nobody_from_working(place: Site) -> None:
     log = place.db.with_name(place.db.name + "-wal")
     eventually(
         lambda: (
-            place.ended(place.send("tasks.traced", count=50))
-            and log.stat().st_size <= 17 << 20
+            place.ended(place.send("tasks.traced", count=50)) and log.stat().st_size <= 17 << 20
         ),
         "the log is cut again",
     )
