@@ -63,7 +63,7 @@ def cut_files(folder: Path):
     log = Path(f"{whole}-wal").read_bytes()
     page = int.from_bytes(log[8:12], "big")
     base = whole.read_bytes()
-    for length in range(0, len(log) + 1, (page + 24) // 3):
+    for length in range(0, len(log) + 1, (page + 24) * 4 // 3):
         part = folder / f"cut{length}.db"
         part.write_bytes(base)
         part.chmod(0o600)

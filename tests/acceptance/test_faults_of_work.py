@@ -176,19 +176,18 @@ def test_a_terminate_that_comes_as_its_task_ends_hits_no_other(place: Site, roun
 
 
 def test_what_a_killed_process_holds_is_free_once_its_time_is_over(place: Site) -> None:
+    code = (
+        "import sys, time, tasks\n"
+        "take = tasks.app.store.coordinator.acquire\n"
+        "assert take('lock', 'holder', 1, 2.0)\n"
+        "print('held', flush=True)\n"
+        "while True:\n"
+        "    time.sleep(0.2)\n"
+        "    assert take('lock', 'holder', 1, 2.0)\n"
+    )
     holder = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys, time, tasks\n"
-            "take = tasks.app.store.coordinator.acquire\n"
-            "assert take('lock', 'holder', 1, 2.0)\n"
-            "print('held', flush=True)\n"
-            "while True:\n"
-            "    time.sleep(0.2)\n"
-            "    assert take('lock', 'holder', 1, 2.0)\n",
-        ],
-        cwd=place.folder, env=place.environment, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", code], cwd=place.folder, env=place.environment,
+        stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     take = place.store.coordinator.acquire
     try:

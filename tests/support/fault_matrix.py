@@ -1,10 +1,9 @@
 """The fault matrix: which fault is shown by which tests, on SQLite and on Redis. Plain data.
 
-`make test-faults` runs the tests that are named here (``python tests/support/fault_matrix.py`` lists
-them); `tests/acceptance/test_fault_matrix.py` holds that every row is there and every test exists.
-Rows 40 and 44 are about PostgreSQL and RabbitMQ; 61 to 66 and 68 about a scheduler that does not
-exist yet. A test of a row injects its fault and asserts what must hold; those that several stores share are
-found by the store's name among their parameters.
+`make test-faults` runs the tests that are named here (``python tests/support/fault_matrix.py``
+lists them); `tests/acceptance/test_fault_matrix.py` holds that every row is there and every test
+exists. Rows 61 to 66 and 68 are about clocks and schedules and come with the scheduler. A test of a
+row injects its fault and asserts what must hold.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ ROWS: dict[int, Row] = {
     ),
     2: Row(
         "an executor is killed while user code runs",
-        "crash 1 requeues at once (DESIGN: the pause comes with crash 2), alone in a fresh process; "
+        "crash 1 requeues at once (DESIGN: the pause comes with crash 2), in a fresh process; "
         "at-most-once fails with WorkerLostError",
         deaths(
             "a_task_that_crashed_once_runs_again_and_succeeds",
@@ -201,8 +200,8 @@ ROWS: dict[int, Row] = {
     ),
     18: Row(
         "a task leaks threads or leaves an event loop",
-        "worker and limits go on; recycling gives a clean process (counting threads at each task is "
-        "optional in the research and not done)",
+        "worker and limits go on; recycling gives a clean process (a look at each task is not in "
+        "DESIGN, and not done)",
         processes(
             "what_tasks_leave_in_their_process_stays_there",
             "a_process_that_tasks_have_spoilt_goes_on_and_is_ended_with_its_worker",
@@ -285,8 +284,8 @@ ROWS: dict[int, Row] = {
     ),
     28: Row(
         "the server comes back empty",
-        "workers register anew and work; who waits for what is gone gets ResultNotFound. DESIGN has "
-        "no event for it: a server that keeps nothing is told of at a worker's start and by doctor",
+        "workers register anew and work; who waits for what is gone gets ResultNotFound. DESIGN "
+        "has no event for it: a server that keeps nothing is told of at a worker's start",
         sqlite=files("a_database_that_was_moved_away_is_told_and_nothing_is_written_to_it"),
         redis=links("a_server_that_comes_back_empty_is_lived_with")
         + of(
@@ -380,8 +379,8 @@ ROWS: dict[int, Row] = {
     ),
     37: Row(
         "a long writer, a long reader; the log grows",
-        "a writer of 8 s is longer than delay() may take (5 s, DESIGN), which says so, and costs no "
-        "task; a reader hinders nobody, and the log is cut again",
+        "a writer of 8 s is longer than delay() may take (5 s, DESIGN), which says so, and costs "
+        "no task; a reader hinders nobody, and the log is cut again",
         sqlite=files(
             "a_writer_that_holds_the_file_for_eight_seconds_costs_nobody_a_task",
             "a_reader_of_a_minute_keeps_nobody_from_working",
@@ -393,7 +392,7 @@ ROWS: dict[int, Row] = {
     ),
     38: Row(
         "the file lies on a network, is moved away or replaced",
-        "refused by name; told by name, nothing is written to nobody's file, and the worker goes on "
+        "refused by name; told by name, nothing is written to nobody's file, the worker goes on "
         "if it is put back (DESIGN does not have it end)",
         sqlite=files("a_database_that_was_moved_away_is_told_and_nothing_is_written_to_it")
         + of("unit/test_sqlite_place", "network_file_systems_are_refused_by_name"),
@@ -556,7 +555,7 @@ ROWS: dict[int, Row] = {
         ),
     ),
     59: Row(
-        "revoked before it came, while queued, leased, running, between retries, with its owner dead",
+        "revoked before it came, while queued, leased, running, between retries, its owner dead",
         "durable; REVOKED, never requeued; without terminate a running task's success stands",
         limits(
             "a_queued_task_is_revoked_before_it_runs",

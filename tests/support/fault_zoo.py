@@ -23,4 +23,4 @@ KINDS = [
     "KeyError",
     "Local",
 ]
-RESULTS = ["lambda", "generator", "lock", "NaN", "recursive", "socket", "object", "surrogate"]
+RESULTS = ["function", "generator", "lock", "NaN", "recursive", "socket", "object", "surrogate"]
