@@ -36,17 +36,27 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What the tests of workflows and faults counted, for each store."""
-    tallies = {}
+    """What the tests of faults counted and measured, for each store."""
+    tallies, recoveries = {}, []
     for reports in terminalreporter.stats.values():
         for each in reports:
-            for name, value in getattr(each, "user_properties", ()):
-                if name == "workflows × faults" and each.when == "call":
+            if getattr(each, "when", "") != "call":
+                continue
+            for name, value in each.user_properties:
+                if name == "workflows × faults":
                     for store, counts in value.items():
                         tallies.setdefault(store, Counter()).update(counts)
+                elif name == "recovery":
+                    recoveries.append(value)
     if tallies:
         from chaos_oracle import table
 
         terminalreporter.section("workflows × faults")
         for line in table(tallies):
+            terminalreporter.write_line(line)
+    if recoveries:
+        from recoveries import table
+
+        terminalreporter.section("seconds until work goes on")
+        for line in table(recoveries):
             terminalreporter.write_line(line)

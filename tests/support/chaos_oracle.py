@@ -146,8 +146,9 @@ class Graph:
         excused = (
             record.state == states.EXPIRED
             or record.reason.startswith("TaskRevokedError")
-            # Its worker died with it. Whether it had begun is not known, so it does not run again.
-            or (record.state == states.FAILED and record.losses)
+            # Its process or worker died with it, perhaps before it had written that it began; it is
+            # one that does not run again.
+            or (record.reason.startswith("WorkerLostError") and record.attempt)
         )
         if began and not due:
             self.found(f"{what} {record.id} ran though it was not due: {record}", count)
@@ -222,8 +223,8 @@ class Graph:
         missing, more = expected.ran - ran.keys(), ran.keys() - expected.ran
         for each in parts_of(tree):
             record = self.records.get(f"{self.name}.{each['n']}")
-            if each["do"] == "lost" and record is not None and record.losses:
-                missing.discard(each["n"])  # its worker died before it had begun
+            if each["do"] == "lost" and record is not None and record.attempt:
+                missing.discard(each["n"])  # whoever ran it may have died before it was written
         if missing or more:
             self.found(f"did not run: {missing}; did: {more}")
         errbacks = errbacks_of(tree)

@@ -138,7 +138,7 @@ ZOO = {
     "UnicodeDecodeError": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
     "OSError": lambda: OSError(5, "input/output", "file"),
     "KeyError": lambda: KeyError(object()),
-    "Local": lambda: type("Local", (Exception,), {})(),
+    "Local": type("Local", (Exception,), {}),
 }
 
 

@@ -8,7 +8,7 @@ them. A rule of the protocol is changed here first. Each rule can be switched of
 
 Nonces are numbered anew in each state, so that the number of leases needs no bound, and states
 that differ only in which worker or which task is which count as one. Losses and retries are
-bounded, as in the protocol.
+bounded, as in the protocol. What parts of workflows may run when is in ``timemodel``.
 """
 
 from __future__ import annotations

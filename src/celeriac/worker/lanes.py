@@ -22,7 +22,9 @@ from celeriac.backoff import reconnect
 from celeriac.exceptions import OperationalError, StoreError
 from celeriac.records import Exchanged, Fence
 from celeriac.stores.base import EagerQueue, Store
+from celeriac.worker.calledoff import call_off
 from celeriac.worker.dispatch import Batch, Dispatch
+from celeriac.worker.hands import Held
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -201,23 +203,44 @@ class Lanes:
 
     def _settle(self, batch: Batch, reply: Exchanged) -> None:
         self._outage_ends()
-        self._dispatch.settle(batch, reply)
+        met: dict[str | None, list[Held]] = {}
+        for held, terminate in self._dispatch.settle(batch, reply):
+            met.setdefault(terminate, []).append(held)
+        for terminate, items in met.items():
+            self._call_off(items, terminate)
         for delay, fences in self._dispatch.rates.take_returns():
             self._hand_back(batch.owner, fences, delay)
 
     def _hand_back(self, owner: str, fences: Sequence[Fence], delay: float) -> None:
         """Return what a rate limit turned away to its queue, to be due again after *delay*."""
+        self._insist(lambda: self._store.queue.release(owner, fences, delay=delay))
+
+    def _call_off(self, items: Sequence[Held], terminate: str | None) -> None:
+        """Revoke what carries a revoked stamp, in the store first: whoever gets it if this worker
+        dies now need not know the stamp."""
+        ids = [held.delivery.id for held in items]
+        if not self._insist(lambda: self._store.queue.revoke(ids, terminate)):
+            return
+        for held in items:
+            logger.info("Task %s carries a revoked stamp, it will not run", held.delivery.id)
+            call_off(self._dispatch, held)
+        with self._dispatch.changed:
+            self._dispatch.stamps.pending -= len(items)
+
+    def _insist(self, step: Callable[[], object]) -> bool:
+        """Repeat *step* until the store has answered; False if it has not by the end."""
         attempt = 0
         while True:
             try:
-                self._store.queue.release(owner, fences, delay=delay)
-                return
+                step()
             except OperationalError as error:
                 self._outage_begins(error)
                 attempt += 1
                 time.sleep(reconnect(attempt))
                 if time.monotonic() > self._deadline:
-                    return  # shutting down without the store: the lease runs out by itself
+                    return False  # shutting down without the store: the lease runs out by itself
+            else:
+                return True
 
     def _outage_begins(self, error: OperationalError) -> None:
         if not self._outage:

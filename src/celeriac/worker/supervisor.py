@@ -31,6 +31,7 @@ from celeriac.records import Beat, Manifest, RevokeOrder
 from celeriac.signing import Signer
 from celeriac.stores.base import Store
 from celeriac.worker.banner import tell_ready
+from celeriac.worker.calledoff import call_off, deliveries_of
 from celeriac.worker.deaths import Death
 from celeriac.worker.dispatch import Dispatch, Held
 from celeriac.worker.duties.burst import Burst
@@ -119,6 +120,7 @@ class Supervisor:
         self._heart = Heart(
             store, self._incarnation, lock, plan.heartbeat, self._on_beat, self.fail
         )
+        self._heart.watch(self._dispatch.stamps, lambda: deliveries_of(self._dispatch))
         self._helm = helm = Helm(
             plan.manifest, self._pool, self._dispatch, self._lanes, self._heart, nursery.slots,
             self.stop, plan.max_tasks,
@@ -394,7 +396,6 @@ class Supervisor:
 
     def _obey(self, order: RevokeOrder) -> None:
         """A revoke for something in our hands."""
-        revoked = Outcome(states.CANCELLED, reason="TaskRevokedError: revoked")
         for executor in list(self._pool.executors.values()):
             for key, held in list(executor.hand.held.items()):
                 if held.delivery.fence != order.fence:
@@ -406,8 +407,7 @@ class Supervisor:
                 return
         withdrawn = self._dispatch.withdraw(order.fence)
         if withdrawn is not None:
-            self._dispatch.commit(order.fence, revoked)
-            self._notices.ended(withdrawn.delivery, revoked)
+            call_off(self._dispatch, withdrawn)
 
     def _terminate(self, executor: Executor, key: int, name: str) -> None:
         number = signal.Signals.__members__.get(name, signal.SIGTERM)
