@@ -38,7 +38,7 @@ test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not faults"
 
 # The better part of an hour. The tests that the fault matrix names (tests/support/fault_matrix.py),
-# of which none may be skipped, and how soon work goes on. Among them are the random workflows, more
+# of which none may be skipped. Among them are the random workflows, more
 # of them than in `make test`: FLOW_FIRST, FLOW_SEEDS and FLOW_STRIKES repeat a part of those; a test
 # that fails prints them. Two processes, since most tests have workers of their own.
 test-faults: export FLOW_SEEDS ?= 500
@@ -50,7 +50,6 @@ test-faults: $(STAMP)  ## every fault of the fault matrix; 500 random workflows 
 		|| echo "no Redis 6.2 for this machine: the tests that need it will fail"
 	@$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/acceptance/test_fault_matrix.py \
-		tests/acceptance/test_recovery.py tests/acceptance/test_deploys.py \
 		$$($(BIN)/python tests/support/fault_matrix.py)
 
 # The oldest server that is supported, for the tests. What matters of the package is the binary, so

@@ -83,17 +83,18 @@ def test_a_writer_that_holds_the_file_for_eight_seconds_costs_nobody_a_task(plac
             )
         )
         client.start()
-        while time.monotonic() - began < 8.0:
+        # And until the client has been told, which on a busy machine begins late.
+        while time.monotonic() - began < 8.0 or client.is_alive():
+            assert time.monotonic() - began < 60
             assert [each.process.poll() for each in workers] == [None, None]
             time.sleep(0.1)
         other.execute("ROLLBACK")
-    client.join(60)
     assert "stayed locked" in said[0]
     records = place.ended(ids)
     assert {(each.state, each.crashes) for each in records} == {("succeeded", 0)}
     for record in records:
-        # Each start after the first is explained by a lease that could not be kept.
-        assert len(place.ledger("start", record.id)) <= 1 + record.losses
+        # Each start after the first is explained by an attempt that the store knows of.
+        assert len(place.ledger("start", record.id)) <= record.attempt
     assert [each.stop() for each in workers] == [0, 0]
 
 

@@ -112,6 +112,7 @@ def test_a_request_that_is_cut_after_any_byte_is_sent_again(redis) -> None:
 # -- peers that are gone, slow or cut off ----------------------------------------------------------
 
 
+@pytest.mark.faults
 def test_connections_whose_peer_has_vanished_are_left_for_new_ones(proxied) -> None:
     """Nobody says that they have ended: no FIN, no RST."""
     worker = proxied.worker("-c", "1", LEASE="6").ready()

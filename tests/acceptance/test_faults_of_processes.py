@@ -102,6 +102,7 @@ def test_a_child_that_a_task_forked_and_that_returns_too_is_not_believed(
     assert worker.stop() == 0
 
 
+@pytest.mark.faults
 def test_what_tasks_leave_in_their_process_stays_there(place: Site, app: Celeriac) -> None:
     """Threads, descriptors, surroundings, handlers: the next process is as it should be."""
     worker = place.worker("-c", "1", "--max-tasks-per-child", "1").ready()

@@ -17,10 +17,8 @@ from workers import REDIS_LATER, Site, eventually, site_on
 from celeriac import Celeriac
 from celeriac.message import Header, compose
 
-BOTH = ["sqlite", "redis"]
 
-
-@pytest.fixture(params=BOTH)
+@pytest.fixture(params=REDIS_LATER)
 def place(tmp_path: Path, request, shared):
     with site_on(request.param, tmp_path, shared, "fault_tasks.py") as made:
         yield made

@@ -71,6 +71,10 @@ def limits(*names: str) -> tuple[str, ...]:
     return of("integration/test_worker_limits", *names)
 
 
+def recovery(*names: str) -> tuple[str, ...]:
+    return of("acceptance/test_recovery", *names)
+
+
 NO_SERVER = "there is no server and no connection: each process opens the file itself"
 
 ROWS: dict[int, Row] = {
@@ -86,7 +90,8 @@ ROWS: dict[int, Row] = {
         deaths(
             "a_task_that_crashed_once_runs_again_and_succeeds",
             "at_most_once_and_no_requeue_fail_at_the_first_crash",
-        ),
+        )
+        + recovery("an_executor_is_killed"),
     ),
     3: Row(
         "an executor is killed after the body returned",
@@ -101,7 +106,8 @@ ROWS: dict[int, Row] = {
             "a_dead_worker_is_named_in_the_log_of_its_host_mate",
             "a_dead_workers_task_starts_on_a_host_mate_long_before_its_lease_ends",
             "an_at_most_once_task_of_a_dead_worker_fails_visibly",
-        ),
+        )
+        + recovery("a_worker_is_killed_beside_another_on_its_host", "a_worker_goes_silent"),
     ),
     5: Row(
         "kill -9 at every step of a life, of everybody at random",
@@ -261,7 +267,12 @@ ROWS: dict[int, Row] = {
             "sigterm_can_be_made_a_stop_at_once",
             "the_grace_runs_out",
         )
-        + crashes("the_supervisor_dies_while_it_stops"),
+        + crashes("the_supervisor_dies_while_it_stops")
+        + of(
+            "acceptance/test_deploys",
+            "short_tasks_are_done_and_long_ones_run_elsewhere",
+            "workers_are_replaced_one_by_one_under_load",
+        ),
     ),
     26: Row(
         "an exception that nobody expects, in the supervisor's own code",
@@ -277,6 +288,7 @@ ROWS: dict[int, Row] = {
             "everybody_is_killed_and_nothing_is_lost",
             "a_worker_goes_on_after_a_restart_of_the_server",
         )
+        + recovery("the_store_is_restarted")
         + of(
             "integration/test_redis_outage",
             "a_worker_goes_on_within_seconds_of_its_servers_return",
@@ -327,6 +339,7 @@ ROWS: dict[int, Row] = {
         "each wait is bounded; connections are left for new ones",
         sqlite=NO_SERVER,
         redis=links("connections_whose_peer_has_vanished_are_left_for_new_ones")
+        + recovery("connections_are_black_holed")
         + of("integration/test_redis_listening", "a_link_that_is_dead_and_silent_is_found_out"),
     ),
     32: Row(
