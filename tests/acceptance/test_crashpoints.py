@@ -87,6 +87,12 @@ def test_an_executor_dies(place: Site, point: str) -> None:
     worker.wait_for("died of signal 9")
     records = place.ended(ids)
     assert {record.state for record in records} == {"succeeded"}
+    if point == "executor.received":
+        # Nothing of the task had begun: nobody is charged.
+        assert sum(record.crashes for record in records) == 0
+        assert len(place.ledger("start")) == len(ids)
+    if point == "executor.ran":
+        assert sorted(record.crashes for record in records) == [0] * 9 + [1]
     if point == "executor.sent":
         # The outcome was in the pipe: it wins over the death, and nobody is charged.
         assert sum(record.crashes for record in records) == 0

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workers import Site, site
+from workers import REDIS_LATER, Site, site_on
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Site]:
-    with site(tmp_path, "mistaken_tasks.py") as found:
+@pytest.fixture(params=REDIS_LATER)
+def place(tmp_path: Path, request, shared) -> Iterator[Site]:
+    with site_on(request.param, tmp_path, shared, "mistaken_tasks.py") as found:
         yield found
 
 

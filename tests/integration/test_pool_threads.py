@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from pools import attempts, began, value_of
-from workers import Site, Worker, eventually, site
+from workers import REDIS_LATER, Site, Worker, eventually, site_on
 
 
-@pytest.fixture
-def place(tmp_path: Path):
-    with site(tmp_path, "shared_pool_tasks.py") as found:
+@pytest.fixture(params=REDIS_LATER)
+def place(tmp_path: Path, request, shared):
+    with site_on(request.param, tmp_path, shared, "shared_pool_tasks.py") as found:
         yield found
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import servers
@@ -12,6 +13,7 @@ from wires import Proxy
 from celeriac import stores
 from celeriac.clock import SYSTEM
 from celeriac.exceptions import OperationalError
+from celeriac.message import Header, compose
 from celeriac.records import StoredResult
 from celeriac.stores.base import Options
 from celeriac.stores.redis import listener as module
@@ -213,6 +215,18 @@ def test_a_link_that_is_dead_and_silent_is_found_out(empty, monkeypatch):
         until("it tries anew", lambda: proxy.accepted > 2)
         proxy.flow()
         assert set(waiting.result()) == {"a"}
+
+
+def test_a_record_that_is_gone_without_a_word_is_found_out(empty, monkeypatch):
+    """Somebody has emptied the server: nobody will ever say that it has ended."""
+    monkeypatch.setattr(module, "_NAP", 0.3)
+    store = stores.connect(empty.url, Options(namespace="n"))
+    store.queue.enqueue([compose(Header("a", "job", "n"), b"[[],{}]")])
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(store.results.wait, ["a"], None)
+        until("it listens", lambda: empty.do("PUBSUB", "CHANNELS", "*done:*") != [])
+        empty.do("FLUSHALL")
+        assert waiting.result(servers.DEADLINE) == {"a": None}
 
 
 def test_an_outage_longer_than_the_budget_is_told():

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workers import Site, eventually, site
+from workers import REDIS_LATER, Site, eventually, site_on
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Site]:
-    with site(tmp_path, "signal_tasks.py") as made:
+@pytest.fixture(params=REDIS_LATER)
+def place(tmp_path: Path, request, shared) -> Iterator[Site]:
+    with site_on(request.param, tmp_path, shared, "signal_tasks.py") as made:
         yield made
 
 

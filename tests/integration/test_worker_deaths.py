@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from workers import Site, eventually, site
+from workers import REDIS_LATER, Site, eventually, site_on
 
 
-@pytest.fixture
-def place(tmp_path: Path):
-    with site(tmp_path) as found:
+@pytest.fixture(params=REDIS_LATER)
+def place(tmp_path: Path, request, shared):
+    with site_on(request.param, tmp_path, shared) as found:
         yield found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workers import Site, eventually, site
+from workers import REDIS_LATER, Site, eventually, site_on
 
 LIMIT = 400 << 20
 ROOT = Path("/sys/fs/cgroup")
@@ -23,14 +23,14 @@ def make_group() -> Path:
     return group
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(params=REDIS_LATER)
+def place(tmp_path: Path, request, shared) -> Iterator[Site]:
     """A site whose workers live in a group of their own."""
     try:
         group = make_group()
     except OSError as error:
         pytest.skip(f"control groups cannot be made here (run as root on Linux): {error}")
-    with site(tmp_path) as found:
+    with site_on(request.param, tmp_path, shared) as found:
         found.environment["CGROUP"] = str(group)
         yield found
     eventually(lambda: not (group / "cgroup.procs").read_text(), "everybody has left the group")

@@ -5,11 +5,15 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from workers import eventually, site
+import pytest
+from workers import REDIS_LATER, eventually, site, site_on
 
 
-def test_a_worker_survives_the_death_of_its_zygote_and_all_its_executors_at_once(tmp_path: Path):
-    with site(tmp_path) as place:
+@pytest.mark.parametrize("kind", REDIS_LATER)
+def test_a_worker_survives_the_death_of_its_zygote_and_all_its_executors_at_once(
+    kind: str, tmp_path: Path, shared
+):
+    with site_on(kind, tmp_path, shared) as place:
         worker = place.worker().ready()
         for _ in range(2):
             eventually(

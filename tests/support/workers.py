@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
+import pytest
+from servers import Shared
 
 from celeriac.records import Record, WorkerView
 from celeriac.stores import connect
@@ -27,6 +29,9 @@ T = TypeVar("T")
 #: Seconds. Machines are noisy; a test that waits this long has failed.
 DEADLINE = 60.0
 HERE = Path(__file__).parent
+#: Parameters of a fixture for :func:`site_on`, where the turn of Redis is long and the store makes
+#: little difference: that turn belongs to `make test-faults`.
+REDIS_LATER = ["sqlite", pytest.param("redis", marks=pytest.mark.faults)]
 
 
 def eventually(
@@ -257,3 +262,15 @@ def site(
         yield place
     finally:
         place.close()
+
+
+@contextmanager
+def site_on(
+    kind: str, folder: Path, shared: Shared, source: str = "worker_tasks.py"
+) -> Iterator[Site]:
+    """A :class:`Site` on a store of that kind, in a namespace of its own where it is shared."""
+    broker = namespace = ""
+    if kind != "sqlite":
+        broker, namespace = shared.url(kind), shared.namespace()
+    with site(folder, source, broker, namespace) as made:
+        yield made

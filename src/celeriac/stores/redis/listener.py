@@ -24,7 +24,8 @@ from celeriac.stores.redis.troubles import Unreachable
 
 #: Seconds of silence after which the server must give a sign of life.
 _PATIENCE: Final = 5.0
-#: A thread that does not listen looks up this often, should the one that does be stuck.
+#: A thread looks up this often, should the one that listens be stuck; and at the records, since of
+#: one that is removed (a server that was emptied) nothing is said, and it would wait for ever.
 _NAP: Final = 60.0
 #: So many channels that nobody waits on are kept, since a process that waits once waits again.
 _STALE: Final = 200
@@ -45,6 +46,8 @@ class _Waiting:
         self.missing = set(ids)
         #: It must look at all of them, as soon as none is missing.
         self.look = True
+        #: When it looks again in any case, by the monotonic clock.
+        self.due = SYSTEM.monotonic() + _NAP
         #: What was said: id → data.
         self.heard: dict[str, bytes] = {}
 
@@ -101,6 +104,8 @@ class Listener:
         self._enter(process, mine)
         try:
             while True:
+                if mine.due <= SYSTEM.monotonic():
+                    mine.look = True
                 ended = self._judge(process, mine, look)
                 if ended:
                     return ended
@@ -143,6 +148,8 @@ class Listener:
             if mine.missing:
                 return {}
             all_of_them, mine.look = mine.look, False
+            if all_of_them:
+                mine.due = SYSTEM.monotonic() + _NAP
             heard, mine.heard = mine.heard, {}
         ended: dict[str, StoredResult | None] = {}
         unsaid = []

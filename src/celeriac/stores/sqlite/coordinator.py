@@ -9,8 +9,10 @@ from celeriac.message import Message
 from celeriac.stores.base import Entry
 from celeriac.stores.sqlite import enqueue
 from celeriac.stores.sqlite.database import Database
+from celeriac.stores.sqlite.whole import whole
 
 
+@whole
 class SqliteCoordinator:
     """``stores.base.Coordinator``: places lapse by the monotonic clock, and with the boot."""
 
@@ -56,6 +58,7 @@ class SqliteCoordinator:
         return float(amount - tokens) / rate if rate > 0 else float("inf")
 
 
+@whole
 class SqliteSchedules:
     """``stores.base.Schedules`` in a SQLite file."""
 

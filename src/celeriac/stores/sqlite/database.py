@@ -7,7 +7,6 @@ told after the commit.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import random
@@ -22,16 +21,16 @@ from typing import Any, Final, Protocol
 import apsw
 
 from celeriac.clock import SYSTEM
-from celeriac.exceptions import OperationalError, StoreError, StoreFull
+from celeriac.exceptions import OperationalError, StoreError
 from celeriac.stores.base import Options
 from celeriac.stores.sqlite import schema
+from celeriac.stores.sqlite.troubles import described_error
 
 _log = logging.getLogger(__name__)
 
 Row = tuple[Any, ...]
 Value = None | int | float | str | bytes
 
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 #: Bytes of a page of a new file. A send changes one page in each of three trees, and writes those
 #: to the log whole: with SQLite's 4096 it takes a tenth longer. With 1024 a worker's steps, which
 #: change many pages, do.
@@ -158,6 +157,34 @@ class Transaction(Reading):
         self.execute("UPDATE @counter SET last = ?1 WHERE last < ?1", (seq,))
 
 
+class _ReadingTogether:
+    """``Database.reading``. No generator: one that is interrupted on its way in would end whatever
+    transaction there is when it is collected."""
+
+    __slots__ = ("database",)
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def __enter__(self) -> Reading:
+        try:
+            connection = self.database.connection()
+            connection.execute("BEGIN")
+            return Reading(self.database, connection)
+        except apsw.Error as error:
+            raise self.database.described(error) from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.database.abandon()
+        if isinstance(error, apsw.Error):
+            raise self.database.described(error) from error
+
+
 class _Writing:
     """``Database.write``, by hand: a generator's context manager costs each call several times as
     much."""
@@ -172,10 +199,10 @@ class _Writing:
         try:
             connection = database.connection()
             database.check_file()
-            connection.execute("BEGIN IMMEDIATE")
         except apsw.Error as error:
             raise database.described(error) from error
         try:
+            connection.execute("BEGIN IMMEDIATE")
             # Only now, as the lock may have been waited for: the step's moment is when it has it.
             self.step = Transaction(database, connection)
         except BaseException as error:
@@ -220,7 +247,7 @@ def build(path: str) -> None:
         connection.pragma("journal_mode", "wal")
         connection.pragma("application_id", schema.APPLICATION_ID)
     except apsw.Error as error:
-        raise _described(error, path, 0.0, connection.system_errno) from error
+        raise described_error(error, path, 0.0, connection.system_errno) from error
     finally:
         connection.close()
 
@@ -276,16 +303,17 @@ class Database:
         with self._translated():
             return Reading(self, self.connection()).one(text, values)
 
-    @contextmanager
-    def reading(self) -> Iterator[Reading]:
+    def reading(self) -> AbstractContextManager[Reading]:
         """Several reads that see one state of the store."""
-        with self._translated():
-            connection = self.connection()
-            connection.execute("BEGIN")
-            try:
-                yield Reading(self, connection)
-            finally:
-                connection.execute("ROLLBACK")
+        return _ReadingTogether(self)
+
+    def abandon(self) -> None:
+        """Roll back what this thread has left open, if anything; see ``whole.py``."""
+        slot = self._slot
+        if slot.connection is not None and slot.pid == os.getpid():
+            with self._translated():
+                if slot.connection.in_transaction:
+                    slot.connection.execute("ROLLBACK")
 
     def write(self) -> AbstractContextManager[Transaction]:
         """One durable step: all of it or, if anything raises, nothing."""
@@ -446,29 +474,7 @@ class Database:
         """An error of this thread's connection as ours."""
         connection = self._slot.connection
         number = connection.system_errno if connection is not None else 0
-        return _described(error, self.path, self.options.timeout, number)
-
-
-def _described(error: apsw.Error, path: Path | str, timeout: float, number: int) -> Exception:
-    """SQLite's error as ours; *number* is the system's error number behind it."""
-    if isinstance(error, apsw.FullError) or (
-        isinstance(error, apsw.IOError) and number in _NO_ROOM
-    ):
-        return StoreFull(
-            f"No room left for the database {path}: nothing was stored. "
-            "Make room on its disk; workers keep what they have finished and store it then."
-        )
-    if isinstance(error, apsw.BusyError | apsw.LockedError):
-        return OperationalError(
-            f"The database {path} stayed locked for {timeout:g} s: another process holds it in a "
-            "long transaction. Find it (fuser shows who has the file open), or raise the timeout."
-        )
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-        return StoreError(
-            f"{path} is not a sound SQLite database: {error}. Stop all workers and restore a "
-            "copy, or move the file away to begin a new one."
-        )
-    return OperationalError(f"The database {path} cannot be used: {error}")
+        return described_error(error, self.path, self.options.timeout, number)
 
 
 class _Patience:

@@ -24,6 +24,7 @@ from celeriac.stores.sqlite.lease import decode_manifest
 from celeriac.stores.sqlite.owners import GIVEN_UP
 from celeriac.stores.sqlite.reap import COUNT_ASIDE
 from celeriac.stores.sqlite.rows import Row, find, wire_of
+from celeriac.stores.sqlite.whole import whole
 
 _BARE: Final = ", ".join(f"r.{each}" for each in Row.__struct_fields__)
 _SELECT: Final = f"""
@@ -56,6 +57,7 @@ def durability(options_durability: str) -> str:
     return "each commit survives kill -9 and loss of power (WAL, synchronous FULL)"
 
 
+@whole
 class SqliteInspection:
     """``stores.base.Inspection`` in a SQLite file."""
 

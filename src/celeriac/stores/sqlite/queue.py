@@ -47,6 +47,7 @@ from celeriac.stores.sqlite.lease import (
 from celeriac.stores.sqlite.results import own_result
 from celeriac.stores.sqlite.rows import COLUMNS, Row, find, judge
 from celeriac.stores.sqlite.waiter import Waiters
+from celeriac.stores.sqlite.whole import whole
 
 #: Records one transaction touches at most where a call may concern any number of them.
 BATCH: Final = 500
@@ -57,6 +58,7 @@ _CACHE: Final = 100_000
 _AGAIN: Final = {"o": Verdict.ALREADY, "a": Verdict.ALREADY, "f": Verdict.FENCED}
 
 
+@whole
 class SqliteQueue:
     """``stores.base.Queue`` in a SQLite file."""
 

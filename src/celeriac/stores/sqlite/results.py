@@ -18,6 +18,7 @@ from celeriac.stores.sqlite.database import Database, Reading, Transaction
 from celeriac.stores.sqlite.ending import shrink, tell_other
 from celeriac.stores.sqlite.listener import Listener
 from celeriac.stores.sqlite.rows import Row, find
+from celeriac.stores.sqlite.whole import whole
 
 _READ: Final = """
 SELECT r.id, r.state, r.retries, b.body, r.reason, r.ended_at, p.state, p.meta, r.special
@@ -57,6 +58,7 @@ def read_result(reading: Reading, id: str) -> StoredResult | None:
     return _decode(mirrored[0]) if mirrored is not None else None
 
 
+@whole
 class SqliteResults:
     """``stores.base.Results`` in a SQLite file."""
 

@@ -1,0 +1,110 @@
+"""The fault matrix is whole: every row is there for both stores, every test it names exists."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fault_matrix import ASKED, CRASHES, LEFT_OUT, REAPS, ROWS, STORES, all_tests, named
+
+from celeriac.crashpoints import POINTS
+
+ROOT = Path(__file__).parents[2]
+#: Prints each collected test, its parameters and what would keep it from running.
+PLUGIN = """
+import json, sys
+import pytest
+
+class Told:
+    def pytest_collection_finish(self, session):
+        found = []
+        for item in session.items:
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            marks = {mark.name for mark in item.iter_markers()}
+            words = [value for value in parameters.values() if isinstance(value, str)]
+            found.append([item.nodeid, words, sorted(marks & {"skip", "skipif", "xfail"})])
+        with open(sys.argv[1], "w") as file:
+            json.dump(found, file)
+
+sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:xdist", *sys.argv[2:]], [Told()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory):
+    """Each test that is named: the names among the parameters of each of its cases, and marks."""
+    told = tmp_path_factory.mktemp("matrix") / "told.json"
+    done = subprocess.run(
+        [sys.executable, "-c", PLUGIN, str(told), *all_tests()],
+        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    # A name that is none ends the collection with an error that says which.
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found: dict[str, list[tuple[list[str], list[str]]]] = {}
+    for node, words, marks in json.loads(told.read_text()):
+        found.setdefault(node.partition("[")[0], []).append((words, marks))
+    return found
+
+
+def test_every_row_is_there_with_what_must_hold() -> None:
+    assert sorted(ROWS) == ASKED
+    assert not set(LEFT_OUT) & set(ASKED)
+    for number, row in ROWS.items():
+        assert row.title, number
+        assert row.must, number
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_every_row_is_shown_on_each_store_or_says_why_not(store: str) -> None:
+    for number, row in ROWS.items():
+        own = getattr(row, store)
+        if isinstance(own, str):
+            assert len(own) > 10, number
+            assert not row.both, number
+        else:
+            assert named(row, store), number
+
+
+def test_every_test_that_is_named_exists_and_is_not_skipped(collected) -> None:
+    for test in all_tests():
+        assert test in collected, test
+        assert not [marks for _, marks in collected[test] if marks], test
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_what_is_named_for_both_stores_runs_on_each(collected, store: str) -> None:
+    for number, row in ROWS.items():
+        for test in row.both:
+            assert any(store in words for words, _ in collected[test]), (number, test)
+
+
+def test_no_test_that_is_named_gives_up_by_itself() -> None:
+    """``pytest.skip`` inside of one would not be seen in the collection."""
+    bodies = {}
+    folders = {test.partition("::")[0] for test in all_tests()}
+    suite = (ROOT / "src/celeriac/testing/conformance").glob("*.py")
+    for file in [*(ROOT / each for each in folders), *suite]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                bodies.setdefault(node.name, []).append(node)
+    for test in all_tests():
+        for body in bodies[test.rpartition("::")[2]]:
+            words = {node.attr for node in ast.walk(body) if isinstance(node, ast.Attribute)}
+            assert not words & {"skip", "xfail", "importorskip"}, test
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_somebody_dies_at_every_crash_point_of_each_store(collected, store: str) -> None:
+    """Each of these tests passes only if the process was killed there."""
+    hit = {
+        word
+        for test in CRASHES
+        for words, _ in collected[test]
+        if store in [each.partition("-")[0] for each in words]
+        for word in words
+        if word in POINTS
+    }
+    assert any(store in words for words, _ in collected[REAPS[0]])
+    assert hit | {"reap.applied"} == set(POINTS)

@@ -1,0 +1,251 @@
+"""Rows 1 to 26 of the fault matrix that no other test has: what tasks and signals do to processes.
+
+Which test shows which row stands in `support/fault_matrix.py`.
+"""
+
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+from workers import REDIS_LATER, Site, eventually, site_on
+
+from celeriac import Celeriac
+from celeriac.crashpoints import ENVIRONMENT
+
+
+@pytest.fixture(params=REDIS_LATER)
+def place(tmp_path: Path, request, shared):
+    with site_on(request.param, tmp_path, shared, "fault_tasks.py") as made:
+        yield made
+
+
+@pytest.fixture
+def app(place: Site):
+    made = Celeriac(
+        "client", broker=place.broker, namespace=place.options.namespace, set_as_current=False
+    )
+    yield made
+    made.close()
+
+
+def values(app: Celeriac, ids: list[str]) -> list:
+    return [app.AsyncResult(id).get(timeout=60) for id in ids]
+
+
+def test_a_worker_that_wakes_after_its_lease_kills_what_it_runs_and_goes_on(place: Site) -> None:
+    first = place.worker("-c", "1").ready()
+    gate = place.folder / "gate"
+    (task_id,) = place.send("tasks.wait_for", str(gate))
+    (begun,) = place.wait_ledger("start", task_id)
+    runner = psutil.Process(begun.pid)
+    family = [psutil.Process(first.pid), *first.children()]
+    for process in family:
+        process.suspend()
+    second = place.worker("-c", "1").ready()
+    place.wait_ledger("start", task_id, count=2)
+    for process in family:
+        if process != runner:
+            process.resume()
+    first.wait_for("lease was lost")
+    # It never got to go on with what is another's now.
+    eventually(lambda: not runner.is_running(), "the old run's process is gone")
+    gate.touch()
+    (record,) = place.ended([task_id])
+    assert (record.state, record.attempt) == ("succeeded", 2)
+    assert len(place.ledger("end", task_id)) == 1
+    assert second.stop() == 0
+    (later,) = place.send("tasks.traced")
+    assert place.ended([later])[0].state == "succeeded"
+    assert first.stop() == 0
+
+
+def test_an_executor_that_is_stopped_is_ended_and_its_task_runs_again(place: Site) -> None:
+    worker = place.worker("-c", "1").ready()
+    gate = place.folder / "gate"
+    (task_id,) = place.send("tasks.wait_for", str(gate))
+    (begun,) = place.wait_ledger("start", task_id)
+    os.kill(begun.pid, signal.SIGSTOP)
+    place.wait_ledger("start", task_id, count=2)
+    assert "it was stopped by a signal for longer than the lease" in worker.text()
+    gate.touch()
+    (record,) = place.ended([task_id])
+    assert (record.state, record.crashes, record.losses) == ("succeeded", 1, 0)
+    assert not psutil.pid_exists(begun.pid)
+
+
+def test_a_child_that_a_task_forked_and_that_returns_too_is_not_believed(
+    place: Site, app: Celeriac
+) -> None:
+    worker = place.worker("-c", "1").ready()
+    gate = place.folder / "gate"
+    (before,) = place.send("tasks.pid")
+    (task_id,) = place.send("tasks.fork", str(gate))
+    (child,) = place.wait_ledger("child", task_id)
+    assert values(app, [task_id]) == ["parent"]
+    gate.touch()
+    place.wait_ledger("back", task_id)
+    eventually(
+        lambda: (
+            not psutil.pid_exists(child.pid)
+            or psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE
+        ),
+        "the child has ended",
+    )
+    after = place.send("tasks.pid", count=5)
+    assert len(set(values(app, [before, *after]))) == 1, "the executor lived on"
+    record = place.record(task_id)
+    assert (record.state, record.attempt, record.crashes) == ("succeeded", 1, 0)
+    assert worker.stop() == 0
+
+
+@pytest.mark.faults
+def test_what_tasks_leave_in_their_process_stays_there(place: Site, app: Celeriac) -> None:
+    """Threads, descriptors, surroundings, handlers: the next process is as it should be."""
+    worker = place.worker("-c", "1", "--max-tasks-per-child", "1").ready()
+    clean, *_ = values(app, place.send("tasks.surroundings"))
+    for what in ("threads", "descriptors", "surroundings", "signals", "loop"):
+        (left,) = place.send("tasks.leak", what)
+        (found,) = values(app, place.send("tasks.surroundings"))
+        assert found == clean, what
+        state = place.record(left).state
+        assert state == ("failed" if what == "descriptors" else "succeeded"), what
+        assert place.record(left).crashes == 0
+    assert worker.stop() == 0
+
+
+def test_a_process_that_tasks_have_spoilt_goes_on_and_is_ended_with_its_worker(
+    place: Site, app: Celeriac
+) -> None:
+    """Nobody has asked for recycling: what a task did to its process it did to the next one in
+    there, too, but neither to the worker nor to limits, which do not depend on it."""
+    worker = place.worker("-c", "1").ready()
+    (first,) = values(app, place.send("tasks.pid"))
+    leaks = [id for what in ("threads", "surroundings", "signals", "loop")
+             for id in place.send("tasks.leak", what)]  # fmt: skip
+    assert [each.state for each in place.ended(leaks)] == ["succeeded"] * 4
+    # The soft limit is a signal of which a task before wanted to hear nothing.
+    (soft,) = place.send("tasks.hears_nothing")
+    assert place.ended([soft])[0].reason.startswith("SoftTimeLimitExceeded")
+    (full,) = place.send("tasks.leak", "descriptors")
+    assert "Too many open files" in place.ended([full])[0].reason
+    assert values(app, place.send("tasks.pid")) == [first]
+    # SIGTERM would be no way to end it.
+    (stubborn,) = place.send("tasks.nap", 300)
+    place.wait_ledger("start", stubborn)
+    place.store.queue.revoke([stubborn], terminate="SIGKILL")
+    assert place.ended([stubborn])[0].state == "revoked"
+    family = worker.children()
+    assert worker.stop() == 0
+    psutil.wait_procs(family, timeout=60)
+    assert not [each for each in family if each.is_running()]
+
+
+def test_executors_are_not_forked_from_an_application_whose_threads_hold_locks(
+    place: Site, app: Celeriac
+) -> None:
+    worker = place.worker("-c", "2", "--max-tasks-per-child", "1", LOCKING_THREAD="1").ready()
+    worker.wait_for("forking from it would be unsafe")
+    found = values(app, [*place.send("tasks.swallows"), *place.send("tasks.pid", count=5)])
+    assert found[0] == "went on"
+    assert len(set(found[1:])) == 5, "each in a process of its own, none of which hung"
+    assert worker.stop() == 0
+
+
+def test_whatever_an_exception_is_it_is_the_failure_of_its_task(place: Site, app: Celeriac) -> None:
+    from fault_zoo import KINDS
+
+    worker = place.worker("-c", "1").ready()
+    (first,) = values(app, place.send("tasks.pid"))
+    ids = {kind: place.send("tasks.zoo", kind)[0] for kind in KINDS}
+    (big,) = place.send("tasks.too_much_memory")
+    records = place.ended([*ids.values(), big])
+    for kind, record in zip([*ids, "MemoryError"], records, strict=True):
+        assert (record.state, record.crashes, record.attempt) == ("failed", 0, 1), kind
+        assert kind.split(",")[0] in record.reason, kind
+        assert len(record.reason) < 20_000, kind
+        # Whoever asks is told, too, whatever the class.
+        error = app.AsyncResult(record.id).result
+        assert isinstance(error, Exception), kind
+        assert kind.split(",")[0] in f"{type(error).__name__} {error}", kind
+    assert values(app, place.send("tasks.pid")) == [first], "one process ran them all"
+    assert worker.stop() == 0
+
+
+def test_results_that_cannot_travel_are_failures_and_release_nothing(
+    place: Site, app: Celeriac
+) -> None:
+    from fault_zoo import RESULTS
+
+    place.worker("-c", "1").ready()
+    sent = place.python(
+        "import tasks\n"
+        f"for kind in {sorted(RESULTS)!r}:\n"
+        "    last = (tasks.bad_result.s(kind) | tasks.traced.s()).delay()\n"
+        "    print(last.parent.id, last.id)\n"
+        "last = (tasks.sized_result.s(200_000) | tasks.traced.s()).delay()\n"
+        "print(last.parent.id, last.id)\n"
+    ).split()
+    firsts, lasts = sent[::2], sent[1::2]
+    for record in place.ended(firsts):
+        assert (record.state, record.crashes) == ("failed", 0)
+        assert record.reason.startswith(("EncodeError", "ResultTooLarge")), record.reason
+    assert place.record(firsts[-1]).reason.startswith("ResultTooLarge")
+    assert {record.state for record in place.ended(lasts)} == {"failed"}
+    assert place.ledger("start") == []
+    # One byte less than too many is a result.
+    (fits,) = place.send("tasks.sized_result", 90_000)
+    assert values(app, [fits]) == ["x" * 90_000]
+
+
+def test_a_soft_limit_that_is_swallowed_or_comes_in_a_call_to_the_store(
+    place: Site, app: Celeriac
+) -> None:
+    worker = place.worker("-c", "1").ready()
+    went_on, for_ever, peer = (place.send(f"tasks.{name}")[0] for name in
+                               ("swallows", "swallows_for_ever", "hears_nothing"))  # fmt: skip
+    (never,) = place.send("tasks.nap", 0, countdown=3600)
+    stores = place.send("tasks.asks_the_store", never, count=3)
+    (after,) = place.send("tasks.give", "mine")
+    records = place.ended([went_on, for_ever, peer, *stores, after])
+    assert [each.state for each in records] == ["succeeded", *["failed"] * 5, "succeeded"]
+    assert records[1].reason.startswith("TimeLimitExceeded")
+    assert {each.reason.partition(":")[0].partition("(")[0] for each in records[2:6]} == {
+        "SoftTimeLimitExceeded"
+    }
+    assert {each.crashes for each in records} == {0}
+    assert values(app, [went_on, after]) == ["went on", "mine"]
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "count", [60, pytest.param(3000, marks=[pytest.mark.faults, pytest.mark.timeout(500)])]
+)
+def test_an_executor_for_each_task_runs_each_once(place: Site, count: int) -> None:
+    worker = place.worker("-c", "2", "--max-tasks-per-child", "1").ready()
+    ids = place.send("tasks.traced", count=count)
+    records = place.ended(ids, deadline=400)
+    assert Counter(each.state for each in records) == {"succeeded": count}
+    assert {(each.attempt, each.crashes, each.losses) for each in records} == {(1, 0, 0)}
+    for event in ("start", "end"):
+        assert Counter(line.id for line in place.ledger(event)) == dict.fromkeys(ids, 1)
+    assert len({line.pid for line in place.ledger("start")}) > count * 0.9  # numbers come again
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("point", ["delivery.received", "outcome.received", "beat.applied"])
+def test_a_worker_with_a_bug_of_its_own_ends_and_says_so(place: Site, point: str) -> None:
+    """In its threads as in its main one: what is not understood is not lived with."""
+    worker = place.worker(**{ENVIRONMENT: f"{point}:2:raise"})
+    ids = place.send("tasks.traced", count=20)
+    eventually(lambda: worker.process.poll() is not None, "it has ended")
+    assert worker.process.returncode > 0
+    assert "CrashpointReached" in worker.text()
+    began = time.monotonic()
+    eventually(lambda: not worker.children(), "nobody is left")
+    place.worker().ready()
+    assert {each.state for each in place.ended(ids)} == {"succeeded"}
+    assert time.monotonic() - began < 30

@@ -1,0 +1,255 @@
+"""Rows 46 to 70 of the fault matrix that no other test has: messages, code, revokes, limits.
+
+Which test shows which row stands in `support/fault_matrix.py`.
+"""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from workers import REDIS_LATER, Site, eventually, site_on
+
+from celeriac import Celeriac
+from celeriac.message import Header, compose
+
+
+@pytest.fixture(params=REDIS_LATER)
+def place(tmp_path: Path, request, shared):
+    with site_on(request.param, tmp_path, shared, "fault_tasks.py") as made:
+        yield made
+
+
+@pytest.fixture
+def app(place: Site):
+    made = Celeriac(
+        "client", broker=place.broker, namespace=place.options.namespace, set_as_current=False
+    )
+    yield made
+    made.close()
+
+
+def test_damaged_messages_fail_and_the_worker_goes_on(place: Site) -> None:
+    """Every bit of the arguments flipped, one after the other, and what is no message at all."""
+    place.worker("-c", "1").ready()
+    whole = b'[["some text",2],{"second":"x"}]'
+    damaged = [
+        bytes([*whole[:at], whole[at] ^ (1 << bit), *whole[at + 1 :]])
+        for at in range(len(whole)) for bit in range(8)
+    ]  # fmt: skip
+    damaged += [b"", b"\x00", b"[]", b"[[],[]]", b"null", b"\xff" * 100, b"[" * 10_000]
+    ids = [f"damaged-{number}" for number in range(len(damaged))]
+    place.store.queue.enqueue(
+        [compose(Header(id, "tasks.typed", f"n{id}"), body)
+         for id, body in zip(ids, damaged, strict=True)]
+    )  # fmt: skip
+    (after,) = place.send("tasks.traced")
+    records = place.ended([*ids, after])
+    assert records[-1].state == "succeeded"
+    for record in records[:-1]:
+        # A bit within a text makes another text.
+        assert record.state in {"failed", "succeeded"}
+        assert (record.crashes, record.attempt) == (0, 1)
+        if record.state == "failed":
+            assert record.reason.partition(":")[0] in {
+                "DecodeError", "InvalidTaskError", "TypeError", "ValidationError", "ValueError"
+            }, record.reason  # fmt: skip
+    assert sum(each.state == "failed" for each in records) > 100
+
+
+def test_what_cannot_be_sent_is_refused_and_nothing_is_stored(place: Site) -> None:
+    said = place.python(
+        "import tasks, threading\n"
+        "limit = tasks.app.conf.payload_max\n"
+        "calls = [\n"
+        "    lambda: tasks.typed.delay(),\n"
+        "    lambda: tasks.typed.delay(1, 'x', 'too many'),\n"
+        "    lambda: tasks.typed.delay(1, third=3),\n"
+        "    lambda: tasks.give.delay({'a': [1, {'b': threading.Lock()}]}),\n"
+        "    lambda: tasks.give.delay('x' * limit),\n"
+        "    lambda: tasks.give.delay('x' * 100_000_000),\n"
+        "    lambda: tasks.give.apply_async((1,), queue='🥬'),\n"
+        "    lambda: tasks.give.apply_async((1,), queue='x' * 129),\n"
+        "    lambda: tasks.give.apply_async((1,), task_id='x' * 10_000),\n"
+        "]\n"
+        "for call in calls:\n"
+        "    try:\n"
+        "        print('stored', call().id)\n"
+        "    except Exception as error:\n"
+        "        print(type(error).__name__, str(error)[:200].replace(chr(10), ' '))\n"
+    ).splitlines()
+    assert [line.partition(" ")[0] for line in said[:3]] == ["TypeError"] * 3
+    assert "a'][1]['b'" in said[3] or '"a"][1]["b"' in said[3], said[3]
+    assert not [line for line in said if line.startswith("stored")], said
+    assert len(said) == 9
+    counts = place.store.inspection.counts().states
+    assert not any(sum(each.values()) for each in counts.values())
+
+
+def test_what_is_just_allowed_travels_whole(place: Site, app: Celeriac) -> None:
+    worker = place.worker("-c", "1", "-Q", f"celery,{'q' * 128}").ready()
+    sent = place.python(
+        "import tasks\n"
+        "most = tasks.app.conf.payload_max - 100\n"
+        "print(tasks.sized_result.apply_async((3,), queue='q' * 128).id)\n"
+        "print(tasks.give.apply_async((None,), task_id='i' * 128).id)\n"
+        "print(tasks.give.delay('').id)\n"
+        "print(tasks.give.delay('🥬\\x00').id)\n"
+        "print(tasks.give.delay([]).id)\n"
+        "print(tasks.give.delay({}).id)\n"
+        "print(tasks.traced.delay('x' * most).id)\n"
+    ).split()
+    found = [app.AsyncResult(id).get(timeout=60) for id in sent[:6]]
+    assert found == ["xxx", None, "", "🥬\x00", [], {}]
+    assert {each.state for each in place.ended(sent[:6])} == {"succeeded"}
+    # As long as a payload may be is longer than a result may, which is said.
+    assert place.ended([sent[6]])[0].reason.startswith("ResultTooLarge")
+    assert worker.stop() == 0
+
+
+def test_names_that_nobody_can_know_wait_aside_and_hurt_nobody(place: Site) -> None:
+    worker = place.worker("-c", "1").ready()
+    names = ["🥬", "x" * 10_000, "a\x00b", "a\nb", "tasks.traced ", "' OR 1=1 --"]
+    strange = place.python(
+        f"import tasks\nfor name in {names!r}:\n    print(tasks.app.send_task(name).id)\n"
+    ).split()
+    (after,) = place.send("tasks.traced")
+    assert place.ended([after])[0].state == "succeeded"
+    eventually(lambda: all(place.record(each).parked for each in strange), "all are parked")
+    assert [place.record(each).task for each in strange] == names
+    place.store.queue.revoke(strange)
+    assert {each.state for each in place.ended(strange)} == {"revoked"}
+    assert worker.stop() == 0
+
+
+def test_a_task_that_sends_itself_for_ever_is_ended_by_a_purge(place: Site) -> None:
+    gate = place.folder / "enough"
+    worker = place.worker("-c", "1").ready()
+    place.send("tasks.again", str(gate))
+    eventually(lambda: len(place.ledger("start")) > 200, "it goes on and on")
+    (other,) = place.send("tasks.traced")
+    assert place.ended([other])[0].state == "succeeded", "others have their turn"
+    gate.touch()
+    eventually(
+        lambda: not place.store.inspection.counts().states.get("celery", {}).get("queued"),
+        "nothing is left",
+    )
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("rounds", [40, pytest.param(1000, marks=pytest.mark.faults)])
+def test_a_terminate_that_comes_as_its_task_ends_hits_no_other(place: Site, rounds: int) -> None:
+    """The next task of that process has begun, or has not, when the signal is sent."""
+    worker = place.worker("-c", "1").ready()
+    pick = random.Random(7)
+    victims, others = [], []
+    out = place.python(
+        "import tasks\n"
+        f"for _ in range({rounds}):\n"
+        "    print(tasks.nap.delay(0.01).id, tasks.nap.delay(0.02).id)\n"
+    )
+    for line in out.splitlines():
+        victim, other = line.split()
+        victims.append(victim)
+        others.append(other)
+    for victim in victims:
+        place.wait_ledger("start", victim)
+        time.sleep(pick.uniform(0.005, 0.015))  # about when it ends
+        place.store.queue.revoke([victim], terminate="SIGKILL")
+    ended = place.ended(others, deadline=200)
+    assert Counter(each.state for each in ended) == {"succeeded": rounds}
+    assert {(each.crashes, each.attempt) for each in ended} == {(0, 1)}
+    for each in others:
+        assert len(place.ledger("start", each)) == 1
+        assert len(place.ledger("end", each)) == 1
+    states = Counter(each.state for each in place.ended(victims))
+    assert set(states) <= {"succeeded", "revoked"}
+    assert {each.crashes for each in place.ended(victims)} == {0}
+    print(dict(states))
+    assert worker.stop() == 0
+
+
+def test_what_a_killed_process_holds_is_free_once_its_time_is_over(place: Site) -> None:
+    code = (
+        "import sys, time, tasks\n"
+        "take = tasks.app.store.coordinator.acquire\n"
+        "assert take('lock', 'holder', 1, 2.0)\n"
+        "print('held', flush=True)\n"
+        "while True:\n"
+        "    time.sleep(0.2)\n"
+        "    assert take('lock', 'holder', 1, 2.0)\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=place.folder, env=place.environment,
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    take = place.store.coordinator.acquire
+    try:
+        assert holder.stdout.readline() == "held\n"
+        until = time.monotonic() + 3.0
+        while time.monotonic() < until:  # longer than its time: it is kept
+            assert not take("lock", "other", 1, 2.0)
+            time.sleep(0.05)
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    died = time.monotonic()
+    eventually(lambda: take("lock", "other", 1, 2.0), "it is free")
+    assert time.monotonic() - died < 20
+
+
+def test_times_far_away_and_gone_by(place: Site, app: Celeriac) -> None:
+    """An eta in a year is kept over a restart and held by nobody; what has expired never runs."""
+    year = 365 * 24 * 3600
+    first = place.worker("-c", "1").ready()
+    sent = place.python(
+        "import tasks, datetime\n"
+        "now = datetime.datetime.now(datetime.timezone.utc)\n"
+        "past = now - datetime.timedelta(hours=1)\n"
+        f"print(tasks.traced.apply_async(countdown={year}).id)\n"
+        "print(tasks.traced.apply_async(eta=past).id)\n"
+        "print(tasks.traced.apply_async(expires=past).id)\n"
+        "print(tasks.traced.apply_async(countdown=1.5, expires=60).id)\n"
+        "try:\n"
+        "    tasks.traced.apply_async(countdown=60, expires=1)\n"
+        "except ValueError as error:\n"
+        "    print('refused')\n"
+    ).split()
+    far, past, expired, soon, refused = sent
+    assert refused == "refused"
+    assert [each.state for each in place.ended([past, expired])] == ["succeeded", "expired"]
+    assert place.record(far).state == "scheduled"
+    first.kill()
+    second = place.worker("-c", "1").ready()
+    assert place.ended([soon])[0].state == "succeeded"
+    (line,) = place.ledger("start", soon)
+    record = place.record(far)
+    assert (record.state, record.attempt) == ("scheduled", 0)
+    assert not place.ledger("start", far)
+    assert not place.ledger("start", expired)
+    assert second.stop() == 0
+    assert line.attempt >= 1
+
+
+@pytest.fixture(params=REDIS_LATER)
+def old_and_new(tmp_path: Path, request, shared):
+    with site_on(request.param, tmp_path, shared) as made:
+        yield made
+
+
+def test_an_old_and_a_new_worker_side_by_side_lose_nothing(old_and_new: Site) -> None:
+    """A deploy: what only the new code knows is not failed by the old, whoever meets it first."""
+    old = old_and_new.worker("-c", "1").ready()
+    fresh = old_and_new.send("tasks.extra", count=20)
+    known = old_and_new.send("tasks.traced", count=20)
+    assert {each.state for each in old_and_new.ended(known)} == {"succeeded"}
+    assert {each.state for each in old_and_new.store.inspection.get(fresh)} == {"queued"}
+    new = old_and_new.worker("-c", "1", EXTRA_TASK="1").ready()
+    more = old_and_new.send("tasks.extra", count=20)
+    records = old_and_new.ended([*fresh, *more])
+    assert {(each.state, each.crashes) for each in records} == {("succeeded", 0)}
+    assert [old.stop(), new.stop()] == [0, 0]

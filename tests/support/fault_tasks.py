@@ -1,0 +1,291 @@
+"""Tasks that do harm, for the fault matrix; copied into each test's folder as ``tasks.py``."""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+from celeriac import Celeriac
+from celeriac.exceptions import SoftTimeLimitExceeded
+
+app = Celeriac(
+    "tasks",
+    broker=os.environ["BROKER"],
+    lease=float(os.environ.get("LEASE", "4")),
+    heartbeat=float(os.environ.get("LEASE", "4")) / 8,
+    lease_margin=float(os.environ.get("LEASE", "4")) / 4,
+    crash_delay=0.3,
+    grace=20,
+    result_max=100_000,
+)
+_ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND)
+
+
+def note(event, request):
+    line = f"{event} {request.id} {request.attempt} {os.getpid()} {time.monotonic()}\n"
+    os.write(_ledger, line.encode())
+
+
+@app.task(bind=True)
+def traced(self, value=None):
+    note("start", self.request)
+    note("end", self.request)
+    return value
+
+
+@app.task(bind=True)
+def nap(self, seconds):
+    note("start", self.request)
+    time.sleep(seconds)
+    note("end", self.request)
+    return seconds
+
+
+@app.task(bind=True)
+def wait_for(self, gate, size=4):
+    note("start", self.request)
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    note("end", self.request)
+    return "x" * size
+
+
+@app.task
+def pid():
+    return os.getpid()
+
+
+@app.task(bind=True)
+def fork(self, gate):
+    """Both processes return; the child after the parent."""
+    child = os.fork()
+    if child:
+        return "parent"
+    note("child", self.request)
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    note("back", self.request)
+    return "child"
+
+
+# -- exceptions -----------------------------------------------------------------------------------
+
+
+class Needs(Exception):
+    """Cannot be made again from its arguments alone."""
+
+    def __init__(self, one, two):
+        super().__init__()
+        self.one, self.two = one, two
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ValueError("not even its text")
+
+    __repr__ = __str__
+
+
+class Base(BaseException):
+    pass
+
+
+class Unpicklable(Exception):
+    def __init__(self):
+        super().__init__(threading.Lock(), lambda: None)
+
+    def __reduce__(self):
+        raise TypeError("not to be pickled")
+
+
+def cycle():
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+def many_causes():
+    made = ValueError("0")
+    for number in range(1, 2000):
+        outer = ValueError(str(number))
+        outer.__cause__ = made
+        made = outer
+    return made
+
+
+ZOO = {
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "GeneratorExit": GeneratorExit,
+    "SystemExit": lambda: SystemExit(3),
+    "Base": Base,
+    "MemoryError": MemoryError,
+    "RecursionError": RecursionError,
+    "StopIteration": StopIteration,
+    "CancelledError": asyncio.CancelledError,
+    "Needs": lambda: Needs(1, 2),
+    "Unspeakable": Unspeakable,
+    "Unpicklable": Unpicklable,
+    "ValueError, 50 MB": lambda: ValueError("x" * 50_000_000),
+    "ValueError, cycle": cycle,
+    "ValueError, many causes": many_causes,
+    "ValueError, surrogate": lambda: ValueError("\ud800 \x00 \x1b[31m"),
+    "ExceptionGroup": lambda: ExceptionGroup("several", [ValueError(1), Needs(1, 2)]),
+    "UnicodeDecodeError": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+    "OSError": lambda: OSError(5, "input/output", "file"),
+    "KeyError": lambda: KeyError(object()),
+    "Local": type("Local", (Exception,), {}),
+}
+
+
+@app.task
+def zoo(kind):
+    raise ZOO[kind]()  # noqa: RSE102 - it makes the exception
+
+
+@app.task
+def too_much_memory():
+    return len(bytearray(1 << 50))
+
+
+# -- results --------------------------------------------------------------------------------------
+
+
+def recursive():
+    made = []
+    made.append(made)
+    return made
+
+
+def give_function():
+    return cycle
+
+
+RESULTS = {
+    "function": give_function,
+    "generator": lambda: (n for n in range(3)),
+    "lock": threading.Lock,
+    "NaN": lambda: float("nan"),
+    "recursive": recursive,
+    "socket": socket.socket,
+    "object": object,
+    "surrogate": lambda: "\ud800",
+}
+
+
+@app.task
+def bad_result(kind):
+    return RESULTS[kind]()
+
+
+@app.task
+def sized_result(size):
+    return "x" * size
+
+
+@app.task
+def give(value):
+    return value
+
+
+@app.task
+def typed(first: int, second: str = ""):
+    return [first, second]
+
+
+@app.task(bind=True)
+def again(self, gate):
+    """Sends itself until somebody says that it is enough."""
+    note("start", self.request)
+    if not Path(gate).exists():
+        self.delay(gate)
+
+
+# -- what a task leaves behind --------------------------------------------------------------------
+
+
+@app.task
+def leak(what):
+    if what == "threads":
+        for _ in range(100):
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+    elif what == "descriptors":
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        while True:
+            os.open("/dev/null", os.O_RDONLY)
+    elif what == "surroundings":
+        os.chdir("/")
+        os.umask(0o777)
+        os.environ["LEFT_BEHIND"] = "1"
+    elif what == "signals":
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_IGN)
+    elif what == "loop":
+        asyncio.set_event_loop(asyncio.new_event_loop())
+
+
+@app.task
+def surroundings():
+    """What a task finds in its process."""
+    mask = os.umask(0o22)
+    os.umask(mask)
+    return {
+        "threads": threading.active_count(),
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+        "folder": str(Path.cwd()),
+        "mask": mask,
+        "left": os.environ.get("LEFT_BEHIND", ""),
+        "SIGTERM": signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,
+    }
+
+
+@app.task(soft_time_limit=0.5, time_limit=30)
+def swallows():
+    """Takes the soft limit for an error like any other, and goes on."""
+    for _ in range(2):
+        try:
+            time.sleep(1.5)
+        except Exception:
+            logging.getLogger("shop").info("passed over")
+    return "went on"
+
+
+@app.task(soft_time_limit=0.3, time_limit=2)
+def swallows_for_ever():
+    while True:
+        try:
+            time.sleep(30)
+        except SoftTimeLimitExceeded:
+            continue
+
+
+@app.task(bind=True, soft_time_limit=0.5, time_limit=30)
+def hears_nothing(self):
+    """Waits at a peer that says nothing."""
+    note("start", self.request)
+    one, other = socket.socketpair()
+    with one, other:
+        one.recv(1)
+
+
+@app.task(bind=True, soft_time_limit=0.5, time_limit=30)
+def asks_the_store(self, id):
+    """Is at the store whenever it is interrupted."""
+    while True:
+        self.app.AsyncResult(id).get(timeout=30, disable_sync_subtasks=False)
+
+
+if os.environ.get("LOCKING_THREAD"):
+    #: The import leaves a thread that holds the lock of logging most of the time.
+    def hold():
+        lock = logging._lock
+        while True:
+            with lock:
+                time.sleep(0.01)
+
+    threading.Thread(target=hold, daemon=True).start()
