@@ -9,11 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from celeriac.backoff import jittered
 from celeriac.exceptions import OperationalError
 from celeriac.records import Beat, Fence, Manifest, Reaped
 from celeriac.stores.base import Store
+from celeriac.worker.courses import Call, Pause, Pulse, follow
 from celeriac.worker.duties.hostlock import HostLock
 from celeriac.worker.incarnation import Incarnation
 
@@ -47,7 +49,7 @@ class Heart:
         #: Set to have it look now.
         self._look = threading.Event()
         self._hurried = False
-        self._outage = False
+        self._pulse = Pulse(incarnation)
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
     def start(self) -> None:
@@ -79,9 +81,7 @@ class Heart:
         owner = self._incarnation.candidate()
         if self._lock is not None:
             self._lock.hold(owner)
-        requested_at = time.monotonic()
-        self._store.queue.register(owner, manifest)
-        self._incarnation.begin(owner, requested_at)
+        follow(self._pulse.register(owner, manifest), self._call, _no_pause)
 
     def _run(self) -> None:
         try:
@@ -102,23 +102,13 @@ class Heart:
             self._failed(error)
 
     def _beat(self) -> bool:
-        owner, requested_at = self._incarnation.owner, time.monotonic()
-        try:
-            beat = self._store.queue.beat(owner, self._started())
-        except OperationalError as error:
-            if not self._outage:
-                self._outage = True
-                logger.error("No heartbeat: %s", error)
-            return False
-        if self._outage:
-            self._outage = False
-            logger.warning("Heartbeats reach the store again")
-        if beat.lost:
-            self._incarnation.lose(owner)
-        else:
-            self._incarnation.extended(owner, requested_at)
-        self._on_beat(beat)
-        return True
+        beat = follow(self._pulse.beat(self._started()), self._call, _no_pause)
+        if beat is not None:
+            self._on_beat(beat)
+        return beat is not None
+
+    def _call(self, call: Call) -> Any:
+        return getattr(self._store.queue, call.method)(*call.args)
 
     def _probe(self) -> None:
         if self._lock is None:
@@ -133,6 +123,10 @@ class Heart:
         for owner in dead:
             self._lock.bury(owner)
         report(reaped)
+
+
+def _no_pause(pause: Pause) -> NoReturn:
+    raise AssertionError(f"the heart does not wait within a beat: {pause}")
 
 
 def report(reaped: Reaped | None) -> None:
