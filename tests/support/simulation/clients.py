@@ -1,6 +1,6 @@
 """Those who send, revoke and read, each over the same bad network."""
 
-from celeriac.exceptions import OperationalError
+from celeriac.exceptions import OperationalError, StoreError
 from celeriac.worker.courses import Call, Pause
 
 from simulation.network import play
@@ -21,6 +21,8 @@ class Client(Actor):
         self.acknowledged = []
         #: What it was told of results that had ended: id → (state, body).
         self.seen = {}
+        #: What the store refused to do for it.
+        self.refused = []
 
     def send(self, messages, joins):
         def then(answer):
@@ -62,6 +64,9 @@ class Client(Actor):
                 yield Pause(attempt)
                 if self.world.now > deadline:
                     return error
+            except StoreError as error:
+                self.refused.append(f"{call.method}: {error}")
+                return error
 
     def _play(self, course, then):
         play(self.world, self.simulation.network, self, course, then)

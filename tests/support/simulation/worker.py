@@ -63,7 +63,7 @@ class Worker(Actor):
         self.lanes = [Lane(number) for number in range(1, lanes + 1)]
         self.bell = Lane(lanes + 1)
         self.manifest = Manifest(dict(TASKS), hostname=name)
-        self.registered = self.registering = False
+        self.begun = self.registered = self.registering = False
         self.register_due = self.turn_due = 0.0
         self.stopping_since = None
         self.leaving = False
@@ -76,14 +76,17 @@ class Worker(Actor):
         owner = self.incarnation.candidate()
 
         def then(answer):
+            if isinstance(answer, Exception) and not self.begun:
+                self.die("could not begin")  # as a real one does; it is started again
+                return
             self.registering = False
             if isinstance(answer, Exception):
                 self.register_due = self.world.now + 1.0
             else:
                 self.world.tell(self.name, "is %s", owner)
-                first = not self.pool.executors and not self.pool._born
                 self.registered = True
-                if first:
+                if not self.begun:
+                    self.begun = True
                     self.pool.fill()
                     self.world.after(self.heartbeat(), self, self.beat)
             self.turn()
