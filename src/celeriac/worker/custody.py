@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random, SystemRandom
@@ -33,6 +34,8 @@ logger = logging.getLogger("celeriac.worker")
 #: Why executors were ended whose deliveries are not theirs to be charged with.
 LEASE_LOST: Final = "lease lost"
 STOPPED: Final = "the worker stopped"
+#: Seconds between two attempts to hand back to a store that does not answer.
+_AGAIN: Final = 1.0
 _RANDOM: Final = SystemRandom()
 
 
@@ -40,7 +43,8 @@ class Custody:
     """See the module's docstring.
 
     *queue* is the store's; *crash_delay* the seconds before a third run; *ended_by* is told of a
-    run (its id) that is about to be ended by a signal (its number); jitter comes from *rng*.
+    run (its id) that is about to be ended by a signal (its number); jitter comes from *rng*,
+    and time, monotonic, from *clock*.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Custody:
         crash_delay: float,
         ended_by: Callable[[str, int], None],
         rng: Random = _RANDOM,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         #: Set once there is one: it is made with :meth:`on_death`.
         self.pool: Prefork
@@ -61,6 +66,8 @@ class Custody:
         self._crash_delay = crash_delay
         self._ended_by = ended_by
         self._rng = rng
+        self._clock = clock
+        self._give_back_due = 0.0
 
     # --- the lease ----------------------------------------------------------------------------
     def lose_all(self) -> None:
@@ -93,14 +100,22 @@ class Custody:
             logger.error("%d task(s) could not be handed back: %s", len(fences), error)
 
     def give_back(self) -> None:
-        """Hand back what others can run sooner; if that fails it is still ours to run."""
+        """Hand back what others can run sooner. While the store does not answer it is neither
+        ours to run nor theirs: it may have been handed back, and would run twice. So it is asked
+        again, which is harmless, until it answers or the lease is lost."""
+        now = self._clock()
+        if now < self._give_back_due:
+            return
         items, self.pool.returned = self.pool.returned, []
         fences = [held.delivery.fence for held in items if self._dispatch.owns(held)]
+        if not fences:
+            return
         try:
             self._queue.release(self._dispatch.incarnation.owner, fences)
         except OperationalError as error:
-            logger.warning("%d task(s) could not be handed back: %s", len(fences), error)
-            self._dispatch.requeue(items)
+            logger.warning("%d task(s) could not be handed back yet: %s", len(fences), error)
+            self.pool.returned = items
+            self._give_back_due = now + _AGAIN
 
     # --- revokes ------------------------------------------------------------------------------
     def obey(self) -> None:

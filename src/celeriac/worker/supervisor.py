@@ -215,7 +215,7 @@ class Supervisor:
         """Whether the worker holds nothing and has asked the store in vain."""
         desk = self._dispatch
         held = any(executor.hand.held for executor in self._pool.executors.values())
-        waiting = desk.backlog or desk.apart or desk.rates.pending
+        waiting = desk.backlog or desk.apart or desk.rates.pending or self._pool.returned
         return desk.flushed and not (held or waiting or desk.look)
 
     def _renew(self, facts: AppFacts, pid: int, sock: socket.socket, threads: int) -> None:
