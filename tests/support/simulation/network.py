@@ -31,6 +31,7 @@ class Network:
     def call(self, actor, call, answer):
         """Have the store do *call*; *answer* gets the result, or the error, once."""
         world = self.world
+        answer = self.watch.listening(actor, call, answer)
         if not world.rough:
             world.after(world.random.uniform(0.0002, 0.003), self._wire,
                         lambda: self._deliver(actor, call, answer))  # fmt: skip

@@ -28,6 +28,8 @@ class Process(Actor):
         self.stopping = False
 
     def feed(self, first, items):
+        for each in items:
+            self.pool.work.watch.gives(self.pool.worker, each)
         self.inbox.extend(enumerate(items, first))
         self.soon(self.begin)
 

@@ -68,7 +68,7 @@ class Simulation:
         self.workers = []
         self._owners = 0
         self._keeper = Actor("keeper")
-        self.ended_at = None
+        self.ended_at = self.calm_at = None
 
     def new_owner(self):
         self._owners += 1
@@ -88,7 +88,6 @@ class Simulation:
             self._plan(pick.choice(self.clients), pick.uniform(0.0, rough * 0.7))
         Faults(self).draw(rough)
         world.after(rough, self._keeper, self._calm)
-        return rough
 
     def _worker(self, name):
         pick = self.world.random
@@ -139,6 +138,7 @@ class Simulation:
     def _calm(self):
         self.world.tell("fate", "nothing goes wrong any more")
         self.world.rough = False
+        self.calm_at = self.world.now  # later than planned, if everything slept
         self.network.down_until = 0.0
         for worker in self.workers:
             for each in worker.everything():
@@ -156,18 +156,20 @@ class Simulation:
         self.world.after(1.0, self._keeper, self._look)
 
     def play(self):
-        rough = self.prepare()
-        calm = BEGIN + rough
+        self.prepare()
 
         def done():
-            return self.ended_at is not None and self.world.now > calm + AFTERWARDS
+            if self.calm_at is None:
+                return False
+            calm_for = self.world.now - self.calm_at
+            return calm_for > PATIENCE or (self.ended_at is not None and calm_for > AFTERWARDS)
 
         problems = []
         try:
-            self.world.run(calm + PATIENCE + 40.0, done)
+            self.world.run(done)
         except StuckError as error:
             problems.append(str(error))
-        settled = (self.ended_at or self.world.now) - calm
+        settled = (self.ended_at or self.world.now) - (self.calm_at or BEGIN)
         if settled > PATIENCE:
             problems.append(f"after {settled:.0f} s of calm not everything has ended")
         return problems + judge(self), settled

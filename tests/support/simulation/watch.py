@@ -12,6 +12,8 @@ from celeriac.records import Verdict
 from celeriac.stores.effects import Release
 from celeriac.testing.ledger import Line
 
+LEASE, MARGIN = 15.0, 3.0
+
 
 class Watch:
     """See the module's docstring. ``problems`` is empty while all is well."""
@@ -43,10 +45,42 @@ class Watch:
         self.revoked = set()
         self.owners = set()
         self.counts = Counter()
+        #: Who a worker is, and until when it may trust its lease.
+        self.present = {}
+        self.trusted = {}
+        self.window = LEASE - MARGIN
 
     def wrong(self, text, *args):
         self.problems.append(text % args)
         self.world.tell("WRONG", text, *args)
+
+    # --- workers ------------------------------------------------------------------------------
+    def listening(self, actor, call, answer):
+        """Note with *answer* what the worker may now believe: who it is, and until when."""
+        if call.method not in ("register", "beat"):
+            return answer
+        asked_at = self.world.now
+
+        def heard(result):
+            owner = call.args[0]
+            if not isinstance(result, Exception):
+                if call.method == "register":
+                    self.present[actor] = owner
+                    self.trusted[actor] = asked_at + self.window
+                elif self.present.get(actor) == owner:
+                    until = max(self.trusted[actor], asked_at + self.window)
+                    self.trusted[actor] = 0.0 if result.lost else until
+            answer(result)
+
+        return heard
+
+    def gives(self, worker, delivery):
+        """A worker hands a delivery to an executor."""
+        owner = delivery.nonce.split(".")[0]
+        if owner != self.present.get(worker):
+            self.wrong("%s: begun under %s, which its worker is no longer", delivery.id, owner)
+        elif self.world.now > self.trusted[worker]:
+            self.wrong("%s: begun when its lease could not be trusted any more", delivery.id)
 
     # --- executors ----------------------------------------------------------------------------
     def started(self, delivery, process):

@@ -9,14 +9,16 @@ from celeriac.worker.custody import Custody
 from celeriac.worker.dispatch import Dispatch
 from celeriac.worker.duties.limits import Limits, MemoryLimits
 from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.pools.shared import Shared
 from celeriac.worker.rhythm import TICK_IDLE
 
 from simulation.network import play
 from simulation.pool import Pool
+from simulation.watch import LEASE, MARGIN
 from simulation.work import QUEUES, TASKS
 from simulation.world import Actor
 
-LEASE, MARGIN, HEARTBEAT, GRACE = 15.0, 3.0, 3.0, 4.0
+HEARTBEAT, GRACE = 3.0, 4.0
 #: How often runs are looked at; more slowly than in a real worker, where nothing else changes.
 TICK_BUSY = 0.2
 
@@ -51,7 +53,7 @@ class Worker(Actor):
         self.exchanges = Exchanges(self.dispatch, QUEUES, clock)
         self.pulse = Pulse(self.incarnation, clock)
         self.custody = Custody(
-            self.dispatch, Direct(self), 5.0, lambda id, number: None, self.world.random
+            self.dispatch, Direct(self), 5.0, lambda id, number: None, self.world.random, clock
         )
         self.pool = self.custody.pool = Pool(
             self, simulation.work, self.dispatch, slots, self.custody.on_death
@@ -66,6 +68,7 @@ class Worker(Actor):
         self.begun = self.registered = self.registering = False
         self.register_due = self.turn_due = 0.0
         self.stopping_since = None
+        self.overflows = self.world.chance(0.3)
         self.leaving = False
         self.stirred = False
         self.register()
@@ -116,6 +119,8 @@ class Worker(Actor):
             executor = self.pool.executors.get(hand.index)
             if executor is not None and executor.hand is hand:
                 self.pool.retire(executor)
+        if self.overflows:  # as shared pools do
+            Shared._return_overflow(self.pool)
         if self.pool.returned:
             self.custody.give_back()
         self.limits.tick(now)

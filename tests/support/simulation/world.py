@@ -63,13 +63,10 @@ class World:
     def chance(self, probability):
         return self.random.random() < probability
 
-    def run(self, until, done):
-        """Go on until *until* or *done*."""
-        while self._events and not done():
+    def run(self, done):
+        """Go on until *done*."""
+        while not done():
             when, _, actor, happen = heappop(self._events)
-            if when > until:
-                self.now = until
-                return
             self.now = max(self.now, when)  # it is later if everything slept
             self.happened += 1
             if self.happened > self.MOST:
