@@ -1,6 +1,6 @@
 """Those who send, revoke and read, each over the same bad network."""
 
-from celeriac.exceptions import OperationalError, StoreError
+from celeriac.exceptions import CeleriacError, HeaderIncomplete, OperationalError
 from celeriac.worker.courses import Call, Pause
 
 from simulation.network import play
@@ -64,7 +64,9 @@ class Client(Actor):
                 yield Pause(attempt)
                 if self.world.now > deadline:
                     return error
-            except StoreError as error:
+            except HeaderIncomplete as error:
+                return error  # it was too slow; the body has failed, and it is told so
+            except CeleriacError as error:
                 if attempt and call.method == "seal":
                     return None  # as ``streaming`` has it: the first one was applied
                 self.refused.append(f"{call.method}: {error}")

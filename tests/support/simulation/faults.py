@@ -19,16 +19,24 @@ class Faults:
         network.slow = world.random.choice([0.0, 0.0, 0.05, 0.2])
         kinds = [
             self.kill_worker, self.kill_worker, self.stop_worker, self.pause_worker,
-            self.pause_supervisor, self.kill_executor, self.kill_executor, self.outage,
-            self.restart, self.set_clock, self.sleep,
+            self.pause_worker, self.pause_supervisor, self.pause_supervisor, self.kill_executor,
+            self.kill_executor, self.outage, self.restart, self.set_clock, self.sleep,
         ]  # fmt: skip
-        for _ in range(world.random.randint(0, 5)):
+        for _ in range(world.random.randint(0, 7)):
             kind = world.random.choice(kinds)
             world.after(world.between(0.5, until), self._fate, kind)
 
     def _worker(self):
+        """One that runs something, rather than one that does not."""
         alive = [each for each in self.simulation.workers if each.alive and not each.paused]
-        return self.world.random.choice(alive) if alive else None
+        busy = [each for each in alive if any(hand.held for hand in each.dispatch.hands.values())]
+        found = busy if busy and self.world.chance(0.8) else alive
+        return self.world.random.choice(found) if found else None
+
+    def _length(self):
+        """Of a stop: within the lease, or beyond it."""
+        within = self.world.chance(0.3)
+        return self.world.between(0.5, 12.0) if within else self.world.between(14.0, 40.0)
 
     def kill_worker(self):
         worker = self._worker()
@@ -43,13 +51,13 @@ class Faults:
     def pause_worker(self):
         worker = self._worker()
         if worker is not None:
-            self._pause(worker.everything(), self.world.between(0.5, 40.0))
+            self._pause(worker.everything(), self._length())
 
     def pause_supervisor(self):
         """Its executors run on."""
         worker = self._worker()
         if worker is not None:
-            self._pause([worker], self.world.between(0.5, 40.0))
+            self._pause([worker], self._length())
 
     def _pause(self, actors, seconds):
         self.world.tell(actors[0].name, "stopped for %.1f s (%d processes)", seconds, len(actors))

@@ -1,7 +1,7 @@
 """What happens between a caller and the store: delay, loss of requests and of replies, repeats."""
 
 from celeriac.backoff import reconnect
-from celeriac.exceptions import OperationalError, StoreError
+from celeriac.exceptions import CeleriacError, OperationalError
 from celeriac.worker.courses import Pause
 
 from simulation.world import Actor
@@ -92,7 +92,7 @@ class Network:
         before = self.watch.before(call)
         try:
             result = getattr(self.store.queue, call.method)(*call.args, **call.options)
-        except StoreError as error:
+        except CeleriacError as error:
             self.world.tell("store", "%s of %s refused: %s", call.method, actor.name, error)
             return error
         self.watch.after(actor, call, result, before)

@@ -77,14 +77,14 @@ class Simulation:
     def prepare(self):
         """Draw what will happen."""
         world, pick = self.world, self.world.random
-        rough = pick.uniform(5.0, 40.0)
+        rough = pick.uniform(10.0, 60.0)
         for number in range(1, pick.randint(1, 3) + 1):
             self.workers.append(self._worker(f"worker-{number}"))
         for number in range(1, pick.randint(1, 2) + 1):
             client = Client(self, f"client-{number}")
             self.clients.append(client)
             world.after(world.between(1.0, 4.0), client, client.read)
-        for _ in range(pick.randint(2, 7)):
+        for _ in range(pick.randint(3, 10)):
             self._plan(pick.choice(self.clients), pick.uniform(0.0, rough * 0.7))
         Faults(self).draw(rough)
         world.after(rough, self._keeper, self._calm)

@@ -20,8 +20,8 @@ TASKS = {
 
 #: What single tasks are like; how often, by how often it stands here.
 SINGLE = [
-    "plain", "plain", "plain", "fails", "retries", "retries", "poison", "crashes",
-    "dies after", "replaced", "overruns", "expires", "eta", "once", "once", "frail", "shows",
+    "plain", "plain", "plain", "plain", "fails", "retries", "retries", "poison", "crashes",
+    "dies after", "replaced", "overruns", "expires", "eta", "once", "once", "once", "once", "frail", "shows",
 ]  # fmt: skip
 #: And parts of workflows.
 PART = ["plain"] * 8 + ["fails", "retries", "crashes", "dies after", "replaced", "adds"]
@@ -64,8 +64,8 @@ class Work:
 
     def program(self, id, kind):
         pick = self.pick
-        brief = pick.random() < 0.4
-        seconds = pick.uniform(0.0002, 0.01) if brief else pick.uniform(0.05, 6.0)
+        low, high = pick.choice([(0.0002, 0.01), (0.0002, 0.01), (0.05, 4.0), (0.05, 4.0), (4.0, 30.0)])
+        seconds = pick.uniform(low, high)
         if kind == "overruns":
             seconds = 30.0
         self.programs[id] = Program(kind, seconds, pick.randint(1, 3))
