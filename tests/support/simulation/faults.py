@@ -22,7 +22,7 @@ class Faults:
             self.pause_worker, self.pause_supervisor, self.pause_supervisor, self.kill_executor,
             self.kill_executor, self.outage, self.restart, self.set_clock, self.sleep,
         ]  # fmt: skip
-        for _ in range(world.random.randint(0, 7)):
+        for _ in range(world.random.randint(0, 9)):
             kind = world.random.choice(kinds)
             world.after(world.between(0.5, until), self._fate, kind)
 

@@ -126,7 +126,11 @@ def lost_run_again_at_most_once(patch):
 
 
 def crashed_run_again_at_most_once(patch):
+    on_death = crashes.on_death
+
     def again(facts, delivery, reason, *rest):
+        if facts.late:
+            return on_death(facts, delivery, reason, *rest)
         return Outcome(states.QUEUED, reason=reason, charge="crash")
 
     patch(crashes, "on_death", again)
@@ -260,7 +264,7 @@ def result_of_a_late_commit_shown(patch):
 
 #: Rule broken → words by which it is told, and within how many seeds.
 MUTATIONS = {
-    fence_not_checked: ("without its lease", 100),
+    fence_not_checked: ("without its lease", 400),
     late_write_applied: ("without its lease", 100),
     resend_not_recognised: ("not ended", 30),
     resend_answered_with_nothing: ("not ended", 30),
@@ -279,16 +283,16 @@ MUTATIONS = {
     crashes_not_charged: ("repeats are explained", 50),
     losses_not_counted: ("repeats are explained", 100),
     nobody_is_reaped: ("not ended", 50),
-    reaped_owner_stays_known: ("leased", 200),
+    reaped_owner_stays_known: ("is not told so", 200),
     closing_forgets_what_is_held: ("not ended", 200),
     lease_trusted_past_its_end: ("could not be trusted", 50),
     trust_counted_from_the_answer: ("could not be trusted", 300),
-    lost_lease_not_noticed: ("could not be trusted", 100),
+    lost_lease_not_noticed: ("has not ended", 600),
     taken_up_under_the_new_name: ("which its worker is no longer", 200),
     hold_is_not_written: ("started 2 times", 100),
     skipped_is_forgotten: ("not ended", 50),
     interrupted_as_if_not_begun: ("as if not", 200),
     bystanders_forgotten: ("not ended", 100),
     unsure_hand_back_is_run_here: ("repeats are explained", 2000),
-    result_of_a_late_commit_shown: ("was committed", 100),
+    result_of_a_late_commit_shown: ("and later", 400),
 }

@@ -30,10 +30,10 @@ def judge(simulation):
         for id, each in records.items()
         if each.state not in states.TERMINAL and id not in acknowledged
     ]
+    found += _starts(watch, records)
     if any(each.state not in states.TERMINAL for each in records.values()):
         return found
     found += _ends(watch, records)
-    found += _starts(watch, records)
     found += _views(simulation, records)
     found += _edges(watch, records)
     found += [

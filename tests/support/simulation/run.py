@@ -19,9 +19,9 @@ from simulation.work import Work
 from simulation.worker import LEASE, Worker
 from simulation.world import BEGIN, Actor, StoreClock, StuckError, World
 
-#: Seconds from the end of the rough time until everything has ended, at the longest: leases that run
-#: out, delays after crashes and losses, a join that is given up, and what still has to run.
-PATIENCE = 240.0
+#: Seconds from the end of the rough time until everything has ended, at the longest, but for what
+#: still has to run: leases that run out, delays after crashes and losses, a join that is given up.
+PATIENCE = 120.0
 #: And so long it goes on at least, so that what is late on its way arrives.
 AFTERWARDS = 25.0
 #: One seed in so many is played on SQLite.
@@ -162,7 +162,8 @@ class Simulation:
             if self.calm_at is None:
                 return False
             calm_for = self.world.now - self.calm_at
-            return calm_for > PATIENCE or (self.ended_at is not None and calm_for > AFTERWARDS)
+            most = PATIENCE + self.work.calm_seconds
+            return calm_for > most or (self.ended_at is not None and calm_for > AFTERWARDS)
 
         problems = []
         try:
@@ -170,7 +171,7 @@ class Simulation:
         except StuckError as error:
             problems.append(str(error))
         settled = (self.ended_at or self.world.now) - (self.calm_at or BEGIN)
-        if settled > PATIENCE:
+        if self.ended_at is None:
             problems.append(f"after {settled:.0f} s of calm not everything has ended")
         return problems + judge(self), settled
 

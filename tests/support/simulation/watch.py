@@ -43,7 +43,8 @@ class Watch:
         self.replaced = Counter()
         self.released = Counter()
         self.revoked = set()
-        self.owners = set()
+        #: Owners that were reaped, and so have to be told.
+        self.reaped = set()
         self.counts = Counter()
         #: Who a worker is, and until when it may trust its lease.
         self.present = {}
@@ -145,12 +146,12 @@ class Watch:
             self.sealed[each.id] = each.size
 
     def _register(self, actor, result, before, owner, manifest):
-        self.owners.add(owner)
+        self.reaped.discard(owner)
 
     def _exchange(self, actor, result, before, owner, lane, seq, commits, started, queues, want):
         if commits or result.deliveries or result.lost:
             self.world.tell(
-                owner, "exchange %d.%d%s: %s; gets %s", lane, seq, " LOST" if result.lost else "",
+                owner, "exchange %d.%d: %s; gets %s", lane, seq,
                 [
                     f"{each.fence.id}#{each.fence.attempt} {each.outcome.state} {verdict}"
                     for each, verdict in zip(commits, result.verdicts, strict=True)
@@ -159,6 +160,7 @@ class Watch:
             )  # fmt: skip
         for commit, verdict in zip(commits, result.verdicts, strict=True):
             self._judged(commit, verdict)
+        self._told(owner, result.lost)
         if result.lost and result.deliveries:
             self.wrong("%s is not known and got deliveries", owner)
         for delivery in result.deliveries:
@@ -263,14 +265,20 @@ class Watch:
             del self.leases[id]
 
     def _beat(self, actor, beat, before, owner, started=()):
-        if beat.lost:
-            self.world.tell(owner, "is told that it is lost")
+        self._told(owner, beat.lost)
         if beat.reaped is not None:
             self._reap(actor, beat.reaped, None)
+
+    def _told(self, owner, lost):
+        if lost:
+            self.world.tell(owner, "is told that it is lost")
+        elif owner in self.reaped:
+            self.wrong("%s was reaped and is not told so", owner)
 
     def _reap(self, actor, reaped, before, dead=()):
         for owner in reaped.owners:
             held = self._held_by(owner)
+            self.reaped.add(owner)
             self.world.tell("store", "takes %s from %s", held, owner)
             for id in held:
                 del self.leases[id]

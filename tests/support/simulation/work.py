@@ -21,10 +21,13 @@ TASKS = {
 #: What single tasks are like; how often, by how often it stands here.
 SINGLE = [
     "plain", "plain", "plain", "plain", "fails", "retries", "retries", "poison", "crashes",
-    "dies after", "replaced", "overruns", "expires", "eta", "once", "once", "once", "once", "frail", "shows",
+    "dies after", "replaced", "overruns", "expires", "eta", "once", "once", "once", "once", "once", "once", "once", "frail", "shows",
 ]  # fmt: skip
 #: And parts of workflows.
 PART = ["plain"] * 8 + ["fails", "retries", "crashes", "dies after", "replaced", "adds"]
+
+#: How long runs last: brief enough to be sent ahead, or longer than a lease.
+SECONDS = [(0.0002, 0.01), (0.0002, 0.01), (0.05, 4.0), (4.0, 30.0)]
 
 
 @dataclass
@@ -56,6 +59,8 @@ class Work:
         self.pick = world.random
         self.watch = watch
         self.programs = {}
+        #: Seconds of all runs that began once nothing went wrong any more.
+        self.calm_seconds = 0.0
         self._number = 0
 
     def fresh(self, prefix):
@@ -64,7 +69,7 @@ class Work:
 
     def program(self, id, kind):
         pick = self.pick
-        low, high = pick.choice([(0.0002, 0.01), (0.0002, 0.01), (0.05, 4.0), (0.05, 4.0), (4.0, 30.0)])
+        low, high = pick.choice(SECONDS)
         seconds = pick.uniform(low, high)
         if kind == "overruns":
             seconds = 30.0
@@ -85,7 +90,7 @@ class Work:
             fields["time_limit"] = 1.0
         task = kind if kind in TASKS else "job"
         if kind == "once":
-            self.programs[id].kind = pick.choice(["plain", "plain", "retries", "poison", "fails"])
+            self.programs[id].kind = pick.choice(["plain", "plain", "plain", "retries", "poison"])
         return [message(id, task=task, queue=pick.choice(QUEUES), **fields)], []
 
     def crowd(self):
@@ -140,6 +145,8 @@ class Work:
             run.outcome = self._adding(delivery, body)
         elif kind == "shows":
             run.update = body
+        if not self.world.rough:
+            self.calm_seconds += run.seconds
         if run.dies:
             run.seconds *= self.pick.random()
         return run

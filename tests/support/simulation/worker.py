@@ -120,6 +120,9 @@ class Worker(Actor):
             if executor is not None and executor.hand is hand:
                 self.pool.retire(executor)
         if self.overflows:  # as shared pools do
+            for executor in self.pool.executors.values():
+                if executor.hold_above is not None:
+                    self.pool.returned += self.pool.collect_held_back(executor)
             Shared._return_overflow(self.pool)
         if self.pool.returned:
             self.custody.give_back()
