@@ -1,7 +1,7 @@
 """What must have become of the parts of a workflow, worked out from the parts before each.
 
-Not by ``finish``, which it is there to judge. *run* knows ``headers`` by id, ``joins`` by id and, in
-``runs``, the ids that ran.
+Not by ``finish``, which it is there to judge. *run* knows ``headers`` by id, ``joins`` by id and,
+in ``runs``, the ids that ran.
 """
 
 import re

@@ -2,7 +2,6 @@
 
 from celeriac.exceptions import CeleriacError, HeaderIncomplete, OperationalError
 from celeriac.worker.courses import Call, Pause
-
 from simulation.network import play
 from simulation.world import Actor
 

@@ -1,7 +1,7 @@
 """Rules of the protocol broken on purpose: each must be seen by the simulation.
 
-Each function breaks one rule in the product by *patch* (pytest's ``setattr``). ``MUTATIONS`` says by
-which words the break is told, and within how many seeds.
+Each function breaks one rule in the product by *patch* (pytest's ``setattr``). ``MUTATIONS`` says
+by which words the break is told, and within how many seeds.
 """
 
 from msgspec.structs import replace
@@ -63,7 +63,15 @@ def worker_does_not_resend(patch):
         try:
             reply = yield Call(
                 "exchange",
-                (batch.owner, lane, sequence, batch.commits, batch.started, self.queues, batch.want),
+                (
+                    batch.owner,
+                    lane,
+                    sequence,
+                    batch.commits,
+                    batch.started,
+                    self.queues,
+                    batch.want,
+                ),
             )
         except OperationalError:
             self._dispatch.give_back(batch)
@@ -113,11 +121,11 @@ def member_forgotten(patch):
 
 
 def successors_of_failures_released(patch):
-    patch(finish._Step, "_follow_success", lambda self, pending, id: self.release(id))
+    patch(finish._Step, "_follow_success", lambda self, pending, to: self.release(to))
 
 
 def errbacks_always_released(patch):
-    patch(finish._Step, "_follow_errback", lambda self, pending, id, own: self.release(id))
+    patch(finish._Step, "_follow_errback", lambda self, pending, to, own: self.release(to))
 
 
 def lost_run_again_at_most_once(patch):
@@ -287,12 +295,12 @@ MUTATIONS = {
     closing_forgets_what_is_held: ("not ended", 200),
     lease_trusted_past_its_end: ("could not be trusted", 50),
     trust_counted_from_the_answer: ("could not be trusted", 300),
-    lost_lease_not_noticed: ("has not ended", 600),
-    taken_up_under_the_new_name: ("which its worker is no longer", 200),
+    lost_lease_not_noticed: ("could not be trusted", 400),
+    taken_up_under_the_new_name: ("which its worker is no longer", 600),
     hold_is_not_written: ("started 2 times", 100),
     skipped_is_forgotten: ("not ended", 50),
     interrupted_as_if_not_begun: ("as if not", 200),
     bystanders_forgotten: ("not ended", 100),
-    unsure_hand_back_is_run_here: ("repeats are explained", 2000),
+    unsure_hand_back_is_run_here: ("repeats are explained", 600),
     result_of_a_late_commit_shown: ("and later", 400),
 }

@@ -3,7 +3,6 @@
 from celeriac.backoff import reconnect
 from celeriac.exceptions import CeleriacError, OperationalError
 from celeriac.worker.courses import Pause
-
 from simulation.world import Actor
 
 #: A caller gives up a call that has not been answered for so long.
@@ -101,7 +100,8 @@ class Network:
     def now(self, actor, call):
         """The same for a caller that waits where it is: no time passes. Raises what went wrong."""
         world = self.world
-        lost = world.chance(self.loss) if world.rough else False
+        # Such calls are few: of these more are lost.
+        lost = world.chance(3 * self.loss) if world.rough else False
         if world.now < self.down_until or (lost and world.chance(0.5)):
             world.tell(actor.name, "%s: refused", call.method)
             raise OperationalError("refused")
@@ -128,6 +128,4 @@ def play(world, network, actor, course, then, sent=None):
         pause = reconnect(step.attempt, world.random)
         world.after(pause, actor, lambda: play(world, network, actor, course, then))
     else:
-        network.call(
-            actor, step, lambda result: play(world, network, actor, course, then, result)
-        )
+        network.call(actor, step, lambda result: play(world, network, actor, course, then, result))

@@ -37,7 +37,9 @@ def judge(simulation):
     found += _views(simulation, records)
     found += _edges(watch, records)
     found += [
-        f"{client.name} was refused {text}" for client in simulation.clients for text in client.refused
+        f"{client.name} was refused {text}"
+        for client in simulation.clients
+        for text in client.refused
     ]
     counts = store.inspection.counts()
     left = {state for by_state in counts.states.values() for state in by_state} - states.TERMINAL

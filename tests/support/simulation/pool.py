@@ -2,13 +2,13 @@
 
 import signal
 from collections import deque
+from functools import partial
 from types import SimpleNamespace
 
 from celeriac.worker.deaths import Death
 from celeriac.worker.hands import Hand
 from celeriac.worker.pools.prefork import Executor, Prefork
 from celeriac.worker.slots import ALL_KEYS
-
 from simulation.world import Actor
 
 
@@ -52,7 +52,7 @@ class Process(Actor):
             if run.dies:
                 world.after(run.seconds, self, lambda: self.die("killed by its task"))
             else:
-                world.after(run.seconds, self, lambda: self.end(key, run))
+                world.after(run.seconds, self, partial(self.end, key, run))
         if self.stopping and not (self.inbox or self.running):
             self.die("ended")
 
@@ -178,5 +178,3 @@ class Pool(Prefork):
     def end_run(self, held, outcome, how, stack=""):
         self.world.tell(self.worker.name, "%s: %s, so %s", held.delivery.id, how, outcome.state)
         super().end_run(held, outcome, how, stack)
-
-

@@ -9,7 +9,7 @@ from celeriac import states
 from celeriac.stores import connect
 from celeriac.stores.base import Options
 from celeriac.stores.memory import make_store
-
+from celeriac.worker.courses import Call
 from simulation.clients import Client
 from simulation.faults import Faults
 from simulation.network import Network
@@ -78,7 +78,7 @@ class Simulation:
         """Draw what will happen."""
         world, pick = self.world, self.world.random
         rough = pick.uniform(10.0, 60.0)
-        for number in range(1, pick.randint(1, 3) + 1):
+        for number in range(1, pick.choice([1, 2, 2, 3, 3]) + 1):
             self.workers.append(self._worker(f"worker-{number}"))
         for number in range(1, pick.randint(1, 2) + 1):
             client = Client(self, f"client-{number}")
@@ -96,7 +96,7 @@ class Simulation:
     def _plan(self, client, when):
         """One thing that a client sends, and perhaps revokes."""
         world, pick, work = self.world, self.world.random, self.work
-        kind = pick.choice(["single"] * 5 + ["crowd"] + ["workflow"] * 3 + ["stream"])
+        kind = pick.choice(["single"] * 5 + ["crowd"] * 2 + ["workflow"] * 3 + ["stream"])
 
         def send():
             if kind == "stream":
@@ -124,8 +124,6 @@ class Simulation:
         mates = [each for each in self.workers if each.alive]
         if mates and world.chance(0.4):
             mate = world.random.choice(mates)
-            from celeriac.worker.courses import Call
-
             call = Call("reap", ([owner],))
             world.after(
                 world.between(0.1, 1.0), mate,

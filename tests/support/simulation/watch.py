@@ -93,9 +93,7 @@ class Watch:
 
     def _line(self, delivery, process, event):
         self.world.tell(process.name, "%s of %s, attempt %d", event, delivery.id, delivery.attempt)
-        self.lines.append(
-            Line(delivery.id, delivery.attempt, event, self.world.now, process.index)
-        )
+        self.lines.append(Line(delivery.id, delivery.attempt, event, self.world.now, process.index))
 
     # --- calls --------------------------------------------------------------------------------
     def before(self, call):
@@ -170,6 +168,7 @@ class Watch:
         fence, outcome = commit.fence, commit.outcome
         id = fence.id
         holds = self.leases.get(id) == fence
+        self.counts[f"commit {verdict}"] += 1
         if verdict is Verdict.OK:
             if not holds:
                 self.wrong("%s: a commit of attempt %d was applied without its lease",
@@ -203,7 +202,8 @@ class Watch:
     def _leased(self, delivery, owner):
         id, fence = delivery.id, delivery.fence
         if self.leases.get(id) == fence:
-            return  # the same answer once more
+            self.counts["leased again under one fence"] += 1
+            return
         if fence in self.given:
             self.wrong("%s: attempt %d was given out again", id, fence.attempt)
         if id in self.leases:
@@ -246,6 +246,7 @@ class Watch:
         self.world.tell(owner, "hands back %s: %s", [each.id for each in fences],
                         [str(each) for each in verdicts])  # fmt: skip
         for fence, verdict in zip(fences, verdicts, strict=True):
+            self.counts[f"hand-back {verdict}{', interrupted' if started else ''}"] += 1
             holds = self.leases.get(fence.id) == fence
             if verdict is Verdict.OK:
                 if not holds:
@@ -271,6 +272,7 @@ class Watch:
 
     def _told(self, owner, lost):
         if lost:
+            self.counts["owner told that it is lost"] += 1
             self.world.tell(owner, "is told that it is lost")
         elif owner in self.reaped:
             self.wrong("%s was reaped and is not told so", owner)
@@ -281,11 +283,13 @@ class Watch:
             self.reaped.add(owner)
             self.world.tell("store", "takes %s from %s", held, owner)
             for id in held:
+                self.counts[f"lost with its owner: {self.headers[id].task}"] += 1
                 del self.leases[id]
 
     def _revoke(self, actor, effects, before, ids, terminate=None):
         self.world.tell(actor.name, "revokes %s", {id: str(each) for id, each in effects.items()})
         self.revoked.update(ids)
+        self.counts.update(f"revoke {each}" for each in effects.values())
 
     # --- inside the memory store --------------------------------------------------------------
     def look_into(self, core):
@@ -293,6 +297,7 @@ class Watch:
         move, apply_one = core.move, core._apply_one
 
         def checked_move(row, state):
+            self.counts[state] += 1
             if row.state != state and state not in states.TRANSITIONS[row.state]:
                 self.wrong("%s: went from %s to %s", row.id, row.state, state)
             if row.state in states.TERMINAL and row.state != state:

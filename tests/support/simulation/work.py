@@ -21,7 +21,8 @@ TASKS = {
 #: What single tasks are like; how often, by how often it stands here.
 SINGLE = [
     "plain", "plain", "plain", "plain", "fails", "retries", "retries", "poison", "crashes",
-    "dies after", "replaced", "overruns", "expires", "eta", "once", "once", "once", "once", "once", "once", "once", "frail", "shows",
+    "dies after", "replaced", "overruns", "expires", "eta", "frail", "shows",
+    *["once"] * 7,
 ]  # fmt: skip
 #: And parts of workflows.
 PART = ["plain"] * 8 + ["fails", "retries", "crashes", "dies after", "replaced", "adds"]
@@ -97,7 +98,9 @@ class Work:
         """Many that take no time."""
         ids = [self.fresh("c") for _ in range(self.pick.randint(4, 12))]
         for id in ids:
-            self.programs[id] = Program("plain", self.pick.uniform(0.0001, 0.002))
+            brief = self.pick.random() < 0.9  # what was brief need not stay so
+            seconds = self.pick.uniform(0.0001, 0.002) if brief else self.pick.uniform(1.0, 9.0)
+            self.programs[id] = Program("plain", seconds)
         return [message(id, task="quick", queue="q") for id in ids], []
 
     def workflow(self):
@@ -117,7 +120,8 @@ class Work:
             message(self.fresh("m"), queue="q", edges=Edges(join=(join, at), within=(join, at)))
             for at in range(self.pick.randint(1, 4))
         ]
-        for each in (body, *members):
+        self.program(body.id, self.pick.choice(["plain", "fails", "retries", "replaced"]))
+        for each in members:
             self.program(each.id, self.pick.choice(PART))
         return join, body, members
 
@@ -177,9 +181,7 @@ class Work:
         ]
         for part in parts:
             self.program(part.id, self.pick.choice(["plain", "plain", "fails", "crashes"]))
-        new = message(
-            delivery.id, task=header.task, queue="q", nonce="replaced", edges=edges
-        )
+        new = message(delivery.id, task=header.task, queue="q", nonce="replaced", edges=edges)
         return Outcome(
             states.WAITING,
             message=new.encode(),

@@ -11,7 +11,6 @@ from celeriac.worker.duties.limits import Limits, MemoryLimits
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.pools.shared import Shared
 from celeriac.worker.rhythm import TICK_IDLE
-
 from simulation.network import play
 from simulation.pool import Pool
 from simulation.watch import LEASE, MARGIN
@@ -53,14 +52,12 @@ class Worker(Actor):
         self.exchanges = Exchanges(self.dispatch, QUEUES, clock)
         self.pulse = Pulse(self.incarnation, clock)
         self.custody = Custody(
-            self.dispatch, Direct(self), 5.0, lambda id, number: None, self.world.random, clock
+            self.dispatch, Direct(self), 5.0, lambda *_: None, self.world.random, clock
         )
         self.pool = self.custody.pool = Pool(
             self, simulation.work, self.dispatch, slots, self.custody.on_death
         )
-        self.limits = Limits(
-            self.pool, self.dispatch, self.pool, MemoryLimits(2**60, None), LEASE
-        )
+        self.limits = Limits(self.pool, self.dispatch, self.pool, MemoryLimits(2**60, None), LEASE)
         self.limits._memory_due = math.inf  # there are no processes to measure
         self.lanes = [Lane(number) for number in range(1, lanes + 1)]
         self.bell = Lane(lanes + 1)
@@ -68,7 +65,7 @@ class Worker(Actor):
         self.begun = self.registered = self.registering = False
         self.register_due = self.turn_due = 0.0
         self.stopping_since = None
-        self.overflows = self.world.chance(0.3)
+        self.overflows = self.world.chance(0.5)
         self.leaving = False
         self.stirred = False
         self.register()
@@ -129,10 +126,11 @@ class Worker(Actor):
         self.limits.tick(now)
         if not stopping:
             self.pool.fill()
-        elif now - self.stopping_since >= TICK_BUSY:
-            if self.custody.empty(now - self.stopping_since > GRACE):
-                self.leave()
-                return
+        elif now - self.stopping_since >= TICK_BUSY and self.custody.empty(
+            now - self.stopping_since > GRACE
+        ):
+            self.leave()
+            return
         self.stir()
         if now >= self.turn_due:
             busy = stopping or any(each.hand.held for each in self.pool.executors.values())
@@ -248,5 +246,3 @@ class Worker(Actor):
     def everything(self):
         """Itself and its executors."""
         return [self, *(each for each in self.pool.processes.values() if each.alive)]
-
-
