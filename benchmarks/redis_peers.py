@@ -70,7 +70,8 @@ class Bench:
         for side in self.sides:
             told[side.name] = {
                 "versions": versions[side.name],
-                "settings": side.settings,
+                "settings": side.settings
+                + (f"; for **reliable**: {side.reliable}" if side.reliable else ""),
                 "durability": side.durability,
             }
         self.results["sides"] = {name: told[name] for name in SIDES if name in told}
@@ -137,7 +138,7 @@ class Bench:
                         self._fail(side, entry, error)
                         going.remove(each)
                 time.sleep(0.05)
-            patience = Sizes().patience * self._scale()
+            patience = row.waits(Sizes()) * self._scale()
             self.progress.done(row.name, patience, time.monotonic() - began)
 
     def _step(self, entry: dict, steps: Steps) -> bool:

@@ -46,6 +46,7 @@ class Sizes:
     growth_seconds: float = 10.0  # what the others run in about this time, instead of `growth`
     killed: int = 200
     patience: float = 75.0
+    long_patience: float = 180.0
 
     def tasks(self, side: Contestant, share: float = 1.0) -> int:
         """About as many as the side does in the time of a drain."""
@@ -55,7 +56,7 @@ class Sizes:
 #: For `--quick` and the tests: every row in seconds, figures that mean nothing.
 QUICK = Sizes(
     seconds=0.4, latency=20, naps=0.005, queued=(1_000, 10_000), fill=8.0, growth=10_000,
-    growth_seconds=1.0, killed=40, patience=15.0,
+    growth_seconds=1.0, killed=40, patience=15.0, long_patience=15.0,
 )  # fmt: skip
 
 Found = dict[str, float]
@@ -72,6 +73,7 @@ class Row:
     figures: tuple[Figure, ...]
     measure: Callable[[Contestant, Server, Sizes], Found] | None = None
     steps: Callable[[Contestant, Server, Sizes], Steps] | None = None  # instead of `measure`
+    patience: str = "patience"  # the size that says how long `steps` waits
     seconds: float = 10.0
     pool: str = "work"  # what a side needs to take part; empty: nothing but to send
     modes: tuple[str, ...] = ()  # durability modes of the server that it compares
@@ -80,7 +82,12 @@ class Row:
     def expected(self, sides: int, rounds: int) -> float:
         """About how many seconds it takes."""
         each = self.seconds * sides * max(1, len(self.modes))
-        return rounds * (each + (Sizes().patience if self.steps else 0.0))
+        return rounds * (each + (self.waits(Sizes()) if self.steps else 0.0))
+
+    def waits(self, sizes: Sizes) -> float:
+        """How many seconds `steps` waits at most."""
+        found: float = getattr(sizes, self.patience)
+        return found
 
     def able(self, side: Contestant) -> bool:
         """Whether the side has what the row needs."""
@@ -325,6 +332,19 @@ def _resident(worker: Worker) -> float:
 
 
 def kill(side: Contestant, server: Server, sizes: Sizes) -> Steps:
+    """SIGKILL to the whole worker, set up as it is fastest."""
+    return (yield from _killed(side, server, sizes, "work", sizes.patience))
+
+
+def reliable(side: Contestant, server: Server, sizes: Sizes) -> Steps:
+    """SIGKILL to the whole worker, set up so that it loses least."""
+    return (yield from _killed(side, server, sizes, "reliable", sizes.long_patience,
+                               BENCH_RELIABLE="1"))  # fmt: skip
+
+
+def _killed(
+    side: Contestant, server: Server, sizes: Sizes, pool: str, patience: float, **environment: str
+) -> Steps:
     """SIGKILL to the whole worker in the middle of tasks of 50 ms; another is started at once.
 
     What never runs again costs the whole patience, in which nothing happens. So it yields as soon
@@ -332,18 +352,18 @@ def kill(side: Contestant, server: Server, sizes: Sizes) -> Steps:
     whenever it is looked at.
     """
     count = sizes.killed
-    with ground(side, server, count) as place:
+    with ground(side, server, count, **environment) as place:
         place.fill("wait")
-        with place.working("work", 2, LONG, each=4) as worker:
+        with place.working(pool, 2, LONG, each=4) as worker:
             worker.wait(lambda: place.ended() >= count // 4, "a quarter of the tasks")
             worker.kill()
             killed = time.monotonic()
         held = place.stamps()
         running = sum(1 for n in range(count) if held[2 * n] and not held[2 * n + 1])
-        with place.working("work", 2, LONG, each=4) as worker:
-            yield from _until_all_or(place, worker, killed + sizes.patience)
+        with place.working(pool, 2, LONG, each=4) as worker:
+            yield from _until_all_or(place, worker, killed + patience)
         ends, runs = place.stamps()[1::2], place.runs()
-    deadline = killed + sizes.patience
+    deadline = killed + patience
     lost = sum(1 for end, ran in zip(ends, runs, strict=True) if not ran or end > deadline)
     found = {
         "running when killed": float(running),
@@ -397,6 +417,15 @@ def _costs(kept: str) -> tuple[Figure, ...]:
     )
 
 
+def _after_kill(patience: str) -> tuple[Figure, ...]:
+    return (
+        Figure("running when killed", "of {killed} tasks", ""),
+        Figure("not run again", f"tasks, within {{{patience}:g}} s", "lower", "0"),
+        Figure("run twice to the end", "tasks", ""),
+        Figure("all run after", "s from the kill", "lower"),
+    )
+
+
 ROWS = (
     Row("enqueue", "sending, with nobody working", (
         Figure("one by one", "/s", goal="≥ 3× Celery, ≥ 85 % of redis-py"),
@@ -444,12 +473,11 @@ ROWS = (
         Figure("tasks", "between the two looks", ""),
         Figure("growth", "MiB", "lower"), Figure("after", "MiB", "lower"),
     ), growth, seconds=16),
-    Row("kill", "SIGKILL to the whole worker, another started at once", (
-        Figure("running when killed", "of {killed} tasks", ""),
-        Figure("not run again", "tasks, within {patience:g} s", "lower", "0"),
-        Figure("run twice to the end", "tasks", ""),
-        Figure("all run after", "s from the kill", "lower"),
-    ), steps=kill, seconds=9),
+    Row("kill", "SIGKILL to the whole worker, another started at once", _after_kill("patience"),
+        steps=kill, seconds=9),
+    Row("reliable", "the same, each set up to lose as little as its documentation knows how to",
+        _after_kill("long_patience"), steps=reliable, pool="reliable",
+        patience="long_patience", seconds=9),
     Row("durability", "what the server's log costs", tuple(
         Figure(f"{what}, AOF {mode}", "/s")
         for what in ("one by one", "drain") for mode in ("off", "everysec", "always")

@@ -36,6 +36,7 @@ def celeriac(name: str = "celeriac", broker: str = "redis") -> Contestant:
         pools={
             "work": worker,
             "memory": worker,
+            "reliable": worker,
             "threads": (*worker, "-P", "threads"),
             "asyncio": (*worker, "-P", "asyncio"),
             "queues": (*worker, "-Q", ",".join(QUEUES)),
@@ -61,6 +62,7 @@ def celery() -> Contestant:
         pools={
             "work": worker,
             "memory": worker,
+            "reliable": worker,
             "threads": (*worker, "-P", "threads"),
             "queues": (*worker, "-Q", ",".join(QUEUES)),
         },
@@ -72,6 +74,7 @@ def celery() -> Contestant:
             "prefork 2; prefetch multiplier 64 for no-ops and 4 for tasks that wait, as its guide "
             "to optimising says; no gossip, mingle, heartbeat, events or remote control: all cost"
         ),
+        reliable="acks_late, reject_on_worker_lost, prefetch 1, visibility_timeout 30 s, not 3600",
     )
 
 
@@ -86,6 +89,7 @@ def dramatiq() -> Contestant:
         pools={
             "work": worker("{n}", "8"),
             "memory": worker("{n}", "1"),
+            "reliable": worker("{n}", "8"),
             "threads": worker("1", "{n}"),
             "asyncio": worker("1", "{n}"),
             "queues": worker("{n}", "8"),
@@ -98,6 +102,7 @@ def dramatiq() -> Contestant:
             "2 processes of 8 threads, its default for two cores; its default middleware, Results "
             "and AsyncIO where asked for"
         ),
+        reliable="heartbeat_timeout 10 s, not 60; requeues at each command, not one in a thousand",
     )
 
 
@@ -110,6 +115,7 @@ def huey() -> Contestant:
         pools={
             "work": (*consumer, "process"),
             "memory": (*consumer, "process"),
+            "reliable": (*consumer, "process"),
             "threads": (*consumer, "thread"),
         },
         packages=("huey", "redis", "hiredis"),
@@ -120,6 +126,7 @@ def huey() -> Contestant:
             "2 worker processes, no periodic tasks, results that expire; `notify_result` where "
             "somebody waits, since it costs elsewhere"
         ),
+        reliable="retries 3; it has nothing for a worker that dies",
     )
 
 
@@ -130,12 +137,34 @@ def rq() -> Contestant:
         name="rq",
         python=interpreter("rq"),
         module="rq_side",
-        pools={"work": pool, "memory": pool, "queues": (*pool, *QUEUES)},
+        pools={
+            "work": pool,
+            "memory": pool,
+            "queues": (*pool, *QUEUES),
+            "reliable": (
+                "rq.cli",
+                "worker",
+                "-q",
+                "-P",
+                ".",
+                "-c",
+                "rq_config",
+                "--maintenance-interval",
+                "5",
+                "--job-monitoring-interval",
+                "5",
+                "--worker-ttl",
+                "20",
+            ),
+        },
+        copies=("reliable",),
         packages=("rq", "redis", "hiredis"),
         durability="kept in a list of started jobs; one whose worker died fails and is not rerun",
         served=True,
         pace=500,
         settings="worker pool of 2 `SimpleWorker`s, which do not fork for each job: its fastest",
+        reliable="Retry(max=3), two workers that fork, their maintenance and heartbeats every 5 s, "
+        "not 600 and 30, worker-ttl 20 s, since they look for what was left between two waits",
     )
 
 
@@ -146,7 +175,12 @@ def taskiq() -> Contestant:
         name="taskiq",
         python=interpreter("taskiq"),
         module="taskiq_side",
-        pools={"work": (*worker, "{n}"), "memory": (*worker, "{n}"), "asyncio": (*worker, "1")},
+        pools={
+            "work": (*worker, "{n}"),
+            "memory": (*worker, "{n}"),
+            "asyncio": (*worker, "1"),
+            "reliable": (*worker, "{n}"),
+        },
         packages=("taskiq", "taskiq-redis", "redis", "hiredis", "uvloop"),
         durability="streams, acknowledged when saved; what is not is taken over after 10 minutes",
         served=True,
@@ -155,6 +189,8 @@ def taskiq() -> Contestant:
             "2 processes of 100 coroutines on uvloop; streams, the one of its Redis brokers that "
             "acknowledges; results asked for every 1 ms instead of 200"
         ),
+        reliable="acknowledged when saved, idle_timeout and lock 10 s, not 600 and for "
+        "ever; it looks for what was left only after something new has come",
     )
 
 

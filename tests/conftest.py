@@ -1,6 +1,7 @@
 """What holds for every test: how hypothesis searches, and the servers that are shared."""
 
 import os
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,3 +23,30 @@ def shared():
     made = Shared()
     yield made
     made.close()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What the tests of faults counted and measured, for each store."""
+    tallies, recoveries = {}, []
+    for reports in terminalreporter.stats.values():
+        for each in reports:
+            if getattr(each, "when", "") != "call":
+                continue
+            for name, value in each.user_properties:
+                if name == "workflows × faults":
+                    for store, counts in value.items():
+                        tallies.setdefault(store, Counter()).update(counts)
+                elif name == "recovery":
+                    recoveries.append(value)
+    if tallies:
+        from chaos_oracle import table
+
+        terminalreporter.section("workflows × faults")
+        for line in table(tallies):
+            terminalreporter.write_line(line)
+    if recoveries:
+        from recoveries import table
+
+        terminalreporter.section("seconds until work goes on")
+        for line in table(recoveries):
+            terminalreporter.write_line(line)

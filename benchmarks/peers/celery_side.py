@@ -18,6 +18,13 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     result_expires=3600,
 )
+if os.environ.get("BENCH_RELIABLE"):
+    app.conf.update(
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        broker_transport_options={"visibility_timeout": 30},
+    )
 
 TASKS = {
     "noop": app.task(stamps.noop, name="noop"),

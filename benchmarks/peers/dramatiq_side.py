@@ -9,7 +9,11 @@ from dramatiq.middleware import AsyncIO
 from dramatiq.results import Results
 from dramatiq.results.backends.redis import RedisBackend
 
-broker = RedisBroker(url=os.environ["BENCH_BROKER"])
+# A chance of 1,000,000 is certainty: dead workers are looked for with each command.
+_reliable = {"heartbeat_timeout": 10_000, "maintenance_chance": 1_000_000}
+broker = RedisBroker(
+    url=os.environ["BENCH_BROKER"], **(_reliable if os.environ.get("BENCH_RELIABLE") else {})
+)
 broker.add_middleware(AsyncIO())
 broker.add_middleware(Results(backend=RedisBackend(url=os.environ["BENCH_BROKER"])))
 dramatiq.set_broker(broker)

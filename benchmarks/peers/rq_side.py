@@ -4,7 +4,7 @@ import os
 
 import stamps
 from redis import Redis
-from rq import Queue
+from rq import Queue, Retry
 
 connection = Redis.from_url(os.environ["BENCH_BROKER"])
 queues = {None: Queue("default", connection=connection)}
@@ -15,6 +15,7 @@ TASKS = {each.__name__: each for each in (
     stamps.noop, stamps.ignored, stamps.stamp, stamps.load, stamps.wait, stamps.first,
 )}  # fmt: skip
 IGNORED = ("ignored", "load")
+RETRY = Retry(max=3) if os.environ.get("BENCH_RELIABLE") else None
 
 
 def send(name, arguments, queue=None):
@@ -26,7 +27,9 @@ def send(name, arguments, queue=None):
 def send_many(name, many, queue=None):
     """Send a job for each of *many* argument lists, a thousand to a pipeline."""
     keep = 0 if name in IGNORED else 3600
-    data = [Queue.prepare_data(TASKS[name], args=each, result_ttl=keep) for each in many]
+    data = [
+        Queue.prepare_data(TASKS[name], args=each, result_ttl=keep, retry=RETRY) for each in many
+    ]
     for start in range(0, len(data), 1000):
         queues[queue].enqueue_many(data[start : start + 1000])
 

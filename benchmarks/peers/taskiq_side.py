@@ -11,7 +11,13 @@ import os
 import stamps
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
-broker = RedisStreamBroker(os.environ["BENCH_BROKER"], consumer_id="0")
+# Without a timeout of its lock, who dies while looking for what others left keeps all from it.
+_reliable = {"idle_timeout": 10_000, "unacknowledged_lock_timeout": 10.0}
+broker = RedisStreamBroker(
+    os.environ["BENCH_BROKER"],
+    consumer_id="0",
+    **(_reliable if os.environ.get("BENCH_RELIABLE") else {}),
+)
 if os.environ.get("BENCH_RESULTS") != "ignored":
     broker = broker.with_result_backend(
         RedisAsyncResultBackend(os.environ["BENCH_BROKER"], result_ex_time=3600)

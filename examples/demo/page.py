@@ -14,7 +14,7 @@ from pathlib import Path
 from source import Package, Summary
 
 BARS = 14  # of a chart; what does not get one of its own is in the last
-LINE, LABEL, BAR, FIGURE = 26, 150, 430, 70  # height of a bar; widths of the chart's columns
+LINE = 26  # height of a bar and the space around it, in pixels
 COUNTS = ("files", "lines", "functions", "classes")
 
 STYLE = """
@@ -31,15 +31,25 @@ p, caption, summary { color: var(--faint); }
 dl { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; margin: 1.5rem 0; }
 dt { color: var(--faint); font-size: .85rem; }
 dd { margin: 0; font-size: 1.6rem; font-weight: 600; }
-svg { display: block; width: 100%; height: auto; }
+svg { --label: 9rem; --figure: 4rem; display: block; overflow: visible;
+  margin-left: var(--label); width: calc(100% - var(--label) - var(--figure)); }
 svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
-svg .figure { fill: var(--faint); }
+svg .figure { fill: var(--faint); font-variant-numeric: tabular-nums; }
 rect { fill: var(--bar); }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem 0; border-bottom: 1px solid var(--rule); text-align: right; }
+th + th, td + td { padding-left: .6rem; }
 th { color: var(--faint); font-weight: 400; font-size: .85rem; }
 th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
 summary { cursor: pointer; margin-top: 1rem; }
+@media (max-width: 30rem) {
+  body { padding: 1.5rem 1rem; }
+  dl { display: grid; grid-template-columns: 1fr 1fr; }
+  svg { --label: 7.75rem; --figure: 3.5rem; }
+  svg text { font-size: 12px; }
+  table { font-size: .8rem; }
+  th { font-size: .75rem; }
+}
 """
 
 
@@ -106,21 +116,22 @@ def _headline(name: str, number: int) -> str:
 
 
 def _chart(title: str, bars: Sequence[tuple[str, int]]) -> str:
-    """Bars from the left, the name before each and its number behind it."""
+    """Bars from the left, the name before each and its number behind it.
+
+    The drawing is as wide as its longest bar and bars are shares of that, so that they shrink with
+    the window and the text does not; names and numbers stand outside, in the margins.
+    """
     longest = max((number for _, number in bars), default=0) or 1
     drawn = []
     for row, (name, number) in enumerate(bars):
-        top, width = row * LINE, max(1.0, number / longest * BAR)
+        top, share = row * LINE, f"{number / longest:.2%}"
         middle = top + LINE / 2
         drawn.append(
-            f'<text x="{LABEL - 10}" y="{middle}" dy=".35em" text-anchor="end">'
-            f"{escape(name)}</text>"
-            f'<rect x="{LABEL}" y="{top + 4}" width="{width:.1f}" height="{LINE - 8}" rx="3"/>'
-            f'<text class="figure" x="{LABEL + width + 8:.1f}" y="{middle}" dy=".35em">'
-            f"{number:,}</text>"
+            f'<text x="-10" y="{middle}" dy=".35em" text-anchor="end">{escape(name)}</text>'
+            f'<rect y="{top + 4}" width="{share}" height="{LINE - 8}" rx="3"/>'
+            f'<text class="figure" x="{share}" y="{middle}" dx="8" dy=".35em">{number:,}</text>'
         )
-    size = f"0 0 {LABEL + BAR + FIGURE} {len(bars) * LINE}"
-    opening = f'<svg viewBox="{size}" role="img" aria-label="{title}">'
+    opening = f'<svg height="{len(bars) * LINE}" role="group" aria-label="{title}">'
     return "\n".join([opening, *drawn, "</svg>"])
 
 

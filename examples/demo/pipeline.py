@@ -1,12 +1,13 @@
 """The demo's second part: a pipeline that fails, is mended, and goes on where it stopped.
 
 A *chord*: one task for each source file of the standard library, side by side, and then one task
-that gets all results and writes a page. One of the files is not what it should be, so its task
-fails, and the page is not written. The store knows why, and what waits for it: once the cause is
-mended, one command runs the task again and then what had failed only because of it, and nothing
-else.
+that gets all results and writes a page. One more file is there whose encoding nobody told, so its
+task fails, and the page is not written. ``celeriac tree`` shows where that was; ``celeriac retry``
+runs the task again with the argument that was missing, and then what had failed only because of
+it, and nothing else.
 """
 
+import json
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from processes import celeriac
 from screen import Progress
 
 from celeriac import group
+from celeriac.cli import exits
 from celeriac.records import Record
 
 #: A module as an old editor saved it: Latin-1, and no line that says so.
@@ -52,15 +54,15 @@ class Pipeline:
 
         failed = self._watch(result.parent, patience)
         print(f"{len(failed)} of {len(self.paths):,} failed, so there is no page yet:")
-        # TREE: `show("tree", result.id)` here, once there is `celeriac tree`.
-        show("why", result.id)
-        print("The task that it names knows more:")
-        show("why", *failed)
-        print("That file was saved as Latin-1. It is saved anew, and its task runs again:")
-        self.old.write_text(OLD, encoding="utf-8")
-        show("dead", "retry", *failed)
+        show("tree", result.id, expect=exits.TASK_FAILED)
+        print(
+            f"{self.old.name} is Latin-1. Its task is told so and runs again; what is done stays:"
+        )
+        show("retry", *failed, "--with-args", json.dumps([str(self.old), "latin-1"]))
         path = self.tasks.app.AsyncResult(result.id).get(timeout=patience)
         self.found += [self.tasks.app.AsyncResult(id).get() for id in failed]
+        print("What had failed because of it went on from there, and returned the page's path:")
+        show("result", result.id)
         return Path(path)
 
     def _watch(self, members: Any, patience: float) -> list[str]:
@@ -99,6 +101,6 @@ class Pipeline:
         ]
 
 
-def show(*command: str) -> None:
-    """Run a command of celeriac's and show what it says."""
-    print(textwrap.indent(celeriac(*command).rstrip(), "    "), flush=True)
+def show(*command: str, expect: int = 0) -> None:
+    """Run a command of celeriac's, which ends with *expect*, and show what it says."""
+    print(textwrap.indent(celeriac(*command, expect=expect).rstrip(), "    "), flush=True)

@@ -150,9 +150,9 @@ class Worker(Process):
         return len(family)
 
 
-def celeriac(*arguments: str) -> str:
+def celeriac(*arguments: str, expect: int = 0) -> str:
     """Run ``celeriac -A tasks ARGUMENT...`` as at a prompt; show the command and return what it
-    prints. Raises Trouble if it fails."""
+    prints. Raises Trouble if its exit status is not *expect*."""
     command = ["celeriac", "-A", "tasks", *arguments]
     print(f"$ {shlex.join(command)}", flush=True)
     done = subprocess.run(
@@ -164,7 +164,7 @@ def celeriac(*arguments: str) -> str:
         timeout=PATIENCE,
         check=False,
     )
-    if done.returncode:
+    if done.returncode != expect:
         raise Trouble(f"`celeriac {arguments[0]}` ended with {done.returncode}: {done.stderr}")
     return done.stdout
 

@@ -14,6 +14,7 @@ import msgspec
 
 from celeriac.compression import UNPACKED_MAX, pack
 from celeriac.exceptions import DecodeError, ResultTooLarge, SecurityError
+from celeriac.malformed import MALFORMED
 from celeriac.outcome import ResultBody, decode_body, encode_body
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def unseal(data: bytes, id: str, signer: Signer | None) -> ResultBody:
         if signer is not None:
             signer.verify("result", id.encode(), plain, key_id, signature)
         return decode_body(plain)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise DecodeError(f"the stored result of task {id} cannot be read: {error}") from None
     except SecurityError as error:
         error.add_note(f"It is the result of task {id}.")

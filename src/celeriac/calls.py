@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from celeriac.bodies import unseal
-from celeriac.context import Context, placed
+from celeriac.context import Context, placed, stamped
 from celeriac.ends import arguments_of
 from celeriac.exceptions import InvalidTaskError
 from celeriac.failures import describe
@@ -21,6 +21,7 @@ from celeriac.serialization import decode as decode_value
 from celeriac.upstream import Reader, Stored, told_of
 
 if TYPE_CHECKING:
+    from celeriac.ahead import Ahead
     from celeriac.app.base import Celeriac
     from celeriac.app.task import Task
 
@@ -61,7 +62,7 @@ class Calls:
         args, kwargs = call
         arguments = task.arguments
         if header.edges is not None:
-            if header.edges.told is not None:
+            if header.edges.told is not None and not header.edges.immutable:
                 args = [*self._told(task, header.edges.told, args, kwargs), *args]
             else:
                 args = [*self._inputs(delivery, header), *args]
@@ -72,7 +73,7 @@ class Calls:
     def _inputs(self, delivery: Delivery, header: Header) -> list[Any]:
         """The results that this call takes as its first argument, by reference."""
         edges = header.edges
-        if edges is None:
+        if edges is None or edges.immutable:
             return []
         if edges.takes is not None:
             body = delivery.inputs
@@ -80,7 +81,7 @@ class Calls:
                 found = self._reader.taken(edges.takes)
                 body = None if found is None else found.body
             return [self._input(body, edges.takes)]
-        if edges.gathers is not None and not edges.immutable:
+        if edges.gathers is not None:
             members = self._reader.gathered(edges.gathers)
             return [[None if each is None else self._input(each.body, each.id) for each in members]]
         return []
@@ -108,8 +109,17 @@ class Calls:
             hostname=None if record is None else record.worker,
         )
         if header is not None:
-            request.update(placed(header), headers=header.headers, header=header)
+            request.update(placed(header), stamped(header), headers=header.headers, header=header)
+            request.ahead = self.ahead(header)
         return [request, told.error, told.traceback]
+
+    def ahead(self, header: Header) -> Ahead | None:
+        """Return what reads what comes after a call with this header; None in no workflow."""
+        if header.edges is None:
+            return None
+        from celeriac.ahead import Ahead
+
+        return Ahead(self._app, header, self._reader)
 
     def _input(self, data: bytes | None, id: str) -> Any:
         body = None if data is None else unseal(data, id, self._app.signer)

@@ -15,10 +15,13 @@ from celeriac.exceptions import EncodeError, NotInThisVersion
 from celeriac.ids import valid_id
 
 __all__ = [
+    "FLOW_OPTIONS",
     "HIGHEST_PRIORITY",
     "LONGEST",
+    "SEND_OPTIONS",
     "agreed_soft_limit",
     "check_callable",
+    "check_plain",
     "checked_headers",
     "checked_id",
     "checked_priority",
@@ -27,7 +30,26 @@ __all__ = [
     "seconds",
 ]
 
+#: What ``apply_async`` takes besides the arguments.
+SEND_OPTIONS: Final = frozenset(
+    [
+        "task_id", "countdown", "eta", "expires", "retry", "retry_policy", "time_limit",
+        "soft_time_limit", "queue", "exchange", "routing_key", "add_to_parent", "priority",
+        "serializer", "compression", "headers", "ignore_result", "argsrepr", "kwargsrepr",
+        "stamped_headers",
+    ]
+)  # fmt: skip
+
+#: Options that make a call part of a workflow; ``apply_async`` takes them, too.
+FLOW_OPTIONS: Final = frozenset(
+    [
+        "link", "link_error", "chain", "chord", "group_id", "group_index", "root_id", "parent_id",
+    ]
+)  # fmt: skip
+
 HIGHEST_PRIORITY: Final = 9
+#: Levels of lists and dictionaries in headers, as many as in arguments.
+_DEEPEST: Final = 64
 _YEAR: Final = 365.25 * 24 * 3600
 #: The longest duration, seconds: what is due then must be a moment that calendars can show.
 LONGEST: Final = 50e9
@@ -152,30 +174,46 @@ def checked_headers(value: Any) -> dict[str, object]:
     """Return a caller's headers, or raise for what is no plain data."""
     if not isinstance(value, Mapping):
         raise TypeError(f"headers is a {type(value).__name__}; it must be a dictionary")
-    _check_plain(value, "headers")
+    check_plain(value, "headers")
     return dict(value)
 
 
-def _check_plain(value: Any, path: str) -> None:
-    if value is None or isinstance(value, str | bool | int):
+def check_plain(value: Any, path: str, depth: int = 0) -> None:
+    """Raise ``EncodeError`` with the path of what is no plain data, or could not be read back."""
+    if value is None or isinstance(value, bool | int | str):
+        if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            raise EncodeError(f"{path} is a whole number of more than 64 bits", path=path)
+        if isinstance(value, str) and not _is_text(value):
+            raise EncodeError(f"{path} holds a lone surrogate, which is no text", path=path)
         return
     if isinstance(value, float) and math.isfinite(value):
         return
+    if depth >= _DEEPEST:
+        raise EncodeError(f"{path} is nested deeper than the {_DEEPEST} levels allowed", path=path)
     if isinstance(value, Mapping):
         for key, item in value.items():
-            if not isinstance(key, str):
+            if not (isinstance(key, str) and _is_text(key)):
                 raise EncodeError(f"{path} has the key {key!r}, which is no text", path=path)
-            _check_plain(item, f"{path}[{key!r}]")
+            check_plain(item, f"{path}[{key!r}]", depth + 1)
         return
     if isinstance(value, list | tuple):
         for at, item in enumerate(value):
-            _check_plain(item, f"{path}[{at}]")
+            check_plain(item, f"{path}[{at}]", depth + 1)
         return
     raise EncodeError(
-        f"{path} is a {type(value).__name__}; headers hold text, numbers, booleans, None, lists "
+        f"{path} is a {type(value).__name__}; there can be text, numbers, booleans, None, lists "
         "and dictionaries of these",
         path=path,
     )
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_callable(value: object, name: str, optional: bool = False) -> None:

@@ -40,11 +40,12 @@ from celeriac.exceptions import (
 )
 from celeriac.forms import Form
 from celeriac.ids import new_call
-from celeriac.message import Header, Message, NewJoin, compose
+from celeriac.message import Edges, Header, Message, NewJoin, compose
 from celeriac.moments import moment
 from celeriac.sensitive import REPR_MAX, Mask
 from celeriac.serialization import content_type, encode_call
 from celeriac.signals import SENDING
+from celeriac.stamps import checked_stamps
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -120,7 +121,8 @@ class Client:
         compression = compression or defaults.compression or conf.task_compression
         if compression:
             compression = compression_of(compression)
-        payload = self.payload(name, args, kwargs, serializer, defaults.mask, compression)
+        mask = _mask(defaults.mask, None if place is None else place.get("edges"))
+        payload = self.payload(name, args, kwargs, serializer, mask, compression)
         priority = defaults.priority
         run = running.get()
         id, nonce = new_call()
@@ -138,8 +140,8 @@ class Client:
             parent="" if run is None else run.id or "",
             compression=compression or "",
         )
-        if defaults.mask is not None:
-            header = _masked(header, defaults.mask, args, kwargs)
+        if mask is not None:
+            header = _masked(header, mask, args, kwargs)
         if options:
             header = self._with_options(header, options, defaults, now)
         if directions.checks:
@@ -180,6 +182,7 @@ class Client:
         compression = options.get("compression") or header.compression
         if compression:
             compression = compression_of(compression)
+        mask = _mask(mask, header.edges)
         payload = self.payload(header.task, args, kwargs, serializer, mask, compression)
         renewed = msgspec.structs.replace(
             header, serializer=serializer, compression=compression, eta=None,
@@ -261,6 +264,8 @@ class Client:
                 changes[name] = checked_limit(value, name)
             elif name == "headers":
                 changes["headers"] = checked_headers(value)
+            elif name == "stamped_headers":
+                changes["stamps"] = {**(header.stamps or {}), **checked_stamps(options)} or None
             elif name == "ignore_result":
                 changes["ignore_result"] = bool(value)
             elif name in {"argsrepr", "kwargsrepr"}:
@@ -412,6 +417,11 @@ def verify(message: Message, signer: Signer | None) -> None:
     """
     if signer is not None:
         signer.verify("message", message.block, message.payload, message.key_id, message.signature)
+
+
+def _mask(mask: Mask | None, edges: Edges | None) -> Mask | None:
+    """*mask* for the arguments that a call is sent with, which come after those it takes."""
+    return mask if mask is None or edges is None else mask.behind(edges.given)
 
 
 def _masked(header: Header, mask: Mask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Header:

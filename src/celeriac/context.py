@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from msgspec.structs import replace
 
@@ -19,6 +19,9 @@ from celeriac.progress import Progress
 from celeriac.records import Delivery, Fence
 from celeriac.sensitive import Hider, Hiding, shown_args, shown_kwargs
 from celeriac.serialization import content_type
+
+if TYPE_CHECKING:
+    from celeriac.ahead import Ahead
 
 __all__ = [
     "Context",
@@ -34,6 +37,7 @@ __all__ = [
     "note_child",
     "placed",
     "running",
+    "stamped",
 ]
 
 #: The run in whose body we are, or None. Read by :mod:`celeriac.logs` for every record.
@@ -43,6 +47,37 @@ running: ContextVar[Any] = ContextVar("celeriac_running", default=None)
 TRAIL_MAX: Final = 1000
 
 Update = Callable[[Fence, str, bytes | None], object]
+
+
+T = TypeVar("T")
+_AHEAD: Final = frozenset({"chain", "callbacks", "errbacks", "chord"})
+
+
+class _Ahead(Generic[T]):
+    """A field of a run in a workflow about what comes after it; see ``celeriac.ahead``."""
+
+    name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: Context | None, owner: type | None = None) -> T | None:
+        if run is None:
+            return None
+        if self.name in run.__dict__:
+            return cast("T", run.__dict__[self.name])
+        ahead = run.ahead
+        return None if ahead is None else cast("T", getattr(ahead, self.name))
+
+    def __set__(self, run: Context, value: T | None) -> None:
+        if run.ahead is not None:
+            raise AttributeError(
+                f"self.request.{self.name} cannot be changed: what follows task {run.id} is in the "
+                "store, and a run cannot take it back by that. To have something else run in its "
+                "place, use self.replace(); to have nothing run, raise an exception, or revoke the "
+                "ids of what follows"
+            )
+        run.__dict__[self.name] = value
 
 
 class Context:
@@ -87,22 +122,23 @@ class Context:
     #: In a workflow: the group it is a member of, and its place in that.
     group: str | None = None
     group_index: int | None = None
-    #: The id of the join that waits for it; the body of the chord gets the results of that.
-    chord: str | None = None
-    #: Ids of what its success releases (callbacks, and the next step of a chain, which *chain*
-    #: holds as well), and of what its failure releases. None where there are none.
-    chain: Sequence[str] | None = None
-    callbacks: Sequence[str] | None = None
-    errbacks: Sequence[str] | None = None
+    #: In a workflow: signatures of the steps that remain of its chain, the next one last; of what
+    #: was linked to it; of what is called if it fails; and of the body of its chord. Read from the
+    #: store when asked for, and changed by nobody. None for a task of no workflow.
+    chain = _Ahead[list[Any]]()
+    callbacks = _Ahead[list[Any]]()
+    errbacks = _Ahead[list[Any]]()
+    chord = _Ahead[Any]()
     reply_to: str | None = None
     utc: bool = True
+    #: Stamps by name, those of one name in a list; and the names, None where there are none.
+    stamps: Mapping[str, Sequence[Any]] = {}
+    stamped_headers: Sequence[str] | None = None
     #: More of Celery's fields, for which there is nothing to say here.
     taskset: str | None = None
     logfile: str | None = None
     loglevel: int | None = None
     shadow: str | None = None
-    stamps: Mapping[str, Any] | None = None
-    stamped_headers: Sequence[str] | None = None
     replaced_task_nesting: int = 0
     lang: str = "py"
     #: What this run said last by ``self.progress()``; None as long as it has not.
@@ -130,6 +166,10 @@ class Context:
     replaced: Any = None
     added: Any = None
     header: Header | None = None
+    #: In a workflow: reads what comes after this run.
+    ahead: Ahead | None = None
+    #: How many of the arguments are results that it takes; they come before those it was sent with.
+    given: int = 0
     joins_allowed: bool = False
     #: Takes what the task hides out of texts; and logs a line that was printed in part.
     hider: Hider | None = None
@@ -218,9 +258,10 @@ class Context:
 
     def update(self, *mappings: Mapping[str, Any], **fields: Any) -> None:
         """Set fields, as a dictionary's ``update`` does; they are gone with the run."""
-        for each in mappings:
+        for each in (*mappings, fields):
+            for name in _AHEAD & each.keys():
+                setattr(self, name, each[name])
             self.__dict__.update(each)
-        self.__dict__.update(fields)
 
     def __getattr__(self, name: str) -> Any:
         """Return the caller's header *name*: Celery's messages carry them beside the fields."""
@@ -292,24 +333,25 @@ def from_delivery(
     }
     if header.edges is not None or header.group:
         context.__dict__.update(placed(header))
+    if header.stamps is not None:
+        context.__dict__.update(stamped(header))
     return context
+
+
+def stamped(header: Header) -> dict[str, Any]:
+    """Return the fields of a context that say which stamps a call carries."""
+    stamps = header.stamps
+    return {} if stamps is None else {"stamps": stamps, "stamped_headers": list(stamps)}
 
 
 def placed(header: Header) -> dict[str, Any]:
     """Return the fields of a context that say where in a workflow a call stands."""
-    edges = header.edges
-    fields: dict[str, Any] = {
+    return {
         "root_id": header.root or header.id,
         "parent_id": header.parent or None,
         "group": header.group or None,
         "group_index": header.index,
     }
-    if edges is not None:
-        member = edges.join or edges.within
-        fields["chord"] = None if member is None else member[0]
-        fields["chain"] = fields["callbacks"] = edges.success or None
-        fields["errbacks"] = (*edges.own, *edges.failure) or None
-    return fields
 
 
 def current() -> Context | None:

@@ -1,9 +1,9 @@
 """Crowds: members of one group that are plain calls, on their way into the store.
 
 Layer 4; for ``streaming``. Headers of many members are mostly one task with many arguments. Such a
-member has no options, no callbacks and nothing before it, so that all there is to plan of it is its
-place; what calls of one task have in common (``forms``) is worked out once. It is sent as the
-planner and ``flows.Sender`` would send it, in a third of the time.
+member has no options but stamps, no callbacks and nothing before it, so that all there is to plan
+of it is its place; what calls of one task have in common (``forms``) is worked out once. It is sent
+as the planner and ``flows.Sender`` would send it, in a third of the time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from celeriac.client import origin
 from celeriac.context import running
 from celeriac.ids import new_calls
 from celeriac.message import Edges, Header, Message, compose
+from celeriac.stamps import checked_stamps
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from celeriac.workflow import Part
 
 __all__ = ["Crowd"]
+
+#: The stamps of a message, see ``message.Header``.
+Stamps = dict[str, list[Any]] | None
 
 
 class Crowd:
@@ -41,20 +45,22 @@ class Crowd:
         self._app = app
         self._group = group
         self._joined = joined
-        #: In order: the form of a plain call, its arguments and its index; or how many parts a
-        #: member was planned to.
-        self._entries: list[tuple[Form, bytes, int] | int] = []
+        #: In order: the form of a plain call, its arguments, its index and its stamps; or how many
+        #: parts a member was planned to.
+        self._entries: list[tuple[Form, bytes, int, Stamps] | int] = []
         self._calls: list[tuple[str, str]] = []
         self._last: tuple[Any, Form | None] = None, None
+        #: The last stamps as options, and as they are sent: mostly all have the same.
+        self._stamps: tuple[dict[str, Any], Stamps] = {}, None
         #: Plain calls that were kept since ids were drawn last, and bytes of their arguments.
         self.size = self.bytes = 0
 
     def take(self, member: Any, index: int) -> bool:
         """Keep *member* if it is a plain call; False if it must be planned.
 
-        Raises as ``Form.payload``.
+        Raises as ``Form.payload`` and ``checked_stamps``.
         """
-        plain = member.plain() if isinstance(member, Signature) else None
+        plain = member.plain(stamped=True) if isinstance(member, Signature) else None
         if plain is None:
             return False
         task, args, kwargs = plain
@@ -65,7 +71,10 @@ class Crowd:
         if form is None:
             return False
         payload = form.payload(args, kwargs)
-        self._entries.append((form, payload, index))
+        options = member["options"]
+        if options != self._stamps[0]:
+            self._stamps = dict(options), checked_stamps(options) or None
+        self._entries.append((form, payload, index, self._stamps[1]))
         self.size += 1
         self.bytes += len(payload)
         return True
@@ -84,7 +93,7 @@ class Crowd:
         calls = new_calls(len(kept))
         self._calls += calls
         self.size = self.bytes = 0
-        return [(index, id) for (_, _, index), (id, _) in zip(kept, calls, strict=True)]
+        return [(index, id) for (_, _, index, _), (id, _) in zip(kept, calls, strict=True)]
 
     def messages(self, sender: Sender, parts: Iterator[Part], flow: str) -> list[Message]:
         """Return the signed messages of all members; *parts* are those that were planned."""
@@ -95,14 +104,14 @@ class Crowd:
             if isinstance(each, int):
                 made += [sender.message(next(parts)) for _ in range(each)]
                 continue
-            form, payload, index = each
+            form, payload, index, stamps = each
             head = heads.get(form.task)
             if head is None:
                 head = heads[form.task] = self._head(form, flow)
             id, nonce = next(calls)
             if form.ignored:
                 sender.dropped.add(id)
-            made.append(self._message(head, id, nonce, payload, index))
+            made.append(self._message(head, (id, nonce), payload, index, stamps))
         return made
 
     def forget(self) -> None:
@@ -116,12 +125,17 @@ class Crowd:
         head = form.header(app, running.get(), "", "", app.client.wall(), origin())
         return msgspec.structs.replace(head, flow=flow, group=self._group)
 
-    def _message(self, head: Header, id: str, nonce: str, payload: bytes, index: int) -> Message:
+    def _message(
+        self, head: Header, call: tuple[str, str], payload: bytes, index: int, stamps: Stamps
+    ) -> Message:
         edges = None
         if self._joined:
             place = self._group, index
             edges = Edges(join=place, within=place)
-        header = msgspec.structs.replace(head, id=id, nonce=nonce, edges=edges, index=index)
+        id, nonce = call
+        header = msgspec.structs.replace(
+            head, id=id, nonce=nonce, edges=edges, index=index, stamps=stamps
+        )
         if self._app.signer is None:
             return compose(header, payload)
         return self._app.client.signed(header, payload)

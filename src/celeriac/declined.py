@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from celeriac.checks import FLOW_OPTIONS, SEND_OPTIONS
 from celeriac.exceptions import NotInThisVersion
+from celeriac.stamps import names_of
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -23,22 +25,6 @@ __all__ = [
     "refuse",
 ]
 
-#: What ``apply_async`` takes besides the arguments.
-SEND_OPTIONS: Final = frozenset(
-    [
-        "task_id", "countdown", "eta", "expires", "retry", "retry_policy", "time_limit",
-        "soft_time_limit", "queue", "exchange", "routing_key", "add_to_parent", "priority",
-        "serializer", "compression", "headers", "ignore_result", "argsrepr", "kwargsrepr",
-    ]
-)  # fmt: skip
-
-#: Options that make a call part of a workflow; ``apply_async`` takes them, too.
-FLOW_OPTIONS: Final = frozenset(
-    [
-        "link", "link_error", "chain", "chord", "group_id", "group_index", "root_id", "parent_id",
-    ]
-)  # fmt: skip
-
 _ROUTES: Final = "Name the queue: queue=…, or set task_routes."
 _FLOWS: Final = "It belongs to where the call is sent first: apply_async()."
 _BROKER: Final = "The app keeps its own connections."
@@ -48,7 +34,7 @@ _LATER: Final[dict[str, str]] = {
     **dict.fromkeys(FLOW_OPTIONS, _FLOWS),
     "replaced_task_nesting": "",
     **dict.fromkeys(("producer", "connection", "publisher"), _BROKER),
-    **dict.fromkeys(("stamped_headers", "reply_to", "shadow"), "Pass headers={…} instead."),
+    **dict.fromkeys(("reply_to", "shadow"), "Pass headers={…} instead."),
     "retries": "It is counted by the store.",
     "result_cls": "",
     **dict.fromkeys(
@@ -67,7 +53,7 @@ _LATER: Final[dict[str, str]] = {
 
 # Values, besides None, that ask for what is done anyway. For a call as for a task.
 _NOTHING: Final[Mapping[str, tuple[Any, ...]]] = {
-    **dict.fromkeys(("link", "link_error", "chain", "stamped_headers", "declare"), ([], ())),
+    **dict.fromkeys(("link", "link_error", "chain", "declare"), ([], ())),
     **dict.fromkeys(("mandatory", "immediate"), (False,)),
     **dict.fromkeys(("retries", "replaced_task_nesting"), (0,)),
     **dict.fromkeys(
@@ -93,10 +79,12 @@ def asks_for_nothing(name: str, value: object) -> bool:
 def check_options(given: Mapping[str, Any], what: str, app: Celeriac) -> None:
     """Raise for a name in *given* that is no option of a call: by name if it is one of Celery's.
 
-    One that asks for nothing is passed over, and so is *app*'s own connection.
+    One that asks for nothing is passed over, and so is *app*'s own connection. The names that
+    ``stamped_headers`` lists are options, too.
     """
+    stamped = names_of(given)
     for name, value in given.items():
-        if name in SEND_OPTIONS:
+        if name in SEND_OPTIONS or name in stamped:
             continue
         if name in _LATER and (asks_for_nothing(name, value) or _is_own(name, value, app)):
             continue

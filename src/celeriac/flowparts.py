@@ -32,7 +32,7 @@ from celeriac.flowtree import (
 from celeriac.message import ADDED, Edges, Header, decode
 from celeriac.records import Record
 
-__all__ = ["Part", "Parts", "grow"]
+__all__ = ["Part", "Parts", "grow", "line_from"]
 
 #: Levels below which nothing is set in any more; a planner nests a hundred groups at most.
 _DEEPEST: Final = 150
@@ -178,6 +178,14 @@ def grow(
     return _Growth(parts, now, told or {}, sent or {}, others or {}).whole()
 
 
+def line_from(parts: Parts, id: str) -> list[Tree]:
+    """Return the part *id* and the steps that follow it in its line."""
+    found = _Growth(parts, 0.0, {}, {}, {}).line(parts.of[id])
+    # Before it may stand the header that it gathers, and what stands for a part that is gone.
+    first = next(at for at, each in enumerate(found) if each.id == id and each.kind == "task")
+    return found[first:]
+
+
 class _Growth:
     """One tree while it grows."""
 
@@ -202,6 +210,10 @@ class _Growth:
                 found += self._line(self._unit(part, ""), 0)
         made = as_one(found, "workflow", self._now)
         return made if made.id else msgspec.structs.replace(made, id=self._parts.flow)
+
+    def line(self, part: Part) -> list[Tree]:
+        """Place the line that begins with *part*."""
+        return self._line(part, 0)
 
     # -- lines -----------------------------------------------------------------------------------
 
@@ -360,7 +372,7 @@ class _Growth:
             kind="task", id=record.id, role=role, state=state, reason=told.reason, code=told.code,
             task=record.task, worker=record.worker, retries=record.retries, started_at=started,
             ended_at=record.ended_at, seconds=seconds, progress=told.progress, cause=_cause(record),
-            where=told.where, counts=sum_of(below, {state: 1}),
+            where=told.where, arguments=told.arguments, counts=sum_of(below, {state: 1}),
             children=tuple(below),
         )  # fmt: skip
 

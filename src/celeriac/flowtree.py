@@ -57,6 +57,9 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     #: Name of the task; "" for several.
     task: str = ""
+    #: Of what failed by itself: its arguments as text, without those it hides and cut short; "…"
+    #: stands for the results that it takes.
+    arguments: str = ""
     #: Its place among the members of its group.
     index: int | None = None
     #: The worker that has it, or had it last.
@@ -118,6 +121,7 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
             "reason": self.reason,
             "code": self.code,
             "task": self.task,
+            "arguments": self.arguments,
             "index": self.index,
             "worker": self.worker,
             "retries": self.retries,
@@ -139,6 +143,7 @@ class Told(msgspec.Struct, frozen=True):
     reason: str = ""
     code: str = ""
     where: str = ""
+    arguments: str = ""
     progress: Progress | None = None
 
 

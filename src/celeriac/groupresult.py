@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from celeriac import states
 from celeriac.bodies import seal
+from celeriac.exceptions import DecodeError
 from celeriac.outcome import ResultBody
 from celeriac.records import StoredResult
 from celeriac.result import AsyncResult
@@ -99,7 +100,10 @@ class GroupResult(ResultSet):
         content = None if body is None else body.content()
         if content is None:
             return None
-        made = result_from_tuple(decode("json", content, ("json",)), app)
+        try:
+            made = result_from_tuple(decode("json", content, ("json",)), app)
+        except (TypeError, ValueError) as error:
+            raise DecodeError(f"what was saved as group {id} is no group: {error}") from None
         return made if isinstance(made, GroupResult) else None
 
     def delete(self) -> None:
@@ -166,13 +170,18 @@ def tuple_of(result: Any) -> tuple[Any, Any]:
 
 
 def result_from_tuple(value: Any, app: Celeriac | None = None) -> Any:
-    """Return the result whose plain form *value* is; a result comes back as it is."""
+    """Return the result whose plain form *value* is; a result comes back as it is.
+
+    Raises ``TypeError`` or ``ValueError`` for what is no plain form of one.
+    """
     if value is None or isinstance(value, AsyncResult | ResultSet):
         return value
     line = []
     while value:
         named, members = value
         id, value = named if isinstance(named, list | tuple) else (named, None)
+        if not isinstance(id, str) or (members is not None and not all(members)):
+            raise TypeError(f"{id!r} is no id of a task or group, or one of its members is none")
         line.append((id, members))
     made: Any = None
     for id, members in reversed(line):

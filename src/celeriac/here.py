@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from celeriac.clock import SYSTEM
 from celeriac.context import Context, Update
-from celeriac.exceptions import Ignore
+from celeriac.exceptions import Ignore, OperationalError
 from celeriac.interrupt import soft_limit
 from celeriac.outcome import Outcome
 from celeriac.prepared import Prepared
@@ -56,6 +56,9 @@ class Here(Runner):
     ) -> Outcome:
         self.error = error
         return super()._refused(delivery, error, prepared)
+
+    def _out_of_reach(self, delivery: Delivery, error: OperationalError) -> Outcome:
+        return self._refused(delivery, error)  # nobody would run it again
 
     def _failed(self, prepared: Prepared, context: Context, error: BaseException) -> Outcome:
         if not isinstance(error, Exception) and not self._is_the_tasks(error):

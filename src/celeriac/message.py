@@ -17,18 +17,26 @@ refers back, and it would otherwise walk all of a large batch again and again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, overload
+from typing import Annotated, Final, overload
 
 import msgspec
 
 from celeriac.compression import UNPACKED_MAX, unpack
 from celeriac.exceptions import DecodeError, StoreError
+from celeriac.malformed import MALFORMED
 
 VERSION: Final = 1
 
 #: From this member index on (and below 2**53) a member was not there when its join was sent: the
 #: commit that stores it makes the join larger by one.
 ADDED: Final = 2**40
+
+
+#: What a header may say; read as anything else it is refused, NaN included. Moments are those that
+#: calendars hold: nobody could show another one, nor sort what is due by NaN.
+Moment = Annotated[float, msgspec.Meta(ge=-62135596800.0, le=253402300799.0)]
+Limit = Annotated[float, msgspec.Meta(ge=0.0)]
+Priority = Annotated[int, msgspec.Meta(ge=0, le=9)]
 
 
 class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -61,12 +69,23 @@ class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     own: tuple[str, ...] = ()
     #: Id of the record that this one, an errback, is about.
     told: str | None = None
-    #: The results of ``gathers`` are not passed on: the task gets its own arguments alone.
+    #: Nothing is passed on: the task gets its own arguments alone. So a join's body that takes no
+    #: result, and what was repeated with arguments of its own in place of all it had.
     immutable: bool = False
     #: Seconds from its release until it may run, and until it expires; 0 for neither. What the
     #: header says goes before: those are times, and known when it is sent.
-    delay: float = 0.0
-    lasts: float = 0.0
+    delay: Limit = 0.0
+    lasts: Limit = 0.0
+
+    @property
+    def given(self) -> tuple[int, ...]:
+        """How many arguments come before the call's own: a result, or a list of results. For an
+        errback one of two numbers: id, or request, exception and traceback."""
+        if self.immutable:
+            return (0,)
+        if self.told is not None:
+            return (1, 3)
+        return (0,) if self.takes is None and self.gathers is None else (1,)
 
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -81,11 +100,11 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     #: Tells a resend of this call (same nonce: no-op) from another call under the same id.
     nonce: str
     queue: str = "celery"
-    priority: int = 0
-    eta: float | None = None
-    expires: float | None = None
-    time_limit: float | None = None
-    soft_time_limit: float | None = None
+    priority: Priority = 0
+    eta: Moment | None = None
+    expires: Moment | None = None
+    time_limit: Limit | None = None
+    soft_time_limit: Limit | None = None
     ignore_result: bool | None = None
     serializer: str = "json"
     sent: float = 0.0
@@ -108,6 +127,8 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     index: int | None = None
     #: How many members earlier runs under this id, which were replaced, have added to its chord.
     added: int = 0
+    #: Stamps by name, those of one name in a list; None if there are none. See ``stamps``.
+    stamps: dict[str, list[object]] | None = None
 
 
 class NewJoin(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -259,12 +280,12 @@ def decode(wire: bytes) -> Message:
     """
     try:
         parts = _decode_wire(wire)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise DecodeError(f"not a Celeriac message: {error}") from None
     if not parts or parts[0] != VERSION:
-        found = parts[0] if parts else None
+        found = _shown(parts[0]) if parts else None
         raise DecodeError(
-            f"message version {found!r} is not known to this version (it knows {VERSION}); "
+            f"message version {found} is not known to this version (it knows {VERSION}); "
             "a newer client may have written it: update the workers first"
         )
     if len(parts) not in (3, 5):
@@ -280,9 +301,16 @@ def decode(wire: bytes) -> Message:
         raise DecodeError("the parts of this message have the wrong types")
     try:
         header = _decode_header(block)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise DecodeError(f"the header block cannot be read: {error}") from None
     return Message(header, block, payload, key_id, signature)
+
+
+def _shown(version: object) -> str:
+    """A version for an error, which goes into logs: it may be anything, of any size and depth."""
+    if isinstance(version, int | str):
+        return repr(version if isinstance(version, int) else version[:64])
+    return f"of type {type(version).__name__}"
 
 
 __all__ = [
@@ -291,8 +319,11 @@ __all__ = [
     "Alike",
     "Edges",
     "Header",
+    "Limit",
     "Message",
+    "Moment",
     "NewJoin",
+    "Priority",
     "check_joins",
     "compose",
     "decode",

@@ -27,7 +27,7 @@ def moment(value: Any, name: str, timezone: str) -> float:
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            raise ValueError(f"{name} is {value!r}, which is no ISO 8601 time") from None
+            raise ValueError(f"{name} is {value[:64]!r}, which is no ISO 8601 time") from None
     if not isinstance(value, datetime):
         raise TypeError(
             f"{name} is {value!r}, a {type(value).__name__}; it must be a datetime"

@@ -131,8 +131,8 @@ def _headers(header: Header, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
         "origin": header.origin,
         "ignore_result": bool(header.ignore_result),
         "replaced_task_nesting": 0,
-        "stamped_headers": None,
-        "stamps": {},
+        "stamped_headers": None if header.stamps is None else list(header.stamps),
+        "stamps": {} if header.stamps is None else dict(header.stamps),
         **(header.headers or {}),
     }
 

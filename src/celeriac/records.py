@@ -150,6 +150,20 @@ class RevokeOrder(msgspec.Struct, frozen=True):
     terminate: str | None
 
 
+class RevokedStamp(msgspec.Struct, frozen=True):
+    """A stamp that calls were revoked by: those that carry it, sent before or later, shall not run.
+
+    *stamp* is ``NAME=VALUE`` (``stamps.keys_of``). *number* grows with each revoke, *until* is when
+    it lapses (seconds since the epoch, by the store's clock), *terminate* as in
+    :class:`RevokeOrder`.
+    """
+
+    number: int
+    stamp: str
+    until: float
+    terminate: str | None = None
+
+
 class Beat(msgspec.Struct, frozen=True):
     """The answer to a heartbeat."""
 
@@ -158,6 +172,9 @@ class Beat(msgspec.Struct, frozen=True):
     #: Ids the owner reported as held that are no longer its own.
     gone: tuple[str, ...] = ()
     reaped: Reaped | None = None
+    #: The highest number of a revoked stamp, 0 if there are none: if it is another than the owner
+    #: knows, there is something to be read with ``Queue.revoked_stamps``.
+    stamps: int = 0
 
 
 class Reaped(msgspec.Struct, frozen=True):
@@ -305,6 +322,7 @@ __all__ = [
     "Record",
     "RevokeEffect",
     "RevokeOrder",
+    "RevokedStamp",
     "Stamp",
     "StoredResult",
     "TaskFacts",

@@ -19,6 +19,7 @@ from celeriac.exceptions import ImproperlyConfigured
 from celeriac.flows import Sender, result_of
 from celeriac.message import ADDED, Edges, Header
 from celeriac.outcome import Outcome
+from celeriac.stamps import options_of
 from celeriac.workflow import Member, Part, Plan, Planner
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def replacement(app: Celeriac, run: Context, signature: Signature[Any]) -> Outco
     assert header is not None, "a worker runs it"
     before = header.edges or _NO_EDGES
     planner = Planner(run.root_id or header.id, header.id)
-    line = line_of(signature, Given(id=header.id))
+    # What takes its place can be found, and revoked, by what it was stamped with.
+    line = line_of(signature, Given(id=header.id, under=options_of(header.stamps)))
     around = before.join or before.within
     member = Member(around, header.group, header.index)
     last, _ = planner.line(line, None, member, single=True)
@@ -64,7 +66,10 @@ def replacement(app: Celeriac, run: Context, signature: Signature[Any]) -> Outco
     for part in planner.parts.values():
         if part is last:
             before_it = header.added + (0 if run.added is None else run.added.members)
-            made = sender.message(part, nonce=header.nonce, parent=header.parent, added=before_it)
+            more = {"stamps": header.stamps} if part.call is None else {}
+            made = sender.message(
+                part, nonce=header.nonce, parent=header.parent, added=before_it, **more
+            )
             renewed = made.encode()
             eta = made.header.eta
         else:

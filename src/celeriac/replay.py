@@ -18,6 +18,7 @@ from celeriac import signals, states
 from celeriac.app.inside import Inside
 from celeriac.client import verify
 from celeriac.context import Context
+from celeriac.control.flowreading import flow_of
 from celeriac.eager import value_of
 from celeriac.exceptions import NotReplayable, ResultNotFound, Retry
 from celeriac.failures import ExceptionInfo, capture, describe, our_frames
@@ -77,6 +78,11 @@ def find(app: Celeriac, id: str) -> Recorded:
     """
     record = app.store.inspection.get([id])[0]
     if record is None:
+        if flow_of(app.store, id) is not None:
+            raise NotReplayable(
+                f"{id} is a group, and runs nothing itself: replay one of its members, which "
+                f"`celeriac tree {id}` names"
+            )
         raise ResultNotFound(id)
     if record.wire is None:
         raise NotReplayable(
@@ -148,7 +154,6 @@ def replay(app: Celeriac, recorded: Recorded, heard: Heard, limits: bool = True)
         limits: raise the soft time limit; the hard one is not enforced.
     """
     runner = _Runner(app, heard, limits=limits)
-    hider = _hider(runner, recorded.delivery)
     sent: list[tuple[str, str, str]] = []
 
     def note_sent(headers: Any = None, routing_key: Any = None, **_: Any) -> None:
@@ -168,13 +173,15 @@ def replay(app: Celeriac, recorded: Recorded, heard: Heard, limits: bool = True)
     reason = cause.exc if isinstance(cause, Retry) else None
     text = describe(reason if isinstance(reason, BaseException) else cause)
     traceback = capture(cause, skip=our_frames(cause)).traceback
+    hider = _hider(runner, recorded.delivery)
     if hider is not None:
         text, traceback = hider(text), hider(traceback)
     return Replayed(outcome, None, cause, text, traceback, sent, runner.context)
 
 
 def _hider(runner: _Runner, delivery: Delivery) -> Hider | None:
-    return runner.read(delivery)[1].hider
+    """What takes out of texts what the task hides: in what it takes, too, if it has begun."""
+    return (runner.context or runner.read(delivery)[1]).hider
 
 
 def _cause(error: BaseException) -> BaseException:

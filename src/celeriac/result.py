@@ -6,7 +6,7 @@ and keeps what cannot change any more. Its sister ``EagerResult`` is in ``eager`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from weakref import ref
@@ -46,7 +46,6 @@ R_co = TypeVar("R_co", covariant=True)
 
 #: What Celery's results have besides, and what to do instead.
 _LATER: Final = {
-    "revoke_by_stamped_headers": "Revoke by id: app.control.revoke([…]).",
     "backend": "Results are read from app.results.",
 }
 
@@ -339,6 +338,14 @@ class AsyncResult(Lineage, Generic[R_co]):
 
             ids = ids_of_line(self)
         self.app.control.revoke(ids, terminate=terminate, signal=signal)
+
+    def revoke_by_stamped_headers(
+        self, headers: Mapping[str, Any], connection: None = None, terminate: bool = False,
+        signal: str | None = None, wait: bool = False, timeout: float | None = None,
+    ) -> None:  # fmt: skip
+        """Revoke tasks by stamps, whether this is one of them or not; see the same of
+        ``app.control``. *connection*, *wait* and *timeout* are as for :meth:`revoke`."""
+        self.app.control.revoke_by_stamped_headers(headers, terminate=terminate, signal=signal)
 
     async def arevoke(self, terminate: bool = False, signal: str | None = None) -> None:
         """:meth:`revoke` without blocking the event loop."""

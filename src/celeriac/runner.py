@@ -24,6 +24,7 @@ from celeriac.exceptions import (
     ImproperlyConfigured,
     InvalidTaskError,
     NotRegistered,
+    OperationalError,
     Reject,
     ResultTooLarge,
 )
@@ -39,9 +40,10 @@ from celeriac.logs import TASK
 from celeriac.message import Header, decode
 from celeriac.outcome import Failure, Outcome, ResultBody
 from celeriac.policies.base import Policy
+from celeriac.policies.predicates import put_back
 from celeriac.prepared import Prepared
 from celeriac.records import Delivery
-from celeriac.sensitive import Hider, Mask
+from celeriac.sensitive import Hider
 from celeriac.serialization import encode as encode_value
 from celeriac.upstream import Reader
 
@@ -157,8 +159,10 @@ class Runner:
         task = self._app.tasks[header.task]
         context = from_delivery(delivery, header, self.hostname, *self._calls.as_sent(delivery))
         context.owner = task
+        context.ahead = self._calls.ahead(header)
         if task.mask is not None:
-            context.hider = task.mask.hider(context.args, context.kwargs)
+            given = (0,) if header.edges is None else header.edges.given
+            context.hider = task.mask.behind(given).hider(context.args, context.kwargs)
         return task, context
 
     def run_hook(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -208,19 +212,23 @@ class Runner:
         try:
             args, kwargs = self._calls.arguments(prepared.task, delivery, message)
         except Exception as error:  # noqa: BLE001 - a class that arguments become may raise anything
-            blank = Context(
-                id=header.id, task=header.task, hider=self._hider(prepared, delivery, None)
-            )
+            blank = Context(id=header.id, task=header.task, hider=self._hider(prepared, delivery))
             token = enter(blank, prepared.task)  # so that the error tells nothing that is hidden
             try:
+                if isinstance(error, OperationalError):
+                    return self._out_of_reach(delivery, error)
                 refused = self._refused(delivery, error, prepared)
                 self._tell_refused(prepared, delivery, header, error)
             finally:
                 leave(token)
             return refused
         context = from_delivery(delivery, header, self.hostname, args, kwargs)
+        if header.edges is not None:
+            context.ahead = self._calls.ahead(header)
+        if header.edges is not None and header.edges.given != (0,):
+            context.given = len(args) - len(self._calls.as_sent(delivery)[0])
         if prepared.mask is not None:
-            context.hider = self._hider(prepared, delivery, prepared.mask)
+            context.hider = self._hider(prepared, delivery, context)
         context.write = self._update
         context.ignore_result = self._ignored(prepared, header)
         now = self._app.client.wall()
@@ -231,13 +239,17 @@ class Runner:
                 return outcome
         return prepared, context
 
-    def _hider(self, prepared: Prepared, delivery: Delivery, mask: Mask | None) -> Hider | None:
-        """What takes out of texts the arguments that *mask* hides; all, if it is None because they
-        do not fit the task, so that nobody knows which they are."""
+    def _hider(
+        self, prepared: Prepared, delivery: Delivery, context: Context | None = None
+    ) -> Hider | None:
+        """What takes out of texts the arguments that the task hides; all, if there is no *context*
+        because they do not fit the task, so that nobody knows which they are."""
         if prepared.mask is None:
             return None
-        call = self._calls.as_sent(delivery)
-        return Hider(call) if mask is None else mask.hider(*call)
+        args, kwargs = self._calls.as_sent(delivery)
+        if context is None:
+            return Hider((args, kwargs))
+        return prepared.mask.hider((*context.args[: context.given], *args), kwargs)
 
     def _current(self, name: str) -> Prepared:
         """What is known of the task *name*, worked out anew if receivers came or went."""
@@ -258,6 +270,12 @@ class Runner:
             keep=keep,
             reason=describe(error),
         )
+
+    def _out_of_reach(self, delivery: Delivery, error: OperationalError) -> Outcome:
+        """The outcome where what a call takes from others cannot be read, since the store is away:
+        its body has not begun, and may when the store is back."""
+        log.warning("Task %s cannot begin yet, it is put back: %s", delivery.id, describe(error))
+        return put_back(delivery.attempt, f"not begun: {describe(error)}")
 
     def _failure_body(self, failure: Failure, id: str, run: Context = _NO_RUN) -> bytes:
         """The stored form of *failure*, without its traceback if it would be refused for size."""

@@ -50,9 +50,11 @@ class Mask:
         rest: the name of its ``*`` parameter, if it has one.
         known: names that it can be called with; None for any. Others are hidden: one of them is
             likely a hidden one, misspelt.
+        given: how many arguments may come before those that are shown. What one of these numbers
+            hides is hidden.
     """
 
-    __slots__ = ("known", "names", "parameters", "rest")
+    __slots__ = ("given", "known", "names", "parameters", "rest")
 
     def __init__(
         self,
@@ -60,11 +62,25 @@ class Mask:
         parameters: Sequence[str] = (),
         rest: str = "",
         known: frozenset[str] | None = None,
+        given: tuple[int, ...] = (0,),
     ) -> None:
         self.names = names
         self.parameters = tuple(parameters)
         self.rest = rest
         self.known = known
+        self.given = given
+
+    def behind(self, given: tuple[int, ...]) -> Mask:
+        """Return the mask of a call's own arguments, where so many others come before them."""
+        if self.names is None or given == self.given:
+            return self
+        return Mask(self.names, self.parameters, self.rest, self.known, given)
+
+    def partial(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mask:
+        """Return the mask of a call that may get one more argument, before these."""
+        named = sum(each in kwargs for each in self.parameters)
+        room = self.rest or len(args) + named < len(self.parameters)
+        return self.behind((0, 1)) if room else self
 
     def hides(self, name: str) -> bool:
         """Whether the argument *name* is hidden."""
@@ -74,11 +90,13 @@ class Mask:
 
     def hides_place(self, index: int) -> bool:
         """Whether the positional argument *index* is hidden; one that nobody names is."""
-        if self.names is None:
-            return True
-        if index < len(self.parameters):
-            return self.parameters[index] in self.names
-        return not self.rest or self.rest in self.names
+        return self.names is None or any(self._hides(index + given) for given in self.given)
+
+    def _hides(self, place: int) -> bool:
+        names = self.names or frozenset()
+        if place < len(self.parameters):
+            return self.parameters[place] in names
+        return not self.rest or self.rest in names
 
     def shown_args(self, args: Sequence[Any]) -> str:
         """Return ``repr(args)`` with the hidden ones as ``***``."""

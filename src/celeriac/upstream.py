@@ -6,6 +6,7 @@ another one's end has ended carries that one's id as its ``cause``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from celeriac.exceptions import CeleryError, ChordError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.stores.base import Results, Store
 
-__all__ = ["Ended", "Reader", "Stored", "Told", "error_of", "told_of"]
+__all__ = ["Ended", "Reader", "Stored", "Told", "arguments_of", "error_of", "told_of"]
 
 _UPSTREAM: Final = "UpstreamFailed: upstream "
 _CHORD: Final = "ChordError: member "
@@ -31,6 +32,9 @@ class Reader(Protocol):
 
     def record(self, id: str) -> Record | None:
         """One record."""
+
+    def records(self, ids: Sequence[str]) -> Sequence[Record | None]:
+        """Several records, in the order of *ids*."""
 
     def result(self, id: str) -> StoredResult | None:
         """One result."""
@@ -67,6 +71,10 @@ class Stored:
     def record(self, id: str) -> Record | None:
         """One record."""
         return self._store.inspection.get([id])[0]
+
+    def records(self, ids: Sequence[str]) -> Sequence[Record | None]:
+        """Several records."""
+        return self._store.inspection.get(ids)
 
     def result(self, id: str) -> StoredResult | None:
         """One result."""
@@ -200,17 +208,32 @@ def _chord_error(app: Celeriac, cause: Ended, body: Ended, error: BaseException)
 def _named(app: Celeriac, ended: Ended) -> str:
     """A call for people: task, arguments (without those it hides) and id."""
     record, header = ended
-    shown = ""
-    if header is not None and record.wire is not None:
-        args, kwargs = header.argsrepr, header.kwargsrepr
-        if not (args or kwargs):
-            try:
-                call = decode_value(
-                    header.serializer, decode(record.wire).content(), app.conf.accept_content
-                )
-                args, kwargs = shown_args(call[0]), shown_kwargs(call[1])
-            except (CeleryError, ValueError, TypeError, IndexError):
-                args = ""  # whoever reads this may not be able to read what was sent
-        inner = [args[1:-1].rstrip(","), kwargs[1:-1]]
-        shown = f"({', '.join(each for each in inner if each)})"
-    return f"{record.task}{shown}[{record.id}]"
+    return f"{record.task}{arguments_of(app, record, header)}[{record.id}]"
+
+
+def arguments_of(app: Celeriac, record: Record, header: Header | None) -> str:
+    """The arguments of a call for people, ``(1, 2)``, cut short and without those it hides; "" if
+    they are not kept, or cannot be read. Of a part that takes a result they are those after it:
+    ``(…, 2)``."""
+    if header is None or record.wire is None:
+        return ""
+    args, kwargs = header.argsrepr, header.kwargsrepr
+    edges = header.edges or _NO_EDGES
+    if not (args or kwargs):
+        # Who sent it hides nothing, or did not know what the task hides.
+        task = app.tasks.get(record.task)
+        mask = None if task is None or task.mask is None else task.mask.behind(edges.given)
+        try:
+            call = decode_value(
+                header.serializer, decode(record.wire).content(), app.conf.accept_content
+            )
+            args = shown_args(call[0], mask and mask.hides_place)
+            kwargs = shown_kwargs(call[1], mask and mask.hides)
+        except (CeleryError, ValueError, TypeError, IndexError):
+            return ""  # whoever reads this may not be able to read what was sent
+    inner = [
+        "" if edges.given == (0,) else "…",
+        args.removeprefix("(").removesuffix(")").rstrip(","),
+        kwargs.removeprefix("{").removesuffix("}"),
+    ]
+    return f"({', '.join(each for each in inner if each)})"

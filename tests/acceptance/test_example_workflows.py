@@ -33,9 +33,9 @@ def broker(request):
 
 
 class Example:
-    """A copy of the example with its web server and a worker."""
+    """A copy of the example with its web server and, usually, a worker."""
 
-    def __init__(self, folder, broker="", url=""):
+    def __init__(self, folder, broker="", url="", *, worker=True):
         self.folder = shutil.copytree(EXAMPLE, folder / "workflows")
         kept = {name: text for name, text in os.environ.items() if not name.startswith("CELER")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
@@ -44,6 +44,10 @@ class Example:
             self.env["CELERIAC_BROKER_URL"] = broker
         self.url = url or self._serve()
         self.env["FILE_SERVER"] = self.url
+        if worker:
+            self._start_worker()
+
+    def _start_worker(self):
         self._start("-m", "celeriac", "-A", "tasks", "worker", "-c", "2", "-l", "info")
         eventually(lambda: self._said("-m", "ready."), "the worker is ready")
 
@@ -173,6 +177,17 @@ def test_the_readme_is_what_happens(example):
         assert head == b"P5 64 48 255"
         rows = [pixels[start : start + 64 : 2] for start in range(0, 64 * 48, 128)]
         assert small == b"P5 32 24 255\n" + b"".join(rows)
+
+
+def test_the_same_runs_eagerly_without_a_worker(tmp_path):
+    [program, _] = doc_blocks.blocks(README, "console")
+    [command] = doc_scenes.commands(program)
+    with running(tmp_path, worker=False) as example:
+        example.env["CELERIAC_TASK_ALWAYS_EAGER"] = "true"
+        said = example.run(command.text)
+        assert doctest.OutputChecker().check_output(command.shown, said, FLAGS), said
+        assert len(example.fetch("/uploads/warmest-measurements.csv").splitlines()) == 10
+        assert not list(example.folder.glob("*.db*"))
 
 
 def test_the_snippets_are_those_that_people_write():

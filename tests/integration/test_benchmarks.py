@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks"
 ROWS = ("enqueue", "drain", "threads", "asyncio", "latency", "memory", "flat", "queues", "payload",
-        "growth", "kill", "durability")  # fmt: skip
+        "growth", "kill", "reliable", "durability")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def side(bench):
 def tiny(bench):
     return bench.Sizes(
         seconds=0.1, latency=5, naps=0.0, queued=(1_000,), fill=60.0, growth=1_000,
-        growth_seconds=1.0, killed=40, patience=60.0,
+        growth_seconds=1.0, killed=40, patience=60.0, long_patience=60.0,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from celeriac.clock import SYSTEM
 from celeriac.exceptions import OperationalError, StoreError
 from celeriac.stores.base import Options
 from celeriac.stores.redis.connection import Connection
+from celeriac.stores.redis.link import BROKEN, pack
 from celeriac.stores.redis.location import locate
 from celeriac.stores.redis.script import Script
 from celeriac.stores.redis.troubles import ScriptError
@@ -303,6 +304,31 @@ def test_a_server_that_falls_silent_costs_no_more_than_the_budget(empty):
         assert 0.5 < SYSTEM.monotonic() - began < 10
         proxy.flow()
         assert connection.call("PING") == b"PONG"
+
+
+def test_a_link_that_is_dead_and_silent_costs_half_of_the_budget(empty):
+    """What it was asked is asked again on a new one; who blocks on another is told."""
+    with Proxy(empty.port) as proxy:
+        connection = connect(f"redis://{LOOPBACK}:{proxy.port}", timeout=20.0)
+        connection.call("PING")
+        link = connection.link()
+        link.send(pack(("BLPOP", "nobody rings it", "0")), None)
+        told = []
+
+        def wait():
+            try:
+                link.receive(None)
+            except BROKEN as error:
+                told.append(error)
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        proxy.forsake()
+        assert connection.call("PING") == b"PONG"
+        waiting.join(servers.DEADLINE)
+        assert not waiting.is_alive()
+        assert told
+        link.close()
 
 
 def test_a_restart_within_the_budget_is_waited_out(tmp_path):

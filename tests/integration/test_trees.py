@@ -59,7 +59,7 @@ def test_a_workflow_from_its_sending_to_its_end(place):
     assert code == exits.TASK_FAILED
     assert lines[0].startswith("FAILURE: 3 tasks: 2 FAILURE, 1 SUCCESS; ")
     assert lines[1] == "Failed:"
-    assert lines[2].startswith("  tasks.fail[")
+    assert lines[2].startswith("  tasks.fail(…)[")
     assert lines[2].endswith("]: ValueError: no such file")
     assert lines[3].startswith('    File "')
     assert lines[3].endswith(", in fail")

@@ -90,6 +90,36 @@ def test_a_chain_goes_on_from_the_part_that_failed(place, broken, named):
     assert "it has succeeded; there is nothing to retry" in repeated.stderr
 
 
+def test_nothing_runs_again_while_an_errback_runs(place, broken):
+    """It is called once for each failure: the second one waits until it can be called again."""
+    place.worker("-c", "2").ready()
+    ((_, second, third),) = run(
+        place,
+        "steps = chain(member.s(1), add.s(2, 'broken'), add.s(3))\n"
+        "result = steps.on_error(slow_error.s()).delay()\n"
+        "assert failed(result) == 'ValueError'\n"
+        "say(ids(result))\n",
+    )
+    (begun,) = eventually(lambda: place.ledger("slow_error"), "the errback runs")
+    errback = begun.id
+    for args in ([third], [third, "--all-failed"]):
+        refused = celeriac(place, "retry", *args, code=1)
+        assert refused.stdout == "Nothing was reopened.\n"
+        assert f"its errback tasks.slow_error[{errback}] has not ended" in refused.stderr
+        assert f"celeriac revoke {errback}" in refused.stderr
+    (place.folder / "go").touch()
+    all_ended(place, third)
+    again = retry(place, third)
+    assert again["runs"] == [second]
+    assert errback in again["reopened"]
+    place.wait_ledger("slow_error", errback, 2)
+    all_ended(place, third)
+    broken()
+    retry(place, third)
+    assert get(place, third) == 6
+    assert len(place.ledger("slow_error")) == 2
+
+
 def test_arguments_are_mended(place, broken):
     place.worker("-c", "2").ready()
     ((first, second, third),) = run(place, CHAIN)
@@ -216,8 +246,29 @@ def test_a_dead_member(place):
 
 def test_an_id_that_is_not_known(place):
     done = celeriac(place, "retry", "never", code=4)
-    assert "never: not known to this store." in done.stderr
+    assert "never: not known to this store: it was never sent here" in done.stderr
+    assert "This store is " in done.stderr
+    assert "celeriac -A tasks doctor" in done.stderr
     assert "never: not known" in celeriac(place, "retry", "never", "--all-failed", code=4).stderr
+
+
+def test_the_id_of_a_group(place):
+    place.worker("-c", "2").ready()
+    (group_id, id) = run(
+        place,
+        "made = (add.s(1, 2) | group(add.s('x'), add.s(1)) | body.s()).delay()\n"
+        "assert failed(made) == 'ChordError'\n"
+        "say(made.parent.id)\nsay(made.id)\n",
+    )
+    done = celeriac(place, "retry", group_id, code=1)
+    assert f"{group_id}: it is a group, and runs nothing itself; name members" in done.stderr
+    done = celeriac(place, "why", group_id, code=4)
+    assert done.stdout.startswith(f"{group_id} is a group: ")
+    assert f"celeriac -A tasks tree {group_id}" in done.stdout
+    done = celeriac(place, "replay", group_id, code=4)
+    assert f"Error: {group_id} is a group, and runs nothing itself: replay one" in done.stderr
+    data = retry(place, group_id, "--all-failed")
+    assert (len(data["runs"]), data["reopened"][-1], data["left"]) == (1, id, {})
 
 
 def test_each_step_of_a_branch_may_add_members(place):

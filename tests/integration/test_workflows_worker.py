@@ -6,6 +6,8 @@ import pytest
 from servers import server
 from workers import eventually, site
 
+from celeriac import states
+
 
 @pytest.fixture(params=["sqlite", "redis"])
 def place(tmp_path, request):
@@ -92,6 +94,22 @@ def test_errbacks_and_what_get_raises(place):
     assert events == {"error:ValueError:tasks.fail", f"old:{second[2]}"}
 
 
+def test_what_takes_a_result_may_be_repeated_and_hides_the_same(place):
+    worker = place.worker("-c", "2").ready()
+    *values, id = run(
+        place,
+        "say((plus.s(1, 2) | ask_again.s() | echo.s()).delay().get(timeout=50))\n"
+        "say((group(plus.s(1, 2)) | ask_again.s()).delay().get(timeout=50))\n"
+        "result = (plus.s(1, 2) | pay.s('4111-1111')).delay()\n"
+        "result.get(timeout=50, propagate=False)\n"
+        "say(result.id)\n",
+    )
+    assert values == [[3, 5], [[3], 5]]
+    assert place.record(id).reason == "ValueError: refused: ***"
+    eventually(lambda: "refused: ***" in worker.text(), "the worker logs the failure")
+    assert "4111" not in worker.text()
+
+
 def test_a_crash_in_the_middle_of_a_chord_is_run_again(place):
     place.worker("-c", "2").ready()
     (value,) = run(
@@ -112,3 +130,46 @@ def test_a_stream_of_members(place):
         "say([result.get(timeout=50), len(result.parent)])\n",
     )
     assert value == [{"total": sum(range(2500)), "parts": 2500}, 2500]
+
+
+def test_a_task_knows_what_comes_after_it(place):
+    place.worker("-c", "1").ready()
+    step, (member, body) = run(
+        place,
+        "first = looks_ahead.s().on_error(on_error.s()); first.link(echo.s())\n"
+        "result = (first | echo.s() | generate_report.si([1])).delay()\n"
+        "result.get(timeout=50)\n"
+        "say(result.parent.parent.get(timeout=50))\n"
+        "result = chord([looks_ahead.s()], echo.s()).delay()\n"
+        "say([result.get(timeout=50), result.id])\n",
+    )
+    assert step == [
+        ["tasks.generate_report", "tasks.echo"],
+        ["tasks.echo"],
+        ["tasks.on_error"],
+        None,
+    ]
+    assert member == [[[], [], [], ["tasks.echo", body]]]
+
+
+def test_errbacks_of_a_chord_for_each_member_that_fails(place):
+    place.worker("-c", "2").ready()
+    ((body, *members),) = run(
+        place,
+        "app.conf.task_allow_error_cb_on_chord_header = True\n"
+        "made = chord([fail.s(), analyze_data.s([1]), fail.s()], generate_report.s())\n"
+        "made.link_error(old_error.s())\n"
+        "result = made.delay()\n"
+        "try: result.get(timeout=50)\n"
+        "except Exception: pass\n"
+        "say([result.id, *[each.id for each in result.parent]])\n",
+    )
+    eventually(
+        lambda: all(
+            each.state in states.TERMINAL for each in place.store.inspection.flow(body, limit=100)
+        ),
+        "all parts have ended",
+    )
+    assert sorted(each.event for each in place.ledger()) == sorted(
+        f"old:{id}" for id in (body, members[0], members[2])
+    )

@@ -5,6 +5,7 @@ knows nothing of plans, edges or stores.
 """
 
 import itertools
+import json
 from collections import Counter
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from inline import make_app
 
 from celeriac import chain, chord, group
-from celeriac.canvas import chunks, xmap
+from celeriac.canvas import Signature, chunks, xmap
 from celeriac.testing.harness import using
 from celeriac.workflow import freeze, plan
 
@@ -40,8 +41,8 @@ leaves = st.booleans().map(call) | st.integers(1, 3).map(
 )
 
 
-def wider(inner):
-    members = st.lists(inner, max_size=4)
+def wider(inner, fewest=0):
+    members = st.lists(inner, min_size=fewest, max_size=4)
     return st.one_of(
         st.lists(inner, min_size=1, max_size=4).map(chain),
         members.map(group),
@@ -53,7 +54,13 @@ def wider(inner):
     )
 
 
-canvases = st.recursive(leaves, wider, max_leaves=14).map(lambda made: chain(name.s("first"), made))
+def behind_a_task(widen):
+    return st.recursive(leaves, widen, max_leaves=14).map(lambda made: chain(name.s("first"), made))
+
+
+canvases = behind_a_task(wider)
+#: Without groups of nothing, of which the store holds nothing.
+full_canvases = behind_a_task(lambda inner: wider(inner, 1))
 
 
 # -- the reference interpreter -------------------------------------------------------------------
@@ -78,6 +85,8 @@ def value_of(canvas, given=NOTHING):
         return value_of(canvas.body, value_of(canvas.header, given))
     if kind == "xmap":
         return [name(each) for each in canvas.kwargs["it"]]
+    if kind == "xstarmap":
+        return [name(*each) for each in canvas.kwargs["it"]]
     if canvas.immutable or given is NOTHING:
         return name(*canvas.args)
     return name(given, *canvas.args)
@@ -211,7 +220,7 @@ def test_the_canvases_are_of_all_kinds():
     """Guards the guard: the strategy makes what the tests are about."""
     seen = Counter()
 
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=200, deadline=None, database=None, derandomize=True)
     @given(canvases)
     def look(canvas):
         made = plan(canvas)
@@ -225,3 +234,43 @@ def test_the_canvases_are_of_all_kinds():
 
     look()
     assert min(seen[each] for each in ("joins", "collects", "groups", "maps")) > 0
+
+
+# -- what comes after a run ----------------------------------------------------------------------
+
+asked = []
+
+
+@APP.task(name="ask", bind=True)
+def ask(self):
+    """Keep what comes after this run as it says."""
+    asked.append(list(reversed(self.request.chain)))
+    return "first"
+
+
+def without_ids(canvas):
+    """A copy that can be sent again."""
+    plain = json.loads(json.dumps(canvas))
+    todo = [plain]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, dict):
+            if "task_id" in each:
+                each["task_id"] = None  # and no other option: a group of one would be that one
+            todo += each.values()
+        elif isinstance(each, list):
+            todo += each
+    return Signature.from_dict(plain, app=APP)
+
+
+# Something follows: of groups in a group that nothing follows, nobody keeps which was the first.
+@settings(parent=ALL, max_examples=80)
+@given(full_canvases)
+def test_what_a_run_says_of_what_comes_after_it_comes_to_the_same(canvas):
+    asked.clear()
+    with using(APP) as harness:
+        chain(ask.s(), canvas, name.s("last")).apply_async()
+        harness.run_all(most=5000)
+    ((*steps,),) = asked
+    again = chain(name.s("first"), *map(without_ids, steps))
+    assert value_of(again) == value_of(chain(name.s("first"), canvas, name.s("last")))

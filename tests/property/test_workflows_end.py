@@ -47,7 +47,11 @@ class Run:
     headers: dict[str, Header] = field(default_factory=dict)
     joins: dict[str, NewJoin] = field(default_factory=dict)
     grown: dict[str, set[str]] = field(default_factory=dict)
-    runs: dict[str, int] = field(default_factory=dict)
+    #: By id and generation, how often a part was run, and how many of these runs were replaced.
+    runs: dict[tuple[str, int], int] = field(default_factory=dict)
+    replacements: dict[tuple[str, int], int] = field(default_factory=dict)
+    #: What is not replaced by anything.
+    lasting: set[str] = field(default_factory=set)
 
     def fresh(self, prefix):
         self.number += 1
@@ -65,15 +69,23 @@ class Run:
         """Run what is queued until nothing is; *kind* makes an outcome of a delivery."""
         while held := self.exchange(free=self.pick.randint(1, 4)).deliveries:
             for each in self.pick.sample(held, len(held)):
-                self.runs[each.id] = self.runs.get(each.id, 0) + 1
-                outcome = kind(each.id, decode(each.wire).header)
-                self.exchange([Commit(each.fence, outcome)])
-                if self.pick.random() < 0.1:
-                    self.exchange([Commit(each.fence, outcome)])
+                self.end(each, kind)
+
+    def end(self, held, kind):
+        """End the run of what is held; now and then say so twice."""
+        (record,) = self.store.inspection.get([held.id])
+        at = held.id, record.generation
+        self.runs[at] = self.runs.get(at, 0) + 1
+        outcome = kind(held.id, decode(held.wire).header)
+        if outcome.message is not None:
+            self.replacements[at] = self.replacements.get(at, 0) + 1
+        for _ in range(2 if self.pick.random() < 0.1 else 1):
+            self.exchange([Commit(held.fence, outcome)])
 
     def at_random(self, id, header):
         state = self.pick.choice(ENDS)
-        if state == states.SUCCEEDED and self.pick.random() < 0.15 and not id.startswith("p"):
+        lasts = id.startswith("p") or id in self.lasting
+        if state == states.SUCCEEDED and self.pick.random() < 0.15 and not lasts:
             return self.replaced(id, header)
         parts = ()
         if header.edges is not None and header.edges.join is not None and self.pick.random() < 0.3:
@@ -162,6 +174,51 @@ def go(store, clock, seed):
     check_all_ended(run)
 
 
+def errbacks_of(headers, joins):
+    """Errbacks, and all that follows one."""
+    bodies = {each.id: each.body for each in joins}
+    found = set()
+    todo = [id for each in headers if each.edges for id in (*each.edges.failure, *each.edges.own)]
+    edges = {each.id: each.edges for each in headers}
+    while todo:
+        id = todo.pop()
+        if id not in found:
+            found.add(id)
+            after = edges[id] or Edges()
+            todo += (*after.success, *after.failure, *after.own)
+            todo += [bodies[after.join[0]]] if after.join is not None else []
+    return found
+
+
+def retry_in_the_middle(store, clock, seed):
+    """An operator retries what has failed while other parts, errbacks too, wait or run.
+
+    Errbacks are not replaced: of one that was, only the last part runs in a new generation.
+    """
+    run = Run(store, clock, Random(seed))
+    pick = run.pick
+    store.queue.register("w", Manifest({"job": TaskFacts()}))
+    messages, joins = random_plan(pick, run.fresh, "F")
+    run.know(messages, joins)
+    run.lasting = errbacks_of(run.headers.values(), joins)
+    store.queue.enqueue(messages, joins=joins)
+    held = []
+    for _ in range(60):
+        what = pick.random()
+        if what < 0.35:
+            held += run.exchange(free=pick.randint(1, 3)).deliveries
+        elif what < 0.75 and held:
+            run.end(held.pop(pick.randrange(len(held))), run.at_random)
+        else:
+            store.inspection.retry([pick.choice(sorted(run.headers))])
+    for each in held:
+        run.end(each, run.at_random)
+    run.work(run.at_random)
+    check_as_the_edges_say(run, check_all_ended(run))
+    for at, times in run.runs.items():
+        assert times - run.replacements.get(at, 0) <= 1, f"{at} ended {times} times"
+
+
 def stop_sending(store, clock, seed):
     """The producer of an open header dies somewhere, or goes on too late."""
     run = Run(store, clock, Random(seed))
@@ -213,11 +270,17 @@ def test_every_workflow_ends_as_its_edges_say(seed):
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**48))
+def test_what_is_retried_in_the_middle_runs_once_in_each_generation(seed):
+    retry_in_the_middle(*memory(), seed)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**48))
 def test_what_is_never_sent_leaves_nothing_waiting(seed):
     stop_sending(*memory(), seed)
 
 
-@pytest.mark.parametrize("scene", [go, stop_sending])
+@pytest.mark.parametrize("scene", [go, retry_in_the_middle, stop_sending])
 def test_on_sqlite(scene):
     for seed in range(25):
         with tempfile.TemporaryDirectory(prefix="celeriac-ends-") as folder:
@@ -229,7 +292,7 @@ def test_on_sqlite(scene):
 
 
 @pytest.mark.parametrize("kind", ["redis", "valkey", "redis-6.2"])
-@pytest.mark.parametrize("scene", [go, stop_sending])
+@pytest.mark.parametrize("scene", [go, retry_in_the_middle, stop_sending])
 def test_on_redis(shared, kind, scene):
     for seed in range(25):
         clock = ManualClock()

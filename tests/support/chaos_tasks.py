@@ -1,6 +1,7 @@
 """The application of the tests in which workflows meet faults; copied as ``tasks.py``."""
 
 import os
+import random
 import signal
 import time
 
@@ -20,15 +21,22 @@ SETTINGS = {
 }
 
 
-def make(broker, ledger, **settings):
-    """The application; its tasks write into *ledger*, and beside it which part each id is."""
+def make(broker, ledger, limits=(0.2, 0.3), pace=0.0, **settings):
+    """The application; its tasks write into *ledger*, and beside it which part each id is.
+
+    *limits* is the soft and the hard time limit, seconds, of those tasks that have one; *pace* is
+    how long a part takes at most.
+    """
     app = Celeriac("tasks", broker=broker, **{**SETTINGS, **settings})
     book = Ledger(ledger)
 
-    def begins(request, name, number):
-        descriptor = os.open(f"{ledger}.parts", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(descriptor, f"{request.id} {name} {number}\n".encode())
+    def note_down(kind, line):
+        descriptor = os.open(f"{ledger}.{kind}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(descriptor, f"{line}\n".encode())
         os.close(descriptor)
+
+    def begins(request, name, number):
+        note_down("parts", f"{request.id} {name} {number}")
         book.write(request.id, request.attempt, "start")
 
     def ends(request):
@@ -37,6 +45,7 @@ def make(broker, ledger, **settings):
     def run(self, values, n, name, do):
         request = self.request
         begins(request, name, n)
+        time.sleep(pace * random.random())
         if do == "crash" and request.attempt == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         if do in ("fail", "give_up", "retry"):
@@ -55,11 +64,11 @@ def make(broker, ledger, **settings):
     def part(self, *values, n, do, name):
         return run(self, values, n, name, do)
 
-    @app.task(name="soft", bind=True, soft_time_limit=0.2)
+    @app.task(name="soft", bind=True, soft_time_limit=limits[0])
     def soft(self, *values, n, do, name):
         return run(self, values, n, name, do)
 
-    @app.task(name="hard", bind=True, time_limit=0.3)
+    @app.task(name="hard", bind=True, time_limit=limits[1])
     def hard(self, *values, n, do, name):
         return run(self, values, n, name, do)
 
@@ -79,6 +88,7 @@ def make(broker, ledger, **settings):
 
     @app.task(name="swap", bind=True)
     def swap(self, *values, n, to, name):
+        note_down("swaps", f"{self.request.id} {n} {self.request.attempt}")
         begins(self.request, name, n)
         ends(self.request)
         raise self.replace(build(self.app, to, name))
@@ -99,4 +109,5 @@ def make(broker, ledger, **settings):
 
 
 if "LEDGER" in os.environ:
-    app = make(os.environ["BROKER"], os.environ["LEDGER"])
+    # Limits that a slow machine does not exceed before the body has said that it runs.
+    app = make(os.environ["BROKER"], os.environ["LEDGER"], limits=(1.0, 1.5), pace=0.1)

@@ -4,21 +4,36 @@
 """
 
 import os
+from pathlib import Path
 
 from celeriac import stores
 from celeriac.testing.faults import Faults, Rule, wrap
 
-CALLS = ("exchange", "beat", "reap", "release", "register", "wait")
+CALLS = (
+    *(f"queue.{name}"
+      for name in ("exchange", "wait_and_lease", "wait", "beat", "reap", "release", "register")),
+    *(f"results.{name}" for name in ("get_many", "join_results")),
+    *(f"inspection.{name}" for name in ("get", "join")),
+)  # fmt: skip
+
+
+class Noted(Faults):
+    """Faults that are written down beside the ledger."""
+
+    def run(self, method, call):
+        before = len(self.injected)
+        try:
+            return super().run(method, call)
+        finally:
+            if len(self.injected) > before:
+                with Path(f"{os.environ['LEDGER']}.broken").open("a") as file:
+                    file.write(f"{method}\n")
 
 
 def broken(connect, often):
-    """*connect*, whose stores break as often."""
-    faults = Faults(
-        *(Rule(f"queue.{name}", kind, probability=often)
-          for name in CALLS for kind in ("before", "after")),
-        seed=os.getpid(),
-    )  # fmt: skip
-    return lambda *args, **more: wrap(connect(*args, **more), faults)
+    """*connect*, whose stores break as often, in each process in a way of its own."""
+    rules = [Rule(name, kind, probability=often) for name in CALLS for kind in ("before", "after")]
+    return lambda *args, **more: wrap(connect(*args, **more), Noted(*rules, seed=os.getpid()))
 
 
 if __name__ == "__main__":

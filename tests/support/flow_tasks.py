@@ -55,6 +55,18 @@ def plus(x, y):
     return x + y
 
 
+@app.task(bind=True)
+def ask_again(self, before, value=0):
+    if not self.request.retries:
+        raise self.retry(kwargs={"value": 5}, countdown=0)
+    return [before, value]
+
+
+@app.task(sensitive=["card"])
+def pay(amount, card):
+    raise ValueError(f"refused: {card}")
+
+
 @app.task
 def fail(*args):
     raise ValueError("no such file")
@@ -108,3 +120,12 @@ def sends():
 @app.task
 def echo(value):
     return value
+
+
+@app.task(bind=True)
+def looks_ahead(self, *args):
+    """What it knows of what comes after it."""
+    run = self.request
+    body = run.chord and [run.chord["task"], run.chord["options"]["task_id"]]
+    named = [[each["task"] for each in of] for of in (run.chain, run.callbacks, run.errbacks)]
+    return [*named, body]

@@ -11,7 +11,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     1: (
         "message", "outcome", "records", "serialization", "signing", "schedules", "conf",
         "arguments", "bodies", "failures", "later", "checks", "moments", "sensitive", "compression",
-        "graph", "progress",
+        "graph", "progress", "stamps", "malformed",
     ),
     2: ("stores",),
     3: ("canvas", "workflow", "flowtree", "flowparts", "policies", "routing", "signals"),
@@ -19,7 +19,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "interrupt", "logs", "bulk", "hearers", "calls", "publishing", "directions",
         "ends", "waits", "watcher", "events", "declined", "forms", "flows", "eagerflow",
         "resultset", "upstream", "replacing", "eagerresult", "lineage", "groupresult",
-        "streaming", "crowd", "showing", "here", "replay", "prepared"),
+        "streaming", "crowd", "showing", "here", "replay", "prepared", "ahead"),
     5: ("worker", "beat"),
     6: ("cli", "web", "testing", "__main__"),
     7: ("contrib", "utils"),

@@ -10,19 +10,23 @@ import pprint
 from dataclasses import dataclass, field
 
 from celeriac import chain, chord, group
+from celeriac.records import INLINE_RESULT_MAX
 
 #: How a part ends; most succeed. The first ones do so in every run.
 WELL = ["ok"] * 10 + ["retry"]
 ILL = ["fail", "give_up", "soft", "expire", "revoke"]
 #: For processes alone: what ends, or is ended with, the process that it runs in.
 DEADLY_WELL, DEADLY_ILL = ["crash"], ["lost", "hard"]
+HASTY = "hasty"
 #: A queue that no worker takes from: what expires or is revoked there never ran.
 UNSERVED = "unserved"
 
 
-def mixed(*values):
-    """A value that says how it came about, short."""
-    return hashlib.blake2b(json.dumps(values).encode(), digest_size=6).hexdigest()
+def mixed(number, *values):
+    """A value that says how it came about: short, or, of every eleventh part, too long to travel
+    with the delivery of what takes it."""
+    digest = hashlib.blake2b(json.dumps([number, *values]).encode(), digest_size=6).hexdigest()
+    return digest + "." * (INLINE_RESULT_MAX if number % 11 == 0 else 0)
 
 
 # -- trees ---------------------------------------------------------------------------------------
@@ -111,6 +115,14 @@ class Maker:
         return {"k": "chunks", "calls": [[self.fresh(), 0] for _ in range(self.pick.randint(1, 5))]}
 
 
+def hasten(tree, pick):
+    """Let some parts of *tree* expire if they do not run soon: what comes of it is open."""
+    for each in parts_of(tree):
+        if each["do"] == "ok" and pick.random() < 0.3:
+            each["do"] = HASTY
+    return tree
+
+
 def parts_of(tree):
     """Yield all parts that have an id of their own."""
     if tree["k"] == "part":
@@ -120,6 +132,17 @@ def parts_of(tree):
     for name in ("body", "to"):
         if name in tree:
             yield from parts_of(tree[name])
+
+
+def errbacks_of(tree):
+    """Numbers of all errbacks in *tree*."""
+    found = set(tree.get("err", ()))
+    for each in (*tree.get("of", ()), *tree.get("add", ())):
+        found |= errbacks_of(each)
+    for name in ("body", "to"):
+        if name in tree:
+            found |= errbacks_of(tree[name])
+    return found
 
 
 def revoked_ids(tree, name):
@@ -162,8 +185,8 @@ class _Builder:
         options = {"task_id": f"{self.name}.{number}", "immutable": tree["imm"]}
         if do in ("expire", "revoke"):
             options["queue"] = UNSERVED
-        if do == "expire":
-            options["expires"] = 0.2
+        if do in ("expire", HASTY):
+            options["expires"] = 0.2 if do == "expire" else 1.0
         made.set(**options)
         for each in self.notes(tree["link"], "note"):
             made.link(each)

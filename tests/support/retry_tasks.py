@@ -54,6 +54,14 @@ def on_error(self, request, exc, traceback):
 
 
 @app.task(bind=True)
+def slow_error(self, task_id):
+    """An errback that runs until there is a file ``go``."""
+    note("slow_error", self.request)
+    while not Path("go").exists():
+        time.sleep(0.01)
+
+
+@app.task(bind=True)
 def split(self, value, needs):
     note("split", self.request)
     raise self.replace(chain(member.s(value), add.s(1, needs), add.s(10)))

@@ -23,7 +23,13 @@ class Proxy:
         self._flowing.set()
         #: Bytes that still pass from the server before everything is cut; None: no limit.
         self.answers_left: int | None = None
+        #: The same of bytes from the client.
+        self.requests_left: int | None = None
+        #: Seconds that each piece of an answer takes.
+        self.delay = 0.0
         self.accepted = 0
+        self._forsaken: set[socket.socket] = set()
+        self._arrivals: list[float] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> Self:
@@ -53,6 +59,16 @@ class Proxy:
     def flow(self) -> None:
         self._flowing.set()
 
+    def forsake(self) -> None:
+        """Let nothing more pass on the connections that there are, for good, and say nothing: their
+        peer has vanished. New ones are taken."""
+        self._forsaken.update(each for pair in self._pairs for each in pair)
+
+    def count_arrivals(self) -> list[float]:
+        """A list that grows by the time of each connection from now on."""
+        self._arrivals = []
+        return self._arrivals
+
     def _accept(self) -> None:
         while True:
             try:
@@ -60,6 +76,7 @@ class Proxy:
             except OSError:  # closed: the end
                 return
             self.accepted += 1
+            self._arrivals.append(time.monotonic())
             try:
                 upstream = socket.create_connection((LOOPBACK, self.target))
             except OSError:
@@ -75,14 +92,29 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._flowing.wait()
-                if answers and self.answers_left is not None:
-                    data, self.answers_left = data[: self.answers_left], None
-                    sink.sendall(data)
+                if source in self._forsaken:
+                    continue
+                if answers and self.delay:
+                    time.sleep(self.delay)
+                left = self.answers_left if answers else self.requests_left
+                if left is not None and len(data) >= left:
+                    sink.sendall(data[:left])
+                    self._passed(answers, None)
                     break
                 sink.sendall(data)
+                if left is not None:
+                    self._passed(answers, left - len(data))
+        if source in self._forsaken:
+            return
         for each in (source, sink):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def _passed(self, answers: bool, left: int | None) -> None:
+        if answers:
+            self.answers_left = left
+        else:
+            self.requests_left = left
 
 
 @contextlib.contextmanager

@@ -51,6 +51,14 @@ def nap(self, seconds):
     return seconds
 
 
+@app.task(bind=True)
+def nap_on(self):
+    """Run until a file says that it is enough."""
+    note("start", self.request)
+    while not Path(f"end-{self.request.id}").exists():
+        time.sleep(0.01)
+
+
 @app.task(bind=True, acks_late=False)
 def nap_once(self, seconds):
     note("start", self.request)

@@ -783,7 +783,7 @@ def test_nothing_is_opened_until_it_is_needed(tmp_path):
     assert run(["-c", program], cwd=tmp_path) == "[] False False 1"
 
 
-@pytest.mark.parametrize("name", ["revoke_by_stamped_headers", "election", "mailbox"])
+@pytest.mark.parametrize("name", ["election", "mailbox"])
 def test_commands_that_are_not_built_are_refused_by_name(app, name):
     with pytest.raises(NotInThisVersion, match=f"app.control.{name}"):
         getattr(app.control, name)

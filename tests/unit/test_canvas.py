@@ -117,14 +117,18 @@ def test_a_chain_of_ten_thousand_is_made_without_recursion(add):
     assert len(made.tasks) == len(chain(add.s(n) for n in range(10_000)).tasks) == 10_000
 
 
-def test_groups_and_tasks_in_turns_do_not_nest_the_interpreter(add):
+def test_what_follows_a_chord_in_a_body_stands_behind_it(add):
+    """And not in its body, a level deeper with each step."""
     made = add.s(0)
     for number in range(400):
         made = made | group(add.s(number), add.s(number)) | add.s(number)
-    depth, body = 0, made.tasks[-1]
-    while isinstance(body, chord):
-        depth, body = depth + 1, body.body.tasks[-1] if isinstance(body.body, chain) else body.body
-    assert depth == 400
+    first, whole = made.tasks
+    assert first == add.s(0)
+    assert len(whole.body.tasks) == 400
+    assert whole.body.tasks[0] == add.s(0)
+    assert whole.body.tasks[1:] == [
+        chord([add.s(number), add.s(number)], add.s(number)) for number in range(1, 400)
+    ]
 
 
 @pytest.mark.parametrize("other", [5, "add", None, {"a": 1}, [1]])

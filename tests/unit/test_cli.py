@@ -471,7 +471,7 @@ def test_why_says_reason_facts_and_what_to_do(jobs):
     done = jobs("why", id)
     assert done.exit_code == exits.OK
     assert done.stdout.startswith("Waiting for a worker: none alive reads queue 'celery'.\n")
-    assert "  task   jobs.add\n" in done.stdout
+    assert "  task       jobs.add\n  arguments  (1, 2)\n" in done.stdout
     assert f"What to do:\n  Start one: celeriac -A {jobs.name} worker -Q celery\n" in done.stdout
     missing = jobs("why", "nope")
     assert missing.exit_code == exits.NOT_FOUND
@@ -539,7 +539,7 @@ def test_dead_list_show_retry_and_discard(jobs):
     assert jobs.store.inspection.get([id])[0].state == states.QUEUED
     again = jobs("dead", "retry", id, "nope")
     assert again.exit_code == exits.NOT_FOUND
-    assert "only what ended without success can be retried (it is queued)" in again.stderr
+    assert "whose errbacks have ended, can be retried (it is queued)" in again.stderr
     jobs("revoke", id)
     assert json_of(jobs("dead", "discard", id, "--json")) == {"discarded": [id], "left": []}
     assert jobs.store.inspection.get([id]) == [None]

@@ -271,15 +271,10 @@ def test_errbacks_of_its_own_run_are_not_needed_when_it_never_ran(ends):
         states.SKIPPED,
     ]
     assert world.nodes["h"].cause == "a"
+    assert world.reopen("b").effects == ()  # f has not ended
+    world.finish("f")
     world.reopen("b")
-    assert world.states(*"abefgh") == [
-        states.QUEUED,
-        states.WAITING,
-        states.WAITING,
-        states.QUEUED,
-        states.WAITING,
-        states.WAITING,
-    ]
+    assert world.states(*"abefgh") == [states.QUEUED, *[states.WAITING] * 5]
 
 
 def test_errbacks_of_its_own_run_run_when_its_join_failed():
@@ -420,9 +415,37 @@ def test_reopen_leaves_what_failed_by_itself_or_lives():
         Node("a", states.FAILED, Edges(success=("b", "c"), failure=("e",))),
         Node("b", states.FAILED, WAITS, cause="other"),
         Node("c", states.QUEUED, WAITS),
-        Node("e", states.RUNNING, WAITS),
+        Node("e", states.SUCCEEDED, WAITS),
     )
-    assert world.reopen("a").effects == (Reopen("a", states.QUEUED),)
+    assert world.reopen("a").effects == (
+        Reopen("a", states.QUEUED),
+        Reopen("e", states.WAITING),
+    )
+
+
+@pytest.mark.parametrize("state", [states.QUEUED, states.SCHEDULED, states.RUNNING, states.WAITING])
+@pytest.mark.parametrize("place", ["e", "f", "g"])
+def test_reopen_waits_for_errbacks_and_what_follows_them(place, state):
+    """One that waits although what it hangs on has ended was replaced, and is not done."""
+    ends = dict.fromkeys("efg", states.SUCCEEDED) | {place: state}
+    world = World(
+        Node("a", states.FAILED, Edges(failure=("e",), own=("g",))),
+        Node("e", ends["e"], Edges(waits=True, success=("f",))),
+        Node("f", ends["f"], WAITS),
+        Node("g", ends["g"], WAITS),
+    )
+    assert world.reopen("a").effects == ()
+    world.nodes[place] = Node(place, states.SKIPPED, world.nodes[place].edges)
+    assert [each.id for each in world.reopen("a").effects] == ["a", "e", "g", "f"]
+
+
+def test_an_errback_of_two_parts_is_reopened_once():
+    world = World(
+        Node("a", states.FAILED, Edges(success=("b",), failure=("e",))),
+        Node("b", states.FAILED, Edges(waits=True, failure=("e",)), cause="a"),
+        Node("e", states.SUCCEEDED, WAITS),
+    )
+    assert [each.id for each in world.reopen("a").effects] == ["a", "e", "b"]
 
 
 def test_reopen_respects_an_eta_ahead():

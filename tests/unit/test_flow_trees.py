@@ -1,6 +1,7 @@
 """Workflows as trees: where each part stands, why it has not ended, and how that is shown."""
 
 import asyncio
+import codecs
 import json
 import random
 
@@ -378,7 +379,62 @@ def test_arguments_that_are_hidden_stay_hidden(app):
     tree = result.tree()
     text = "\n".join(tree_lines(tree, NOW)) + json.dumps(tree.as_dict())
     assert "refused" in text
+    assert f"\n  pay(***)[{result.parent.id}]: ValueError: " in text
     assert "4111" not in text
+
+
+def test_what_failed_is_shown_with_its_arguments(app):
+    @app.task(name="fail")
+    def fail(*args, **kwargs):
+        raise ValueError("no")
+
+    a = app.tasks["a"]
+    long = "x" * 5000
+    sent = [
+        fail.s(1, "two"),
+        fail.si(),
+        a.s(0) | fail.s(2),
+        chord([a.s(0)], fail.s()),
+        fail.s(long),
+    ]
+    result = group(sent).apply_async()
+    drain(app)
+    tree = result.tree()
+    shown = [each.arguments for each in tree.failures]
+    assert shown[:4] == ["(1, 'two')", "()", "(…, 2)", "(…)"]
+    assert shown[4].startswith("('xxx")
+    assert shown[4].endswith("x…)")
+    lines = tree_lines(tree, NOW)
+    assert lines[1] == f"  fail(1, 'two')[{result[0].id}]: ValueError: no"
+    assert max(map(len, lines)) < 400
+    assert {each.arguments for each in tree.tasks() if each.state == states.SUCCESS} == {""}
+
+
+def test_arguments_that_cannot_be_read_are_left_out(app):
+    app.conf.accept_content = ["json", "msgpack"]
+    app.conf.task_serializer = "msgpack"
+
+    @app.task(name="fail")
+    def fail(number):
+        raise ValueError("no")
+
+    result = (fail.s(1) | app.tasks["a"].s()).apply_async()
+    drain(app)
+    assert result.tree().failures[0].arguments == "(1)"
+    app.conf.accept_content = ["json"]
+    assert result.tree().failures[0].arguments == ""
+
+
+def test_the_place_of_a_failure_is_a_file(app):
+    @app.task(name="fail")
+    def fail():
+        codecs.getincrementaldecoder("utf-8")().decode(b"\xe9", final=True)
+
+    result = (fail.s() | app.tasks["a"].s()).apply_async()
+    drain(app)
+    (failed,) = result.tree().failures
+    assert failed.where.startswith(f'File "{__file__}", line ')
+    assert failed.where.endswith(", in fail")
 
 
 def test_ends_that_are_no_success(app):
@@ -492,7 +548,7 @@ def test_what_failed_because_of_another_one_is_counted(app):
     lines = tree_lines(result.tree(), NOW)
     assert sum(each.startswith("   ├─ ") for each in lines) == 10
     assert lines[-1] == "   └─ … and 40 more: 40 FAILURE"
-    assert lines[1].startswith("  fail[")
+    assert lines[1].startswith("  fail()[")
 
 
 def test_the_steps_of_a_chain_keep_their_order(app):

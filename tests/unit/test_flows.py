@@ -439,8 +439,9 @@ def test_what_a_step_raised_is_raised_by_those_behind_it(app, add, fail):
     drain(app)
     with pytest.raises(ValueError, match="no") as caught:
         result.get(timeout=5)
+    raised = f"fail(…, 2)[{result.parent.parent.id}]"
     assert caught.value.__notes__ == [
-        f"Raised by task fail(2)[{result.parent.parent.id}], without which {result.id} cannot run."
+        f"Raised by task {raised}, without which {result.id} cannot run."
     ]
     assert (result.state, result.parent.state) == ("FAILURE", "FAILURE")
 
@@ -457,6 +458,81 @@ def test_a_chords_failure_names_member_task_arguments_and_exception(app, add, fa
             "ValueError: no"
         )
         assert isinstance(caught.value.__cause__, ValueError)
+
+
+def again(app, **changes):
+    """A task that asks to be repeated with *changes* in its first run."""
+
+    @app.task(name="again", bind=True)
+    def again(self, first, second=0, third=0):
+        if not self.request.retries:
+            raise self.retry(countdown=0, **changes)
+        return [first, second, third, *self.request.args]
+
+    return again.s(2)
+
+
+REPEATS = [
+    # What it takes stays what it was, and is not taken twice.
+    ({}, [1, 2, 0, 1, 2]),
+    ({"kwargs": {"third": 5}}, [1, 2, 5, 1, 2]),
+    ({"priority": 3}, [1, 2, 0, 1, 2]),
+    # Arguments of its own are all it gets.
+    ({"args": (7, 8)}, [7, 8, 0, 7, 8]),
+    ({"args": (7,), "kwargs": {"third": 5}}, [7, 0, 5, 7]),
+]
+
+
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize(("changes", "wanted"), REPEATS)
+def test_a_step_is_repeated_with_other_arguments(app, add, changes, wanted, eager):
+    canvas = add.s(1, 0) | again(app, **changes)
+    result = canvas.apply() if eager else canvas.delay()
+    drain(app)
+    assert result.get(timeout=5) == wanted
+
+
+@pytest.mark.parametrize(("changes", "wanted"), REPEATS)
+def test_a_body_is_repeated_with_other_arguments(app, add, changes, wanted):
+    result = (group(add.s(1, 0)) | again(app, **changes)).delay()
+    drain(app)
+    whole = [[each] if each == 1 else each for each in wanted]
+    assert result.get(timeout=5) == whole
+
+
+def test_a_repeat_with_other_arguments_is_retried_with_those(app, add):
+    fails = [True]
+
+    @app.task(name="once", bind=True)
+    def once(self, *args):
+        if not self.request.retries:
+            raise self.retry(args=(7, 8), countdown=0)
+        if fails:
+            raise ValueError("no")
+        return list(args)
+
+    result = (add.s(1, 0) | once.s(2)).delay()
+    drain(app)
+    assert result.failed()
+    fails.clear()
+    assert app.control.retry(result.id)
+    drain(app)
+    assert app.AsyncResult(result.id).get(timeout=5) == [7, 8]
+    fails.append(True)
+
+
+def test_an_errback_is_repeated_with_what_it_was_told(app, fail):
+    seen = []
+
+    @app.task(name="tell", bind=True)
+    def tell(self, id, note=""):
+        if not self.request.retries:
+            raise self.retry(kwargs={"note": "again"}, countdown=0)
+        seen.append((id, note))
+
+    result = fail.s().on_error(tell.s()).delay()
+    drain(app)
+    assert seen == [(result.id, "again")]
 
 
 def test_a_chords_failure_tells_nothing_that_is_hidden(app, total):
@@ -548,22 +624,16 @@ def test_what_a_task_knows_of_its_place(app, total):
     @app.task(name="place", bind=True)
     def place(self, *args):
         run = self.request
-        return [run.id, run.root_id, run.parent_id, run.group, run.group_index, run.chord,
-                run.callbacks, run.errbacks]  # fmt: skip
+        return [run.id, run.root_id, run.parent_id, run.group, run.group_index]
 
     result = (place.s() | group(place.s(), place.s()) | place.s()).delay()
     drain(app)
     members = result.parent
     first = members.parent
     ids = [each.id for each in members]
-    assert first.get() == [first.id, first.id, None, None, None, None, ids, None]
-    assert members[1].get() == [
-        ids[1], first.id, first.id, members.id, 1, members.id, None, None,
-    ]  # fmt: skip
-    assert result.get()[:6] == [result.id, first.id, ids[0], None, None, None]
-    failing = place.s().on_error(place.si()).delay()
-    drain(app)
-    assert len(failing.get()[7]) == 1
+    assert first.get() == [first.id, first.id, None, None, None]
+    assert members[1].get() == [ids[1], first.id, first.id, members.id, 1]
+    assert result.get() == [result.id, first.id, ids[0], None, None]
 
 
 def test_what_a_task_sends_is_its_child(app, add):

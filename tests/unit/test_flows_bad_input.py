@@ -9,6 +9,8 @@ from inline import count, drain, make_app, steps_of, stored
 
 from celeriac import chain, chord, group, states
 from celeriac.canvas.lines import MANY, TOGETHER
+from celeriac.control.inspect import situation
+from celeriac.control.why import explain
 from celeriac.exceptions import EncodeError, PayloadTooLarge
 from celeriac.message import decode
 
@@ -104,6 +106,35 @@ def test_cycles_are_refused_before_anything_is_stored(app, add, total):
     assert count(app) == 0
 
 
+def test_cycles_are_refused_wherever_the_whole_is_looked_at(add):
+    steps, members, linked = chain(add.s(1), add.s(2)), group(add.s(1)), add.s(1)
+    steps.tasks.append(steps)
+    members.tasks.append(members)
+    linked.link(linked)
+    for canvas in (steps, members):
+        for look in (canvas.clone, canvas.freeze, canvas.apply):
+            with pytest.raises(ValueError, match="contains itself"):
+                look()
+    assert repr(steps) == "add(1) | add(2) | …"
+    assert repr(members) == "group([add(1), …])"
+    with pytest.raises(ValueError, match="contains itself"):
+        linked.flatten_links()
+    joined = steps | add.s(3)
+    with pytest.raises(ValueError, match="contains itself"):
+        joined.delay()
+
+
+def test_an_unknown_name_in_a_chain_is_explained(app, add):
+    result = (add.s(1) | app.signature("elsewhere") | add.s(3)).delay()
+    drain(app)
+    unknown, last = result.parent.id, result.id
+    assert stored(app, unknown).parked
+    now = app.client.wall()
+    told = {id: explain(situation(app.store, id, now)) for id in (unknown, last)}
+    assert "elsewhere" in told[unknown].reason
+    assert unknown in told[last].reason
+
+
 def test_groups_that_are_nested_too_deep_are_refused(app, add):
     deep = functools.reduce(lambda inner, _: group(inner, add.s(1)), range(150), add.s(1))
     with pytest.raises(ValueError, match="nested deeper than 100"):
@@ -111,8 +142,9 @@ def test_groups_that_are_nested_too_deep_are_refused(app, add):
     assert count(app) == 0
 
 
-def test_a_chord_whose_results_nobody_keeps_reaches_its_body(total):
-    app = make_app(result_backend=None)
+@pytest.mark.parametrize("backend", [None, "disabled://"])
+def test_a_chord_whose_results_nobody_keeps_reaches_its_body(backend):
+    app = make_app(result_backend=backend)
     plus = app.task(name="add")(lambda a: a)
     seen = []
     app.task(name="total")(seen.append)

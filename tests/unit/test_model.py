@@ -2,12 +2,15 @@
 
 import pytest
 
+from celeriac.testing import timemodel
 from celeriac.testing.model import FAILED, QUEUED, SUCCEEDED, Rules, explore
+
+Times = timemodel.Times
 
 #: Two members; retries and hand-backs are searched with one task, they would only multiply here.
 JOIN = Rules(tasks=2, join=True, outcomes=(SUCCEEDED, FAILED), release=False, revoke=False)
 #: With requests that come late there are many more states, so less of what multiplies them.
-LATE = Rules(late=True, revoke=False, release=False, outcomes=(SUCCEEDED,))
+LATE = Rules(late=True, revoke=False, release=False)
 LATE_ONCE = LATE._replace(at_most_once=True, release=True, outcomes=(SUCCEEDED, QUEUED))
 
 
@@ -63,3 +66,34 @@ def test_every_promise_holds_in_every_state(rules):
 )
 def test_without_a_rule_a_promise_breaks(rules, problem):
     assert problem in explore(rules, until=problem).broken
+
+
+@pytest.mark.parametrize("served", [True, False])
+@pytest.mark.parametrize("lasts", [True, False])
+@pytest.mark.parametrize("delay", [True, False])
+def test_every_promise_about_times_of_released_parts_holds_in_every_state(delay, lasts, served):
+    found = timemodel.explore(Times(delay, lasts, served))
+    # What nobody serves and nothing ends waits for a worker, as any task does.
+    assert found.broken == (set() if served or lasts else {"cannot end"})
+    assert found.states >= 15
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        (Times(from_release=False), "past its time before it was released"),
+        (Times(in_record=False, lasts=False), "cannot end"),
+        (Times(swept=False, served=False), "cannot end"),
+        (Times(held_spared=False), "ends twice"),
+        (Times(checked_again=False), "begins after its time"),
+    ],
+    ids=[
+        "from sending",
+        "in a worker's memory",
+        "not swept",
+        "swept while it runs",
+        "not checked again",
+    ],
+)
+def test_without_a_rule_about_times_a_promise_breaks(rules, problem):
+    assert problem in timemodel.explore(rules).broken

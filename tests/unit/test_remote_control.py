@@ -1,6 +1,7 @@
 """Commands and events on the bus: form, signatures, freshness; the ear; what events add up to."""
 
 import itertools
+import math
 import random
 import threading
 import zlib
@@ -188,6 +189,24 @@ def test_a_command_is_obeyed_once_while_it_is_fresh(store, caplog):
         assert mailbox.ask("last", timeout=30).by_worker() == {"a@x": {"ok": "last"}}
         assert [each.method for each in heard.commands] == ["shutdown", "last"]
     assert caplog.text.count("A command was refused") == 1, "a flood cannot fill the log"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"pattern": "(", "matcher": "pcre"},
+        {"pattern": "a*", "matcher": "sql"},
+        {"sent": math.nan},
+        {"sent": math.inf},
+        {"sent": 4e9},
+    ],
+)
+def test_a_command_that_makes_no_sense_ends_no_worker_and_is_not_obeyed(store, odd):
+    with Heard(store, SIGNER) as heard:
+        heard.publish(wire.seal_command(SIGNER, command(method="shutdown", **odd)))
+        assert Mailbox(store, SIGNER).ask("last", timeout=30).by_worker()
+        assert [each.method for each in heard.commands] == ["last"]
+        assert len(heard.ear._heard) == 1, "nor kept in mind for ever"
 
 
 def test_answers_of_others_do_not_count(store):

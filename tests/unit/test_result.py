@@ -183,7 +183,7 @@ def test_maybe_throw(ended):
     assert isinstance(ended(fail(ValueError("x"))).maybe_throw(propagate=False), ValueError)
 
 
-@pytest.mark.parametrize("name", ["backend", "revoke_by_stamped_headers"])
+@pytest.mark.parametrize("name", ["backend"])
 def test_members_of_celerys_results_that_are_not_built_are_refused_by_name(app, name):
     for result in (app.AsyncResult("x"), EagerResult("x", 1, states.SUCCESS)):
         with pytest.raises(NotInThisVersion, match=name):

@@ -19,11 +19,13 @@ from celeriac.exceptions import (
     EncodeError,
     Ignore,
     NotRegistered,
+    OperationalError,
     Reject,
     ResultTooLarge,
     SoftTimeLimitExceeded,
     TimeLimitExceeded,
 )
+from celeriac.here import Here
 from celeriac.message import Edges, Header, NewJoin, compose
 from celeriac.outcome import Outcome
 from celeriac.policies import on_death, on_hard_limit
@@ -257,6 +259,38 @@ def test_a_call_that_is_put_back_waits_longer_each_time(app, attempt, wait):
     task = app.task(name="t")(lambda: None)
     outcome = Predicates().on_error(task, Context(attempt=attempt), Reject(requeue=True))
     assert outcome.delay == pytest.approx(wait)
+
+
+class Away:
+    """A reader whose store does not answer."""
+
+    def __getattr__(self, name):
+        raise OperationalError("connection refused")
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [Edges(takes="a"), Edges(gathers="J"), Edges(told="a")],
+    ids=["takes", "gathers", "told"],
+)
+def test_a_call_whose_arguments_the_store_cannot_give_now_is_put_back(app, edges):
+    began = []
+    app.task(name="t")(began.append)
+    message = app.client.message("t", (), {}, place={"edges": edges})
+    sent = Delivery(message.id, 3, "owner.1.1", message.encode(), message.header.queue)
+    outcome = Runner(app, "h", reader=Away()).run(sent)
+    assert (outcome.state, outcome.charge, outcome.delay) == (states.SCHEDULED, "", 0.4)
+    assert outcome.reason == "not begun: OperationalError: connection refused"
+    assert not began
+
+
+def test_where_nobody_would_run_it_again_it_fails(app):
+    app.task(name="t")(lambda value: None)
+    message = app.client.message("t", (), {}, place={"edges": Edges(takes="a")})
+    sent = Delivery(message.id, 1, "owner.1.1", message.encode(), message.header.queue)
+    here = Here(app, "h", reader=Away())
+    assert here.run(sent).state == states.FAILED
+    assert isinstance(here.error, OperationalError)
 
 
 def test_what_expired_before_its_start_does_not_run(app, runner):

@@ -2,16 +2,23 @@
 
 import inspect
 import json
+import traceback
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inline import make_app
+from inline import drain, make_app, stored
 
+from celeriac import group, states
+from celeriac.cli.dead import arguments_shown
+from celeriac.control.reading import header_of
+from celeriac.control.treetext import tree_lines
 from celeriac.message import decode
+from celeriac.replay import find, replay
 from celeriac.sensitive import HIDDEN, Hider, Mask, mask_of, shown_args, shown_kwargs
+from celeriac.upstream import arguments_of
 
 
 def parameters(function):
@@ -142,6 +149,101 @@ def test_calls_carry_what_may_be_shown_of_them():
     assert sent.header.kwargsrepr == "{'password': ***}"
     assert "hunter2" not in repr(sent)
     assert repr(log_in.s("ada", "hunter2")) == "log_in('ada', '***')"
+
+
+CARD = "4111111111111111"
+
+
+@pytest.fixture
+def shop():
+    """An app with tasks that take a result before what they hide, or hide the result they take."""
+    app = make_app()
+
+    @app.task(name="card")
+    def card(*args):
+        return CARD
+
+    @app.task(name="pay", sensitive=["card"], bind=True, default_retry_delay=0)
+    def pay(self, amount, card, how="raise"):
+        if how == "return":
+            return f"paid with {card}"
+        if how == "retry" and not self.request.retries:
+            raise self.retry(kwargs={"how": "raise"}, countdown=0)
+        raise ValueError(f"refused: {card}")
+
+    @app.task(name="charge", sensitive=["card"])
+    def charge(card, amount):
+        raise ValueError(f"refused: {card}")
+
+    @app.task(name="tell", sensitive=["card"])
+    def tell(request, exc, traceback, card):
+        raise ValueError(f"nobody hears of {card}")
+
+    @app.task(name="tell_id", sensitive=["card"])
+    def tell_id(id, card):
+        raise ValueError(f"nobody hears of {card}")
+
+    yield app
+    app.close()
+
+
+WORKFLOWS = {
+    "a step": lambda t: t["card"].si() | t["pay"].s(CARD) | t["pay"].s("other"),
+    "a step that is repeated": lambda t: t["card"].si() | t["pay"].s(CARD, how="retry"),
+    "a body": lambda t: group([t["card"].si()]) | t["pay"].s(CARD),
+    "in a header": lambda t: group([t["card"].si() | t["pay"].s(CARD)]) | t["card"].s(),
+    "what it takes": lambda t: t["card"].si() | t["charge"].s(5),
+    "an errback": lambda t: t["pay"].s(1, CARD).on_error(t["tell"].s(CARD)),
+    "an errback of an id": lambda t: t["pay"].s(1, CARD).on_error(t["tell_id"].s(CARD)),
+    "a callback": lambda t: t["card"].si().set(link=t["pay"].s(CARD)),
+}
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_part_of_a_workflow_hides_the_same(shop, name, caplog):
+    canvas = WORKFLOWS[name](shop.tasks)
+    assert CARD not in repr(canvas)
+    result = canvas.delay()
+    ran = drain(shop)
+    assert "refused: ***" in caplog.text
+    assert CARD not in caplog.text
+    parts = [stored(shop, each.id) for each, _ in ran]
+    assert states.FAILED in [each.state for each in parts]
+    for part in parts:
+        header = decode(part.wire).header
+        assert CARD not in f"{header.argsrepr} {header.kwargsrepr} {part.reason}"
+        assert CARD not in arguments_shown(part, shop)
+    assert CARD not in "\n".join(tree_lines(result.tree(), 1e9))
+    if result.failed():
+        with pytest.raises(Exception, match=r"refused: \*\*\*") as caught:
+            result.get(timeout=5)
+        assert CARD not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("name", ["a step", "what it takes"])
+def test_a_replay_of_a_part_hides_the_same(shop, name):
+    WORKFLOWS[name](shop.tasks).delay()
+    failed = next(each.id for each, outcome in drain(shop) if outcome.state == states.FAILED)
+    found = replay(shop, find(shop, failed), lambda *said: None)
+    assert found.text == "ValueError: refused: ***"
+    assert CARD not in found.traceback
+
+
+def test_what_may_stand_behind_a_result_is_hidden_in_signatures(shop):
+    pay = shop.tasks["pay"]
+    assert repr(pay.s(CARD)) == "pay('***')"
+    assert repr(pay.si(5, CARD)) == "pay(5, '***')"
+    assert repr(pay.s(5, CARD)) == "pay('***', '***')"  # more may come: how
+    assert repr(shop.tasks["charge"].s(amount=5)) == "charge(amount=5)"
+    assert repr(shop.tasks["tell_id"].s("x", CARD)) == "tell_id('x', '***')"
+
+
+def test_a_sender_that_does_not_know_the_task_leaves_hiding_to_who_reads(shop):
+    shop.send_task("pay", (1, CARD), task_id="by-name")
+    drain(shop)
+    assert arguments_of(shop, stored(shop, "by-name"), header_of(stored(shop, "by-name"))) == (
+        "(1, ***)"
+    )
 
 
 def test_the_traceback_of_a_run_here_hides_what_the_exception_holds():

@@ -7,7 +7,6 @@ import pickle
 import pytest
 from inline import count, drain, make_app, stored
 
-import celeriac.canvas
 from celeriac import Signature, signature
 from celeriac.canvas import maybe_signature, subtask
 from celeriac.canvas.signature import Home
@@ -162,7 +161,7 @@ def test_without_an_app_it_says_so(monkeypatch):
         signature("add").delay()
 
 
-@pytest.mark.parametrize("name", ["stamp", "stamp_links", "election"])
+@pytest.mark.parametrize("name", ["election"])
 def test_members_of_celerys_signature_that_are_not_built_are_refused_by_name(add, name):
     sig = add.s(1, 2)
     for look in (
@@ -186,13 +185,6 @@ def test_every_member_of_celerys_signature_is_there_or_refused_by_name():
     """
     found = {name for each in Signature.__mro__ for name in vars(each)}
     assert set(theirs.split()) - found == set()
-
-
-def test_stamping_is_refused_by_name():
-    with pytest.raises(NotInThisVersion, match=r"celeriac\.canvas\.StampingVisitor"):
-        _ = celeriac.canvas.StampingVisitor
-    with pytest.raises(AttributeError, match="nonsense"):
-        celeriac.canvas.nonsense  # noqa: B018 - the look is the test
 
 
 def test_inverted_it_is_sent_and_waited_for(tmp_path):

@@ -135,8 +135,14 @@ class Inside:
             check_options(options, "retry()", self.app)
             retry.sig = self.signature(new_args, new_kwargs, **options)
             return
+        header, edges = run.header, run.header.edges
+        if edges is not None and run.given:
+            if args is None:  # the results that it takes are taken again
+                new_args = new_args[run.given :]
+            else:
+                header = replace(header, edges=replace(edges, immutable=True))
         run.replacement = self.app.client.reissue(
-            run.header, new_args, new_kwargs, options, getattr(self, "mask", None)
+            header, new_args, new_kwargs, options, getattr(self, "mask", None)
         )
 
     def replace(self, sig: Any) -> Any:

@@ -201,7 +201,8 @@ class Task(Inside, Many, Generic[P, R]):
                 9), ``time_limit`` and ``soft_time_limit`` (seconds), ``ignore_result``,
                 ``serializer``, ``headers`` (plain data for ``self.request.headers``), ``retry``
                 and ``retry_policy`` (for a store that is away), ``link`` and ``link_error`` (a
-                signature, or several, to run once it has succeeded or failed).
+                signature, or several, to run once it has succeeded or failed), ``stamped_headers``
+                (names of stamps, each an option of its own then).
 
         Raises:
             TypeError: wrong arguments for the function, or an unknown option.

@@ -2,10 +2,9 @@
 
 Layer 3: no IO of its own. A signature sends itself through the app it belongs to. Read
 ``signature`` (one call), ``flow`` (what workflows have in common), ``chain``, ``group``, ``chord``,
-``maps``, and ``joining`` for ``|``. What is stored of them is worked out in ``celeriac.workflow``.
+``maps``, ``joining`` for ``|``, and ``stamping``. What is stored of them is worked out in
+``celeriac.workflow``.
 """
-
-from typing import Final
 
 from celeriac.canvas.chain import chain
 from celeriac.canvas.chord import chord
@@ -13,10 +12,11 @@ from celeriac.canvas.group import group
 from celeriac.canvas.joining import join as _join  # noqa: F401 - it makes | work
 from celeriac.canvas.maps import chunks, xmap, xstarmap
 from celeriac.canvas.signature import Signature, maybe_signature, signature, subtask
-from celeriac.later import absent
+from celeriac.canvas.stamping import StampingVisitor
 
 __all__ = [
     "Signature",
+    "StampingVisitor",
     "chain",
     "chord",
     "chunks",
@@ -30,9 +30,3 @@ __all__ = [
 
 _chain = chain  # Celery's names for the classes behind the functions
 _chord = chord
-
-_LATER: Final = {"StampingVisitor": "Pass headers={…} to apply_async()."}
-
-
-def __getattr__(name: str) -> object:
-    raise absent(__name__, name, _LATER)

@@ -6,11 +6,13 @@ Layer 3, part of ``canvas``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from reprlib import recursive_repr
 from typing import Any, Self
 
 from celeriac.canvas.flow import Flow, member_of
 from celeriac.canvas.plain import listed
 from celeriac.canvas.signature import Signature
+from celeriac.canvas.stamping import StampingVisitor, gathered, stamped_parts
 
 __all__ = ["chain"]
 
@@ -84,6 +86,18 @@ class chain(Flow):  # noqa: N801 - the name Celery users know
                 step.link_error(each)
         return steps
 
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Self:
+        """Stamp its steps; see the same of ``Signature``."""
+        said = None if visitor is None else visitor.on_chain_start(self, **headers)
+        inside = gathered(headers, said, append_stamps)
+        self.stamp_links(visitor, append_stamps, **inside)
+        self.tasks = stamped_parts(self.tasks, visitor, append_stamps, inside)
+        if visitor is not None:
+            visitor.on_chain_end(self, **inside)
+        return self
+
     def copied(self, kwargs: dict[str, Any], copy: Callable[[Any], Any]) -> dict[str, Any]:
         """Return *kwargs* with the steps in it as *copy* returns them."""
         return {**kwargs, "tasks": [copy(each) for each in self.tasks]}
@@ -92,5 +106,6 @@ class chain(Flow):  # noqa: N801 - the name Celery users know
         """Return the app of the first part that has one, or None."""
         return next((each.app for each in self.tasks[:1]), None)
 
+    @recursive_repr("…")
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.tasks)) or "chain()"

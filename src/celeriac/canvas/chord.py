@@ -6,11 +6,13 @@ Layer 3, part of ``canvas``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from reprlib import recursive_repr
 from typing import Any, Self
 
-from celeriac.canvas.flow import Flow, member_of
+from celeriac.canvas.flow import Flow, errbacks_for_headers, member_of
 from celeriac.canvas.group import group
 from celeriac.canvas.signature import Signature
+from celeriac.canvas.stamping import StampingVisitor, gathered
 
 __all__ = ["chord"]
 
@@ -122,11 +124,19 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
         return self._bodied("link()").link(callback)
 
     def link_error(self, errback: Any) -> Any:
-        """Link *errback* to the body: it is called, too, if a member of the header fails."""
+        """Link *errback* to the body: it is called, too, if a member of the header fails.
+
+        If the setting ``task_allow_error_cb_on_chord_header`` says so, it is linked to each member
+        of the header as well, and called once for each that fails.
+        """
         body = self._bodied("link_error()")
         if body.subtask_type in ("chord", "group"):
             return super().link_error(errback)  # of that, what begins would not have it
-        return body.link_error(errback)
+        made = body.link_error(errback)
+        # Asked of the body's app, since the header's would make the first member of a generator.
+        if errbacks_for_headers(body if self.own_app is None else self):
+            self.header.append_to_list_option("link_error", errback)
+        return made
 
     def _bodied(self, what: str) -> Signature[Any]:
         if self.body is None:
@@ -138,6 +148,24 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
         """Store for each member of the header whether it takes more arguments."""
         self.header.set_immutable(immutable)
 
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Self:
+        """Stamp the members of its header, and its body; see the same of ``Signature``."""
+        said = None if visitor is None else visitor.on_chord_header_start(self, **headers)
+        inside = gathered(headers, said, append_stamps)
+        self.stamp_links(visitor, append_stamps, **inside)
+        self.header.stamp_links(visitor, append_stamps, **inside)
+        self.header.stamp_members(visitor, append_stamps, inside)
+        if visitor is not None:
+            visitor.on_chord_header_end(self, **inside)
+        if self.body is None:
+            return self
+        said = None if visitor is None else visitor.on_chord_body(self, **inside)
+        inside = gathered(inside, said, append_stamps)
+        self.body = self.body.apart().stamp(visitor, append_stamps, **inside)
+        return self
+
     def copied(self, kwargs: dict[str, Any], copy: Callable[[Any], Any]) -> dict[str, Any]:
         """Return *kwargs* with header and body in it as *copy* returns them."""
         body = None if self.body is None else copy(self.body)
@@ -148,6 +176,7 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
         own = self.header.app_of_parts()
         return own if own is not None or self.body is None else self.body.app
 
+    @recursive_repr("…")
     def __repr__(self) -> str:
         return f"{self.header!r} | {self.body!r}"
 

@@ -12,7 +12,7 @@ from celeriac.canvas.home import Home
 from celeriac.canvas.signature import Signature, maybe_signature
 from celeriac.exceptions import ImproperlyConfigured
 
-__all__ = ["Flow", "flows", "member_of"]
+__all__ = ["Flow", "errbacks_for_headers", "flows", "member_of"]
 
 
 class Flow(Signature[Any]):
@@ -75,9 +75,12 @@ class Flow(Signature[Any]):
         self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Self:
         """Return a copy, of the parts, too, with *args* before the stored ones, the others over
-        them."""
+        them. Raises ``ValueError`` for one that contains itself."""
         merged_args, merged_kwargs, merged_options = self.merged(args, kwargs, options)
-        made = self.of(self.copied(merged_kwargs, _cloned), self)
+        try:
+            made = self.of(self.copied(merged_kwargs, _cloned), self)
+        except RecursionError:
+            raise ValueError(f"this {self.KIND} contains itself, or is nested too deep") from None
         made["args"], made["options"] = merged_args, merged_options
         return made
 
@@ -92,6 +95,10 @@ class Flow(Signature[Any]):
     def copied(self, kwargs: dict[str, Any], copy: Callable[[Any], Any]) -> dict[str, Any]:
         """Return *kwargs* with the parts in it as *copy* returns them."""
         return kwargs
+
+    def apart(self) -> Self:
+        """Return itself: of its parts copies are stamped, and those of a generator as they come."""
+        return self
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -160,6 +167,16 @@ def flows() -> Any:
             "A workflow belongs to an app. Import the module that makes yours first."
         )
     return Home.flows()
+
+
+def errbacks_for_headers(canvas: Signature[Any]) -> bool:
+    """Whether errbacks of a chord hold for the members of its header, too, as a setting of the app
+    of *canvas* says."""
+    try:
+        app = canvas.app
+    except ImproperlyConfigured:
+        return False  # there is no app yet, so nobody has said so
+    return bool(app.conf.task_allow_error_cb_on_chord_header)
 
 
 def member_of(value: Any, app: Any, what: str) -> Signature[Any]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from reprlib import recursive_repr
 from typing import Any, Self
 
 from celeriac.canvas.flow import Flow, member_of
 from celeriac.canvas.signature import Signature
+from celeriac.canvas.stamping import StampingVisitor, gathered, stamped_parts
 
 __all__ = ["Members", "group"]
 
@@ -24,6 +26,11 @@ class Members:
     def __init__(self, source: Iterator[Any], app: Any) -> None:
         self._source: Iterator[Any] | None = source
         self._app = app
+        self._also: list[Callable[[Any], Any]] = []
+
+    def also(self, change: Callable[[Any], Any]) -> None:
+        """Put in the place of each member, as it is made, what *change* makes of it."""
+        self._also.append(change)
 
     def __iter__(self) -> Iterator[Signature[Any]]:
         """Yield the members, once."""
@@ -39,6 +46,8 @@ class Members:
             except TypeError as error:
                 error.add_note(f"It is member {at} of the group, counted from 0.")
                 raise
+            for change in self._also:
+                made = change(made)
             yield made
 
     def __bool__(self) -> bool:
@@ -142,6 +151,32 @@ class group(Flow):  # noqa: N801 - the name Celery users know
         for each in self.tasks:
             each.set_immutable(immutable)
 
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Self:
+        """Stamp its members; see the same of ``Signature``.
+
+        Those of a generator are stamped as they are made, unless there is a visitor: for that they
+        are all made now.
+        """
+        said = None if visitor is None else visitor.on_group_start(self, **headers)
+        inside = gathered(headers, said, append_stamps)
+        self.stamp_links(visitor, append_stamps, **inside)
+        self.stamp_members(visitor, append_stamps, inside)
+        if visitor is not None:
+            visitor.on_group_end(self, **inside)
+        return self
+
+    def stamp_members(
+        self, visitor: StampingVisitor | None, append: bool, headers: Mapping[str, Any]
+    ) -> None:
+        """Stamp the members alone."""
+        members = self.kwargs["tasks"]
+        if visitor is None and isinstance(members, Members):
+            members.also(lambda each: each.apart().stamp(None, append, **headers))
+        else:
+            self.kwargs["tasks"] = stamped_parts(self.tasks, visitor, append, headers)
+
     def copied(self, kwargs: dict[str, Any], copy: Callable[[Any], Any]) -> dict[str, Any]:
         """Return *kwargs* with the members in it as *copy* returns them."""
         return {**kwargs, "tasks": [copy(each) for each in self.tasks]}
@@ -152,6 +187,7 @@ class group(Flow):  # noqa: N801 - the name Celery users know
         first = members.first() if isinstance(members, Members) else (members or [None])[0]
         return first.app if isinstance(first, Signature) else None
 
+    @recursive_repr("…")
     def __repr__(self) -> str:
         members = self.kwargs["tasks"]
         inside = ", ".join(map(repr, members)) if isinstance(members, list) else "…"

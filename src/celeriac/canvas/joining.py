@@ -41,8 +41,13 @@ def join(left: Any, right: Any) -> Signature[Any]:
     return chain.of({"tasks": steps}, app=first.own_app)
 
 
-def append(steps: list[Any], right: Signature[Any], app: Any) -> None:
-    """Append *right* to the steps of a chain, in place. The steps themselves are not changed."""
+def append(steps: list[Any], right: Signature[Any], app: Any, *, in_body: bool = False) -> None:
+    """Append *right* to the steps of a chain, in place. The steps themselves are not changed.
+
+    *in_body*: they are the body of a chord. What follows a chord there stands behind it, for in its
+    body it would be a level deeper, and so on with each: then making, copying and reading a long
+    line would cost its square, or end the interpreter's stack.
+    """
     todo = [right]
     while todo:
         each = todo.pop()
@@ -54,20 +59,15 @@ def append(steps: list[Any], right: Signature[Any], app: Any) -> None:
             alone = _alone(each)
             if alone is not each:
                 todo.append(alone)
-            elif isinstance(last, chord):
-                if not _is_empty(each):
-                    steps[-1] = _longer(last, each)
-            elif isinstance(last, group):
-                if not _is_empty(each):
-                    steps[-1] = chord(last, each, app=app)
-            else:
-                steps.append(each)
-        elif isinstance(last, group):
+                continue
+            if _is_empty(each) and isinstance(last, group | chord):
+                continue
+        if isinstance(last, group):
             steps[-1] = chord(last, each, app=app)
-            if len(steps) > 1 and isinstance(steps[-2], chord):
+            if not in_body and len(steps) > 1 and isinstance(steps[-2], chord):
                 made = steps.pop()
                 steps[-1] = _longer(steps[-1], made)
-        elif isinstance(last, chord):
+        elif isinstance(last, chord) and not in_body:
             steps[-1] = _longer(last, each)
         else:
             steps.append(each)
@@ -81,20 +81,17 @@ def _is_plain(signature: Signature[Any] | None) -> TypeGuard[chain]:
 
 
 def _longer(first: chord, second: Signature[Any]) -> chord:
-    """*first* with *second* behind its body, however deep the end of that is in other chords."""
-    outer: list[tuple[chord, list[Any]]] = []
-    at, body = first, first.body
-    while True:
-        steps = body.tasks if _is_plain(body) else [body]
-        if not steps or not isinstance(steps[-1], chord):
-            break
-        outer.append((at, steps[:-1]))
-        at, body = steps[-1], steps[-1].body
-    made = at.with_body(second if body is None else join(body, second))
-    for each, before in reversed(outer):
-        body = chain.of({"tasks": [*before, made]}, app=each.own_app) if before else made
-        made = each.of({**each.kwargs, "body": body}, each)
-    return made
+    """*first* with *second* behind its body."""
+    body = first.body
+    if body is None:
+        return first.with_body(second)
+    if isinstance(body, group):
+        return first.with_body(join(body, second))
+    steps = list(body.tasks) if _is_plain(body) else [body]
+    append(steps, second, body.own_app, in_body=True)
+    return first.with_body(
+        steps[0] if len(steps) == 1 else chain.of({"tasks": steps}, app=body.own_app)
+    )
 
 
 def _alone(members: group) -> Signature[Any]:

@@ -18,11 +18,12 @@ from typing import Any, Final
 
 from celeriac.canvas.chain import chain
 from celeriac.canvas.chord import chord
-from celeriac.canvas.flow import Flow, member_of
+from celeriac.canvas.flow import Flow, errbacks_for_headers, member_of
 from celeriac.canvas.group import group
 from celeriac.canvas.maps import chunks
 from celeriac.canvas.plain import listed
 from celeriac.canvas.signature import Signature
+from celeriac.stamps import combined
 
 __all__ = ["DEEPEST", "PLACES", "TIMES", "TOGETHER", "Call", "Fork", "Given", "Line", "line_of"]
 
@@ -82,7 +83,7 @@ class Call:
     )
 
     def __init__(self, sig: Signature[Any], given: Given) -> None:
-        options = {**given.under, **sig.options, **given.over}
+        options = combined(given.under, sig.options, given.over)
         self.sig = sig
         self.args, self.kwargs = given.merged(sig)
         #: Options of ``apply_async``, without what is in the other fields.
@@ -128,6 +129,7 @@ class Fork:
         made = member if isinstance(member, Line) else line_of(member, self.given, depth + 1)
         if made.steps and self.guards:
             made.spans.append((0, len(made.steps), self.guards))
+            _guard_headers(made.steps, self.guards, self.of)
         return made
 
     @property
@@ -219,7 +221,7 @@ def _lay_out(
         if id(each) in open_:
             raise ValueError(f"this {each.KIND} contains itself")
         open_.add(id(each))
-        whole = {**each.options, **given.over}
+        whole = combined({}, each.options, given.over)
         end = _End(each, listed(whole.get("link")), listed(whole.get("link_error")))
         todo.append(end)
         inside = Given(*given.merged(each), _down(whole), given.under,
@@ -236,7 +238,7 @@ def _open_chain(todo: list[Any], each: chain, given: Given, end: _End) -> None:
     steps = each.tasks
     if len(steps) > 1 and _is_nothing(steps[-1]):
         steps = steps[:-1]
-    later = {**given.under, **_timeless(given.over)}
+    later = combined(given.under, _timeless(given.over), {})
     for at in range(len(steps) - 1, -1, -1):
         wanted = given.id if at == len(steps) - 1 else None
         if at:
@@ -265,17 +267,18 @@ def _open_chord(todo: list[Any], each: chord, given: Given, end: _End) -> None:
 
 
 def _fork(of: Flow, each: group, given: Given, depth: int, lazily: bool) -> Fork:
-    whole = {**each.options, **given.over}
+    whole = combined({}, each.options, given.over)
     args, kwargs = given.merged(each)
     inside = Given(args, kwargs, _down(whole), given.under)
     name = given.id or whole.get("task_id")
     many = lazily and (each.lazy or len(each.tasks) > MANY)
-    if many and not (whole.get("link") or whole.get("link_error")):
-        return Fork(of, name, [], each, inside)
-    made = [line_of(member, inside, depth + 1) for member in each.tasks]
-    fork = Fork(of, name, [member for member in made if member.steps], None, inside)
-    for link in listed(whole.get("link")):
-        _link_last(fork, member_of(link, None, "link").clone().set(immutable=True))
+    if many and not whole.get("link"):
+        fork = Fork(of, name, [], each, inside)
+    else:
+        made = [line_of(member, inside, depth + 1) for member in each.tasks]
+        fork = Fork(of, name, [member for member in made if member.steps], None, inside)
+        for link in listed(whole.get("link")):
+            _link_last(fork, member_of(link, None, "link").clone().set(immutable=True))
     fork.guards += listed(whole.get("link_error"))
     return fork
 
@@ -287,8 +290,25 @@ def _close(line: Line, end: _End) -> None:
         return
     for each in end.links:
         _link_last(line.steps[last - 1], each)
-    if end.errbacks:
-        line.spans.append((end.first, last, end.errbacks))
+    if not end.errbacks:
+        return
+    line.spans.append((end.first, last, end.errbacks))
+    first = end.first - isinstance(end.of, chord)  # its header is the step before
+    _guard_headers(line.steps[first:], end.errbacks, end.of)
+
+
+def _guard_headers(steps: list[Call | Fork], errbacks: list[Any], of: Flow) -> None:
+    """Let errbacks of a whole hold for the headers of chords in it, if they shall."""
+    # A group at the end is no header; errbacks of the whole hold for its members anyway.
+    headers = [each for each in steps[:-1] if isinstance(each, Fork)]
+    if not headers:
+        return
+    asked: Signature[Any] = of
+    if of.own_app is None:  # that of a generator's group is known by members that may be gone
+        asked = next((each.sig for each in steps if isinstance(each, Call)), of)
+    if errbacks_for_headers(asked):
+        for each in headers:
+            each.guards += errbacks
 
 
 def _link_last(step: Call | Fork, callback: Any) -> None:

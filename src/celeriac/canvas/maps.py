@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from celeriac.canvas.flow import Flow, flows, member_of
 from celeriac.canvas.group import group
-from celeriac.canvas.plain import plain_of
+from celeriac.canvas.plain import given_in, plain_of
 from celeriac.canvas.signature import Signature
 from celeriac.ids import derived_id, new_task_id
 
@@ -48,8 +48,10 @@ class xmap(Signature[Any]):  # noqa: N801 - the name Celery users know
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:
         """Make one of the dictionary it was."""
-        made = cls(value["kwargs"]["task"], value["kwargs"]["it"], app=app)
-        made["options"] = plain_of(value)["options"]
+        plain = plain_of(value)
+        task, it = given_in(plain, "task", "it")
+        made = cls(task, it, app=app)
+        made["options"] = plain["options"]
         return made
 
     def clone(
@@ -57,7 +59,7 @@ class xmap(Signature[Any]):  # noqa: N801 - the name Celery users know
     ) -> Self:
         """Return a copy with other options."""
         made = type(self)(self.kwargs["task"], self.kwargs["it"], app=self._app)
-        made["options"] = {**self.options, **options}
+        made["options"] = self.with_options(options)
         return made
 
     partial = clone
@@ -114,9 +116,10 @@ class chunks(Flow):  # noqa: N801 - as above
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:
         """Make one of the dictionary it was."""
-        given = value["kwargs"]
-        made = cls(given["task"], given["it"], given["n"], app=app)
-        made["options"] = plain_of(value)["options"]
+        plain = plain_of(value)
+        task, it, n = given_in(plain, "task", "it", "n")
+        made = cls(task, it, n, app=app)
+        made["options"] = plain["options"]
         return made
 
     @classmethod
@@ -134,6 +137,10 @@ class chunks(Flow):  # noqa: N801 - as above
             for at, each in enumerate(parts):
                 each.options["task_id"] = derived_id(self.options["task_id"], "chunk", at)
         return made
+
+    def apart(self) -> Self:
+        """Return a copy: it is stamped as one task."""
+        return self.clone()
 
     def __call__(self, **options: Any) -> Any:
         """Send it."""

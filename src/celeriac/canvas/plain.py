@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["call_text", "listed", "plain_of"]
+__all__ = ["call_text", "given_in", "listed", "plain_of"]
 
 
 def listed(value: Any) -> list[Any]:
@@ -30,6 +30,17 @@ def plain_of(value: Mapping[str, Any]) -> dict[str, Any]:
         "subtask_type": value.get("subtask_type"),
         "immutable": bool(value.get("immutable", False)),
     }
+
+
+def given_in(plain: Mapping[str, Any], *names: str) -> list[Any]:
+    """Return what a signature's dictionary has under ``kwargs`` by these names."""
+    kwargs = plain["kwargs"]
+    for name in names:
+        if name not in kwargs:
+            raise TypeError(
+                f"this dictionary was no {plain['subtask_type']}: it has no {name!r} under 'kwargs'"
+            )
+    return [kwargs[name] for name in names]
 
 
 def call_text(task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:

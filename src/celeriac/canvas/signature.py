@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 from celeriac.canvas.home import Home
 from celeriac.canvas.plain import call_text, listed, plain_of
 from celeriac.canvas.sending import Sending
+from celeriac.canvas.stamping import Stamping
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.later import Absent
+from celeriac.sensitive import Mask
+from celeriac.stamps import are_stamps
 
 __all__ = ["Home", "Signature", "maybe_signature", "signature", "subtask"]
 
@@ -23,7 +26,7 @@ R = TypeVar("R")
 S = TypeVar("S", bound="type[Signature[Any]]")
 
 
-class Signature(dict[str, Any], Sending[R], Generic[R]):
+class Signature(dict[str, Any], Sending[R], Stamping, Generic[R]):
     """A call as a value: ``add.s(2, 2)``; ``add.s(2, 2).delay()`` sends it.
 
     It is a dictionary with the keys ``task``, ``args``, ``kwargs``, ``options``,
@@ -224,15 +227,16 @@ class Signature(dict[str, Any], Sending[R], Generic[R]):
         if app is not None:
             self._app = app
 
-    def plain(self) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
+    def plain(self, stamped: bool = False) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
         """Return task, arguments and keyword arguments, to be read at once and not kept.
 
-        None if it has options, or is not as a task made it: then :meth:`merged` is to be asked.
+        None if it has options (with *stamped* other than stamps), or is not as a task made it: then
+        :meth:`merged` is to be asked.
         """
-        task, args, kwargs = self._task, self["args"], self["kwargs"]
+        task, args, kwargs, options = self._task, self["args"], self["kwargs"], self["options"]
         if (
             task is None
-            or self["options"]
+            or (options and not (stamped and are_stamps(options)))
             or self["task"] != task.name
             or type(args) is not tuple
             or type(kwargs) is not dict
@@ -346,14 +350,25 @@ class Signature(dict[str, Any], Sending[R], Generic[R]):
         """Append *value*, or all of them if it is a list, to the option *key*."""
         self.options[key] = [*listed(self.options.get(key)), *listed(value)]
 
+    def linked(self, key: str) -> list[Signature[Any]]:
+        """Return what the option *key* links, as signatures."""
+        return [maybe_signature(each, self._app) for each in listed(self.options.get(key))]
+
     def flatten_links(self) -> list[Signature[Any]]:
-        """Return this signature and all that is linked to it, their links behind each."""
+        """Return this signature and all that is linked to it, their links behind each.
+
+        Raises ``ValueError`` for one that is linked to itself.
+        """
         found: list[Signature[Any]] = []
-        todo: list[Any] = [self]
+        todo: list[tuple[Any, tuple[int, ...]]] = [(self, ())]
         while todo:
-            each = maybe_signature(todo.pop(), self._app)
+            value, before = todo.pop()
+            if id(value) in before:
+                raise ValueError("this canvas contains itself")
+            each = maybe_signature(value, self._app)
             found.append(each)
-            todo.extend(reversed(listed(each.options.get("link"))))
+            links = reversed(listed(each.options.get("link")))
+            todo.extend((link, (*before, id(value))) for link in links)
         return found
 
     def merged(
@@ -364,11 +379,11 @@ class Signature(dict[str, Any], Sending[R], Generic[R]):
     ) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
         """Return what a call with these would be sent with. An immutable one ignores arguments."""
         if self.immutable:
-            return self.args, dict(self.kwargs), {**self.options, **(options or {})}
+            return self.args, dict(self.kwargs), self.with_options(options)
         return (
             (*args, *self.args),
             {**self.kwargs, **(kwargs or {})},
-            {**self.options, **(options or {})},
+            self.with_options(options),
         )
 
     # -- joining -------------------------------------------------------------------------------
@@ -384,8 +399,6 @@ class Signature(dict[str, Any], Sending[R], Generic[R]):
         return self.__or__(other)  # not a dictionary's: this one must stay what it is
 
     if not TYPE_CHECKING:  # type checkers shall find names that are not there
-        stamp = Absent("Pass headers={…} to apply_async().")
-        stamp_links = Absent("Pass headers={…} to apply_async().")
         election = Absent("")
 
     # -- looks ---------------------------------------------------------------------------------
@@ -404,8 +417,10 @@ class Signature(dict[str, Any], Sending[R], Generic[R]):
         task = self.held()
         if task is None and self._app is not None and self.task in self._app.tasks:
             task = self._app.tasks[self.task]
-        mask = getattr(task, "mask", None)
-        return (args, kwargs) if mask is None else mask.plain(args, kwargs)
+        mask: Mask | None = getattr(task, "mask", None)
+        if mask is None:
+            return args, kwargs
+        return (mask if self.immutable else mask.partial(args, kwargs)).plain(args, kwargs)
 
     def __json__(self) -> dict[str, Any]:
         return dict(self)

@@ -31,6 +31,10 @@ COMMANDS: Final = {
     "pool_restart": ("", "Replace the executors, each once it is idle."),
     "autoscale": ("MAX [MIN]", "Bounds of a worker started with --autoscale."),
     "revoke": ("ID [ID ...]", "Call tasks off; see `celeriac revoke`."),
+    "revoke_by_stamped_headers": (
+        "NAME=VALUE [NAME=VALUE ...]",
+        "Call off what carries a stamp; see `celeriac revoke --stamp`.",
+    ),
     "terminate": ("SIGNAL ID [ID ...]", "Call tasks off, and end those that run by SIGNAL."),
     "enable_events": ("", "Publish events of tasks even if nobody listens."),
     "disable_events": ("", "Publish events of tasks only while somebody listens."),
@@ -38,7 +42,6 @@ COMMANDS: Final = {
 }
 _LATER: Final = {
     "election": "Workers elect nobody; the store decides who does what.",
-    "revoke_by_stamped_headers": "Revoke by id: `celeriac revoke ID`.",
 }
 _EXAMPLES = """
 celeriac -A tasks control add_consumer mail -d celeriac@web1
@@ -84,6 +87,7 @@ _READ: Final[dict[str, Callable[[tuple[str, ...]], dict[str, Any]]]] = {
         "min": _whole(given[1]) if given[1:] else 1,
     },
     "revoke": lambda given: {"task_id": list(given)},
+    "revoke_by_stamped_headers": lambda given: {"task_id": [], "stamps": list(given)},
     "terminate": lambda given: {"task_id": list(given[1:]), "signal": given[0]},
 }
 
@@ -115,7 +119,7 @@ def control(
     name = check_name(command, COMMANDS, "control", _LATER)
     check_count(name, arguments, COMMANDS)
     read = _READ[name](arguments) if name in _READ else {}
-    if name in {"revoke", "terminate"}:
+    if name in {"revoke", "revoke_by_stamped_headers", "terminate"}:
         return _revoke(read, destination, as_json=as_json)
     app = session.load_shared()
     from celeriac.control.mailbox import Mailbox, Scope
@@ -128,7 +132,7 @@ def control(
 def _revoke(read: dict[str, Any], destination: str | None, *, as_json: bool) -> int:
     """Not a matter of workers: it stands in the store."""
     ctx = click.get_current_context()
-    from celeriac.cli.tasks import revoke
+    from celeriac.cli.revoke import revoke
 
     if destination is not None:
         raise click.UsageError("A revoke holds for every worker: leave -d/--destination out.")
@@ -143,6 +147,7 @@ def _revoke(read: dict[str, Any], destination: str | None, *, as_json: bool) -> 
     code: int = ctx.invoke(
         _as_command(revoke),
         ids=read["task_id"],
+        stamps=read.get("stamps", ()),
         terminate=signal is not None,
         with_signal=signal or "SIGTERM",
         as_json=as_json,

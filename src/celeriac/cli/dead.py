@@ -177,6 +177,7 @@ def arguments_shown(record: Record, app: Celeriac, limit: int = 500, *, spoken: 
 
     from celeriac.control.phrases import clip
     from celeriac.exceptions import DecodeError
+    from celeriac.malformed import MALFORMED
     from celeriac.message import decode
 
     if record.wire is None:
@@ -191,7 +192,7 @@ def arguments_shown(record: Record, app: Celeriac, limit: int = 500, *, spoken: 
             return clip(message.content().decode("utf-8", "replace"), limit)
         read = msgspec.json if kind == "json" else msgspec.msgpack
         return clip((_call if spoken else repr)(read.decode(message.content())), limit)
-    except (DecodeError, msgspec.MsgspecError) as error:
+    except (DecodeError, TypeError, ValueError, *MALFORMED) as error:
         return f"cannot be read: {clip(str(error))}"
 
 
@@ -205,6 +206,8 @@ def _without_hidden(message: Message, app: Celeriac, *, spoken: bool) -> str | N
         shown = f"{header.argsrepr} {header.kwargsrepr}".strip()
         return shown or None
     read = msgspec.json if header.serializer == "json" else msgspec.msgpack
+    if header.edges is not None:
+        mask = mask.behind(header.edges.given)
     args, kwargs = mask.plain(*read.decode(message.content()))
     return _call([args, kwargs]) if spoken else msgspec.json.encode([args, kwargs]).decode()
 
@@ -332,7 +335,13 @@ def retry(
     if as_json:
         say_json({"retried": done, "left": [id for id in chosen if id not in set(done)]})
         return exits.OK if len(done) == len(chosen) else exits.FAILURE
-    return _tell(store, "Retried", chosen, done, "only what ended without success can be retried")
+    return _tell(
+        store,
+        "Retried",
+        chosen,
+        done,
+        "only what ended without success, and whose errbacks have ended, can be retried",
+    )
 
 
 def _forget_there(app: Celeriac, ids: Sequence[str]) -> None:

@@ -67,6 +67,11 @@ def retry(
 
     Exit code 4 if an ID is not known, 1 if one cannot be run again.
     """
+    mended = with_args is not None or with_kwargs is not None
+    if all_failed and (mended or len(ids) != 1):
+        raise click.UsageError("--all-failed takes one ID, and no --with-args or --with-kwargs.")
+    if mended and len(ids) != 1:
+        raise click.UsageError("--with-args and --with-kwargs are those of one task: name one ID.")
     app = session.load_shared()
     try:
         done = app.control.retry(ids, with_args, with_kwargs, all_failed=all_failed)
@@ -91,12 +96,17 @@ def _tell(app: Celeriac, ids: Sequence[str], done: Retried, spec: str) -> None:
         what = "task" if len(done.reopened) == 1 else "part"
         say(f"Reopened {plural(len(done.reopened), what)}: {_named(app, done.reopened)}.")
         others = [id for id in done.runs if id not in ids]
-        if others:
+        if others and others != done.reopened:
             say(f"What runs again is what had failed: {_named(app, others)}.")
     else:
         say("Nothing was reopened.")
     for id, why in done.left.items():
-        note(f"{clip(id)}: {why.text}.")
+        more = commands(f" See: celeriac why {clip(id)}", spec) if why.code == "unfinished" else ""
+        note(f"{clip(id)}: {why.text}.{more}")
+    if any(why.code == "unknown" for why in done.left.values()):
+        store = app.store
+        place = f"{store.url} (namespace {store.options.namespace})"
+        note(commands(f"This store is {place}; `celeriac doctor` says more of it.", spec))
     if done.missing:
         cure = commands(f"celeriac retry {done.runs[0]} --all-failed", spec)
         note(

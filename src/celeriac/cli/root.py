@@ -20,7 +20,7 @@ COMMANDS: Final = {
     "why": (f"{_HERE}.tasks", "why", "Say why a task is where it is."),
     "tree": (f"{_HERE}.tree", "tree", "Show a workflow, and why it has not ended."),
     "replay": (f"{_HERE}.replay", "replay_", "Run a recorded task here, for a look at it."),
-    "revoke": (f"{_HERE}.tasks", "revoke", "Call tasks off."),
+    "revoke": (f"{_HERE}.revoke", "revoke", "Call tasks off."),
     "retry": (f"{_HERE}.retry", "retry", "Run what failed again, its workflow from there."),
     "status": (f"{_HERE}.queues", "status", "Show workers and queues."),
     "purge": (f"{_HERE}.queues", "purge", "Empty queues."),

@@ -1,13 +1,11 @@
-"""Commands about single tasks: ``call``, ``result``, ``why``, ``revoke``."""
+"""Commands about single tasks: ``call``, ``result``, ``why``."""
 
 from __future__ import annotations
 
 import json
-import signal
 import time
-from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -42,6 +40,8 @@ class Json(click.ParamType[Any]):
             found = json.loads(value)
         except json.JSONDecodeError as error:
             self.fail(f"{value} is not JSON: {error.msg} at character {error.pos + 1}.", param, ctx)
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits; nesting
+            self.fail(f"{value[:64]}… cannot be read as JSON: {error}.", param, ctx)
         if not isinstance(found, self.kind):
             self.fail(f"{value} is not a JSON {self.what}.", param, ctx)
         return found
@@ -365,17 +365,16 @@ celeriac -A tasks why 019a9f4e-7c1e-7b1e-8f3a-0242ac120002 --json | jq -r .code
 @pass_session
 def why(session: Session, /, id: str, as_json: bool) -> int:
     """Say why the task ID is where it is: the reason, what it rests on, what to do."""
-    from celeriac.control.inspect import situation
-    from celeriac.control.why import explain, missing
+    from celeriac.control.inspect import situation, with_arguments, without_record
+    from celeriac.control.why import explain
 
     app = session.load_shared()
     store = app.store
     found = situation(store, id, time.time(), session.app, app.client.directions.known())
     if found is None:
-        place = f"{store.url} (namespace {store.options.namespace})"
-        explained = missing(id, place, store.options.result_expires, session.app)
+        explained = without_record(store, id, session.app)
     else:
-        explained = explain(found)
+        explained = with_arguments(app, explain(found))
     if app.backend_url is not None:
         from celeriac.conf import without_password
         from celeriac.control.elsewhere import whereabouts
@@ -416,70 +415,6 @@ def _with_progress(
     ended = explained.state in READY_STATES
     fact = ("progress", told(said, time.time(), ended=ended))
     return said.as_dict(), replace(explained, facts=(*explained.facts, fact))
-
-
-# -- revoke ------------------------------------------------------------------------------------
-
-_REVOKE_EXAMPLES = """
-celeriac -A tasks revoke 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
-celeriac -A tasks revoke ID1 ID2 --terminate                 # also if it is running
-celeriac -A tasks revoke ID1 --terminate --signal SIGKILL
-"""
-
-#: What a revoke met → the sentence for people.
-_MET: Final = {
-    "revoked": "revoked",
-    "ended": "too late: it has ended; see `celeriac why`",
-    "unknown": "not known to this store; if it arrives, it will be revoked",
-}
-
-
-def _signal(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    name = value.upper()
-    name = name if name.startswith("SIG") else f"SIG{name}"
-    if name not in signal.Signals.__members__:
-        raise click.BadParameter(f"there is no signal {value}; use SIGTERM or SIGKILL", ctx, param)
-    return name
-
-
-@click.command(cls=AppCommand, examples=_REVOKE_EXAMPLES)
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--terminate", is_flag=True, help="End it even if it is running.")
-@click.option(
-    "--signal",
-    "with_signal",
-    default="SIGTERM",
-    show_default=True,
-    metavar="NAME",
-    callback=_signal,
-    help="With --terminate: the signal its process gets.",
-)
-@as_json
-@pass_session
-def revoke(
-    session: Session, /, ids: Sequence[str], terminate: bool, with_signal: str, as_json: bool
-) -> int:
-    """Call tasks off.
-
-    A task that has not begun ends as REVOKED at once, wherever its worker is. A running one is
-    left to end, and is not repeated; with --terminate it is ended by a signal.
-    Exit code 4 if an ID is not known.
-    """
-    app = session.load_shared()
-    met = app.control.revoke(ids, terminate=terminate, signal=with_signal)
-    if as_json:
-        say_json({id: str(effect) for id, effect in met.items()})
-    else:
-        pending = (
-            f"running or about to: its worker ends it with {with_signal}"
-            if terminate
-            else "running or about to: it is left to end and not repeated (or use --terminate)"
-        )
-        from celeriac.control.phrases import clip
-
-        for id, effect in met.items():
-            say(f"{clip(id)}  {_MET.get(effect, pending)}")
-    return exits.NOT_FOUND if "unknown" in met.values() else exits.OK
 
 
 refuse(call, CALL)

@@ -83,17 +83,17 @@ def _code(found: Tree) -> int:
 
 
 def _missing(session: Session, app: Celeriac, id: str, *, as_json: bool) -> int:
-    from celeriac.control.why import missing
+    from celeriac.control.inspect import without_record
 
-    store = app.store
-    place = f"{store.url} (namespace {store.options.namespace})"
-    explained = missing(id, place, store.options.result_expires, session.app)
+    explained = without_record(app.store, id, session.app)
     if as_json:
         say_json(explained.as_dict())
         return exits.NOT_FOUND
     note(explained.reason)
     for name, value in explained.facts:
         note(f"  {name}: {value}")
+    for line in explained.advice:
+        note(line)
     return exits.NOT_FOUND
 
 

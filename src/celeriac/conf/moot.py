@@ -138,7 +138,6 @@ _USUAL: Mapping[str, tuple[Any, ...]] = {
     "task_acks_on_failure_or_timeout": (True,),
     "task_acks_on_failure": (None, True),
     "task_acks_on_timeout": (None, True),
-    "task_allow_error_cb_on_chord_header": (False,),
     "task_inherit_parent_priority": (False,),
     "task_retry_on_worker_lost": (False,),
     "task_store_eager_result": (False,),

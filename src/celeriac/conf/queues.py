@@ -123,7 +123,7 @@ def read_queues(value: object) -> tuple[Queue, ...]:
     Raises ``ValueError`` for what is none, and for a name that stands there twice.
     """
     if isinstance(value, Mapping):
-        queues = [_from_dict({"name": name, **(facts or {})}) for name, facts in value.items()]
+        queues = [_declared(name, facts) for name, facts in value.items()]
     elif isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise ValueError(f"expected {_EXPECTED}")  # noqa: TRY004 - judges of settings raise it alone
     else:
@@ -140,6 +140,12 @@ def bound(
 ) -> tuple[Queue, ...]:
     """Return those of *queues* that *exchange* and *routing_key* lead to."""
     return tuple(each for each in queues if each.matches(exchange, routing_key))
+
+
+def _declared(name: object, facts: object) -> Queue:
+    if facts is not None and not isinstance(facts, Mapping):
+        raise ValueError(f"{name!r} is mapped to {facts!r}; expected {_EXPECTED}")
+    return _from_dict({"name": name, **(facts or {})})
 
 
 def _read(value: object) -> Queue:

@@ -50,6 +50,7 @@ class Typed:
     task_always_eager: bool
     task_eager_propagates: bool
     task_store_eager_result: bool
+    task_allow_error_cb_on_chord_header: bool
     task_publish_retry: bool
     task_publish_retry_policy: Mapping[str, Any]
     publish_timeout: float

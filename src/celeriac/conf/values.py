@@ -372,7 +372,7 @@ def _read(setting: Setting, text: str) -> object:
                 return json.decode(text)
             case _:
                 return text
-    except (ValueError, DecodeError):
+    except (ValueError, DecodeError, RecursionError):
         # From None: the text of a decoding error may quote a secret.
         raise _UnexpectedError(setting) from None
 

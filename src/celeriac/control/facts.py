@@ -9,8 +9,9 @@ from celeriac import states
 from celeriac.control.phrases import clip, duration, moment, plural
 from celeriac.control.reading import header_of, reason_of
 from celeriac.records import Record
+from celeriac.stamps import keys_of
 
-__all__ = ["facts_of", "limits_of"]
+__all__ = ["facts_of", "limits_of", "stamps_of"]
 
 
 def facts_of(record: Record, now: float) -> list[tuple[str, str]]:
@@ -41,6 +42,8 @@ def facts_of(record: Record, now: float) -> list[tuple[str, str]]:
         facts.append(("counted", ", ".join(counters)))
     if limits := limits_of(record):
         facts.append(("limits", limits))
+    if stamps := stamps_of(record):
+        facts.append(("stamps", stamps))
     if record.reason:
         facts.append(("reason", reason_of(record, 500)))
     if record.cause:
@@ -48,6 +51,13 @@ def facts_of(record: Record, now: float) -> list[tuple[str, str]]:
     if record.drop_at is not None:
         facts.append(("kept until", moment(record.drop_at, now)))
     return facts
+
+
+def stamps_of(record: Record) -> str:
+    """What its call was stamped with; "" for nothing."""
+    header = header_of(record)
+    stamps = None if header is None else header.stamps
+    return clip(", ".join(keys_of(stamps)), 500) if stamps else ""
 
 
 def limits_of(record: Record) -> str:

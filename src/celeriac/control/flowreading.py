@@ -39,7 +39,8 @@ _LEVELS: Final = 20
 #: Joins whose numbers are asked of the store. One that is still being sent is the first; of the
 #: others all parts are known.
 _JOINS: Final = 16
-_PLACE: Final = re.compile(r'^\s*(File ".*", line \d+, in .*)$', re.MULTILINE)
+#: A line of a traceback, if it is not of a module that is built into Python.
+_PLACE: Final = re.compile(r'^\s*(File "(?!<frozen ).*", line \d+, in .*)$', re.MULTILINE)
 #: The code that ``why`` has for that.
 _WAITS: Final = "waiting_in_workflow"
 _REASON: Final = 300
@@ -52,25 +53,29 @@ class Source:
     """Where a workflow is read.
 
     *results* are where its results are, *body* opens one of them, *progress* says how far a task
-    says that it is; *known* is where the application sends tasks.
+    says that it is, *arguments* with what it was called; *known* is where the application sends
+    tasks.
     """
 
     store: Store
     results: Results
     body: Callable[[StoredResult], ResultBody | None]
     progress: Callable[[Record], Progress | None]
+    arguments: Callable[[Record], str]
     known: Destinations = NOWHERE
 
 
 def source_of(app: Celeriac) -> Source:
     """The stores of an application."""
     from celeriac.ends import body_of, progress_of
+    from celeriac.upstream import arguments_of
 
     return Source(
         app.store,
         app.results,
         lambda found: body_of(app, found),
         lambda record: progress_of(app, record),
+        lambda record: arguments_of(app, record, header_of(record)),
         app.client.directions.known(),
     )
 
@@ -216,9 +221,13 @@ class _Reading:
     def _told(self, part: Part) -> Told:
         record = part.record
         if record.state in states.TERMINAL:
-            return Told(self._ending(part), record.state, self._where.get(part.id, ""))
+            failed = record.state != states.SUCCEEDED and not _by(record)
+            return Told(
+                self._ending(part), record.state, self._where.get(part.id, ""),
+                self._source.arguments(record) if failed else "",
+            )  # fmt: skip
         code, reason = self._why(part)
-        return Told(clip(reason, _REASON), code, "", self._progress(record))
+        return Told(clip(reason, _REASON), code, progress=self._progress(record))
 
     def _progress(self, record: Record) -> Progress | None:
         if record.meta is None:

@@ -6,18 +6,31 @@ Layer 4. Nothing here changes anything; everything here may be asked of any stor
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from celeriac import states
 from celeriac.control.destinations import NOWHERE, Destinations
-from celeriac.control.phrases import iso
+from celeriac.control.flowreading import flow_of
+from celeriac.control.phrases import clip, commands, iso
 from celeriac.control.reading import header_of
-from celeriac.control.why import Situation
+from celeriac.control.why import Explanation, Situation, missing
 from celeriac.records import BUILT_IN, Counts, JoinView, Record, WorkerView
 from celeriac.stores.base import Store
+from celeriac.upstream import arguments_of
 
-__all__ = ["Overview", "QueueLine", "overview", "put_aside", "situation"]
+if TYPE_CHECKING:
+    from celeriac.app.base import Celeriac
+
+__all__ = [
+    "Overview",
+    "QueueLine",
+    "overview",
+    "put_aside",
+    "situation",
+    "with_arguments",
+    "without_record",
+]
 
 #: How far a queue, or a workflow's surroundings, are looked through for one answer.
 SCAN: Final = 1000
@@ -55,6 +68,33 @@ def situation(
         silent=store.options.lease * 0.4,
         known=known,
     )
+
+
+def without_record(store: Store, id: str, app: str = "") -> Explanation:
+    """What can be said of an id that is no task's; *app* is what ``-A`` names."""
+    if flow_of(store, id) is None:
+        place = f"{store.url} (namespace {store.options.namespace})"
+        return missing(id, place, store.options.result_expires, app)
+    shown = clip(id)
+    return Explanation(
+        shown,
+        "group",
+        f"{shown} is a group: its members are tasks, itself it is none.",
+        advice=(
+            commands(f"Where each of them stands: celeriac tree {shown}", app),
+            commands(f"What they returned: celeriac result {shown}", app),
+        ),
+    )
+
+
+def with_arguments(app: Celeriac, explained: Explanation) -> Explanation:
+    """*explained* and, among its facts, with what the task is called, if that is kept."""
+    record = explained.record
+    shown = "" if record is None else arguments_of(app, record, header_of(record))
+    if not shown:
+        return explained
+    task, *others = explained.facts
+    return replace(explained, facts=(task, ("arguments", clip(shown, 500)), *others))
 
 
 def _before(store: Store, record: Record, counts: Counts) -> int | None:

@@ -54,8 +54,8 @@ class Scope:
     ) -> Scope:
         """As people give it: one name, names separated by commas, or a list of names.
 
-        Raises ``ValueError`` for a matcher that nobody knows, ``TypeError`` for a destination
-        that is no name and no list.
+        Raises ``ValueError`` for a matcher that nobody knows and a pattern that is none,
+        ``TypeError`` for a destination that is no name and no list.
         """
         if isinstance(destination, str):
             destination = [each.strip() for each in destination.split(",") if each.strip()]
@@ -64,7 +64,7 @@ class Scope:
                 f"destination is {destination!r}; it must be a worker's name or a list of names"
             )
         names = None if destination is None else tuple(str(each) for each in destination)
-        matches("", matcher or "glob", "")
+        matches(pattern or "", matcher or "glob", "")
         return cls(names, pattern or "", matcher or "glob")
 
     def covers(self, hostname: str) -> bool:

@@ -11,10 +11,12 @@ from typing import Final
 
 import msgspec
 
+from celeriac.bodies import unseal
 from celeriac.control.phrases import clip, iso
 from celeriac.exceptions import DecodeError
+from celeriac.malformed import MALFORMED
 from celeriac.message import Header, decode
-from celeriac.outcome import ResultBody, decode_body
+from celeriac.outcome import ResultBody
 from celeriac.records import Record
 from celeriac.sensitive import HideAll, Hider
 
@@ -73,17 +75,18 @@ def hider_of(record: Record) -> Hider | None:
         return None
     try:
         return Hider([read.decode(message.content())])
-    except (DecodeError, msgspec.MsgspecError):
+    except (DecodeError, *MALFORMED):
         return HideAll()  # compressed, maybe, with what this machine has not
 
 
 def result_of(body: bytes | None) -> ResultBody | None:
-    """The stored result; None if there is none or it cannot be read."""
+    """The stored result, signed or not; None if there is none or it cannot be read. Only to be
+    shown: its signature is not verified."""
     if body is None:
         return None
     try:
-        return decode_body(body)
-    except msgspec.MsgspecError:
+        return unseal(body, "", None)
+    except DecodeError:
         return None
 
 

@@ -20,6 +20,7 @@ from celeriac.exceptions import NotInThisVersion, NotRegistered
 from celeriac.ids import valid_id
 from celeriac.later import missing
 from celeriac.records import RevokeEffect
+from celeriac.stamps import listed_keys
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
@@ -36,7 +37,6 @@ _TOLD: Final = 100
 
 #: What Celery's control has besides, and what to do instead.
 _LATER: Final = {
-    "revoke_by_stamped_headers": "Revoke by id: app.control.revoke([…]).",
     "election": "Workers elect nobody; the store decides who does what.",
     "mailbox": "Use app.control.broadcast(…).",
 }
@@ -74,11 +74,7 @@ class Control:
         says to end it with *signal* (default ``SIGTERM``). Workers that hold one of the tasks are
         told at once; with *reply* they are waited for, and their answers are returned instead.
         """
-        if destination is not None:
-            raise NotInThisVersion(
-                "The argument destination of revoke()",
-                "A revoke stands in the store and holds for every worker; leave it out.",
-            )
+        _check_nowhere(destination, "revoke()")
         ids = _ids(task_id)
         how = (signal_name(signal) if signal else _SIGNAL) if terminate else None
         met = self._app.store.queue.revoke(ids, how)
@@ -90,6 +86,44 @@ class Control:
         if held:
             self._send("revoke", {"task_id": held[:_TOLD]})
         return met
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any],
+        destination: Destination = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        reply: bool = False,
+        timeout: float = 1.0,
+    ) -> Any:
+        """Revoke tasks by what they are stamped with; return what each id met that was there.
+
+        What has not ended and carries one of the stamps is revoked as by :meth:`revoke`, and what
+        is sent with one from now on is revoked when a worker takes it. That is kept in the store,
+        for ``revoke_expires`` (7 days): it holds for workers that are not running, and across
+        restarts. It takes a look at every task that has not ended.
+
+        Args:
+            headers: names of stamps, each with a value or a list of values, one of which is enough.
+            destination: refused, as by :meth:`revoke`.
+            terminate: end what runs with *signal* (default ``SIGTERM``).
+            signal: its name or number.
+            reply: wait for the answers of the workers that were told, and return these.
+            timeout: seconds to wait for them.
+
+        Raises ``TypeError``, ``ValueError`` or ``EncodeError`` for what names no stamp.
+        """
+        _check_nowhere(destination, "revoke_by_stamped_headers()")
+        from celeriac.control.stamped import revoke_stamped
+
+        how = (signal_name(signal) if signal else _SIGNAL) if terminate else None
+        met = revoke_stamped(self._app.store, listed_keys(headers), how)
+        self._app.events.revoked(id for id, effect in met.items() if effect is RevokeEffect.REVOKED)
+        held = [id for id, effect in met.items() if effect is RevokeEffect.PENDING]
+        # Whoever holds none of them is told, too: what comes next may carry a stamp.
+        told = {"task_id": held[:_TOLD]}
+        answers = self._send("revoke", told, reply=reply, timeout=timeout)
+        return answers if reply else met
 
     def terminate(
         self,
@@ -325,6 +359,15 @@ def signal_name(signal: str | int) -> str:
     if name not in known.Signals.__members__:
         raise ValueError(f"there is no signal {signal!r}; use SIGTERM or SIGKILL")
     return name
+
+
+def _check_nowhere(destination: Destination, what: str) -> None:
+    """Raise for the workers that a revoke is meant for: it is for all."""
+    if destination is not None:
+        raise NotInThisVersion(
+            f"The argument destination of {what}",
+            "A revoke stands in the store and holds for every worker; leave it out.",
+        )
 
 
 def judge(command: str, arguments: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ to go on, arguments that are mended, all failures of a workflow at once.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ import msgspec
 
 from celeriac import states
 from celeriac.client import checked_call, verify
+from celeriac.control.flowreading import flow_of
 from celeriac.exceptions import CeleriacError, CeleryError
 from celeriac.message import Edges, Message, decode
 from celeriac.records import Record
@@ -21,6 +23,7 @@ from celeriac.serialization import decode as decode_value
 
 if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
+    from celeriac.app.task import Task
 
 __all__ = ["Left", "Retried", "retry", "retry_failed"]
 
@@ -31,8 +34,9 @@ _PAGE: Final = 1000
 class Left(msgspec.Struct, frozen=True):
     """Why an id was left as it is.
 
-    *code* is one of ``unknown``, ``succeeded``, ``unfinished``, ``revoked`` (of all that failed,
-    what somebody called off is left), ``not kept``, ``gone`` and ``incomplete``.
+    *code* is one of ``unknown``, ``group``, ``succeeded``, ``unfinished``, ``revoked`` (of all that
+    failed, what somebody called off is left), ``errback`` (one has not ended), ``not kept``,
+    ``gone`` and ``incomplete``.
     """
 
     code: str
@@ -42,6 +46,16 @@ class Left(msgspec.Struct, frozen=True):
     def harmless(self) -> bool:
         """Whether that is as it should be: it runs, has run well, or is not to run."""
         return self.code in {"succeeded", "unfinished", "revoked"}
+
+
+_UNKNOWN: Final = Left(
+    "unknown", "not known to this store: it was never sent here, or its record has expired"
+)
+_GROUP: Final = Left(
+    "group",
+    "it is a group, and runs nothing itself; name members of it, or ask for all that failed "
+    "(--all-failed, all_failed=True)",
+)
 
 
 class Retried(msgspec.Struct):
@@ -84,7 +98,11 @@ def retry_failed(app: Celeriac, id: str) -> Retried:
     """Reopen all that failed by itself in the workflow that *id* is the id of, or of a part."""
     done = Retried()
     found = app.store.inspection.get([id])[0]
-    flow = id if found is None else _header_flow(found)
+    if found is None:
+        known = flow_of(app.store, id)  # a group within a workflow names it, too
+        flow = id if known is None else known[0]
+    else:
+        flow = _header_flow(found)
     parts = _failures(app, flow) if flow else ([] if found is None else [found])
     # In the order in which they failed, so that an errback is looked at after what it is about:
     # it waits again once that is reopened, and must not be set off by itself.
@@ -98,7 +116,7 @@ def retry_failed(app: Celeriac, id: str) -> Retried:
             if ended and not _reopen(app, done, part.id):
                 done.left[part.id] = _why_not(app, part.id)
     if found is None and not (flow and app.store.inspection.flow(flow, limit=1)):
-        done.left[id] = Left("unknown", "not known to this store")
+        done.left[id] = _UNKNOWN
     return done
 
 
@@ -205,7 +223,7 @@ def _header_flow(record: Record) -> str:
 def _why_not(app: Celeriac, id: str) -> Left:
     record = app.store.inspection.get([id])[0]
     if record is None:
-        return Left("unknown", "not known to this store")
+        return _UNKNOWN if flow_of(app.store, id) is None else _GROUP
     if record.state == states.SUCCEEDED:
         return Left("succeeded", "it has succeeded; there is nothing to retry")
     if record.state not in states.TERMINAL:
@@ -214,12 +232,43 @@ def _why_not(app: Celeriac, id: str) -> Left:
         return Left("gone", f"what it ended because of, {record.cause}, is no longer kept")
     if record.wire is None:
         return Left("not kept", "its arguments are no longer kept; send it anew")
+    called = _errback_called(app, record)
+    if called is not None:
+        return Left(
+            "errback",
+            f"its errback {called.task}[{called.id}] has not ended (it is {called.state}): it is "
+            "called for this failure, and until it has ended it could not be called for the next "
+            f"one. Retry it then, or call that off: celeriac revoke {called.id}",
+        )
     if _edges(record).gathers is not None and not record.cause:
         return Left("incomplete", "its header was never sent whole; send the workflow anew")
     return Left(
         "not kept",
         "of it, of what it ended because of or of what waits for it, something is no longer kept",
     )
+
+
+def _errback_called(app: Celeriac, record: Record) -> Record | None:
+    """An errback, or what follows one, that would be reopened with *record* and has not ended."""
+    cause = record.cause or record.id
+    seen = {cause}
+    todo = deque([(cause, False)])
+    while todo:
+        id, whole = todo.popleft()
+        found = app.store.inspection.get([id])[0]
+        if found is None or not (whole or cause in (id, found.cause)):
+            continue
+        if found.state not in states.TERMINAL:
+            return found
+        edges = _edges(found)
+        after = [(each, True) for each in (*edges.failure, *edges.own)]
+        after += [(each, whole) for each in edges.success]
+        member = edges.join or edges.within
+        join = None if member is None else app.store.inspection.join(member[0])
+        after += [] if join is None else [(join.body, whole)]
+        todo += [each for each in after if each[0] not in seen]
+        seen |= {each for each, _ in after}
+    return None
 
 
 # -- arguments ---------------------------------------------------------------------------------
@@ -265,11 +314,23 @@ def _mended(
     if task is not None:
         mask = task.mask
         edges = header.edges or _NO_EDGES
-        takes = edges.takes is not None or (edges.gathers is not None and not edges.immutable)
-        if edges.told is None:
-            task.arguments.check((None, *args) if takes else args, dict(kwargs))
-            if not takes:
-                task.arguments.convert(args, dict(kwargs))
+        if len(edges.given) == 1:  # an errback may be called in two ways, and says so itself
+            _check(task, edges.given[0], args, kwargs)
     if header.expires is not None and header.expires <= app.client.wall():
         header = msgspec.structs.replace(header, expires=None)
     return decode(app.client.reissue(header, args, kwargs, {}, mask))
+
+
+def _check(
+    task: Task[..., Any], given: int, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    if not given:
+        task.arguments.check(args, dict(kwargs))
+        task.arguments.convert(args, dict(kwargs))
+        return
+    try:
+        task.arguments.check((None, *args), dict(kwargs))
+    except TypeError as error:
+        raise TypeError(
+            f"{error}. The first is the result of what is before it; give those after that"
+        ) from None

@@ -62,7 +62,8 @@ def _failures(tree: Tree, every: bool) -> Iterator[str]:
         return
     yield "Failed:"
     for each in found if every else found[:_LISTED]:
-        yield f"  {_name(each)}: {clip(each.reason) or each.state}"
+        called = f"{clip(each.task, _NAME)}{clip(each.arguments)}[{clip(each.id)}]"
+        yield f"  {called}: {clip(each.reason) or each.state}"
         if each.where:
             yield f"    {clip(each.where)}"
     if not every and len(found) > _LISTED:

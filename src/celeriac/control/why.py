@@ -26,6 +26,7 @@ from celeriac.control.reading import (
     result_of,
 )
 from celeriac.exceptions import DecodeError, NotRegistered
+from celeriac.malformed import MALFORMED
 from celeriac.records import Counts, JoinView, Record, WorkerView
 
 __all__ = [
@@ -420,7 +421,7 @@ def _result(record: Record) -> str:
             return clip(content.decode("utf-8", "replace"))
         if body.serializer == "msgpack":
             return clip(repr(msgspec.msgpack.decode(content)))
-    except (DecodeError, msgspec.MsgspecError):
+    except (DecodeError, *MALFORMED):
         return f"of {plural(len(body.value), 'byte')} that cannot be read"
     return f"of {plural(len(body.value), 'byte')} ({body.serializer})"
 

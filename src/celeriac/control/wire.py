@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from celeriac.exceptions import DecodeError, PayloadTooLarge
+from celeriac.malformed import MALFORMED
 from celeriac.signing import Signer
 
 __all__ = [
@@ -56,7 +57,9 @@ NOT_HERE: Final = {
     "memsample": "`celeriac inspect stats` shows the peak memory of the supervisor.",
     "memdump": "`celeriac inspect stats` shows the peak memory of the supervisor.",
     "objgraph": "What answers runs no code of yours; look into an executor with py-spy.",
-    "revoke_by_stamped_headers": "Revoke by id: app.control.revoke([…]).",
+    "revoke_by_stamped_headers": (
+        "It stands in the store: app.control.revoke_by_stamped_headers({…})."
+    ),
 }
 #: What the name of a queue takes; `ids.valid_id` judges it.
 QUEUE_RULE: Final = "at most 128 letters, digits and _ . : @ / -, a letter or digit first"
@@ -108,7 +111,7 @@ class Reply(msgspec.Struct, frozen=True):
 def matches(pattern: str, matcher: str, hostname: str) -> bool:
     """Does *hostname* match? ``glob``: as file names do; ``pcre``: as regular expressions do.
 
-    Raises ``ValueError`` for another matcher.
+    Raises ``ValueError`` for another matcher, and for a pattern that is no regular expression.
     """
     if matcher == "glob":
         from fnmatch import fnmatchcase
@@ -117,7 +120,12 @@ def matches(pattern: str, matcher: str, hostname: str) -> bool:
     if matcher in {"pcre", "regex"}:
         import re
 
-        return re.match(pattern, hostname) is not None
+        try:
+            return re.match(pattern, hostname) is not None
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(
+                f"pattern is {pattern[:128]!r}, which is no regular expression: {error}"
+            ) from None
     raise ValueError(f"matcher is {matcher!r}; it must be 'glob' or 'pcre'")
 
 
@@ -205,5 +213,5 @@ def _unpacked(body: bytes) -> bytes:
 def _typed(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
     try:
         return decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise DecodeError(f"a publication that cannot be read: {error}") from None

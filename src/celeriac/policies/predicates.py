@@ -29,10 +29,15 @@ class Predicates(Policy):
         if isinstance(error, Reject):
             if not error.requeue:
                 return Outcome(states.REFUSED, reason=_reason(error))
-            before = max(0, run.attempt - 1)
-            wait = backoff.exponential(before, factor=_FIRST_WAIT, maximum=_LONGEST_WAIT)
-            return Outcome(states.SCHEDULED, reason=_reason(error), delay=wait)
+            return put_back(run.attempt, _reason(error))
         return None
+
+
+def put_back(attempt: int, reason: str) -> Outcome:
+    """A call that goes back to its queue, uncharged, and is due again after a while: 0.1 s after
+    its first *attempt*, twice as long after each further one, 30 s at most."""
+    wait = backoff.exponential(max(0, attempt - 1), factor=_FIRST_WAIT, maximum=_LONGEST_WAIT)
+    return Outcome(states.SCHEDULED, reason=reason, delay=wait)
 
 
 def _reason(error: Reject) -> str:
@@ -41,3 +46,6 @@ def _reason(error: Reject) -> str:
         if error.reason is None
         else describe(Reject(error.reason)).replace("Reject: Rejected: ", "Reject: ")
     )
+
+
+__all__ = ["Predicates", "put_back"]

@@ -49,7 +49,7 @@ def _revive_tag(tag: object, value: Any) -> Any:
     reviver = _REVIVERS.get(tag) if isinstance(tag, str) else None
     if reviver is None:
         raise DecodeError(
-            f"a value is tagged {str(tag)[:64]!r}, which is not known here: its class was "
+            f"a value is tagged {_shown(tag)}, which is not known here: its class was "
             "registered with the sender only (celeriac.serialization.register_type), or the "
             "sender is newer; update the reader first"
         )
@@ -57,8 +57,13 @@ def _revive_tag(tag: object, value: Any) -> Any:
         return reviver(value)
     except DecodeError:
         raise
-    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+    except Exception as error:  # a class of the application may do anything as it is made
         raise DecodeError(f"a value tagged {tag!r} cannot be read: {error}") from error
+
+
+def _shown(value: object) -> str:
+    """What should have been a name, for an error: it may be anything, of any size."""
+    return repr(value[:64]) if isinstance(value, str) else f"of type {type(value).__name__}"
 
 
 def _text(value: object) -> str:
@@ -117,7 +122,7 @@ def _enum(value: Any) -> Any:
     if issubclass(cls, Flag):
         return cls(plain)  # Members joined by | have no entry of their own.
     raise DecodeError(
-        f"{value['class']} has no member {str(value['name'])[:64]!r} here; the sender's version of "
+        f"{value['class']} has no member {_shown(value['name'])} here; the sender's version of "
         "the class is another one, update the reader first"
     )
 

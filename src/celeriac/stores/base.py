@@ -40,6 +40,7 @@ from celeriac.records import (
     Outgoing,
     Reaped,
     Record,
+    RevokedStamp,
     RevokeEffect,
     StoredResult,
     Verdict,
@@ -257,6 +258,18 @@ class Queue(Protocol):
         outcome stands. An unknown id leaves a tombstone the later enqueue meets. Repeatable:
         what is revoked already reads REVOKED again."""
 
+    def revoke_stamps(self, stamps: Sequence[str], terminate: str | None = None) -> None:
+        """Keep *stamps*, each ``NAME=VALUE``, as revoked, for ``Options.revoke_expires`` from now.
+
+        A store reads no headers, so nothing ends by this alone: workers learn of it
+        (``Beat.stamps``) and :meth:`revoke` by id what they hold, or lease from then on, that
+        carries one. Whoever calls this revokes what is in the store. One step; a repeat begins the
+        time anew, under a new number. With *terminate* once, with it for good.
+        """
+
+    def revoked_stamps(self, after: int = 0) -> list[RevokedStamp]:
+        """The stamps that are revoked now, those with a number above *after*, in that order."""
+
     def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
         """Extend the owner's lease, note starts; learn of revokes and of the *held* ids that
         are gone. Reaping rides in it, at most once per ``reap_interval`` per store."""
@@ -426,9 +439,9 @@ class Inspection(Protocol):
         """Reopen ended records (not succeeded ones) and, in the same step, what ended only
         because of them: same ids, generation + 1, crashes, losses and retries back to 0.
         *messages* replaces messages. Returns all ids reopened: for each id asked for first the one
-        that runs again, which is another if that one's end had ended it. Each id is a
-        step of its own where that is a script: on Redis one that would reopen more than 10,000
-        raises ``StoreError``, with nothing of it changed."""
+        that runs again, which is another if that one's end had ended it. One is left whose errbacks
+        have not ended (``finish.reopen``). Each id is a step of its own where that is a script: on
+        Redis one that would reopen more than 10,000 raises ``StoreError``, with nothing changed."""
 
     def discard(self, ids: Sequence[str]) -> builtins.list[str]:
         """Remove ended records for good; end queued ones as ``revoked`` ("discarded") first.
@@ -482,19 +495,6 @@ class Store(msgspec.Struct, frozen=True):
 
 
 __all__ = [
-    "Bus",
-    "Capabilities",
-    "Coordinator",
-    "EagerQueue",
-    "Entry",
-    "Inspection",
-    "Options",
-    "Queue",
-    "Results",
-    "Schedules",
-    "Store",
-    "Subscription",
-    "Trap",
-    "ends_by",
-    "no_later_than",
-]
+    "Bus", "Capabilities", "Coordinator", "EagerQueue", "Entry", "Inspection", "Options", "Queue",
+    "Results", "Schedules", "Store", "Subscription", "Trap", "ends_by", "no_later_than",
+]  # fmt: skip

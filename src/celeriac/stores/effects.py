@@ -144,12 +144,14 @@ class Reopen(msgspec.Struct, frozen=True):
 
     The store sets *state* (``waiting``, ``queued``, or ``scheduled`` with *due*), generation + 1,
     retries, crashes and losses 0, a new sequence; it clears reason, cause, result, custom state,
-    pending revoke, end, ``drop_at``, and an ``expires`` that has passed. The attempt counts on.
+    pending revoke, end, ``drop_at``, and an ``expires`` that has passed or, with *lasts_anew*, any:
+    it counts from the next release then. The attempt counts on.
     """
 
     id: str
     state: str
     due: float | None = None
+    lasts_anew: bool = False
 
 
 Effect = End | Release | Member | Forget | Decide | Size | Grow | Reopen

@@ -144,7 +144,9 @@ def reopen(view: View, id: str, *, now: float) -> Effects:
     A record that ended because of another one (it carries a cause) is reopened through that one.
     Not bounded, unlike :func:`finish`: a workflow reopened in two steps could fail again between
     them, and its second half would then wait for ever. No effects if the record is absent, has
-    not ended, has succeeded, or cannot run because its join was given up or its cause is gone.
+    not ended, has succeeded, or cannot run because its join was given up or its cause is gone; nor
+    as long as an errback that would wait again, or what follows that, is due or runs: it is called
+    for this end, and could not be called for the next one before it has ended.
     """
     step = _Step(view, now, limit=0)
     node = step.node(id)
@@ -161,7 +163,7 @@ def reopen(view: View, id: str, *, now: float) -> Effects:
     todo = deque([_Reopened(node.id, cause=node.id)])
     while todo:
         todo.extend(step.reopen_along(todo.popleft()))
-    return Effects(tuple(step.effects))
+    return Effects() if step.called else Effects(tuple(step.effects))
 
 
 class _Reopened(msgspec.Struct, frozen=True):
@@ -186,6 +188,9 @@ class _Step:
         self.effects: list[Effect] = []
         self.todo: deque[Pending] = deque()
         self.followed = 0
+        #: An errback that was to be reopened has not ended.
+        self.called = False
+        self._reopened: set[str] = set()
         self._nodes: dict[str, Node | None] = {}
         self._joins: dict[str, JoinNode | None] = {}
         self._members: dict[tuple[str, int], str] = {}
@@ -384,7 +389,9 @@ class _Step:
     def reopen(self, node: Node, waits: bool) -> None:
         state, due = (states.WAITING, None) if waits else _when(node, self.now)
         self._nodes[node.id] = msgspec.structs.replace(node, state=state, cause="")
-        self.effects.append(Reopen(node.id, state, due))
+        self._reopened.add(node.id)
+        lasts = waits and node.edges is not None and bool(node.edges.lasts)
+        self.effects.append(Reopen(node.id, state, due, lasts))
 
     def reopen_along(self, at: _Reopened) -> Iterator[_Reopened]:
         """Reopen what hangs on a reopened record; yield what to go on from."""
@@ -403,6 +410,8 @@ class _Step:
     def _reopen_waiting(self, id: str, on: _Reopened) -> Iterator[_Reopened]:
         node = self.node(id)
         if node is None or node.state not in states.TERMINAL:
+            # What it hangs on has ended, so it was released: if it waits, it has been replaced.
+            self.called |= on.whole and node is not None and id not in self._reopened
             return
         if on.whole or (node.state in states.REOPENABLE and node.cause == on.cause):
             self.reopen(node, waits=True)

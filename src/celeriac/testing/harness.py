@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from celeriac import states
-from celeriac.client import Client, verify
+from celeriac.client import Client
 from celeriac.clock import Clock
 from celeriac.eager import value_of
 from celeriac.exceptions import CeleryError, ImproperlyConfigured
@@ -25,9 +25,12 @@ from celeriac.message import Message, decode
 from celeriac.outcome import Outcome
 from celeriac.records import Commit, Delivery, Manifest, Record, StoredResult, Want
 from celeriac.stores.base import Options, Results, Store
+from celeriac.stores.finish import REVOKED_REASON
 from celeriac.stores.memory import make_store
 from celeriac.testing.enqueued import Enqueued, Expected, listing, view
 from celeriac.testing.virtual import VirtualClock
+from celeriac.worker.admission import read
+from celeriac.worker.stamps import met_by
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -360,11 +363,16 @@ class _Pass:
     def _refusal(self, delivery: Delivery) -> Outcome | None:
         """The outcome of what a worker would not even hand to an executor."""
         try:
-            verify(decode(delivery.wire), self._app.signer)
+            read(delivery, self._app.signer)
         except CeleryError as error:
             self._runner.error = error
             return Outcome(states.FAILED, reason=f"{type(error).__name__}: {error}")
-        return None
+        queue = self._store.queue
+        met = met_by(delivery, {each.stamp: each for each in queue.revoked_stamps()})
+        if met is None:
+            return None
+        queue.revoke([delivery.id], met.terminate)
+        return Outcome(states.CANCELLED, reason=REVOKED_REASON)
 
     def _end(self, delivery: Delivery, outcome: Outcome) -> None:
         """Commit *outcome*, and keep what a test wants to know."""

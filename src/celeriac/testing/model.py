@@ -14,6 +14,7 @@ retries, hand-backs, revokes, reaping, one join that may grow, requests that are
 come late. The simulation in the tests has what is too large to be searched whole, and plays the
 product itself: time (leases that run out, trust, due times, expiry, clocks that are set), executors
 and what is sent ahead to them, several lanes, workflows of any shape, headers sent in pieces.
+What parts of workflows may run when is in ``timemodel``.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from celeriac.client import verify
-from celeriac.exceptions import CeleryError
-from celeriac.message import decode
+from celeriac.exceptions import CeleryError, DecodeError
+from celeriac.message import Message, decode
 from celeriac.records import Delivery, TaskFacts
 from celeriac.signing import Signer
 from celeriac.worker.hands import Held
@@ -27,11 +27,27 @@ def marks(delivery: Delivery, name: str) -> dict[str, str]:
     return {"task_id": delivery.id, "task_name": name}
 
 
+def read(delivery: Delivery, signer: Signer | None) -> Message:
+    """Return the message of *delivery*; nothing in it is to be believed before.
+
+    Raises ``DecodeError`` if it cannot be read or is another task's, and ``SecurityError`` if
+    *signer* is given and has not signed it.
+    """
+    message = decode(delivery.wire)
+    verify(message, signer)
+    # A signature does not tell: a message that was copied to another record is well signed, too.
+    if message.header.id != delivery.id:
+        raise DecodeError(
+            f"the message under this id is that of task {message.header.id[:128]!r}: it was "
+            "changed or mixed up in the store"
+        )
+    return message
+
+
 def admit(delivery: Delivery, tasks: Mapping[str, TaskFacts], signer: Signer | None) -> Held | str:
     """Return what is held of *delivery*; if it cannot be read or trusted, why."""
     try:
-        message = decode(delivery.wire)
-        verify(message, signer)
+        message = read(delivery, signer)
     except CeleryError as error:
         return f"{type(error).__name__}: {error}"
     header = message.header
@@ -44,4 +60,4 @@ def admit(delivery: Delivery, tasks: Mapping[str, TaskFacts], signer: Signer | N
     return Held(delivery, header.task, facts, hard)
 
 
-__all__ = ["UNKNOWN", "admit", "marks"]
+__all__ = ["UNKNOWN", "admit", "marks", "read"]

@@ -16,7 +16,9 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from celeriac.exceptions import OperationalError, StoreError
 from celeriac.records import Beat, Exchanged, Fence, Manifest
+from celeriac.worker.calledoff import call_off
 from celeriac.worker.dispatch import Batch, Dispatch
+from celeriac.worker.hands import Held
 from celeriac.worker.incarnation import Incarnation
 
 logger = logging.getLogger("celeriac.worker")
@@ -153,23 +155,41 @@ class Exchanges:
 
     def _settle(self, batch: Batch, reply: Exchanged) -> Course[None]:
         self._outage_ends()
-        self._dispatch.settle(batch, reply)
+        met: dict[str | None, list[Held]] = {}
+        for held, terminate in self._dispatch.settle(batch, reply):
+            met.setdefault(terminate, []).append(held)
+        for terminate, items in met.items():
+            yield from self._call_off(items, terminate)
         for delay, fences in self._dispatch.rates.take_returns():
-            yield from self._hand_back(batch.owner, fences, delay)
+            # What a rate limit turned away is due again after *delay*.
+            yield from self._insist(Call("release", (batch.owner, fences), {"delay": delay}))
 
-    def _hand_back(self, owner: str, fences: Sequence[Fence], delay: float) -> Course[None]:
-        """Return what a rate limit turned away to its queue, to be due again after *delay*."""
+    def _call_off(self, items: Sequence[Held], terminate: str | None) -> Course[None]:
+        """Revoke what carries a revoked stamp, in the store first: whoever gets it if this worker
+        dies now need not know the stamp."""
+        ids = [held.delivery.id for held in items]
+        if not (yield from self._insist(Call("revoke", (ids, terminate)))):
+            return
+        for held in items:
+            logger.info("Task %s carries a revoked stamp, it will not run", held.delivery.id)
+            call_off(self._dispatch, held)
+        with self._dispatch.changed:
+            self._dispatch.stamps.pending -= len(items)
+
+    def _insist(self, call: Call) -> Course[bool]:
+        """Repeat *call* until the store has answered; False if it has not by the end."""
         attempt = 0
         while True:
             try:
-                yield Call("release", (owner, fences), {"delay": delay})
-                return
+                yield call
             except OperationalError as error:
                 self._outage_begins(error)
                 attempt += 1
                 yield Pause(attempt, whole=True)
                 if self._clock() > self.deadline:
-                    return  # shutting down without the store: the lease runs out by itself
+                    return False  # shutting down without the store: the lease runs out by itself
+            else:
+                return True
 
     def _outage_begins(self, error: OperationalError) -> None:
         if not self._outage:
@@ -192,10 +212,14 @@ class Pulse:
         self._clock = clock
         self._outage = False
 
-    def register(self, owner: str, manifest: Manifest) -> Course[None]:
-        """Register *owner*, the incarnation's ``candidate``. Raises ``OperationalError``."""
+    def register(
+        self, owner: str, manifest: Manifest, learn: Callable[[], None] = lambda: None
+    ) -> Course[None]:
+        """Register *owner*, the incarnation's ``candidate``; *learn* what it has to know before
+        anything is leased. Raises ``OperationalError``."""
         requested_at = self._clock()
         yield Call("register", (owner, manifest))
+        learn()
         self._incarnation.begin(owner, requested_at)
 
     def beat(self, started: Sequence[Fence] = ()) -> Course[Beat | None]:

@@ -22,6 +22,7 @@ from celeriac.policies import crashes
 from celeriac.policies.time_limits import on_hard_limit
 from celeriac.records import RevokeOrder
 from celeriac.stores.base import Queue
+from celeriac.worker.calledoff import call_off
 from celeriac.worker.deaths import Death
 from celeriac.worker.dispatch import Dispatch, Held
 from celeriac.worker.pools.shared import DRAINED
@@ -125,7 +126,6 @@ class Custody:
 
     def _obey(self, order: RevokeOrder) -> None:
         """A revoke for something in our hands."""
-        revoked = Outcome(states.CANCELLED, reason="TaskRevokedError: revoked")
         for executor in list(self.pool.executors.values()):
             for key, held in list(executor.hand.held.items()):
                 if held.delivery.fence != order.fence:
@@ -137,8 +137,7 @@ class Custody:
                 return
         withdrawn = self._dispatch.withdraw(order.fence)
         if withdrawn is not None:
-            self._dispatch.commit(order.fence, revoked)
-            self.pool.notices.ended(withdrawn.delivery, revoked)
+            call_off(self._dispatch, withdrawn)
 
     def _terminate(self, executor: Executor, key: int, name: str) -> None:
         number = signal.Signals.__members__.get(name, signal.SIGTERM)

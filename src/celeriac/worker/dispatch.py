@@ -19,14 +19,7 @@ import msgspec
 from celeriac import states
 from celeriac.crashpoints import crashpoint
 from celeriac.outcome import Outcome
-from celeriac.records import (
-    Commit,
-    Delivery,
-    Exchanged,
-    Fence,
-    TaskFacts,
-    Want,
-)
+from celeriac.records import Commit, Delivery, Exchanged, Fence, TaskFacts, Want
 from celeriac.signing import Signer
 from celeriac.worker.admission import UNKNOWN, admit
 from celeriac.worker.flights import Batch, Flights
@@ -35,6 +28,7 @@ from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.paces import Paces
 from celeriac.worker.progress import Updates
 from celeriac.worker.ratelimits import RateLimits
+from celeriac.worker.stamps import RevokedStamps
 
 if TYPE_CHECKING:
     from celeriac.worker.duties.events import Events
@@ -90,6 +84,7 @@ class Dispatch:
         self._tasks = tasks
         self._signer = signer
         self.wake = wake
+        self.stamps = RevokedStamps()
         self._updates = Updates()
         self._commits: list[Commit] = []
         self._started: list[Fence] = []
@@ -132,8 +127,9 @@ class Dispatch:
             self._updates.arrived()
             self._stir()
 
-    def settle(self, batch: Batch, reply: Exchanged) -> None:
-        """Take in the answer to *batch*: log refusals, place deliveries."""
+    def settle(self, batch: Batch, reply: Exchanged) -> list[tuple[Held, str | None]]:
+        """Take in the answer to *batch*: log refusals, place deliveries. Returns what a revoked
+        stamp meets, to be revoked with this signal and then given to ``calledoff``."""
         arrived = [held for held in map(self._admit, reply.deliveries) if held is not None]
         if reply.deliveries:
             crashpoint("delivery.received")
@@ -148,6 +144,7 @@ class Dispatch:
                 notices.tell("task_received", held.delivery)
         with self.changed:
             self._flights.end(batch)
+            met = self.stamps.sift(arrived) if self.stamps.known and not self.closing else []
             if batch.owner != self.incarnation.owner or self.incarnation.lost:
                 arrived = []  # leased by an incarnation that is gone; the reaper has them
             self.backlog.extend(self.rates.admit(arrived) if self.rates.active else arrived)
@@ -162,6 +159,7 @@ class Dispatch:
                 self.wake()  # the pool makes room
         if reply.lost and self.incarnation.lose(batch.owner):
             self.wake()
+        return met
 
     def give_back(self, batch: Batch) -> None:
         """The store refused the exchange itself: its outcomes go with the next one."""
@@ -485,7 +483,8 @@ class Dispatch:
     def flushed(self) -> bool:
         """Nothing waits for a commit and no exchange is under way."""
         with self.changed:
-            return not (self._commits or self._started or self._updates or self._flights.number)
+            at_hand = self._commits or self._started or self._updates or self.stamps.pending
+            return not (at_hand or self._flights.number)
 
     def drop_all(self) -> None:
         """The incarnation is lost: what waits is not ours any more. Commits stay; the store judges

@@ -6,6 +6,7 @@ is its tag. Messages and results travel inside as opaque bytes; nothing here is 
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
+from celeriac import states
 from celeriac.exceptions import DecodeError
+from celeriac.malformed import MALFORMED
 from celeriac.outcome import Outcome
 from celeriac.records import Delivery
 
@@ -21,6 +24,8 @@ _LENGTH: Final = struct.Struct("<I")
 #: No frame of ours comes near this; a larger length means the stream is out of step.
 _FRAME_MAX: Final = 1 << 30
 READ_SIZE: Final = 1 << 18
+#: The first byte of every frame: a MessagePack array of up to 15 elements.
+_ARRAY: Final = 0x90
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -74,6 +79,16 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag=5):
     key: int
     outcome: Outcome
     runtime: float
+
+    @property
+    def sound(self) -> bool:
+        """Whether a store could commit it: a state that runs lead to, due at a time there is."""
+        outcome = self.outcome
+        return (
+            outcome.state in states.TRANSITIONS[states.RUNNING]
+            and math.isfinite(outcome.delay)
+            and (outcome.eta is None or math.isfinite(outcome.eta))
+        )
 
 
 class Update(msgspec.Struct, frozen=True, array_like=True, tag=6):
@@ -196,6 +211,7 @@ class Inbox:
             while end - position >= 4:
                 length = _length(buffer, position)
                 if end - position - 4 < length:
+                    _check_begun(buffer, position, end)
                     break
                 # Let go of even if it cannot be read, or the buffer could not shrink below.
                 with view[position + 4 : position + 4 + length] as body:
@@ -215,7 +231,11 @@ def receive(sock: socket.socket, begun: bytes = b"") -> Frame | None:
     head = _read_exactly(sock, 4, begun)
     if head is None:
         return None
-    body = _read_exactly(sock, _length(head, 0))
+    start = _read_exactly(sock, 1)
+    if start is None:
+        return None
+    _check_begun(bytearray(head + start), 0, 5)
+    body = _read_exactly(sock, _length(head, 0), start)
     return None if body is None else _read_body(body)
 
 
@@ -226,11 +246,21 @@ def _length(data: bytes | bytearray, position: int) -> int:
     return int(length)
 
 
+def _check_begun(buffer: bytearray, position: int, end: int) -> None:
+    """Raise ``DecodeError`` if what has come of a frame can be none.
+
+    Text that a task printed into the socket reads as a length of some 500 MiB, and what its
+    executor says would be waited for, and swallowed, until so much had come.
+    """
+    if end - position > 4 and buffer[position + 4] & 0xF0 != _ARRAY:
+        raise DecodeError("what follows a length is no frame: the stream is out of step")
+
+
 def _read_body(body: bytes | memoryview) -> Frame:
     try:
         frame: Frame = _decode(body)
         return frame
-    except msgspec.DecodeError as error:
+    except MALFORMED as error:
         raise DecodeError(f"{len(body)} bytes that are no frame: {error}") from error
 
 

@@ -27,6 +27,7 @@ from celeriac.records import Beat, Manifest
 from celeriac.signing import Signer
 from celeriac.stores.base import Store
 from celeriac.worker.banner import tell_ready
+from celeriac.worker.calledoff import deliveries_of
 from celeriac.worker.custody import Custody
 from celeriac.worker.dispatch import Dispatch
 from celeriac.worker.duties.burst import Burst
@@ -116,6 +117,7 @@ class Supervisor:
         self._heart = Heart(
             store, self._incarnation, lock, plan.heartbeat, self._on_beat, self.fail
         )
+        self._heart.watch(self._dispatch.stamps, lambda: deliveries_of(self._dispatch))
         self._helm = helm = Helm(
             plan.manifest, self._pool, self._dispatch, self._lanes, self._heart, nursery.slots,
             self.stop, plan.max_tasks,

@@ -85,7 +85,8 @@ def _views(simulation, records):
 def _edges(watch, records):
     """Bodies, successors and errbacks ran, or did not, as what they hang on ended."""
     joins = {id: join for id, join in watch.joins.items() if id in watch.sealed}
-    run = SimpleNamespace(headers=watch.headers, joins=joins, runs=watch.delivered)
+    runs = {(id, records[id].generation) for id in watch.delivered}
+    run = SimpleNamespace(headers=watch.headers, joins=joins, runs=runs)
     try:
         check_as_the_edges_say(run, records)
     except AssertionError as wrong:

@@ -119,6 +119,13 @@ PART = Header(
     index=0,
 )
 
+STAMPED = Header(
+    id=ID,
+    task="shop.tasks.send_email",
+    nonce="00112233445566ff",
+    stamps={"customer": ["acme", "ключ"], "batch": [7, None, True]},
+)
+
 
 def plain(serializer: str = "json") -> Header:
     return Header(ID, "tasks.add", "0123456789abcdef", serializer=serializer)
@@ -176,6 +183,7 @@ def messages() -> dict[str, bytes]:
         "keywords": compose(plain(), payload("json", "a", [1.5, None, True], key="ключ")).encode(),
         "full_header": compose(FULL, payload("json")).encode(),
         "workflow_part": compose(PART, payload("json")).encode(),
+        "stamped": compose(STAMPED, payload("json")).encode(),
         "msgpack": compose(plain("msgpack"), payload("msgpack", 1, b"\x00\xff", x=-0.5)).encode(),
         "signed": signed(plain(), payload("json", 1, 2)).encode(),
         "rich_json": compose(plain(), payload("json", *RICH)).encode(),

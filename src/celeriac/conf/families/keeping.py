@@ -30,8 +30,8 @@ FAMILY = (
         default=7 * DAY,
         least=1.0,
         where="store",
-        help="How long a revoke of an id that is not known yet is kept, to meet the call that "
-        "comes later.",
+        help="How long a revoke of an id that is not known yet, or of a stamp, is kept, to meet "
+        "calls that come later.",
     ),
     seconds(
         "dead_expires",

@@ -29,6 +29,14 @@ FAMILY = (
         help="Keep results of eager runs in the store, too, where others can read them.",
     ),
     flag(
+        "task_allow_error_cb_on_chord_header",
+        default=False,
+        where="sending",
+        help="Link errbacks of a chord to each member of its header as well: they are called once "
+        "for each member that fails, and for the body. Looked at where the errback is linked to "
+        "the chord, or a chain that it is linked to is sent.",
+    ),
+    flag(
         "task_publish_retry",
         default=True,
         where="sending",

@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from celeriac import states
 from celeriac.exceptions import DuplicateTask, OperationalError
 from celeriac.message import Message
-from celeriac.records import StoredResult
+from celeriac.records import RevokedStamp, StoredResult
 from celeriac.stores import finish
 from celeriac.stores.base import Options
 from celeriac.stores.effects import (
@@ -50,6 +50,8 @@ class Core:
         self.owners: dict[str, Owner] = {}
         #: Revokes of ids that were not known: id → (removed at, terminate).
         self.tombstones: dict[str, tuple[float, str | None]] = {}
+        #: Revoked stamps by their text, in the order of their numbers.
+        self.stamps: dict[str, RevokedStamp] = {}
         #: Results of records that live in another store: id → (removed at, result).
         self.foreign: dict[str, tuple[float | None, StoredResult]] = {}
         #: What another store is to be told: id → number of the row, oldest first.
@@ -388,7 +390,7 @@ class Core:
         row.keep = True
         row.forgotten = False
         row.started_at = row.leased_at = row.ended_at = row.drop_at = None
-        if row.expires is not None and row.expires <= now:
+        if row.expires is not None and (effect.lasts_anew or row.expires <= now):
             row.expires = None
         elif row.expires is not None:
             heappush(self.expiring, (row.expires, row.id))

@@ -20,6 +20,7 @@ from celeriac.records import (
     Manifest,
     Outgoing,
     Reaped,
+    RevokedStamp,
     RevokeEffect,
     RevokeOrder,
     Stamp,
@@ -100,6 +101,7 @@ class MemoryQueue:
                 ),
                 gone=tuple(id for id in held if id not in found.held),
                 reaped=reaped,
+                stamps=max((each.number for each in core.stamps.values()), default=0),
             )
         crashpoint("beat.applied")
         return answer
@@ -304,6 +306,23 @@ class MemoryQueue:
             return RevokeEffect.PENDING
         core.finish(id, states.CANCELLED, finish.REVOKED_REASON)
         return RevokeEffect.REVOKED
+
+    def revoke_stamps(self, stamps: Sequence[str], terminate: str | None = None) -> None:
+        core = self._core
+        with core.step():
+            until = core.clock.wall() + core.options.revoke_expires
+            for stamp in stamps:
+                known = core.stamps.pop(stamp, None)
+                how = terminate or (known.terminate if known is not None else None)
+                core.stamps[stamp] = RevokedStamp(core.number(), stamp, until, how)
+
+    def revoked_stamps(self, after: int = 0) -> list[RevokedStamp]:
+        core = self._core
+        with core.step():
+            now = core.clock.wall()
+            return [
+                each for each in core.stamps.values() if each.number > after and each.until > now
+            ]
 
     def purge(self, queues: Sequence[str]) -> int:
         core = self._core

@@ -122,6 +122,8 @@ def _sweep(core: Core) -> int:
             swept += 1
     for id in [id for id, (until, _) in core.tombstones.items() if until <= now]:
         del core.tombstones[id]
+    for stamp in [each.stamp for each in core.stamps.values() if each.until <= now]:
+        del core.stamps[stamp]
     for id in [id for id, (until, _) in core.foreign.items() if until is not None and until <= now]:
         del core.foreign[id]
     return swept

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -57,6 +58,8 @@ class Connection:
         self.prefix = f"{options.keyprefix}{{{options.namespace}}}:".encode()
         self._nodes = Nodes(location, self.prefix)
         self._idle: deque[Link] = deque()
+        #: Those that others block on.
+        self._lent: weakref.WeakValueDictionary[int, Link] = weakref.WeakValueDictionary()
         self._pid = os.getpid()
         #: Whether any link was ever good: an outage is waited out, a wrong address is not.
         self.met = False
@@ -93,9 +96,7 @@ class Connection:
             return []
         packed = b"".join(self._packed(each) for each in commands)
         deadline = ends_by(self.options.timeout)
-        replies = self._attempt(
-            lambda link: link.ask_all(packed, len(commands), deadline), deadline
-        )
+        replies = self._attempt(lambda link, by: link.ask_all(packed, len(commands), by), deadline)
         first: CeleriacError | None = None
         for number, (command, reply) in enumerate(zip(commands, replies, strict=True)):
             if isinstance(reply, redis.ResponseError):
@@ -113,6 +114,7 @@ class Connection:
         closes it. :meth:`packed` makes what is sent on it."""
         link = self._dial(ends_by(self.options.timeout))
         self.met = True
+        self._lent[id(link)] = link
         return link
 
     blocking = pubsub = link
@@ -134,12 +136,12 @@ class Connection:
     def server(self) -> Server:
         """What the server says of itself, as of the newest link."""
         deadline = ends_by(self.options.timeout)
-        return self._attempt(lambda link: link.server, deadline)  # type: ignore[no-any-return]
+        return self._attempt(lambda link, by: link.server, deadline)  # type: ignore[no-any-return]
 
     def where(self) -> str:
         """The address of the server that answers now, or the path of its socket."""
         deadline = ends_by(self.options.timeout)
-        return str(self._attempt(lambda link: link.where, deadline))
+        return str(self._attempt(lambda link, by: link.where, deadline))
 
     def close(self) -> None:
         """Close the idle links. The next call opens one anew."""
@@ -159,7 +161,7 @@ class Connection:
     def _ask(self, packed: bytes, name: str, whole: Callable[[], bytes] | None) -> Any:
         deadline = ends_by(self.options.timeout)
         try:
-            return self._attempt(lambda link: link.ask(packed, deadline), deadline)
+            return self._attempt(lambda link, by: link.ask(packed, by), deadline)
         except redis.ResponseError as error:
             reply = str(error)
         return self._answer(reply, name, packed, whole, deadline)
@@ -187,7 +189,7 @@ class Connection:
             if SYSTEM.monotonic() >= deadline:
                 raise troubles.refused(reply, self.location, name)
             try:
-                return self._attempt(partial(Link.ask, packed=packed, deadline=deadline), deadline)
+                return self._attempt(partial(_ask, packed), deadline)
             except redis.ResponseError as error:
                 reply = str(error)
 
@@ -223,14 +225,21 @@ class Connection:
 
     # -- links
 
-    def _attempt(self, talk: Callable[[Link], Any], deadline: float) -> Any:
-        """Let *talk* use a link; once more on a new one if the link broke off."""
+    def _attempt(self, talk: Callable[[Link, float], Any], deadline: float) -> Any:
+        """Let *talk* use a link until a moment; once more on a new one if the link broke off.
+
+        A link that was good before may be dead without a word, as behind a firewall that has
+        forgotten it: so it gets half of the time, and what is sent again has the rest.
+        """
         resent = False
         while True:
-            link = self._take(deadline)
+            link, by = self._take(deadline), deadline
+            if not resent:
+                now = SYSTEM.monotonic()
+                by = now + (deadline - now) / 2
             good = False
             try:
-                answer = talk(link)
+                answer = talk(link, by)
                 good = True
                 return answer
             except redis.ResponseError:
@@ -240,6 +249,8 @@ class Connection:
                 problem = troubles.broken(self.location, link.where, error)
                 # What was idle beside it is most likely as dead.
                 self._drop_idle()
+                if isinstance(error, TimeoutError):
+                    self._hang_up()
                 if resent or SYSTEM.monotonic() >= deadline:
                     raise problem from None
                 resent = True
@@ -275,7 +286,18 @@ class Connection:
 
     def _begin_in_child(self) -> None:
         self._idle = deque()
+        self._lent = weakref.WeakValueDictionary()
         self._pid = os.getpid()
+
+    def _hang_up(self) -> None:
+        """End what others wait for on links of their own; whoever does so asks again on a new one.
+
+        A bell would not find out before its ten seconds are over that nothing rings any more.
+        """
+        for found in self._lent.valuerefs():  # a list: others may come meanwhile
+            link = found()
+            if link is not None:
+                link.hang_up()
 
     def _drop_idle(self) -> None:
         if self._pid != os.getpid():
@@ -285,6 +307,10 @@ class Connection:
                 self._idle.pop().close()
             except IndexError:
                 return
+
+
+def _ask(packed: bytes, link: Link, by: float) -> Any:
+    return link.ask(packed, by)
 
 
 __all__ = ["Connection", "Script", "ScriptError"]

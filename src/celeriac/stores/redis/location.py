@@ -245,7 +245,7 @@ def _node(text: str, port: int, shown: str) -> tuple[str, int]:
     else:
         host, _, number = text.partition(":")
         wrong = ":" in number
-    if wrong or (number and not (number.isascii() and number.isdigit() and int(number) < 65536)):
+    if wrong or (number and not (number.isascii() and number.isdigit() and _below(65536, number))):
         raise ImproperlyConfigured(
             f"{shown}: a server is host:port with a port from 1 to 65535, an IPv6 address "
             f"[::1]:6379. {_ENCODE}"
@@ -253,11 +253,17 @@ def _node(text: str, port: int, shown: str) -> tuple[str, int]:
     return unquote(host) or "localhost", int(number or port) or port
 
 
+def _below(most: int, digits: str) -> bool:
+    """How many there are is looked at first: of thousands Python makes no number."""
+    digits = digits.lstrip("0") or "0"
+    return len(digits) <= len(str(most)) and int(digits) < most
+
+
 def _db(path: str, given: Mapping[str, Any], kind: Kind, shown: str) -> int:
     text = path or str(given.get("db", "")) or str(given.get("virtual_host", "")).strip("/")
-    if text and not (text.isascii() and text.isdigit()):
+    if text and not (text.isascii() and text.isdigit() and _below(10**9, text)):
         raise ImproperlyConfigured(
-            f"{shown}: {text!r} is no database; a Redis numbers them: redis://host:6379/0. "
+            f"{shown}: {text[:64]!r} is no database; a Redis numbers them: redis://host:6379/0. "
             "To keep applications apart in one database, set namespace."
         )
     number = int(text or 0)

@@ -335,12 +335,15 @@ def read_state(kept: bytes) -> list[Any]:
 
 
 def said(id: str, data: bytes) -> StoredResult | None:
-    """What a message on an id's channel says; None: it must be read."""
+    """What a message on an id's channel says; None: it must be read, as what anybody else may have
+    published there."""
     if not data:
         return None
-    letter, retries, ended, has_body, length = _SAID.unpack_from(data)
-    at = _SAID.size + length
-    reason = data[_SAID.size : at].decode()
-    return StoredResult(
-        id, STATES[chr(letter)], retries, data[at:] if has_body else None, reason, ended
-    )
+    try:
+        letter, retries, ended, has_body, length = _SAID.unpack_from(data)
+        at = _SAID.size + length
+        reason = data[_SAID.size : at].decode()
+        state = STATES[chr(letter)]
+    except (struct.error, UnicodeDecodeError, KeyError):
+        return None
+    return StoredResult(id, state, retries, data[at:] if has_body else None, reason, ended)

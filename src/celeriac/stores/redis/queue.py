@@ -25,6 +25,7 @@ from celeriac.records import (
     Manifest,
     Outgoing,
     Reaped,
+    RevokedStamp,
     RevokeEffect,
     RevokeOrder,
     Verdict,
@@ -38,6 +39,7 @@ from celeriac.stores.redis.packing import (
     Beside,
     pack,
     queue_in,
+    unpack,
     wire_of,
 )
 from celeriac.stores.redis.plainly import enqueue_plain
@@ -132,18 +134,20 @@ class RedisQueue:
 
     def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
         starts, ids = pack(_flat(started)), pack(tuple(held))
-        lost, gone, revoked, due = self._steps.run("beat", owner, starts, ids, "0")
+        lost, gone, revoked, due, stamps = self._steps.run("beat", owner, starts, ids, "0")
         reaped = None
         if due and not lost:
             reaped = self._reaper.run(ride=True)
             if reaped is not None:
                 # The pass may have ended leases of this owner, too.
-                lost, gone, revoked, _ = self._steps.run("beat", owner, pack(()), ids, "1")
+                answered = self._steps.run("beat", owner, pack(()), ids, "1")
+                lost, gone, revoked, _, stamps = answered
         answer = Beat(
             lost=bool(lost),
             revoked=tuple(_orders(revoked)),
             gone=tuple(each.decode() for each in gone),
             reaped=reaped,
+            stamps=stamps,
         )
         crashpoint("beat.applied")
         return answer
@@ -310,6 +314,19 @@ class RedisQueue:
                 (id, _EFFECTS[letter]) for id, letter in zip(some, letters.decode(), strict=True)
             )
         return effects
+
+    def revoke_stamps(self, stamps: Sequence[str], terminate: str | None = None) -> None:
+        self._steps.run("revoke_stamps", terminate or "", *stamps)
+
+    def revoked_stamps(self, after: int = 0) -> list[RevokedStamp]:
+        flat = self._steps.run("stamps", str(after))
+        found = []
+        for at in range(0, len(flat), 3):
+            until, terminate = unpack(flat[at + 2])
+            found.append(
+                RevokedStamp(flat[at + 1], flat[at].decode(), float(until), terminate or None)
+            )
+        return found
 
     def purge(self, queues: Sequence[str]) -> int:
         count = 0

@@ -5,9 +5,12 @@ Everything here is read in steps of at most :data:`BATCH` records, each of which
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
+from celeriac.exceptions import StoreError
+from celeriac.malformed import MALFORMED
 from celeriac.records import Record, StoredResult
 from celeriac.stores.redis.packing import read_base, read_other, read_record, read_result
 from celeriac.stores.redis.steps import Steps
@@ -15,6 +18,24 @@ from celeriac.stores.redis.steps import Steps
 BATCH: Final = 500
 #: Numbers of records in one list of ids (``lua/step.lua``, o:K).
 CHUNK: Final = 4096
+
+
+T = TypeVar("T")
+#: What reading a packed value raises if somebody else has changed it.
+_DAMAGED: Final = (struct.error, AttributeError, LookupError, TypeError, ValueError, *MALFORMED)
+
+
+def sound(id: str, read: Callable[..., T], *kept: Any) -> T:
+    """Return what *read* makes of what is *kept* of the task *id*.
+
+    Raises ``StoreError`` with its id if that is not what a script has written.
+    """
+    try:
+        return read(*kept)
+    except _DAMAGED as error:
+        raise StoreError(
+            f"what Redis keeps of task {id} is damaged: {type(error).__name__}: {error}"
+        ) from error
 
 
 class Reader:
@@ -27,23 +48,23 @@ class Reader:
         """Results in order: of own records, else, unless *own*, of another store's."""
         found: list[StoredResult | None] = []
         for id, (state, data, body, progress, other) in self._read("rpf", ids):
-            result = read_result(id, state, data, body, progress)
+            result = sound(id, read_result, id, state, data, body, progress)
             if result is None and other is not None and not own:
-                result = read_other(other)
+                result = sound(id, read_other, other)
             found.append(result)
         return found
 
     def records(self, ids: Sequence[str], whole: bool) -> list[Record | None]:
         """Records in order; *whole* with message and result."""
         return [
-            read_record(id, state, data, body, progress)
+            sound(id, read_record, id, state, data, body, progress)
             for id, (state, data, body, progress, _) in self._read("rpm" if whole else "p", ids)
         ]
 
     def parts(self, ids: Sequence[str]) -> list[Record | None]:
         """Records in order, with message and without result."""
         return [
-            read_record(id, state, data, None, progress)
+            sound(id, read_record, id, state, data, None, progress)
             for id, (state, data, _, progress, _) in self._read("pm", ids)
         ]
 
@@ -51,7 +72,7 @@ class Reader:
         """Records that are there, without message and result, and their numbers, newest first."""
         found = []
         for id, (state, data, _, progress, _) in self._read("p", ids):
-            record = read_record(id, state, data, None, progress)
+            record = sound(id, read_record, id, state, data, None, progress)
             if record is not None:
                 found.append((read_base(state or data).order, record))
         found.sort(key=lambda each: -each[0])

@@ -97,6 +97,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "work_off": _STEP,
     "ring": _STEP,
     "revoke": _STEP,
+    "revoke_stamps": _STEP,
     "end_all": _STEP,
     "purge": _STEP,
     "discard": _STEP,
@@ -104,6 +105,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "put": _STEP,
     "retry": _INSERT,
     "read": (),
+    "stamps": _STEP,
     "look": (),
     "wake": (),
 }
@@ -112,7 +114,7 @@ _KEEPS_TO_MAXMEMORY: Final = frozenset(
     {"enqueue_plain", "enqueue_members", "enqueue", "open_join", "claim", "put"}
 )
 #: Those that write nothing.
-_READS: Final = frozenset({"read", "look"})
+_READS: Final = frozenset({"read", "look", "stamps"})
 #: Redis 6.2 has no flags. It refuses what may take memory only where a script has written nothing
 #: so far; a removal never is refused, and of what is not there it changes nothing.
 _OPENING: Final = "redis.call('UNLINK', KEYS[1] .. 'no such key')"

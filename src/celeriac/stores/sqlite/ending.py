@@ -255,7 +255,9 @@ def _reopen(step: Transaction, row: Row, effect: Reopen) -> None:
     state = codes.CODES[effect.state]
     if state == codes.SCHEDULED and due is None:
         state = codes.QUEUED
-    expires = row.expires if row.expires is None or row.expires > step.now else None
+    expires = row.expires
+    if expires is not None and (effect.lasts_anew or expires <= step.now):
+        expires = None
     step.execute(_REOPEN, (state, due, step.places(1), expires, row.seq))
     tell_other(step, row.id)
     step.execute("DELETE FROM @result WHERE seq = ?", (row.seq,))

@@ -143,7 +143,8 @@ class Listener:
                 said = process.bell.recv(_LARGEST)
             except BlockingIOError:
                 break
-            ended.update(said.decode().split("\n"))
+            # Whatever somebody else sent: what is no id is nobody's.
+            ended.update(said.decode("utf-8", "replace").split("\n"))
         missed = self.bells.unlink(f"{process.name}.missed")
         with process.lock:
             for each in process.waiting:

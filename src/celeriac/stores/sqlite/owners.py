@@ -80,6 +80,12 @@ def revoked_of(reading: Reading, number: int) -> tuple[RevokeOrder, ...]:
     )
 
 
+def last_stamp(reading: Reading) -> int:
+    """The highest number of a revoked stamp, 0 if there are none."""
+    found = reading.one("SELECT max(number) FROM @revoked_stamp")
+    return int(found[0] or 0) if found is not None else 0
+
+
 def not_held(reading: Reading, number: int, ids: Sequence[str]) -> tuple[str, ...]:
     """Those of *ids* that the owner does not hold."""
     return tuple(

@@ -25,6 +25,7 @@ from celeriac.records import (
     Manifest,
     Outgoing,
     Reaped,
+    RevokedStamp,
     RevokeEffect,
     Verdict,
     Want,
@@ -130,9 +131,9 @@ class SqliteQueue:
             # Read after the reaper, which may have ended leases of this owner, too.
             with self._database.reading() as reading:
                 revoked = owners.revoked_of(reading, number)
-                answer = Beat(
-                    revoked=revoked, gone=owners.not_held(reading, number, held), reaped=reaped
-                )
+                gone = owners.not_held(reading, number, held)
+                stamps = owners.last_stamp(reading)
+            answer = Beat(revoked=revoked, gone=gone, reaped=reaped, stamps=stamps)
         crashpoint("beat.applied")
         return answer
 
@@ -265,6 +266,27 @@ class SqliteQueue:
                 for id in ids[start : start + BATCH]:
                     effects[id] = _revoke(step, id, terminate)
         return effects
+
+    def revoke_stamps(self, stamps: Sequence[str], terminate: str | None = None) -> None:
+        with self._database.write() as step:
+            until = step.now + step.database.options.revoke_expires
+            for stamp in stamps:
+                known = step.one(
+                    "DELETE FROM @revoked_stamp WHERE stamp = ? RETURNING terminate", (stamp,)
+                )
+                step.execute(
+                    "INSERT INTO @revoked_stamp (stamp, terminate, drop_at) VALUES (?, ?, ?)",
+                    (stamp, terminate or (known and known[0]), until),
+                )
+
+    def revoked_stamps(self, after: int = 0) -> list[RevokedStamp]:
+        with self._database.reading() as reading:
+            rows = reading.rows(
+                "SELECT number, stamp, drop_at, terminate FROM @revoked_stamp "
+                "WHERE number > ? AND drop_at > ? ORDER BY number",
+                (after, self._database.clock.wall()),
+            )
+            return [RevokedStamp(*row) for row in rows]
 
     def purge(self, queues: Sequence[str]) -> int:
         numbers = [self._database.known_number(queue) for queue in queues]

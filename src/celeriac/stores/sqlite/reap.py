@@ -317,10 +317,11 @@ def _sweep_mirrored(step: Transaction) -> bool:
 
 
 def _sweep_small(step: Transaction) -> None:
-    """Tombstones, lapsed places and old buckets: a bounded number of each."""
+    """Tombstones, revoked stamps, lapsed places and old buckets: a bounded number of each."""
     boot = step.database.boot
     for table, key, condition, value in (
         ("tombstone", "id", "drop_at <= ?", (step.now,)),
+        ("revoked_stamp", "number", "drop_at <= ?", (step.now,)),
         ("lock_place", "key, holder", "(boot <> ? OR until <= ?)", (boot, step.mono)),
         ("bucket", "key", "(boot <> ? OR stamp <= ?)", (boot, step.mono - _BUCKET_KEPT)),
     ):

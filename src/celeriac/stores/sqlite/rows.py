@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from celeriac.exceptions import DecodeError
 from celeriac.message import Edges, Header, decode
 from celeriac.records import Fence, Verdict
 from celeriac.stores.fates import Held
@@ -95,9 +96,15 @@ def find(step: Transaction, id: str) -> Row | None:
 
 
 def header_of(step: Transaction, seq: int) -> Header | None:
-    """The message's header; None once the message is dropped."""
+    """The message's header; None once the message is dropped, and if it cannot be read: whoever
+    it is handed to says so, and what is done here must not fail because of it."""
     wire = wire_of(step, seq)
-    return decode(wire).header if wire is not None else None
+    if wire is None:
+        return None
+    try:
+        return decode(wire).header
+    except DecodeError:
+        return None
 
 
 def wire_of(step: Transaction, seq: int) -> bytes | None:

@@ -17,7 +17,7 @@ from celeriac.exceptions import ImproperlyConfigured, StoreError, StoreVersionEr
 
 #: "Clrc" as a number.
 APPLICATION_ID: Final = 0x436C7263
-VERSION: Final = 3
+VERSION: Final = 4
 
 
 def _to_2(connection: apsw.Connection, prefixes: list[str]) -> None:
@@ -49,9 +49,26 @@ def _to_3(connection: apsw.Connection, prefixes: list[str]) -> None:
         connection.execute(expand(_TO_3, prefix))
 
 
+_TO_4: Final = """
+CREATE TABLE @revoked_stamp (number INTEGER PRIMARY KEY AUTOINCREMENT, stamp TEXT NOT NULL UNIQUE,
+    terminate TEXT, drop_at REAL NOT NULL);
+CREATE INDEX @revoked_stamp_drop ON @revoked_stamp (drop_at);
+"""
+
+
+def _to_4(connection: apsw.Connection, prefixes: list[str]) -> None:
+    """Stamps that calls were revoked by."""
+    for prefix in prefixes:
+        connection.execute(expand(_TO_4, prefix))
+
+
 #: What makes version n + 1 of version n, by n: called inside the transaction that raises
 #: ``user_version``, once for the whole file, with the prefixes of all its namespaces.
-MIGRATIONS: Final[dict[int, Callable[[apsw.Connection, list[str]], None]]] = {1: _to_2, 2: _to_3}
+MIGRATIONS: Final[dict[int, Callable[[apsw.Connection, list[str]], None]]] = {
+    1: _to_2,
+    2: _to_3,
+    3: _to_4,
+}
 
 _TABLE: Final = re.compile(r"@(\w+)")
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")

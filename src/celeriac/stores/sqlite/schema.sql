@@ -1,4 +1,4 @@
--- Tables of one namespace, schema version 3. "@" stands for the quoted namespace (schema.py).
+-- Tables of one namespace, schema version 4. "@" stands for the quoted namespace (schema.py).
 -- Part of the SQLite store. Times: epoch seconds, except owner.deadline, lock_place.until,
 -- bucket.stamp, chord.touched and pass.mono, which are CLOCK_MONOTONIC of the boot named beside them.
 
@@ -124,6 +124,10 @@ CREATE TABLE @pass (one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT NOT NULL,
 CREATE TABLE @tombstone (id TEXT PRIMARY KEY, terminate TEXT, drop_at REAL NOT NULL)
     WITHOUT ROWID;
 CREATE INDEX @tombstone_drop ON @tombstone (drop_at);
+-- Stamps that calls were revoked by, as NAME=VALUE; each revoke gives a stamp a new number.
+CREATE TABLE @revoked_stamp (number INTEGER PRIMARY KEY AUTOINCREMENT, stamp TEXT NOT NULL UNIQUE,
+    terminate TEXT, drop_at REAL NOT NULL);
+CREATE INDEX @revoked_stamp_drop ON @revoked_stamp (drop_at);
 
 -- Ids of results to be copied to another store.
 CREATE TABLE @outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE);

@@ -34,6 +34,7 @@ for _module in (
     "queue",
     "releases",
     "results",
+    "stamps",
     "workflows",
 ):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
@@ -76,6 +77,7 @@ from celeriac.testing.conformance.results import (  # noqa: E402
     RetentionSuite,
     WaitSuite,
 )
+from celeriac.testing.conformance.stamps import StampSuite  # noqa: E402
 from celeriac.testing.conformance.workflows import (  # noqa: E402
     EdgeSuite,
     JoinSuite,
@@ -88,7 +90,14 @@ class QueueSuite(EnqueueSuite, AlikeSuite, OrderSuite, ParkingSuite, WantSuite, 
 
 
 class LeaseSuite(
-    ExchangeSuite, FenceSuite, RepeatSuite, ReleaseSuite, DeathSuite, ClockSuite, RevokeSuite
+    ExchangeSuite,
+    FenceSuite,
+    RepeatSuite,
+    ReleaseSuite,
+    DeathSuite,
+    ClockSuite,
+    RevokeSuite,
+    StampSuite,
 ):
     """Holding and letting go."""
 
@@ -162,6 +171,7 @@ __all__ = [
     "RevokeSuite",
     "RevokedBeforeSuite",
     "SchedulesSuite",
+    "StampSuite",
     "StoreSuite",
     "Suite",
     "WaitSuite",

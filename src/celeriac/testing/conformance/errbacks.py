@@ -96,9 +96,12 @@ class ErrbackSuite(Suite):
         pair(kit)
         worker = kit.worker()
         worker.fail(worker.take())
+        worker.succeed(worker.take(queues=["errors"]))
+        assert kit.state("f") == states.SUCCEEDED
         reopened = kit.store.inspection.retry(["a"])
-        assert (reopened[0], sorted(reopened)) == ("a", ["a", "after", "b", "c", "e"])
-        assert kit.states("a", "b", "c", "e", "after") == [states.QUEUED, *[states.WAITING] * 4]
+        assert (reopened[0], sorted(reopened)) == ("a", ["a", "after", "b", "c", "e", "f"])
+        ids = ("a", "b", "c", "e", "f", "after")
+        assert kit.states(*ids) == [states.QUEUED, *[states.WAITING] * 5]
         kit.done(worker, "a")
         worker.fail(worker.take())
         assert kit.state("e") == states.QUEUED

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from celeriac import states
+from celeriac.message import Edges
+from celeriac.outcome import Outcome
 from celeriac.testing.conformance.kit import Kit, Suite, Worker, message
 from celeriac.testing.conformance.workflows import chain, members
 
@@ -15,6 +19,21 @@ def _fail_next(worker: Worker) -> str:
     delivery = worker.take()
     worker.fail(delivery)
     return delivery.id
+
+
+def _end_errback(worker: Worker) -> None:
+    """Run the errback that is due."""
+    worker.succeed(worker.take(queues=["celery", "errors"]))
+
+
+def _guarded(kit: Kit) -> None:
+    """A → b; errback e of both, which "after" follows."""
+    kit.enqueue(
+        message("a", edges=Edges(success=("b",))),
+        message("b", edges=Edges(waits=True, failure=("e",))),
+        message("e", queue="errors", edges=Edges(waits=True, told="b", success=("after",))),
+        message("after", queue="errors", edges=Edges(waits=True)),
+    )
 
 
 class OperatorSuite(Suite):
@@ -44,16 +63,18 @@ class OperatorSuite(Suite):
         chain(kit)
         worker = kit.worker()
         assert _fail_next(worker) == "a"
+        _end_errback(worker)
         reopened = kit.store.inspection.retry(["a"])
-        assert (reopened[0], sorted(reopened)) == ("a", ["a", "b", "c"])
-        assert kit.states("a", "b", "c") == [states.QUEUED, states.WAITING, states.WAITING]
-        assert [kit.get(id).generation for id in "abc"] == [1, 1, 1]
+        assert (reopened[0], sorted(reopened)) == ("a", ["a", "b", "c", "e"])
+        assert kit.states(*"abce") == [states.QUEUED, *[states.WAITING] * 3]
+        assert [kit.get(id).generation for id in "abce"] == [1, 1, 1, 1]
         assert kit.get("b").cause == ""
 
     def test_retry_of_what_failed_because_of_another_goes_through_that_one(self, kit: Kit) -> None:
         chain(kit)
         worker = kit.worker()
         _fail_next(worker)
+        _end_errback(worker)
         assert kit.store.inspection.retry(["c"])[0] == "a"
         assert kit.states("a", "b", "c") == [states.QUEUED, states.WAITING, states.WAITING]
 
@@ -61,11 +82,67 @@ class OperatorSuite(Suite):
         chain(kit)
         worker = kit.worker()
         _fail_next(worker)
-        kit.done(worker, "e")
+        _end_errback(worker)
         kit.store.inspection.retry(["a"])
         assert kit.state("e") == states.WAITING
         _fail_next(worker)
         assert kit.state("e") == states.QUEUED
+
+    @pytest.mark.parametrize("how", ["queued", "runs", "scheduled", "was replaced", "is followed"])
+    def test_nothing_is_reopened_while_an_errback_has_not_ended(self, kit: Kit, how: str) -> None:
+        """It is called for the end that was; while it is, it could not be called for the next."""
+        _guarded(kit)
+        worker = kit.worker()
+        _fail_next(worker)
+        held = None
+        if how != "queued":
+            held = worker.take(queues=["errors"])
+            assert held.id == "e"
+        if held is not None and how == "scheduled":
+            worker.again(held, delay=5.0)
+        elif held is not None and how == "was replaced":
+            part = message("p", queue="errors", edges=Edges(success=("e",)))
+            edges = Edges(waits=True, told="b", success=("after",))
+            instead = message("e", nonce="again", queue="errors", edges=edges)
+            worker.commit(
+                held,
+                Outcome(states.WAITING, message=instead.encode(), parts=(part.encode(),)),
+            )
+        elif held is not None and how == "is followed":
+            worker.succeed(held)
+        ids = ("a", "b", "e", "after")
+        before = [kit.get(id) for id in ids]
+        assert kit.store.inspection.retry(["a"]) == []
+        assert kit.store.inspection.retry(["b"]) == []
+        assert [kit.get(id) for id in ids] == before
+        if how == "runs" and held is not None:
+            worker.succeed(held)
+        kit.tick(6, alive=[worker])
+        while ready := worker.lease(queues=["errors"]):
+            worker.succeed(ready[0])
+        assert kit.states("e", "after") == [states.SUCCEEDED, states.SUCCEEDED]
+        assert sorted(kit.store.inspection.retry(["a"])) == ["a", "after", "b", "e"]
+        _fail_next(worker)
+        assert kit.states("e", "after") == [states.QUEUED, states.WAITING]
+
+    def test_an_errback_that_is_revoked_has_ended(self, kit: Kit) -> None:
+        _guarded(kit)
+        worker = kit.worker()
+        _fail_next(worker)
+        assert kit.store.inspection.retry(["a"]) == []
+        kit.store.queue.revoke(["e"])
+        assert sorted(kit.store.inspection.retry(["a"])) == ["a", "after", "b", "e"]
+
+    def test_an_errback_of_another_part_keeps_nothing_from_being_retried(self, kit: Kit) -> None:
+        members(kit, 2)
+        worker = kit.worker()
+        for delivery in worker.lease(2):
+            worker.fail(delivery)
+        assert kit.state("e") == states.QUEUED
+        assert kit.store.inspection.retry(["m0"]) == ["m0"]  # the body waits for m1, too
+        assert kit.store.inspection.retry(["m1"]) == []
+        worker.succeed(worker.take(queues=["errors"]))
+        assert sorted(kit.store.inspection.retry(["m1"])) == ["body", "e", "m1", "z"]
 
     def test_retry_of_a_member_reopens_join_and_body(self, kit: Kit) -> None:
         members(kit, 2)
@@ -89,6 +166,7 @@ class OperatorSuite(Suite):
         held = worker.lease(2)
         for delivery in held:
             worker.fail(delivery)
+        worker.succeed(worker.take(queues=["errors"]))
         kit.store.inspection.retry(["m0"])
         assert kit.states("m0", "m1", "body") == [states.QUEUED, states.FAILED, states.FAILED]
         kit.store.inspection.retry(["m1"])

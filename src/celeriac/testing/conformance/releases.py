@@ -76,5 +76,24 @@ class PartTimesSuite(Suite):
         kit.done(worker, "a")
         kit.done(worker, "b")
 
+    def test_what_waits_again_lasts_from_its_next_release(self, kit: Kit) -> None:
+        kit.enqueue(
+            message("a", edges=Edges(failure=("e",))),
+            message("e", queue="errors", edges=Edges(waits=True, lasts=10.0, delay=2.0)),
+        )
+        worker = kit.worker()
+        worker.fail(worker.take())
+        kit.tick(3, alive=[worker])
+        worker.succeed(worker.take(queues=["errors"]))
+        assert sorted(kit.store.inspection.retry(["a"])) == ["a", "e"]
+        assert kit.get("e").expires is None
+        kit.tick(20, alive=[worker])
+        assert kit.state("e") == states.WAITING
+        worker.fail(worker.take())
+        assert kit.state("e") == states.SCHEDULED
+        assert (kit.get("e").due, kit.get("e").expires) == (kit.now() + 2, kit.now() + 10)
+        kit.tick(12, alive=[worker])
+        assert kit.state("e") == states.EXPIRED
+
 
 __all__ = ["PartTimesSuite"]

@@ -34,6 +34,8 @@ logger = logging.getLogger("celeriac.worker.control")
 #: How long one look at the bus lasts; a stop does not wait for it.
 _LISTEN_SECONDS: Final = 10.0
 _INSTEAD: Final = "ask the store: `celeriac status`, `celeriac why ID`"
+#: A command may come from so far ahead, seconds: clocks differ.
+_AHEAD: Final = 3600.0
 #: Refusals are logged at most so often: whoever can write to the bus could fill the log.
 _TELL_SECONDS: Final = 10.0
 
@@ -112,10 +114,12 @@ class Ear:
     def _hear(self, data: bytes) -> None:
         try:
             command = open_command(self._signer, data)
-        except (DecodeError, SecurityError) as error:
+            # A pattern that is none says so only when it is used.
+            concerned = command.concerns(self._hostname)
+        except (DecodeError, SecurityError, ValueError) as error:
             self._refused(error)
             return
-        if not command.concerns(self._hostname) or not self._fresh(command):
+        if not concerned or not self._fresh(command):
             return
         answer = self._obey(command)
         if command.reply:
@@ -130,7 +134,9 @@ class Ear:
     def _fresh(self, command: Command) -> bool:
         """Neither too old to be meant, nor played back."""
         now = SYSTEM.wall()
-        if command.sent < now - LIFETIME or command.ticket in self._heard:
+        # Not "<": nothing is true of NaN. What comes from far ahead could be played back for as
+        # long, and would be kept in mind as long.
+        if not now - LIFETIME <= command.sent <= now + _AHEAD or command.ticket in self._heard:
             return False
         # What has been forgotten here is too old by then.
         self._heard = {ticket: at for ticket, at in self._heard.items() if at > now - LIFETIME}

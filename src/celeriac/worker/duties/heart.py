@@ -8,21 +8,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from celeriac.backoff import jittered
+from celeriac.control.phrases import clip
 from celeriac.exceptions import OperationalError
-from celeriac.records import Beat, Fence, Manifest, Reaped
+from celeriac.records import Beat, Delivery, Fence, Manifest, Reaped, RevokedStamp
 from celeriac.stores.base import Store
 from celeriac.worker.courses import Call, Pause, Pulse, follow
 from celeriac.worker.duties.hostlock import HostLock
 from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.stamps import RevokedStamps, by_signal
 
 logger = logging.getLogger("celeriac.worker")
 
 #: How often host-mates' lock files are tried.
 PROBE_SECONDS = 0.5
+#: Revoked stamps that one line of the log names.
+_SHOWN = 10
 
 
 class Heart:
@@ -46,11 +50,20 @@ class Heart:
         self._failed = failed
         self._started = started
         self._stopping = threading.Event()
+        #: What is known of revoked stamps, and what is held and may carry one.
+        self.stamps = RevokedStamps()
+        self._held: Callable[[], Iterable[Delivery]] = tuple
+        #: Several threads may learn (see `declare`, `register`): none must undo what another has.
+        self._hearing = threading.Lock()
         #: Set to have it look now.
         self._look = threading.Event()
         self._hurried = False
         self._pulse = Pulse(incarnation)
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    def watch(self, stamps: RevokedStamps, held: Callable[[], Iterable[Delivery]]) -> None:
+        """Keep *stamps* up to date, and revoke what is *held* and carries one. Before the start."""
+        self.stamps, self._held = stamps, held
 
     def start(self) -> None:
         self._thread.start()
@@ -81,7 +94,13 @@ class Heart:
         owner = self._incarnation.candidate()
         if self._lock is not None:
             self._lock.hold(owner)
-        follow(self._pulse.register(owner, manifest), self._call, _no_pause)
+        follow(self._pulse.register(owner, manifest, self._learn_all), self._call, _no_pause)
+
+    def _learn_all(self) -> None:
+        """Before anything is leased: what was revoked while nobody was there must not begin."""
+        with self._hearing:
+            found = self._learn(anew=True)
+            self.stamps.number = max((each.number for each in found), default=0)
 
     def _run(self) -> None:
         try:
@@ -103,12 +122,42 @@ class Heart:
 
     def _beat(self) -> bool:
         beat = follow(self._pulse.beat(self._started()), self._call, _no_pause)
-        if beat is not None:
-            self._on_beat(beat)
-        return beat is not None
+        if beat is None:
+            return False
+        if not beat.lost:
+            with self._hearing:
+                self._hear(beat.stamps)
+        self._on_beat(beat)
+        return True
 
     def _call(self, call: Call) -> Any:
         return getattr(self._store.queue, call.method)(*call.args)
+
+    def _hear(self, number: int) -> None:
+        """Learn of stamps that were revoked since; *number* is the highest there is."""
+        if number == self.stamps.number:
+            return
+        try:
+            found = self._learn(anew=number < self.stamps.number)
+            ids = by_signal(self._held(), found)
+            for terminate, some in ids.items():
+                self._store.queue.revoke(some, terminate)
+        except OperationalError as error:
+            logger.error("Stamps that were revoked cannot be read: %s", error)
+            return  # the next beat tells of them again
+        self.stamps.number = number
+        if ids:
+            self.hurry()  # what is held is told to us like any other revoke
+
+    def _learn(self, *, anew: bool) -> list[RevokedStamp]:
+        """Read those that are not known yet; with *anew* all of them."""
+        found = self._store.queue.revoked_stamps(0 if anew else self.stamps.number)
+        self.stamps.learn(found, anew=anew)
+        if found:
+            shown = ", ".join(clip(each.stamp) for each in found[:_SHOWN])
+            more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            logger.info("What carries one of these stamps will not run here: %s%s", shown, more)
+        return found
 
     def _probe(self) -> None:
         if self._lock is None:

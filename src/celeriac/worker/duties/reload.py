@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from celeriac.exceptions import DecodeError
 from celeriac.worker import frames
 from celeriac.worker.duties.changes import Watcher
 from celeriac.worker.pools.nursery import Nursery
@@ -91,15 +92,25 @@ class Reload:
                 "The new code ended its process while it was imported; the worker goes on with "
                 "what it had"
             )
-        for frame in self._inbox.feed(data):
-            if isinstance(frame, frames.Broken):
-                self._give_up()
-                logger.error(
-                    "The new code cannot be loaded; the worker goes on with what it had:\n%s",
-                    frame.text,
-                )
-            elif isinstance(frame, frames.Loaded):
-                self._take_over(decode_facts(frame.app), frame.threads)
+        try:
+            for frame in self._inbox.feed(data):
+                self._take_in(frame)
+        except DecodeError as error:
+            self._give_up()
+            logger.error(
+                "What the process with the new code sent cannot be read (%s); the worker goes on "
+                "with what it had", error,
+            )  # fmt: skip
+
+    def _take_in(self, frame: frames.Frame) -> None:
+        if isinstance(frame, frames.Broken):
+            self._give_up()
+            logger.error(
+                "The new code cannot be loaded; the worker goes on with what it had:\n%s",
+                frame.text,
+            )
+        elif isinstance(frame, frames.Loaded):
+            self._take_over(decode_facts(frame.app), frame.threads)
 
     def _take_over(self, facts: AppFacts, threads: int) -> None:
         assert self._sock is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Final
 
+from celeriac.exceptions import DecodeError
 from celeriac.worker import frames
 from celeriac.worker.kinship import LINUX
 from celeriac.worker.slots import Board, Slots
@@ -130,7 +132,15 @@ class Nursery:
     def wait_loaded(self) -> AppFacts:
         """Block until the application is imported. Raises :class:`ApplicationBroken`."""
         assert self.sock is not None
-        frame = frames.receive(self.sock)
+        try:
+            frame = frames.receive(self.sock)
+        except DecodeError as error:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise ApplicationBroken(
+                f"What the process that imports {self.spec.app!r} sent cannot be read ({error}): "
+                "look for code that writes to file descriptors it did not open."
+            ) from None
         if isinstance(frame, frames.Broken):
             raise ApplicationBroken(frame.text)
         if not isinstance(frame, frames.Loaded):
@@ -155,7 +165,8 @@ class Nursery:
             )  # fmt: skip
 
     def read_control(self, forked: Callable[[int, int], None]) -> bool:
-        """Handle what the zygote says; calls ``forked(slot, pid)``. False: it has gone."""
+        """Handle what the zygote says; calls ``forked(slot, pid)``. False: it has gone, or
+        cannot be understood any more."""
         assert self.sock is not None
         try:
             data = self.sock.recv(frames.READ_SIZE)
@@ -163,13 +174,18 @@ class Nursery:
             return True
         except ConnectionError:
             return False
-        for frame in self._inbox.feed(data):
-            if isinstance(frame, frames.Forked):
-                forked(frame.slot, frame.pid)
-            elif isinstance(frame, frames.Loaded):
-                self._note_threads(frame.threads)
-            elif isinstance(frame, frames.Broken):
-                logger.error("A new zygote could not import the application:\n%s", frame.text)
+        try:
+            for frame in self._inbox.feed(data):
+                if isinstance(frame, frames.Forked):
+                    forked(frame.slot, frame.pid)
+                elif isinstance(frame, frames.Loaded):
+                    self._note_threads(frame.threads)
+                elif isinstance(frame, frames.Broken):
+                    logger.error("A new zygote could not import the application:\n%s", frame.text)
+        except DecodeError as error:
+            # A thread of the application wrote into its socket.
+            logger.error("Zygote %d: %s", self.pid, error)
+            return False
         return bool(data)
 
     def end_zygote(self) -> None:

@@ -276,6 +276,8 @@ class Prefork:
         try:
             for frame in executor.process.inbox.feed(data):
                 if isinstance(frame, frames.Done):
+                    if frame.outcome.state != states.SUCCEEDED and not frame.sound:
+                        raise DecodeError("an outcome that cannot be committed")
                     results.append((frame.key, frame.outcome, frame.runtime))
                 else:
                     self._hear(executor, frame)

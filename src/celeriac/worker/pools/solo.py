@@ -12,22 +12,21 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from celeriac import states
 from celeriac.backoff import reconnect
-from celeriac.client import verify
 from celeriac.exceptions import CeleryError, OperationalError
-from celeriac.message import decode
 from celeriac.outcome import Outcome
 from celeriac.records import Beat, Commit, Delivery, Exchanged, Fence, Manifest, TaskFacts, Want
 from celeriac.runner import Runner
 from celeriac.signing import Signer
 from celeriac.stores.base import Store
-from celeriac.worker.admission import marks
+from celeriac.stores.finish import REVOKED_REASON
+from celeriac.worker.admission import marks, read
 from celeriac.worker.banner import tell_ready
 from celeriac.worker.duties.heart import Heart, report
 from celeriac.worker.duties.hostlock import HostLock
@@ -122,6 +121,9 @@ class Solo:
             self._on_beat,
             self.failed,
             self._started,
+        )
+        self._heart.watch(
+            self._heart.stamps, lambda: [present.delivery for present, _ in self.running]
         )
 
     def stop(self, by: str = "") -> None:
@@ -237,8 +239,7 @@ class Solo:
     def _run(self, delivery: Delivery) -> Commit | None:
         """Run it and return what came of it; None if its rate limit does not let it begin."""
         try:
-            message = decode(delivery.wire)
-            verify(message, self._signer)
+            message = read(delivery, self._signer)
         except CeleryError as error:
             reason = f"{type(error).__name__}: {error}"
             logger.error("Task %s refused, it will not run: %s", delivery.id, reason)
@@ -260,6 +261,10 @@ class Solo:
             events.received([present])
         self.running = [(present, began)]
         try:
+            # Only now, for what is heard of from now on is looked for in what runs.
+            met = self._heart.stamps.order(message.header.stamps)
+            if met is not None:
+                return self._call_off(delivery, met.terminate)
             # What a task sets in its context must not be met by the next one.
             outcome = copy_context().run(self._runner.run, delivery)
         finally:
@@ -276,15 +281,32 @@ class Solo:
 
     def _put_back(self, fence: Fence, delay: float) -> None:
         """Return what a rate limit turned away to its queue, to be due again after *delay*."""
+        self._insist(
+            lambda: self._store.queue.release(self._incarnation.owner, (fence,), delay=delay)
+        )
+
+    def _call_off(self, delivery: Delivery, terminate: str | None) -> Commit | None:
+        """Revoke what carries a revoked stamp, in the store first, and end it."""
+        if not self._insist(lambda: self._store.queue.revoke([delivery.id], terminate)):
+            return None  # handed back at the end
+        logger.info("Task %s carries a revoked stamp, it will not run", delivery.id)
+        outcome = Outcome(states.CANCELLED, reason=REVOKED_REASON)
+        if self.notices is not None:
+            self.notices.ended(delivery, outcome)
+        return Commit(delivery.fence, outcome)
+
+    def _insist(self, step: Callable[[], object]) -> bool:
+        """Repeat *step* until the store has answered; False if the worker stops before that."""
         attempt = 0
         while not self._stopping.is_set():  # at the end everything is handed back
             try:
-                self._store.queue.release(self._incarnation.owner, (fence,), delay=delay)
-                return
+                step()
+                return True
             except OperationalError as error:
                 logger.error("The store does not answer: %s", error)
                 attempt += 1
                 time.sleep(reconnect(attempt))
+        return False
 
     def _begin_anew(self) -> None:
         logger.error("This worker's lease was lost; its tasks run elsewhere. It starts afresh.")

@@ -1,6 +1,7 @@
 -- retry: reopen an ended record and what ended only because of it; `finish.reopen` is the reference.
 -- ARGV[3] id, ARGV[4] packed map id -> message that takes its place (see insert.lua); then wires.
--- Returns the ids reopened. Refuses: TOOMANY most.
+-- Returns the ids reopened; none while an errback that would wait again has not ended.
+-- Refuses: TOOMANY most.
 
 -- All of it is one step, since what was reopened in a first one could fail again before a second.
 local MOST = 10000
@@ -30,16 +31,20 @@ end
 local function reopen(at, waits)
   local eta = base_of(at.rec).eta
   local state = waits and 'W' or (eta and eta > S.now and 'S' or 'Q')
-  at.state, at.cause = state, ''
+  at.state, at.cause, at.again = state, '', true
   reopened[#reopened + 1] = {at.id, state, eta}
 end
 
-local todo, first = {}, 1
+local todo, first, called = {}, 1, false
 
 local function reopen_waiting(id, on)
   if #reopened > MOST then return end
   local at = node(id)
-  if not at or not OVER[at.state] then return end
+  if not at or not OVER[at.state] then
+    -- What it hangs on has ended, so it was released: if it waits, it has been replaced.
+    called = called or (at and on.whole and not at.again)
+    return
+  end
   if on.whole or (at.state ~= 's' and at.cause == on.cause) then
     reopen(at, true)
     todo[#todo + 1] = on
@@ -117,7 +122,10 @@ local function apply_one(id, state, eta)
     v[$drop] = false
     call('ZREM', S.P .. 'drop', id)
   end
-  if v[$expires] and v[$expires] <= S.now then v[$expires] = false end
+  local edges = edges_of(rec)
+  -- What lasts from its release on has a new one before it.
+  local lasts = state == 'W' and edges and edges[9]
+  if v[$expires] and (lasts or v[$expires] <= S.now) then v[$expires] = false end
   will_expire(S, rec)
   if state ~= 'W' then place(S, rec, eta, true) end
 end
@@ -128,6 +136,7 @@ while todo[first] do
   first = first + 1
   if #reopened > MOST then return redis.error_reply('TOOMANY ' .. MOST) end
 end
+if called then return {} end
 for i = 1, #reopened do
   local id = reopened[i][1]
   -- A record that was shrunk has no message left to run.

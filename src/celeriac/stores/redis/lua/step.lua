@@ -28,6 +28,8 @@
 --   fl:FLOW     zset    parts of a workflow in order of creation
 --   pend        list    packed ends whose edges are not followed yet
 --   rv:ID f:ID  string  revoked before it came; result of another store; rvs fs zset: until when
+--   rs rsn      hash, zset  revoked stamp -> until when and terminate, packed; -> its number. The
+--               highest number is in `pass`, which every beat reads
 --   outbox      zset    ended ids to be mirrored     seq  string  the last number
 --   bell:QUEUE  list    at most a token or few: look at that queue
 --

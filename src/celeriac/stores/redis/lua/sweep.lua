@@ -59,6 +59,15 @@ for set, kind in pairs({rvs = 'rv:', fs = 'f:'}) do
   end
   if #ids == LIMIT then more = 1 end
 end
+-- Stamps lapse in the order of their numbers, unless the setting has changed since: then later.
+ids = call('ZRANGE', P .. 'rsn', 0, LIMIT - 1)
+for i = 1, #ids do
+  if cmsgpack.unpack(call('HGET', P .. 'rs', ids[i]))[1] > S.now then break end
+  call('HDEL', P .. 'rs', ids[i])
+  call('ZREM', P .. 'rsn', ids[i])
+  if i == LIMIT then more = 1 end
+end
+if #ids > 0 and call('EXISTS', P .. 'rsn') == 0 then call('HDEL', P .. 'pass', 'stamps') end
 -- Lists of creation of which everything is gone. One that was the newest then is seen only here.
 local newest = math.floor(tonumber(call('GET', P .. 'seq') or 0) / 4096)
 for _, chunk in ipairs(call('HRANDFIELD', P .. 'og', LIMIT)) do

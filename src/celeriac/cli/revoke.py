@@ -1,0 +1,121 @@
+"""``celeriac revoke``: call tasks off, by id or by stamp."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from celeriac.cli import exits
+from celeriac.cli.command import AppCommand
+from celeriac.cli.options import as_json
+from celeriac.cli.output import say, say_json
+from celeriac.cli.session import Session, pass_session
+
+_EXAMPLES = """
+celeriac -A tasks revoke 019a9f4e-7c1e-7b1e-8f3a-0242ac120002
+celeriac -A tasks revoke ID1 ID2 --terminate                 # also if it is running
+celeriac -A tasks revoke ID1 --terminate --signal SIGKILL
+celeriac -A tasks revoke --stamp customer=acme               # all that carry it, and will
+"""
+
+#: What a revoke met → the sentence for people.
+_MET: Final = {
+    "revoked": "revoked",
+    "ended": "too late: it has ended; see `celeriac why`",
+    "unknown": "not known to this store; if it arrives, it will be revoked",
+}
+
+
+def _signal(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    name = value.upper()
+    name = name if name.startswith("SIG") else f"SIG{name}"
+    if name not in signal.Signals.__members__:
+        raise click.BadParameter(f"there is no signal {value}; use SIGTERM or SIGKILL", ctx, param)
+    return name
+
+
+def headers_of(stamps: Sequence[str]) -> dict[str, list[str]]:
+    """Return *stamps*, each written ``NAME=VALUE``, by name. Raises ``UsageError``."""
+    found: dict[str, list[str]] = {}
+    for each in stamps:
+        name, equals, value = each.partition("=")
+        if not (name and equals):
+            raise click.UsageError(f"{each!r} is no stamp: write NAME=VALUE.")
+        found.setdefault(name, []).append(value)
+    return found
+
+
+@click.command(cls=AppCommand, examples=_EXAMPLES)
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option(
+    "--stamp",
+    "stamps",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Call off what carries this stamp, now or within 7 days. May be given several times: one "
+    "of them is enough.",
+)
+@click.option("--terminate", is_flag=True, help="End it even if it is running.")
+@click.option(
+    "--signal",
+    "with_signal",
+    default="SIGTERM",
+    show_default=True,
+    metavar="NAME",
+    callback=_signal,
+    help="With --terminate: the signal its process gets.",
+)
+@as_json
+@pass_session
+def revoke(
+    session: Session,
+    /,
+    ids: Sequence[str],
+    stamps: Sequence[str],
+    terminate: bool,
+    with_signal: str,
+    as_json: bool,
+) -> int:
+    """Call tasks off.
+
+    A task that has not begun ends as REVOKED at once, wherever its worker is. A running one is
+    left to end, and is not repeated; with --terminate it is ended by a signal.
+    Exit code 4 if an ID is not known.
+
+    With --stamp tasks are named by what they are stamped with. What is sent later with that stamp
+    ends as REVOKED when a worker takes it.
+    """
+    if not (ids or stamps):
+        raise click.UsageError("Name tasks by ID, or by --stamp NAME=VALUE.")
+    headers = headers_of(stamps)
+    app = session.load_shared()
+    met = app.control.revoke(ids, terminate=terminate, signal=with_signal) if ids else {}
+    if headers:
+        try:
+            met |= app.control.revoke_by_stamped_headers(
+                headers, terminate=terminate, signal=with_signal
+            )
+        except ValueError as error:
+            raise click.UsageError(f"{error}.") from None
+    if as_json:
+        say_json({id: str(effect) for id, effect in met.items()})
+        return _exit(met)
+    pending = (
+        f"running or about to: its worker ends it with {with_signal}"
+        if terminate
+        else "running or about to: it is left to end and not repeated (or use --terminate)"
+    )
+    from celeriac.control.phrases import clip
+
+    for id, effect in met.items():
+        say(f"{clip(id)}  {_MET.get(effect, pending)}")
+    for stamp in stamps:
+        say(f"What is sent with {clip(stamp)} from now on is revoked, too.")
+    return _exit(met)
+
+
+def _exit(met: dict[str, str]) -> int:
+    return exits.NOT_FOUND if "unknown" in met.values() else exits.OK

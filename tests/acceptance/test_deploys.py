@@ -1,0 +1,86 @@
+"""Deploys: a worker that is told to stop, and workers that are replaced one by one under load.
+
+``DEPLOY_GRACE`` is the grace in seconds of the first; ``make test-faults`` gives it 25.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from workers import DEADLINE, site
+
+GRACE = float(os.environ.get("DEPLOY_GRACE", "5"))
+#: Seconds after a worker's end by which what it had to leave runs elsewhere.
+SOON = 5.0
+#: Sends until a file says that it is enough, and writes down what was acknowledged.
+SENDER = """
+import itertools, os, tasks, time
+sent = open("sent", "w", buffering=1)
+for number in itertools.count():
+    if os.path.exists("enough"):
+        break
+    print(tasks.nap.delay((0.0, 0.02, 0.1)[number % 3]).id, file=sent)
+    time.sleep(0.01)
+"""
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def place(tmp_path, request, shared):
+    broker = namespace = ""
+    if request.param != "sqlite":
+        broker, namespace = shared.url(request.param), shared.namespace()
+    with site(tmp_path, broker=broker, namespace=namespace) as made:
+        yield made
+
+
+def test_short_tasks_are_done_and_long_ones_run_elsewhere(place):
+    leaving = place.worker("-c", "20", GRACE=str(GRACE)).ready()
+    short = place.send("tasks.nap", GRACE / 2, count=10)
+    long = place.send("tasks.nap", 600, count=10)
+    for id in (*short, *long):
+        place.wait_ledger("start", id)
+    staying = place.worker("-c", "20").ready()
+    told = time.monotonic()
+    assert leaving.stop(signal.SIGTERM) == 0, leaving.text()
+    left = time.monotonic()
+    assert left - told < GRACE + SOON
+    for record in place.ended(short):
+        assert (record.state, record.attempt) == ("succeeded", 1)
+        assert len(place.ledger("start", record.id)) == 1
+    theirs = {child.pid for child in staying.titled("executor")}
+    for id in long:
+        first, second = place.wait_ledger("start", id, 2)
+        assert first.pid not in theirs
+        assert second.pid in theirs
+        assert second.at - left < SOON
+        record = place.record(id)
+        assert (record.crashes, record.losses, record.retries) == (0, 0, 0)
+    (view,) = place.alive_workers()  # and the other has left
+    assert view.held == 10
+
+
+def test_workers_are_replaced_one_by_one_under_load(place):
+    workers = [place.worker("-c", "2", "-n", f"w{n}@here").ready() for n in range(3)]
+    with (place.folder / "sender.log").open("wb") as log:
+        sender = subprocess.Popen(
+            [sys.executable, "-c", SENDER],
+            cwd=place.folder, env=place.environment, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        for number, old in enumerate(workers):
+            assert old.stop(signal.SIGTERM) == 0, old.text()
+            place.worker("-c", "2", "-n", f"w{number}@here").ready()
+        (place.folder / "enough").touch()
+        assert sender.wait(DEADLINE) == 0, (place.folder / "sender.log").read_text()
+    finally:
+        sender.kill()
+        sender.wait(DEADLINE)
+    ids = (place.folder / "sent").read_text().split()
+    assert len(ids) > 100  # or there was no load
+    lost = [each.id for each in place.ended(ids) if each.state != "succeeded"]
+    assert not lost
+    starts = [line.id for line in place.ledger("start")]
+    assert sorted(starts) == sorted(ids)  # none ran twice

@@ -1,0 +1,84 @@
+"""Every decoder, with what it reads damaged in every way: it reads it, or refuses it as documented.
+
+No other error comes out, nothing takes long, and nothing is imported because somebody wrote it.
+"""
+
+import logging
+import sys
+import time
+
+import pytest
+from damage import BOMBS, cut, damaged, flipped, grown
+from decoders import DECODERS, WORLD
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+#: Seconds of the processor that one input may take; all take less than a thousandth.
+LONG = 2.0
+
+
+def tried(decoder, data):
+    """Give *data* to *decoder*; whether it was read."""
+    began = time.thread_time()
+    try:
+        decoder.read(data)
+        refused = None
+    except decoder.errors as error:
+        refused = error
+    took = time.thread_time() - began
+    assert took < LONG, f"{took:.1f} s for {len(data)} bytes"
+    assert len(str(refused)) < 20_000 + len(data)
+    return refused is None
+
+
+@pytest.fixture(params=DECODERS, ids=str, scope="module")
+def decoder(request):
+    chosen = request.param
+    logging.disable()  # what is refused is told, which takes longer than to refuse it
+    for seed in chosen.seeds:
+        assert tried(chosen, seed), f"{chosen}: a seed is not read"
+    before, WORLD.ran[:] = set(sys.modules), []
+    yield chosen
+    logging.disable(logging.NOTSET)
+    late = {name for name in set(sys.modules) - before if not is_ours_or_pythons(name)}
+    assert late == set(), "imported while reading"
+    assert set(WORLD.ran) <= {"known", "other"}
+
+
+def is_ours_or_pythons(name):
+    """Parts that are loaded when they are first needed, for errors and other compressions."""
+    top = name.partition(".")[0]
+    return top in {"celeriac", "zstandard", "hypothesis"} or top in sys.stdlib_module_names
+
+
+def test_each_bit_turned_and_each_byte_left_out(decoder):
+    for seed in decoder.seeds:
+        if len(seed) > 1500:
+            continue
+        for data in (*flipped(seed, decoder.bits), *cut(seed)):
+            assert not (tried(decoder, data) and decoder.exact)
+
+
+def test_pieces_that_break_formats(decoder):
+    for seed in decoder.seeds:
+        for data in grown(seed):
+            if tried(decoder, data) and decoder.exact:
+                assert data == seed
+
+
+def test_bombs(decoder):
+    seed = decoder.seeds[0]
+    for data in BOMBS.values():
+        tried(decoder, data)
+        tried(decoder, seed[: len(seed) // 2] + data)
+
+
+def test_damage_of_any_kind(decoder):
+    @settings(database=None)
+    @given(st.data())
+    def search(data):
+        given_ = data.draw(damaged(decoder.seeds))
+        read = tried(decoder, given_)
+        assert not (read and decoder.exact) or given_ in decoder.seeds
+
+    search()

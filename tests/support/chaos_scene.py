@@ -1,0 +1,216 @@
+"""The scene of workflows that meet faults: workers that are struck, and a client that dies and
+whose calls are doubled."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+
+import psutil
+from chaos_oracle import Graph, flow_of, read
+from chaos_tasks import make
+from random_canvases import as_code, build, revoked_ids
+from workers import HERE, Worker
+
+from celeriac import crashpoints, states
+from celeriac.crashpoints import ENVIRONMENT, POINTS
+from celeriac.exceptions import OperationalError
+from celeriac.testing.faults import Faults, Rule, wrap
+from celeriac.testing.ledger import Ledger
+
+#: Seconds in which faults are injected, and in which everything must have ended.
+STRIKING, DEADLINE = 8, 90
+#: Crash points of workers: in each of those that are not of executors, the whole worker dies.
+DYING = [
+    f"{name}:{hit}:kill"
+    for name in POINTS
+    if name.startswith(("exchange.", "beat.", "delivery.", "outcome.", "executor."))
+    for hit in (2, 9, 30)
+] + ["reap.applied:1:kill", "release.applied:1:kill", "close.applied:1:kill"]
+SENDING = [name for name in POINTS if name.startswith("enqueue.")]
+#: What a strike is, and how often.
+STRIKES = {"executor": 16, "worker": 3, "zygote": 1, "stop": 2, "term": 2, "revoke": 4, "stall": 1}
+
+
+class Scene:
+    """Two workers that are struck and replaced, and a client that dies and whose calls are doubled.
+
+    *seed* is what strikes are chosen by, *stall* a context in which the store does not answer.
+    """
+
+    def __init__(self, place, seed, stall):
+        self.place, self.pick, self.stall = place, random.Random(seed), stall
+        place.environment["PYTHONPATH"] = str(HERE)
+        self.ledger = Ledger(place.ledger_path)
+        settings = {"namespace": place.options.namespace, "set_as_current": False}
+        self.app = make(place.broker, place.ledger_path, **settings)
+        self.doubled = Faults(
+            Rule("queue.enqueue", "after", probability=0.3),
+            Rule("queue.enqueue", "before", probability=0.1),
+            seed=self.pick.getrandbits(30),
+        )
+        self.app.lend(wrap(place.store, self.doubled), self.app.client)
+        self.workers = []
+        self.struck = Counter()
+        #: When a worker that was stopped goes on, and which one; those that were asked to end.
+        self.stopped, self.leaving = [], []
+
+    def start(self):
+        self.workers = [self.worker(dying=True) for _ in range(2)]
+
+    def worker(self, dying):
+        """A worker whose store breaks now and then; *dying*: at a crash point of its own, too."""
+        number = len(self.place.workers)
+        log = self.place.folder / f"worker-{number}.log"
+        more = {ENVIRONMENT: self.pick.choice(DYING)} if dying else {}
+        command = [sys.executable, str(HERE / "chaos_worker.py"), "-A", "tasks", "worker"]
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [*command, "-l", "WARNING", "-c", "2", "-n", f"w{number}"],
+                cwd=self.place.folder,
+                env={**self.place.environment, "CHAOS": "0.04", **more},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        made = Worker(process, log)
+        self.place.workers.append(made)
+        return made
+
+    # -- strikes -----------------------------------------------------------------------------------
+
+    def strike(self, victims):
+        """Do harm of one kind; *victims* are names of workflows parts of which may be revoked."""
+        kind = self.pick.choices([*STRIKES], [*STRIKES.values()])[0]
+        at = self.workers[self.pick.randrange(2)]
+        # A stop or stall is for less than the lease of 3 s, or for more.
+        if kind == "revoke":
+            self.struck[kind] += self.revoke(victims)
+        elif kind == "stall":
+            self.resume(everyone=True)  # one that has the file locked would hold us up
+            with self.stall():
+                time.sleep(self.pick.uniform(0.5, 4.5))
+            self.struck[kind] += 1
+        elif kind == "worker":
+            at.send(signal.SIGKILL)
+            self.struck[kind] += 1
+        elif kind == "term":
+            if at not in self.leaving:  # a second time it would drop what it runs
+                self.leaving.append(at)
+                at.send(signal.SIGTERM)
+                self.struck[kind] += 1
+        elif kind == "stop":
+            at.send(signal.SIGSTOP)
+            self.stopped.append((time.monotonic() + self.pick.uniform(0.5, 5), at))
+            self.struck[kind] += 1
+        elif found := at.titled(kind):
+            self.struck[kind] += self.kill(self.pick.choice(found))
+        self.keep(dying=True)
+
+    @staticmethod
+    def kill(process):
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            return False
+        return True
+
+    def revoke(self, victims):
+        """Revoke some part of one of *victims*, which may run just now."""
+        left = [each for each in self.left() if self.pick.random() < 0.5]
+        found = [each.id for each in left if self.belongs(each, victims)]
+        if not found:
+            return False
+        ending = self.pick.choice([None, "SIGTERM", "SIGKILL"])
+        try:
+            self.place.store.queue.revoke([self.pick.choice(found)], ending)
+        except OperationalError:
+            return False  # a worker was stopped in the middle of a transaction
+        return True
+
+    def belongs(self, record, victims):
+        whole = self.place.store.inspection.get([record.id])[0]
+        return whole is not None and whole.wire is not None and flow_of(whole) in victims
+
+    def resume(self, everyone):
+        """Let workers that were stopped go on: those whose time it is, or all."""
+        due = [each for each in self.stopped if everyone or each[0] <= time.monotonic()]
+        for each in due:
+            self.stopped.remove(each)
+            each[1].send(signal.SIGCONT)
+
+    def keep(self, dying):
+        """Replace workers that have ended, and let those go on whose time it is."""
+        self.resume(everyone=not dying)
+        for at, each in enumerate(self.workers):
+            if each.process.poll() is not None:
+                self.workers[at] = self.worker(dying)
+
+    # -- the course of it --------------------------------------------------------------------------
+
+    def send(self, name, tree):
+        """Send *tree*, and return its result. Its sender may die as it does so, or give up: then
+        all of it is stored, or nothing, and another one sends it."""
+        self.place.store.queue.revoke(revoked_ids(tree, name))
+        canvas, last = build(self.app, tree, name), f"{name}.{tree['of'][-1]['n']}"
+        point = self.pick.choice([*SENDING, *[""] * 8])
+        self.struck["client"] += bool(point)
+        while True:
+            try:
+                crashpoints.arm(f"{point}:1:raise" if point else "")
+                return canvas.apply_async()
+            except (crashpoints.CrashpointReached, OperationalError):
+                stored = self.place.store.inspection.flow(last)
+                assert bool(stored) == (point == "enqueue.applied") or not point, (point, stored)
+                if stored:
+                    return self.app.AsyncResult(last)
+            finally:
+                crashpoints.arm("")
+                point = ""
+
+    def check(self, trees, uncertain=()):
+        """Send *trees*, strike while they run, and judge each; return counts and problems.
+
+        *trees* is (name, tree); *uncertain* are names of those parts of which are revoked as they
+        run, or expire, so that what comes of them is not for the tree to say.
+        """
+        results = {name: self.send(name, tree) for name, tree in trees}
+        victims = {results[name].id for name in uncertain}
+        began = time.monotonic()
+        while self.left() and time.monotonic() < began + DEADLINE:
+            time.sleep(self.pick.expovariate(6))  # the moment of a strike has to be random
+            if time.monotonic() < began + STRIKING:
+                self.strike(victims)
+            else:
+                self.keep(dying=False)
+        logs = "".join(each.text() for each in self.place.workers)
+        flows, ran = self.flows(), read(self.ledger, logs)
+        faults = self.struck.total() + len(self.doubled.injected) + ran.broken
+        counts, problems = Counter(faults=faults), []
+        for name, tree in trees:
+            graph = Graph(name, flows[results[name].id], ran)
+            if name not in uncertain:
+                graph.as_the_tree_says(tree, results[name])
+            counts.update(graph.counts)
+            if graph.problems:
+                problems += [*graph.problems, as_code(tree, name)]
+        return counts, problems
+
+    def left(self):
+        listed = self.place.store.inspection.list(limit=100_000)
+        return [each for each in listed if each.state not in states.TERMINAL]
+
+    def flows(self):
+        """All records by their workflow."""
+        inspection, found = self.place.store.inspection, defaultdict(list)
+        for each in inspection.get([each.id for each in inspection.list(limit=100_000)]):
+            if each is not None:
+                found[flow_of(each)].append(each)
+        return found
+
+    def logs(self):
+        return "\n".join(
+            f"--- {each.log.name}\n{each.text()[-1500:]}" for each in self.place.workers
+        )

@@ -1,0 +1,169 @@
+"""The oracle of workflows and faults finds what it is there to find."""
+
+import pytest
+from chaos_oracle import MUST_BE_NONE, Graph, Ran, table
+
+from celeriac import states
+from celeriac.message import Edges
+from celeriac.records import Record
+from celeriac.testing.conformance import message
+from celeriac.testing.ledger import Line
+
+FAILED = "ValueError: part"
+SKIPPED = "not needed: a ended without failure"
+#: A chord of *a* and *b* with the body *c*, behind which is *d*; *e* is an errback of *a*.
+EDGES = {
+    "a": Edges(join=("J", 0), within=("J", 0), own=("e",)),
+    "b": Edges(join=("J", 1), within=("J", 1)),
+    "c": Edges(waits=True, gathers="J", success=("d",)),
+    "d": Edges(waits=True, takes="c"),
+    "e": Edges(waits=True, told="a"),
+}
+
+
+class Story:
+    """A run of it in which all went well."""
+
+    def __init__(self):
+        self.time = 0.0
+        self.lines, self.records, self.put_back = [], {}, []
+        for id in "abcd":
+            self.ran(id)
+            self.ended(id, attempt=1)
+        self.ended("e", states.SKIPPED, SKIPPED)
+
+    def ran(self, id, attempt=1):
+        for event in ("start", "end"):
+            self.time += 1
+            self.lines.append(Line(id, attempt, event, self.time, 1))
+
+    def ended(self, id, state=states.SUCCEEDED, reason="", **fields):
+        wire = message(id, edges=EDGES[id], flow="d").encode()
+        self.records[id] = Record(id, state, "part", "q", wire=wire, reason=reason, **fields)
+
+    def never(self, *ids):
+        """These did not run: *a* has failed."""
+        self.lines = [each for each in self.lines if each.id not in ids]
+        for id in ids:
+            reason = "ChordError: member 0 (a) ended failed" if id == "c" else "UpstreamFailed: c"
+            self.ended(id, states.FAILED, reason, cause="a")
+
+    def judged(self):
+        ran = Ran(self.lines)
+        ran.put_back.update(self.put_back)
+        return Graph("g", self.records.values(), ran)
+
+
+def failing():
+    story = Story()
+    story.ended("a", states.FAILED, FAILED, attempt=1)
+    story.never("c", "d")
+    story.ran("e")
+    story.ended("e", attempt=1)
+    return story
+
+
+@pytest.mark.parametrize("make", [Story, failing])
+def test_what_is_right_is_found_right(make):
+    graph = make().judged()
+    assert graph.problems == []
+    assert (graph.counts["joins"], graph.counts["errbacks"], graph.counts["ended"]) == (1, 1, 1)
+    assert not any(graph.counts[each] for each in MUST_BE_NONE)
+
+
+@pytest.mark.parametrize("charge", ["retries", "crashes", "losses"])
+def test_a_second_run_is_explained_by_what_the_record_says(charge):
+    story = Story()
+    story.ran("d", attempt=2)
+    story.ended("d", attempt=2, **{charge: 1})
+    graph = story.judged()
+    assert (graph.problems, graph.counts["repeats explained"]) == ([], 1)
+
+
+def test_a_run_that_was_put_back_before_it_began_is_none():
+    story = Story()
+    story.ended("c", attempt=2)
+    story.put_back = ["c"]
+    assert story.judged().problems == []
+
+
+def unended(story):
+    story.ended("d", states.WAITING)
+
+
+def unexplained(story):
+    story.ran("a", attempt=2)
+    story.ended("a", attempt=2)
+
+
+def same_attempt(story):
+    story.ran("b", attempt=1)
+
+
+def body_twice(story):
+    story.ran("c", attempt=2)
+    story.ended("c", attempt=2)
+
+
+def body_reopened(story):
+    story.ended("c", attempt=1, generation=1)
+
+
+def body_never(story):
+    story.lines = [each for each in story.lines if each.id != "c"]
+
+
+def body_ran_without(story):
+    story.ended("b", states.FAILED, FAILED, attempt=1)
+
+
+def errback_for_nothing(story):
+    story.ran("e")
+    story.ended("e", attempt=1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "count"),
+    [
+        (unended, "lost"),
+        (unexplained, "repeats unexplained"),
+        (same_attempt, "repeats unexplained"),
+        (body_twice, "joins not once"),
+        (body_reopened, "joins not once"),
+        (body_never, "joins not once"),
+        (body_ran_without, "joins not once"),
+        (errback_for_nothing, "errbacks not once"),
+    ],
+)
+def test_what_is_wrong_is_found_and_counted(spoil, count):
+    story = Story()
+    spoil(story)
+    graph = story.judged()
+    assert graph.problems
+    assert graph.counts[count] == 1
+
+
+@pytest.mark.parametrize("times", [0, 2])
+def test_an_errback_that_did_not_run_once_is_counted(times):
+    story = failing()
+    story.lines = [each for each in story.lines if each.id != "e"]
+    for attempt in range(1, times + 1):
+        story.ran("e", attempt)
+    story.ended("e", attempt=times)
+    assert story.judged().counts["errbacks not once"] == 1
+
+
+@pytest.mark.parametrize("late", ["a", "c"])
+def test_what_began_too_early_is_found(late):
+    story = Story()
+    story.time = 100
+    story.lines = [each for each in story.lines if each.id != late]
+    story.ran(late)
+    (found,) = story.judged().problems
+    assert "began before" in found
+
+
+def test_the_table_shows_each_store_and_what_must_be_none():
+    lines = list(table({"redis": {"graphs": 500, "lost": 2}, "sqlite": {"graphs": 500}}))
+    assert [line.split()[-2:] for line in lines[:2]] == [["redis", "sqlite"], ["500", "500"]]
+    assert any(line.split() == ["lost", "(0)", "2", "0"] for line in lines)
