@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celeriac.canvas.lines import Fork, Line
 from celeriac.context import note_child, running
 from celeriac.crowd import Crowd
+from celeriac.exceptions import StoreError
 from celeriac.flows import TOGETHER, Sender, planner_of, result_of
 from celeriac.groupresult import GroupResult
 from celeriac.message import Message, NewJoin, decode
@@ -49,6 +50,7 @@ class _Stream:
         self._id = head.id or self._planner.new_id()
         self._shown = Shown(self._id, None, [])
         self._size = 0
+        self._sealed = False
         self._crowd = Crowd(app, self._id, bool(self._rest.steps))
 
     def send(self) -> Any:
@@ -163,7 +165,20 @@ class _Stream:
             joins = dict(self._planner.joins)
             messages = self._crowd.messages(sender, iter(self._planner.parts.values()), flow)
         if join is not None:
-            self._step([], lambda _: queue.seal(self._id, self._size))
+            self._step([], self._seal)
+
+    def _seal(self, _messages: Sequence[Message]) -> None:
+        """Tell the store how many members there are.
+
+        Once it knows, the body may have run and been replaced by other tasks, and its join is gone
+        with it. So a repeat that finds none comes after a first one that was applied.
+        """
+        again, self._sealed = self._sealed, True
+        try:
+            self._app.store.queue.seal(self._id, self._size)
+        except StoreError:
+            if not again:
+                raise
 
     def _store(
         self, messages: Sequence[Message], joins: Sequence[NewJoin], join: str | None = None

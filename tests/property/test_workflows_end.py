@@ -3,12 +3,12 @@
 What must have become of a part is worked out here from the parts before it, not by ``finish``.
 """
 
-import re
 import tempfile
 from dataclasses import dataclass, field
 from random import Random
 
 import pytest
+from edge_rules import check_as_the_edges_say
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_plans import random_plan
@@ -149,56 +149,6 @@ def check_all_ended(run):
     left = {id: each.state for id, each in records.items() if each.state not in states.TERMINAL}
     assert not left, f"never ended: {left}"
     return records
-
-
-def check_as_the_edges_say(run, records):
-    for id, header in run.headers.items():
-        edges = header.edges
-        if edges is None:
-            continue
-        parent = records[id]
-        by_itself = failed_by_itself(records, parent)
-        failed = parent.state != states.SUCCEEDED and not parent.reason.startswith("not needed:")
-        for child in edges.success:
-            ran(run, records, child, parent.state == states.SUCCEEDED)
-        for child in edges.failure:
-            ran(run, records, child, failed)
-        for child in edges.own:
-            ran(run, records, child, failed and by_itself)
-    for join in run.joins.values():
-        members = [
-            id
-            for id, header in run.headers.items()
-            if header.edges is not None
-            and header.edges.join is not None
-            and header.edges.join[0] == join.id
-        ]
-        body = records[join.body]
-        done = all(records[each].state == states.SUCCEEDED for each in members)
-        if join.id.startswith("R"):  # what it took the place of ran before
-            assert done or body.state != states.SUCCEEDED
-        else:
-            ran(run, records, body.id, done)
-
-
-def failed_by_itself(records, record):
-    """Not because of a record before it, or before the member that failed its join."""
-    member = re.match(r"ChordError: member \d+ \((\S+)\) ended", record.reason)
-    if member is not None:
-        return failed_by_itself(records, records[member[1]])
-    return not record.reason.startswith(("UpstreamFailed:", "not needed:"))
-
-
-def ran(run, records, id, expected):
-    """Whether a part ran, in its generation, is what its only releaser's end says."""
-    revoked = records[id].reason.startswith("TaskRevokedError")
-    at = id, records[id].generation
-    edges = run.headers[id].edges
-    if expected and edges is not None and (edges.gathers or "").startswith("R"):
-        return  # its turn came when it was replaced, which may have been a generation before
-    if not (revoked and at not in run.runs):  # else it was revoked before its turn came
-        told = f"{at}: {records[id].state} {records[id].reason!r}, should run: {expected}"
-        assert (at in run.runs) == expected, told
 
 
 def go(store, clock, seed):

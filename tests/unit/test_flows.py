@@ -12,6 +12,8 @@ from celeriac.exceptions import (
     EncodeError,
     ImproperlyConfigured,
     NotInThisVersion,
+    OperationalError,
+    StoreError,
     TaskRevokedError,
 )
 from celeriac.flows import TOGETHER
@@ -387,6 +389,36 @@ def test_a_generator_that_raises_half_way(add, total, many):
     assert body.state == states.WAITING
     _wait_for_the_reaper(app, body.id)
     assert stored(app, body.id).reason.startswith("HeaderIncomplete: header incomplete: 1000")
+
+
+def test_the_join_is_gone_when_its_seal_is_repeated(app, add, monkeypatch):
+    """The store's answer is lost; meanwhile the body runs and is replaced by another task."""
+
+    @app.task(bind=True)
+    def total(self, values):
+        return self.replace(group(add.s(sum(values), each) for each in range(2)))
+
+    seal, seals = app.store.queue.seal, []
+
+    def lost(join, size):
+        seal(join, size)
+        seals.append(join)
+        if len(seals) == 1:
+            drain(app, most=5000)
+            raise OperationalError("the answer is lost")
+
+    monkeypatch.setattr(app.store.queue, "seal", lost)
+    members = range(TOGETHER + 3)
+    result = chord((add.s(each, 0) for each in members), total.s())()
+    assert value(app, result) == [sum(members), sum(members) + 1]
+    assert len(seals) == 1, "the second found nothing to seal"
+
+
+def test_a_join_that_is_gone_before_its_first_seal_is_an_error(app, add, total, monkeypatch):
+    seal = app.store.queue.seal
+    monkeypatch.setattr(app.store.queue, "seal", lambda _join, size: seal("nowhere", size))
+    with pytest.raises(StoreError, match="join nowhere is not known"):
+        chord((add.s(each, 0) for each in range(TOGETHER + 3)), total.s())()
 
 
 def _wait_for_the_reaper(app, id):

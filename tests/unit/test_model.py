@@ -3,12 +3,15 @@
 import pytest
 
 from celeriac.testing import timemodel
-from celeriac.testing.model import FAILED, SUCCEEDED, Rules, explore
+from celeriac.testing.model import FAILED, QUEUED, SUCCEEDED, Rules, explore
 
 Times = timemodel.Times
 
 #: Two members; retries and hand-backs are searched with one task, they would only multiply here.
 JOIN = Rules(tasks=2, join=True, outcomes=(SUCCEEDED, FAILED), release=False, revoke=False)
+#: With requests that come late there are many more states, so less of what multiplies them.
+LATE = Rules(late=True, revoke=False, release=False)
+LATE_ONCE = LATE._replace(at_most_once=True, release=True, outcomes=(SUCCEEDED, QUEUED))
 
 
 @pytest.mark.parametrize(
@@ -18,8 +21,17 @@ JOIN = Rules(tasks=2, join=True, outcomes=(SUCCEEDED, FAILED), release=False, re
         Rules(at_most_once=True),
         JOIN,
         JOIN._replace(grows=True),
+        LATE,
+        LATE_ONCE,
     ],
-    ids=["at least once", "at most once", "join of two", "join that grows"],
+    ids=[
+        "at least once",
+        "at most once",
+        "join of two",
+        "join that grows",
+        "late, at least once",
+        "late, at most once",
+    ],
 )
 def test_every_promise_holds_in_every_state(rules):
     found = explore(rules)
@@ -37,6 +49,8 @@ def test_every_promise_holds_in_every_state(rules):
         (JOIN._replace(join_set=False), "body before its members"),
         (JOIN._replace(join_set=False), "body never"),
         (JOIN._replace(grows=True, grow_first=False), "body before its members"),
+        (LATE_ONCE._replace(nonce=False), "at-most-once started twice"),
+        (Rules(refuse_old=False), "held by a worker that does not know"),
     ],
     ids=[
         "no fence",
@@ -46,6 +60,8 @@ def test_every_promise_holds_in_every_state(rules):
         "counter early",
         "counter late",
         "grown late",
+        "owner for nonce",
+        "old exchange",
     ],
 )
 def test_without_a_rule_a_promise_breaks(rules, problem):

@@ -6,98 +6,42 @@ again. :func:`explore` visits every reachable state and says which promise is br
 them. A rule of the protocol is changed here first. Each rule can be switched off
 (:class:`Rules`), and the search must then find what goes wrong: that shows that it can.
 
-Nonces are numbered anew in each state, so that the number of leases needs no bound, and states
-that differ only in which worker or which task is which count as one. Losses and retries are
-bounded, as in the protocol. What parts of workflows may run when is in ``timemodel``.
+Losses and retries are bounded, as in the protocol; which states count as one is in
+``protocol_states``.
+
+What this covers is the rules, in every order, for one or two tasks: leases, fences, commits,
+retries, hand-backs, revokes, reaping, one join that may grow, requests that are lost, repeated or
+come late. The simulation in the tests has what is too large to be searched whole, and plays the
+product itself: time (leases that run out, trust, due times, expiry, clocks that are set), executors
+and what is sent ahead to them, several lanes, workflows of any shape, headers sent in pieces.
+What parts of workflows may run when is in ``timemodel``.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from typing import Final, Literal, NamedTuple
+from typing import NamedTuple
 
-MAX_LOSSES: Final = 2
-MAX_RETRIES: Final = 1
-
-# Row states. HELD rows are leased or running; the model does not tell these apart, because the
-# store does not rely on the difference.
-QUEUED, HELD, SUCCEEDED, FAILED, REVOKED, DEAD = "queued", "held", "succ", "fail", "revo", "dead"
-_TERMINAL: Final = (SUCCEEDED, FAILED, REVOKED, DEAD)
-ABSENT: Final = "absent"  # a member that another one's success adds to the join
-
-#: No lease.
-NONE: Final = 0
-
-
-class Rules(NamedTuple):
-    """Which task is modelled, and which rules of the protocol hold."""
-
-    tasks: int = 1
-    at_most_once: bool = False
-    #: The tasks are the members of one join.
-    join: bool = False
-    #: The last of them comes with the success of another one.
-    grows: bool = False
-    #: How a run may end; ``QUEUED`` is a retry.
-    outcomes: tuple[str, ...] = (SUCCEEDED, FAILED, QUEUED)
-    release: bool = True
-    revoke: bool = True
-    #: Writes are checked against (id, attempt, nonce).
-    fence: bool = True
-    #: The same seq again returns the same deliveries.
-    replay: bool = True
-    #: Result and release of the successor are one step.
-    one_commit: bool = True
-    #: A join is a set changed by the member's commit; else a counter, counted up afterwards.
-    join_set: bool = True
-    #: What is added counts before the member that adds it.
-    grow_first: bool = True
-    #: A reaped at-most-once record fails; else it is queued again.
-    fail_lost: bool = True
-
-
-class Row(NamedTuple):
-    """A record, and what an observer has seen of it (starts, commits, released)."""
-
-    state: str = QUEUED
-    #: Counted for at-most-once tasks alone.
-    starts: int = 0
-    #: (worker, incarnation): 0 is the present one, 1 the one before.
-    owner: tuple[int, int] | None = None
-    nonce: int = NONE
-    applied: int = NONE
-    losses: int = 0
-    retries: int = 0
-    revoked: bool = False
-    commits: int = 0
-    released: int = 0
-
-
-Phase = Literal["idle", "asks", "has", "ran", "sent", "back", "frees", "counts"]
-
-
-class Worker(NamedTuple):
-    """A worker: what it holds, and which of its incarnations the store knows."""
-
-    phase: Phase = "idle"
-    task: int = -1
-    nonce: int = NONE
-    outcome: str = ""
-    #: `sent`: the successors are out already (rule `one_commit` switched off).
-    applied: bool = False
-    present: bool = True
-    before: bool = False
-
-
-class State(NamedTuple):
-    """Everything there is."""
-
-    rows: tuple[Row, ...]
-    workers: tuple[Worker, ...]
-    #: Join: members counted, and how often the body was released.
-    members: tuple[int, ...] = ()
-    bodies: int = 0
+from celeriac.testing.protocol_states import (
+    ABSENT,
+    DEAD,
+    FAILED,
+    HELD,
+    MAX_LOSSES,
+    MAX_RETRIES,
+    NONE,
+    QUEUED,
+    REVOKED,
+    SUCCEEDED,
+    TERMINAL,
+    Row,
+    Rules,
+    State,
+    Worker,
+    canonical,
+    nonces_of,
+)
 
 
 class Found(NamedTuple):
@@ -159,7 +103,7 @@ def _can_reach(ended: list[State], reached_from: dict[State, list[State]]) -> se
 
 
 def _all_ended(state: State) -> bool:
-    return all(row.state in (*_TERMINAL, ABSENT) for row in state.rows) and all(
+    return all(row.state in (*TERMINAL, ABSENT) for row in state.rows) and all(
         worker.phase in ("idle", "asks") for worker in state.workers
     )
 
@@ -188,7 +132,7 @@ def _row_broken(row: Row, rules: Rules) -> str:
         return "at-most-once started twice"
     if row.released > 1:
         return "successor twice"
-    if row.released and row.state in _TERMINAL and row.state != SUCCEEDED:
+    if row.released and row.state in TERMINAL and row.state != SUCCEEDED:
         return "successor of a task that did not succeed"
     if row.state == SUCCEEDED and not row.released:
         return "success without its successor"
@@ -217,17 +161,19 @@ Step = tuple[State, bool]
 def _steps(state: State, rules: Rules) -> Iterator[Step]:
     for index, worker in enumerate(state.workers):
         for after in _worker_steps(state, index, worker, rules):
-            yield _canonical(after), True
+            yield canonical(after), True
         if worker.before:
-            yield _canonical(_reap(state, index, 1, rules)), True
+            yield canonical(_reap(state, index, 1, rules)), True
         if worker.present:
-            yield _canonical(_reap(state, index, 0, rules)), True
+            yield canonical(_reap(state, index, 0, rules)), True
+    for after in _late_steps(state, rules):
+        yield canonical(after), True
     if rules.revoke:
         for task, row in enumerate(state.rows):
             if row.state == QUEUED:
-                yield _canonical(_end(state, task, REVOKED, rules)), False
+                yield canonical(_end(state, task, REVOKED, rules)), False
             elif row.state == HELD and not row.revoked:
-                yield _canonical(_put_row(state, task, row._replace(revoked=True))), False
+                yield canonical(_put_row(state, task, row._replace(revoked=True))), False
 
 
 def _worker_steps(state: State, index: int, worker: Worker, rules: Rules) -> Iterator[State]:
@@ -272,15 +218,19 @@ def _exchange(state: State, index: int, worker: Worker, rules: Rules) -> Iterato
     # A request that is lost changes nothing: the worker is where it was.
     if worker.phase == "asks":
         yield _rest(state, index)  # rule switched off: a new exchange that brings nothing
-    for task, row in enumerate(state.rows):
-        if row.state != QUEUED:
-            continue
-        nonce = 1 + max(_nonces(state), default=NONE)
-        leased = row._replace(state=HELD, owner=(index, 0), nonce=nonce)
-        after = _put_row(state, task, leased)
+    for after, task, nonce in _leases(state, index):
         yield _become(after, index, Worker("has", task, nonce, before=worker.before))
         lost = Worker("asks", task, nonce, before=worker.before)
         yield _become(after, index, lost)  # the reply is lost
+
+
+def _leases(state: State, index: int) -> Iterator[tuple[State, int, int]]:
+    """Each task that the store may lease to a worker now, and under which nonce."""
+    for task, row in enumerate(state.rows):
+        if row.state == QUEUED:
+            nonce = 1 + max(nonces_of(state), default=NONE)
+            leased = row._replace(state=HELD, owner=(index, 0), nonce=nonce)
+            yield _put_row(state, task, leased), task, nonce
 
 
 def _replayed(state: State, index: int, worker: Worker) -> State:
@@ -291,54 +241,79 @@ def _replayed(state: State, index: int, worker: Worker) -> State:
     return _rest(state, index)
 
 
-def _is_mine(row: Row, worker: Worker, rules: Rules) -> bool:
+def _late_steps(state: State, rules: Rules) -> Iterator[State]:
+    """What arrives when nobody waits for it any more."""
+    for index, worker in enumerate(state.workers):
+        if rules.late and worker.phase in ("sent", "back") and not state.wire:
+            # The request is sent again; the first one is still under way.
+            request = worker._replace(present=True, before=False, sender=(index, 0))
+            yield state._replace(wire=(request,))
+        asked_before = worker.phase not in ("idle", "asks")
+        if asked_before and worker.present and not rules.refuse_old:
+            yield from (after for after, *_ in _leases(state, index))
+    for request in state.wire:
+        arrived = state._replace(wire=())
+        if not _is_mine(state.rows[request.task], request, request.sender, rules):
+            yield arrived  # ALREADY or FENCED
+        elif request.phase == "back":
+            yield _handed_back(arrived, request, rules)
+        else:
+            yield _committed(arrived, request, rules)
+
+
+def _is_mine(row: Row, worker: Worker, owner: tuple[int, int] | None, rules: Rules) -> bool:
     if rules.fence:
-        return row.state == HELD and row.nonce == worker.nonce
+        same = row.nonce == worker.nonce if rules.nonce else row.owner == owner
+        return row.state == HELD and same
     return row.applied != worker.nonce  # a store that trusts whoever comes, resends aside
 
 
 def _commit(state: State, index: int, worker: Worker, rules: Rules) -> Iterator[State]:
     """Commit the outcome. The reply comes, or is lost and the commit sent again."""
     row = state.rows[worker.task]
-    if not _is_mine(row, worker, rules):
+    if not _is_mine(row, worker, (index, 0), rules):
         yield _rest(state, index)  # ALREADY or FENCED
         return
     if worker.outcome == SUCCEEDED and not rules.one_commit and not worker.applied:
         yield _become(state, index, worker._replace(phase="frees"))  # successors first
         return
-    row = row._replace(applied=worker.nonce)
-    state = _put_row(state, worker.task, row)
-    if worker.outcome == QUEUED and row.revoked:
-        after = _end(state, worker.task, REVOKED, rules)
-    elif worker.outcome == QUEUED and row.retries < MAX_RETRIES:
-        again = row._replace(state=QUEUED, owner=None, nonce=NONE, retries=row.retries + 1)
-        after = _put_row(state, worker.task, again)
-    else:
-        final = FAILED if worker.outcome == QUEUED else worker.outcome
-        after = _end(state, worker.task, final, rules)
-        if rules.join and not rules.join_set and final == SUCCEEDED:
-            yield _become(after, index, worker._replace(phase="counts"))
-            return
+    after = _committed(state, worker, rules)
+    if rules.join and not rules.join_set and after.rows[worker.task].state == SUCCEEDED:
+        yield _become(after, index, worker._replace(phase="counts"))
+        return
     yield _rest(after, index)
     yield _become(after, index, worker._replace(phase="sent"))
 
 
+def _committed(state: State, worker: Worker, rules: Rules) -> State:
+    row = state.rows[worker.task]._replace(applied=worker.nonce)
+    state = _put_row(state, worker.task, row)
+    if worker.outcome == QUEUED and row.revoked:
+        return _end(state, worker.task, REVOKED, rules)
+    if worker.outcome == QUEUED and row.retries < MAX_RETRIES:
+        again = row._replace(state=QUEUED, owner=None, nonce=NONE, retries=row.retries + 1)
+        return _put_row(state, worker.task, again)
+    final = FAILED if worker.outcome == QUEUED else worker.outcome
+    return _end(state, worker.task, final, rules)
+
+
 def _hand_back(state: State, index: int, worker: Worker, rules: Rules) -> Iterator[State]:
-    row = state.rows[worker.task]
-    if not _is_mine(row, worker, rules):
+    if not _is_mine(state.rows[worker.task], worker, (index, 0), rules):
         yield _rest(state, index)
         return
-    row = row._replace(applied=worker.nonce)
-    state = _put_row(state, worker.task, row)
-    if row.revoked:
-        after = _end(state, worker.task, REVOKED, rules)
-    elif rules.at_most_once and worker.outcome == "begun":
-        after = _end(state, worker.task, FAILED, rules)
-    else:
-        freed = row._replace(state=QUEUED, owner=None, nonce=NONE)
-        after = _put_row(state, worker.task, freed)
+    after = _handed_back(state, worker, rules)
     yield _rest(after, index)
     yield _become(after, index, worker._replace(phase="back"))
+
+
+def _handed_back(state: State, worker: Worker, rules: Rules) -> State:
+    row = state.rows[worker.task]._replace(applied=worker.nonce)
+    state = _put_row(state, worker.task, row)
+    if row.revoked:
+        return _end(state, worker.task, REVOKED, rules)
+    if rules.at_most_once and worker.outcome == "begun":
+        return _end(state, worker.task, FAILED, rules)
+    return _put_row(state, worker.task, row._replace(state=QUEUED, owner=None, nonce=NONE))
 
 
 def _reap(state: State, index: int, incarnation: int, rules: Rules) -> State:
@@ -405,13 +380,13 @@ def _count(state: State, task: int, rules: Rules) -> State:
 
 def _put_row(state: State, task: int, row: Row) -> State:
     rows = (*state.rows[:task], row, *state.rows[task + 1 :])
-    return State(rows, state.workers, state.members, state.bodies)
+    return State(rows, state.workers, state.members, state.bodies, state.wire)
 
 
 def _become(state: State, index: int, worker: Worker) -> State:
     one, two = state.workers
     workers = (worker, two) if index == 0 else (one, worker)
-    return State(state.rows, workers, state.members, state.bodies)
+    return State(state.rows, workers, state.members, state.bodies, state.wire)
 
 
 def _rest(state: State, index: int) -> State:
@@ -424,76 +399,13 @@ def _outdate(state: State, index: int) -> State:
     rows = tuple(
         row._replace(owner=(index, 1)) if row.owner == (index, 0) else row for row in state.rows
     )
-    return state._replace(rows=rows)
-
-
-def _nonces(state: State) -> list[int]:
-    found = [worker.nonce for worker in state.workers]
-    found.extend(row.nonce for row in state.rows)
-    found.extend(row.applied for row in state.rows)
-    return found
-
-
-def _canonical(state: State) -> State:
-    """One of the states that differ from this one only by names."""
-    if len(state.rows) > 1:
-        state = _sort_tasks(state)
-    state = _sort_workers(state)
-    # A nonce that only `applied` remembers can never come again: it counts as none.
-    living = [worker.nonce for worker in state.workers] + [row.nonce for row in state.rows]
-    names = {NONE: NONE}
-    for nonce in living:
-        names.setdefault(nonce, len(names))
-    if all(old == new for old, new in names.items()) and all(
-        row.applied in names for row in state.rows
-    ):
-        return state
-    rows = tuple(
-        row._replace(nonce=names[row.nonce], applied=names.get(row.applied, NONE))
-        for row in state.rows
+    wire = tuple(
+        each._replace(sender=(index, min(each.sender[1] + 1, 2)))
+        if each.sender and each.sender[0] == index
+        else each
+        for each in state.wire
     )
-    workers = tuple(
-        each._replace(nonce=names[each.nonce]) if each.nonce else each for each in state.workers
-    )
-    return State(rows, workers, state.members, state.bodies)
-
-
-def _sort_workers(state: State) -> State:
-    one, two = state.workers
-    if _rank(state, 0, one) <= _rank(state, 1, two):
-        return state
-    rows = tuple(
-        row._replace(owner=(1 - row.owner[0], row.owner[1])) if row.owner else row
-        for row in state.rows
-    )
-    return State(rows, (two, one), state.members, state.bodies)
-
-
-def _rank(state: State, index: int, worker: Worker) -> tuple[object, ...]:
-    late = [row.owner == (index, 1) for row in state.rows]
-    return (worker.phase, worker.task, worker.outcome, worker.present, worker.before, late)
-
-
-def _sort_tasks(state: State) -> State:
-    def rank(task: int) -> tuple[object, ...]:
-        row = state.rows[task]
-        held_as = sorted(worker.phase for worker in state.workers if worker.task == task)
-        return (
-            *row._replace(owner=None, nonce=NONE, applied=NONE, starts=0)[4:],
-            row.state,
-            held_as,
-        )
-
-    order = sorted(range(len(state.rows)), key=rank)
-    if order == list(range(len(state.rows))):
-        return state
-    workers = tuple(
-        each._replace(task=order.index(each.task)) if each.task >= 0 else each
-        for each in state.workers
-    )
-    members = tuple(sorted(order.index(each) if each >= 0 else each for each in state.members))
-    rows = tuple(state.rows[each] for each in order)
-    return State(rows, workers, members, state.bodies)
+    return state._replace(rows=rows, wire=wire)
 
 
 __all__ = ["FAILED", "QUEUED", "SUCCEEDED", "Found", "Row", "Rules", "State", "Worker", "explore"]

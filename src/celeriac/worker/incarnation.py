@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from celeriac.ids import new_owner_id
 
@@ -19,12 +20,20 @@ class Incarnation:
     the answer may have been long under way.
     """
 
-    def __init__(self, lease: float, margin: float) -> None:
+    def __init__(
+        self,
+        lease: float,
+        margin: float,
+        clock: Callable[[], float] = time.monotonic,
+        new_id: Callable[[], str] = new_owner_id,
+    ) -> None:
         self._window = lease - margin
+        self._clock = clock
+        self._new_id = new_id
         self._lock = threading.Lock()
         self._next = ""
         self._trusted_until = 0.0
-        self.owner = new_owner_id()
+        self.owner = new_id()
         self.lost = False
 
     def candidate(self) -> str:
@@ -37,7 +46,7 @@ class Incarnation:
         if not self.lost:
             return self.owner
         if not self._next:
-            self._next = new_owner_id()
+            self._next = self._new_id()
         return self._next
 
     def begin(self, owner: str, requested_at: float) -> None:
@@ -65,7 +74,7 @@ class Incarnation:
     @property
     def trusted(self) -> bool:
         """May this worker claim and begin work now?"""
-        return time.monotonic() < self._trusted_until
+        return self._clock() < self._trusted_until
 
 
 __all__ = ["Incarnation"]

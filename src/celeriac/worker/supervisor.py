@@ -2,7 +2,8 @@
 
 Layer 5. The main thread owns executors, timers and signals; store threads (``lanes``, ``heart``)
 each have their own connection. This file is the order of things: start, loop, stop. What is held
-and wanted is in ``dispatch``, processes are in ``pools.prefork``, limits in ``duties.limits``.
+and wanted is in ``dispatch``, processes are in ``pools.prefork``, limits in ``duties.limits``; what
+becomes of deliveries that do not simply run is decided in ``custody``.
 """
 
 from __future__ import annotations
@@ -15,25 +16,20 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from celeriac import states
 from celeriac.conf import Settings
 from celeriac.exceptions import OperationalError
-from celeriac.outcome import Outcome
-from celeriac.policies.crashes import on_death
-from celeriac.policies.time_limits import on_hard_limit
-from celeriac.records import Beat, Manifest, RevokeOrder
+from celeriac.records import Beat, Manifest
 from celeriac.signing import Signer
 from celeriac.stores.base import Store
 from celeriac.worker.banner import tell_ready
-from celeriac.worker.calledoff import call_off, deliveries_of
-from celeriac.worker.deaths import Death
-from celeriac.worker.dispatch import Dispatch, Held
+from celeriac.worker.calledoff import deliveries_of
+from celeriac.worker.custody import Custody
+from celeriac.worker.dispatch import Dispatch
 from celeriac.worker.duties.burst import Burst
 from celeriac.worker.duties.events import Events
 from celeriac.worker.duties.heart import Heart, report
@@ -47,8 +43,6 @@ from celeriac.worker.orders import exit_signals
 from celeriac.worker.pools.choice import make_pool
 from celeriac.worker.pools.ending import end_all
 from celeriac.worker.pools.nursery import Nursery
-from celeriac.worker.pools.prefork import Executor
-from celeriac.worker.pools.shared import DRAINED
 from celeriac.worker.remote import Remote
 from celeriac.worker.rhythm import TICK_BUSY, TICK_IDLE, Rhythm
 from celeriac.worker.spec import AppFacts
@@ -108,7 +102,10 @@ class Supervisor:
         self._incarnation = Incarnation(plan.lease, plan.margin)
         self._dispatch = Dispatch(self._incarnation, facts.tasks, signer, self._wake)
         self._dispatch.rates.disabled = bool(facts.settings.get("worker_disable_rate_limits"))
-        self._pool = make_pool(plan, nursery, self._dispatch, self._selector, self._on_death)
+        self._custody = Custody(self._dispatch, store.queue, plan.crash_delay, self._ended_by)
+        self._pool = self._custody.pool = make_pool(
+            plan, nursery, self._dispatch, self._selector, self._custody.on_death
+        )
         self._notices = self._pool.notices
         self._notices.wanted = frozenset(facts.signals)
         self._dispatch.notices = self._notices if facts.signals else None
@@ -131,7 +128,6 @@ class Supervisor:
         )  # fmt: skip
         self._lock = lock
         self._signals: deque[int] = deque()
-        self._orders: deque[RevokeOrder] = deque()
         self._bug: BaseException | None = None
         self._stopping_since: float | None = None
         self._grace = plan.grace
@@ -192,12 +188,11 @@ class Supervisor:
         self._dispatch.place()
         self._remote.turn()
         self._lanes.settle()
-        for _ in range(len(self._orders)):
-            self._obey(self._orders.popleft())
+        self._custody.obey()
         self._pool.flush()
         self._replace_outworn()
         if self._pool.returned:
-            self._return()
+            self._custody.give_back()
         self._rhythm.looked(now)
         self._limits.tick(now)
         if now >= self._strays_due:
@@ -222,7 +217,7 @@ class Supervisor:
         """Whether the worker holds nothing and has asked the store in vain."""
         desk = self._dispatch
         held = any(executor.hand.held for executor in self._pool.executors.values())
-        waiting = desk.backlog or desk.apart or desk.rates.pending
+        waiting = desk.backlog or desk.apart or desk.rates.pending or self._pool.returned
         return desk.flushed and not (held or waiting or desk.look)
 
     def _renew(self, facts: AppFacts, pid: int, sock: socket.socket, threads: int) -> None:
@@ -293,7 +288,7 @@ class Supervisor:
         if self._stopping_since is not None:
             return
         self._stopping_since = time.monotonic()
-        self._pool.closing = True
+        self._custody.stopping = self._pool.closing = True
         self._dispatch.close()
         self._store.queue.wake()
         for executor in self._pool.executors.values():
@@ -305,16 +300,7 @@ class Supervisor:
         elapsed = time.monotonic() - self._stopping_since
         if elapsed < TICK_BUSY:
             return False  # one tick, so that a hold written now has been seen
-        for executor in list(self._pool.executors.values()):
-            self._hand_back(self._pool.collect_held_back(executor), started=False)
-        waiting = self._dispatch.drain_backlog()
-        self._hand_back([held for held in waiting if not held.suspect], started=False)
-        self._hand_back([held for held in waiting if held.suspect], started=True)
-        running = any(executor.hand.held for executor in self._pool.executors.values())
-        if running and elapsed > self._grace:
-            self._pool.kill_all("the worker stopped")
-            return False
-        return not running
+        return self._custody.empty(elapsed > self._grace)
 
     def _leave(self) -> int:
         """Everything is handed back or running nowhere: flush, unregister, end the processes."""
@@ -338,25 +324,6 @@ class Supervisor:
         return 0 if clean else 1
 
     # --- leases -------------------------------------------------------------------------------
-    def _hand_back(self, items: Sequence[Held], *, started: bool) -> None:
-        fences = [held.delivery.fence for held in items if self._dispatch.owns(held)]
-        if not fences:
-            return
-        try:
-            self._store.queue.release(self._incarnation.owner, fences, started=started)
-        except OperationalError as error:
-            logger.error("%d task(s) could not be handed back: %s", len(fences), error)
-
-    def _return(self) -> None:
-        """Hand back what others can run sooner; if that fails it is still ours to run."""
-        items, self._pool.returned = self._pool.returned, []
-        fences = [held.delivery.fence for held in items if self._dispatch.owns(held)]
-        try:
-            self._store.queue.release(self._incarnation.owner, fences)
-        except OperationalError as error:
-            logger.warning("%d task(s) could not be handed back: %s", len(fences), error)
-            self._dispatch.requeue(items)
-
     def _begin_anew(self) -> None:
         """The store gave our tasks to others: end what runs and take a new incarnation."""
         logger.error(
@@ -364,8 +331,7 @@ class Supervisor:
             "than %g s). Its tasks run elsewhere; what runs here is ended and it starts afresh.",
             self._plan.lease,
         )
-        self._pool.kill_all("lease lost")
-        self._dispatch.drop_all()
+        self._custody.lose_all()
         self._registered = False
 
     def _register(self) -> None:
@@ -381,9 +347,12 @@ class Supervisor:
         """From the heart's thread."""
         report(beat.reaped)
         self._notices.tell("heartbeat_sent")
-        self._orders.extend(beat.revoked)
+        self._custody.orders.extend(beat.revoked)
         if beat.revoked or beat.lost:
             self._wake()
+
+    def _ended_by(self, task_id: str, number: int) -> None:
+        self._remote.events.ended_by(task_id, number)
 
     def _heed(self, events: Events | None) -> None:
         """Somebody listens to events, or (None) nobody does any more."""
@@ -393,70 +362,6 @@ class Supervisor:
         """A store thread died (from any thread): the worker must not go on looking alive."""
         self._bug = error
         self._wake()
-
-    def _obey(self, order: RevokeOrder) -> None:
-        """A revoke for something in our hands."""
-        for executor in list(self._pool.executors.values()):
-            for key, held in list(executor.hand.held.items()):
-                if held.delivery.fence != order.fence:
-                    continue
-                if key not in self._pool.begun(executor):
-                    return  # checked again at its next requeue; it ends as it ends
-                if order.terminate is not None:
-                    self._terminate(executor, key, order.terminate)
-                return
-        withdrawn = self._dispatch.withdraw(order.fence)
-        if withdrawn is not None:
-            call_off(self._dispatch, withdrawn)
-
-    def _terminate(self, executor: Executor, key: int, name: str) -> None:
-        number = signal.Signals.__members__.get(name, signal.SIGTERM)
-        fence = executor.hand.held[key].delivery.fence
-        if self._pool.terminate(executor, key, number):
-            self._remote.events.ended_by(fence.id, number)
-            self._notices.ended_by(fence.id, number)
-        else:
-            self._orders.append(RevokeOrder(fence, name))
-
-    # --- deaths -------------------------------------------------------------------------------
-    def _on_death(self, death: Death, ran: list[Held]) -> None:
-        """An executor is dead; *ran* is what it ran. If that was one task it is convicted; of
-        several each is a suspect."""
-        if not ran:
-            expected = death.clean or death.ordered.startswith(DRAINED)
-            if not expected and self._stopping_since is None:
-                logger.error("%s; it was running nothing", death.describe())
-            return
-        if death.ordered == "lease lost":
-            return
-        if death.ordered == "the worker stopped" or death.ordered.startswith(DRAINED):
-            self._hand_back(ran, started=True)
-        elif len(ran) == 1:
-            outcome = self._judge(death, ran[0])
-            self._pool.end_run(ran[0], outcome, death.describe(), death.stack)
-        else:
-            self._suspect(death, ran)
-
-    def _suspect(self, death: Death, ran: list[Held]) -> None:
-        """Several tasks ran in a process that died: each runs again, alone; only what dies there
-        is charged. What must not run twice has failed."""
-        logger.error("%s; it ran %d tasks, which run again one by one", death.describe(), len(ran))
-        if death.stack:
-            logger.error("The last Python stacks were:\n%s", death.stack)
-        for held in ran:
-            if held.facts.late and held.facts.requeue_lost:
-                held.suspect = True
-            else:
-                self._pool.end_run(held, self._judge(death, held), death.describe())
-        self._dispatch.requeue([held for held in ran if held.suspect])
-
-    def _judge(self, death: Death, convict: Held) -> Outcome:
-        if death.ordered.startswith("revoked"):
-            return Outcome(states.CANCELLED, reason="TaskRevokedError: terminated")
-        if death.ordered.startswith("hard time limit") and convict.hard is not None:
-            return on_hard_limit(convict.facts, convict.delivery, convict.hard)
-        reason = death.describe() + (f"\n{death.stack}" if death.stack else "")
-        return on_death(convict.facts, convict.delivery, reason, self._plan.crash_delay)
 
     def _replace_outworn(self) -> None:
         """Replace executors an isolated task cannot use."""

@@ -9,12 +9,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
 
 from celeriac.backoff import jittered
 from celeriac.control.phrases import clip
 from celeriac.exceptions import OperationalError
 from celeriac.records import Beat, Delivery, Fence, Manifest, Reaped, RevokedStamp
 from celeriac.stores.base import Store
+from celeriac.worker.courses import Call, Pause, Pulse, follow
 from celeriac.worker.duties.hostlock import HostLock
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.stamps import RevokedStamps, by_signal
@@ -56,7 +58,7 @@ class Heart:
         #: Set to have it look now.
         self._look = threading.Event()
         self._hurried = False
-        self._outage = False
+        self._pulse = Pulse(incarnation)
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
     def watch(self, stamps: RevokedStamps, held: Callable[[], Iterable[Delivery]]) -> None:
@@ -92,13 +94,13 @@ class Heart:
         owner = self._incarnation.candidate()
         if self._lock is not None:
             self._lock.hold(owner)
-        requested_at = time.monotonic()
-        self._store.queue.register(owner, manifest)
-        # Before anything is leased: what was revoked while nobody was there must not begin.
+        follow(self._pulse.register(owner, manifest, self._learn_all), self._call, _no_pause)
+
+    def _learn_all(self) -> None:
+        """Before anything is leased: what was revoked while nobody was there must not begin."""
         with self._hearing:
             found = self._learn(anew=True)
             self.stamps.number = max((each.number for each in found), default=0)
-        self._incarnation.begin(owner, requested_at)
 
     def _run(self) -> None:
         try:
@@ -119,25 +121,17 @@ class Heart:
             self._failed(error)
 
     def _beat(self) -> bool:
-        owner, requested_at = self._incarnation.owner, time.monotonic()
-        try:
-            beat = self._store.queue.beat(owner, self._started())
-        except OperationalError as error:
-            if not self._outage:
-                self._outage = True
-                logger.error("No heartbeat: %s", error)
+        beat = follow(self._pulse.beat(self._started()), self._call, _no_pause)
+        if beat is None:
             return False
-        if self._outage:
-            self._outage = False
-            logger.warning("Heartbeats reach the store again")
-        if beat.lost:
-            self._incarnation.lose(owner)
-        else:
-            self._incarnation.extended(owner, requested_at)
+        if not beat.lost:
             with self._hearing:
                 self._hear(beat.stamps)
         self._on_beat(beat)
         return True
+
+    def _call(self, call: Call) -> Any:
+        return getattr(self._store.queue, call.method)(*call.args)
 
     def _hear(self, number: int) -> None:
         """Learn of stamps that were revoked since; *number* is the highest there is."""
@@ -178,6 +172,10 @@ class Heart:
         for owner in dead:
             self._lock.bury(owner)
         report(reaped)
+
+
+def _no_pause(pause: Pause) -> NoReturn:
+    raise AssertionError(f"the heart does not wait within a beat: {pause}")
 
 
 def report(reaped: Reaped | None) -> None:

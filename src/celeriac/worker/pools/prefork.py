@@ -351,7 +351,7 @@ class Prefork:
 
     def _bury(self, executor: Executor) -> None:
         """An executor is dead: read its pipe to the end, then judge."""
-        process, hand = executor.process, executor.hand
+        process = executor.process
         if self.executors.get(process.index) is not executor:
             return  # buried by an event that came in the same turn
         if process.pidfd >= 0:
@@ -362,7 +362,11 @@ class Prefork:
             self._selector.unregister(process.sock)
         except KeyError:
             logger.debug("Socket of executor %d was closed before", process.pid)
-        death = self._post_mortem(executor)
+        self._account(executor, self._post_mortem(executor))
+
+    def _account(self, executor: Executor, death: Death) -> None:
+        """What it ran is the death's; what it held besides is first in line again."""
+        process, hand = executor.process, executor.hand
         held = self._dispatch.remove(hand)
         begun = [held.pop(key) for key in self.begun(executor) if key in held]
         del self.executors[process.index]

@@ -1,0 +1,245 @@
+"""Courses: what a worker says to its store and what it makes of each answer, step by step.
+
+Layer 5. Generators without IO: each yields what is to be done next and is sent the answer, or has
+the error thrown in. Threads follow them (``lanes``, ``duties.heart``) by :func:`follow`; the
+simulation in the tests follows the same ones, in any order and with any delay, loss and repeat
+between a step and its answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+from celeriac.exceptions import OperationalError, StoreError
+from celeriac.records import Beat, Exchanged, Fence, Manifest
+from celeriac.worker.calledoff import call_off
+from celeriac.worker.dispatch import Batch, Dispatch
+from celeriac.worker.hands import Held
+from celeriac.worker.incarnation import Incarnation
+
+logger = logging.getLogger("celeriac.worker")
+
+#: The longest a bell listens before it looks for itself.
+WAIT_SECONDS: Final = 10.0
+
+T = TypeVar("T")
+
+
+class Call(NamedTuple):
+    """Ask the store's queue. Its answer is sent in, its ``OperationalError`` or ``StoreError``
+    thrown."""
+
+    method: str
+    args: tuple[Any, ...] = ()
+    options: dict[str, Any] = {}  # noqa: RUF012 - nobody writes to it
+
+
+class Pause(NamedTuple):
+    """Wait as long as ``backoff.reconnect`` says for *attempt*; *whole*: even if the worker stops
+    meanwhile."""
+
+    attempt: int
+    whole: bool = False
+
+
+Course = Generator[Call | Pause, Any, T]
+
+
+def follow(course: Course[T], call: Callable[[Call], Any], pause: Callable[[Pause], object]) -> T:
+    """Take each step of *course* where the caller is; return what it comes to."""
+    try:
+        step = next(course)
+        while True:
+            if isinstance(step, Pause):
+                pause(step)
+                step = next(course)
+                continue
+            try:
+                answer = call(step)
+            except (OperationalError, StoreError) as error:
+                step = course.throw(error)
+            else:
+                step = course.send(answer)
+    except StopIteration as end:
+        return cast("T", end.value)
+
+
+class Exchanges:
+    """The courses of a worker's lanes. An exchange whose answer did not come is repeated under the
+    same sequence number until the store answers; outcomes wait in memory meanwhile."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        queues: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        #: Leased from; may be set at any time.
+        self.queues = tuple(queues)
+        #: When, by *clock*, a worker that stops no longer waits for a store that is away.
+        self.deadline = math.inf
+        #: Outcomes given up at shutdown because the store did not come back.
+        self.abandoned = 0
+        self._dispatch = dispatch
+        self._clock = clock
+        self._outage = False
+
+    def exchange(self, lane: int, sequence: int, batch: Batch) -> Course[None]:
+        """Repeat one exchange until the store has answered, then settle it."""
+        attempt, telling = 0, bool(batch.updates)
+        while True:
+            try:
+                while batch.updates:
+                    yield Call("update", batch.updates[-1])
+                    batch.updates.pop()
+                request = (
+                    batch.owner, lane, sequence, batch.commits, batch.started, self.queues,
+                    batch.want,
+                )  # fmt: skip
+                reply = yield Call("exchange", request)
+                break
+            except OperationalError as error:
+                self._outage_begins(error)
+                attempt += 1
+                yield Pause(attempt, whole=True)
+                if self._clock() > self.deadline:
+                    # Shutting down without the store: the leases run out by themselves.
+                    self.abandoned += len(batch.commits)
+                    reply = Exchanged(verdicts=())
+                    batch = batch.emptied()
+                    break
+            except StoreError:
+                logger.exception("Exchange refused by the store; this worker starts afresh")
+                self._dispatch.give_back(batch)
+                yield Pause(3)
+                reply = Exchanged(lost=True)
+                batch = batch.emptied()
+                break
+        yield from self._settle(batch, reply)
+        if telling:
+            self._dispatch.updated()
+
+    def listen(self, queues: Sequence[str]) -> Course[bool]:
+        """Wait for work in *queues*; whether to look."""
+        try:
+            heard: bool = yield Call("wait", (queues, WAIT_SECONDS))
+        except OperationalError as error:
+            self._outage_begins(error)
+            yield Pause(1)
+            return True  # look for ourselves: the exchange tells whether the store is back
+        return heard
+
+    def lease(self, lane: int, sequence: int, bid: Batch, queues: Sequence[str]) -> Course[bool]:
+        """Wait, and have the store lease what *bid* asks for; whether the number is used up."""
+        request = (bid.owner, lane, sequence, queues, bid.want, WAIT_SECONDS)
+        try:
+            reply = yield Call("wait_and_lease", request)
+        except OperationalError as error:
+            self._outage_begins(error)
+            yield Pause(1)
+        except StoreError:
+            logger.exception("The store refused a wait for work; it is asked once more without")
+        else:
+            if reply is None:
+                self._dispatch.drop_bid(bid)
+                return False
+            yield from self._settle(bid, reply)
+            return True
+        # Whether anything was leased is not known: the same number tells.
+        yield from self.exchange(lane, sequence, bid)
+        return True
+
+    def _settle(self, batch: Batch, reply: Exchanged) -> Course[None]:
+        self._outage_ends()
+        met: dict[str | None, list[Held]] = {}
+        for held, terminate in self._dispatch.settle(batch, reply):
+            met.setdefault(terminate, []).append(held)
+        for terminate, items in met.items():
+            yield from self._call_off(items, terminate)
+        for delay, fences in self._dispatch.rates.take_returns():
+            # What a rate limit turned away is due again after *delay*.
+            yield from self._insist(Call("release", (batch.owner, fences), {"delay": delay}))
+
+    def _call_off(self, items: Sequence[Held], terminate: str | None) -> Course[None]:
+        """Revoke what carries a revoked stamp, in the store first: whoever gets it if this worker
+        dies now need not know the stamp."""
+        ids = [held.delivery.id for held in items]
+        if not (yield from self._insist(Call("revoke", (ids, terminate)))):
+            return
+        for held in items:
+            logger.info("Task %s carries a revoked stamp, it will not run", held.delivery.id)
+            call_off(self._dispatch, held)
+        with self._dispatch.changed:
+            self._dispatch.stamps.pending -= len(items)
+
+    def _insist(self, call: Call) -> Course[bool]:
+        """Repeat *call* until the store has answered; False if it has not by the end."""
+        attempt = 0
+        while True:
+            try:
+                yield call
+            except OperationalError as error:
+                self._outage_begins(error)
+                attempt += 1
+                yield Pause(attempt, whole=True)
+                if self._clock() > self.deadline:
+                    return False  # shutting down without the store: the lease runs out by itself
+            else:
+                return True
+
+    def _outage_begins(self, error: OperationalError) -> None:
+        if not self._outage:
+            self._outage = True
+            logger.error("The store does not answer; outcomes are held and retried: %s", error)
+
+    def _outage_ends(self) -> None:
+        if self._outage:
+            self._outage = False
+            logger.warning("The store answers again")
+
+
+class Pulse:
+    """How an incarnation becomes known and stays so."""
+
+    def __init__(
+        self, incarnation: Incarnation, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._incarnation = incarnation
+        self._clock = clock
+        self._outage = False
+
+    def register(
+        self, owner: str, manifest: Manifest, learn: Callable[[], None] = lambda: None
+    ) -> Course[None]:
+        """Register *owner*, the incarnation's ``candidate``; *learn* what it has to know before
+        anything is leased. Raises ``OperationalError``."""
+        requested_at = self._clock()
+        yield Call("register", (owner, manifest))
+        learn()
+        self._incarnation.begin(owner, requested_at)
+
+    def beat(self, started: Sequence[Fence] = ()) -> Course[Beat | None]:
+        """One heartbeat; None if the store did not answer."""
+        owner, requested_at = self._incarnation.owner, self._clock()
+        try:
+            beat: Beat = yield Call("beat", (owner, started))
+        except OperationalError as error:
+            if not self._outage:
+                self._outage = True
+                logger.error("No heartbeat: %s", error)
+            return None
+        if self._outage:
+            self._outage = False
+            logger.warning("Heartbeats reach the store again")
+        if beat.lost:
+            self._incarnation.lose(owner)
+        else:
+            self._incarnation.extended(owner, requested_at)
+        return beat
+
+
+__all__ = ["WAIT_SECONDS", "Call", "Course", "Exchanges", "Pause", "Pulse", "follow"]

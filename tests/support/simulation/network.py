@@ -1,0 +1,131 @@
+"""What happens between a caller and the store: delay, loss of requests and of replies, repeats."""
+
+from celeriac.backoff import reconnect
+from celeriac.exceptions import CeleriacError, OperationalError
+from celeriac.worker.courses import Pause
+from simulation.world import Actor
+
+#: A caller gives up a call that has not been answered for so long.
+TIMEOUT = 5.0
+
+
+class Network:
+    """Carries calls to the store and answers back.
+
+    A request that is given up, or whose answer was lost, may still arrive; one that was sent twice
+    arrives twice. All of this is decided when it is sent.
+    """
+
+    def __init__(self, world, store, watch):
+        self.world = world
+        self.store = store
+        self.watch = watch
+        #: Shares of calls; set by the scenario.
+        self.loss = self.repeat = self.slow = 0.0
+        self.down_until = 0.0
+        #: Grows at each restart of the store: answers of connections from before are lost.
+        self.epoch = 0
+        self._wire = Actor("wire")
+
+    def call(self, actor, call, answer):
+        """Have the store do *call*; *answer* gets the result, or the error, once."""
+        world = self.world
+        answer = self.watch.listening(actor, call, answer)
+        if not world.rough:
+            world.after(world.random.uniform(0.0002, 0.003), self._wire,
+                        lambda: self._deliver(actor, call, answer))  # fmt: skip
+            return
+        there = self._delay()
+        if world.chance(self.repeat):
+            again = there + self._delay() + world.between(0.0, 2 * TIMEOUT)
+            world.after(again, self._wire, lambda: self._apply(actor, call))
+        if world.chance(self.loss):
+            self._fail(actor, call, answer, world.between(0.01, TIMEOUT), "request lost")
+            return
+        if there > TIMEOUT:
+            self._fail(actor, call, answer, TIMEOUT, "given up")
+            world.after(there, self._wire, lambda: self._apply(actor, call))
+            return
+        lost = world.chance(self.loss)
+        epoch = self.epoch
+        world.after(there, self._wire, lambda: self._deliver(actor, call, answer, lost, epoch))
+
+    def _delay(self):
+        if self.world.chance(self.slow):
+            return self.world.between(0.1, 1.5 * TIMEOUT)
+        return self.world.between(0.0002, 0.005)
+
+    def _deliver(self, actor, call, answer, lost=False, epoch=None):
+        world = self.world
+        if world.now < self.down_until or (epoch is not None and epoch != self.epoch):
+            self._fail(actor, call, answer, world.between(0.001, 0.2), "refused")
+            return
+        result = self._apply(actor, call)
+        if lost:
+            self._fail(actor, call, answer, world.between(0.01, TIMEOUT), "reply lost")
+            return
+        epoch = self.epoch
+        back = self._delay() if world.rough else world.between(0.0002, 0.003)
+
+        def come():
+            if epoch != self.epoch:
+                answer(OperationalError("the store was restarted"))
+            else:
+                answer(result)
+
+        if back > TIMEOUT:
+            self._fail(actor, call, answer, TIMEOUT, "answer late")
+        else:
+            world.after(back, actor, come)
+
+    def _fail(self, actor, call, answer, seconds, why):
+        self.world.tell(actor.name, "%s: %s", call.method, why)
+        self.world.after(seconds, actor, lambda: answer(OperationalError(why)))
+
+    def _apply(self, actor, call):
+        """The store does it; what it raises is the result."""
+        if self.world.now < self.down_until:
+            return OperationalError("refused")
+        if call.method == "wait":
+            return True  # a doorbell may ring in vain
+        before = self.watch.before(call)
+        try:
+            result = getattr(self.store.queue, call.method)(*call.args, **call.options)
+        except CeleriacError as error:
+            self.world.tell("store", "%s of %s refused: %s", call.method, actor.name, error)
+            return error
+        self.watch.after(actor, call, result, before)
+        return result
+
+    def now(self, actor, call):
+        """The same for a caller that waits where it is: no time passes. Raises what went wrong."""
+        world = self.world
+        # Such calls are few: of these more are lost.
+        lost = world.chance(3 * self.loss) if world.rough else False
+        if world.now < self.down_until or (lost and world.chance(0.5)):
+            world.tell(actor.name, "%s: refused", call.method)
+            raise OperationalError("refused")
+        result = self._apply(actor, call)
+        if isinstance(result, Exception):
+            raise result
+        if lost:
+            world.tell(actor.name, "%s: applied, reply lost", call.method)
+            raise OperationalError("reply lost")
+        return result
+
+
+def play(world, network, actor, course, then, sent=None):
+    """Follow *course* through virtual time; *then* gets what it comes to, or its error."""
+    try:
+        step = course.throw(sent) if isinstance(sent, Exception) else course.send(sent)
+    except StopIteration as end:
+        then(end.value)
+        return
+    except OperationalError as error:
+        then(error)
+        return
+    if isinstance(step, Pause):
+        pause = reconnect(step.attempt, world.random)
+        world.after(pause, actor, lambda: play(world, network, actor, course, then))
+    else:
+        network.call(actor, step, lambda result: play(world, network, actor, course, then, result))

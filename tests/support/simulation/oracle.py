@@ -1,0 +1,93 @@
+"""What must be true once everything should have ended."""
+
+from types import SimpleNamespace
+
+from edge_rules import check_as_the_edges_say
+
+from celeriac import states
+from celeriac.testing import ledger
+
+
+def judge(simulation):
+    """Everything that is wrong, as text; most of it was seen on the way."""
+    watch, store = simulation.watch, simulation.store
+    ids = list(watch.headers)
+    records = {each.id: each for each in store.inspection.get(ids) if each is not None}
+    acknowledged = [id for client in simulation.clients for id in client.acknowledged]
+    report = ledger.check(
+        acknowledged,
+        watch.lines,
+        records.values(),
+        interrupted={
+            id: watch.interrupted[id] + watch.replaced[id]
+            for id in {*watch.interrupted, *watch.replaced}
+        },
+        workers=[each.owner for each in store.inspection.workers()],
+    )
+    found = [*watch.problems, *report.problems]
+    found += [
+        f"{id}: has not ended, it is {each.state}"
+        for id, each in records.items()
+        if each.state not in states.TERMINAL and id not in acknowledged
+    ]
+    found += _starts(watch, records)
+    if any(each.state not in states.TERMINAL for each in records.values()):
+        return found
+    found += _ends(watch, records)
+    found += _views(simulation, records)
+    found += _edges(watch, records)
+    found += [
+        f"{client.name} was refused {text}"
+        for client in simulation.clients
+        for text in client.refused
+    ]
+    counts = store.inspection.counts()
+    left = {state for by_state in counts.states.values() for state in by_state} - states.TERMINAL
+    if left or counts.parked:
+        found.append(f"the counts say that something is {left or counts.parked}")
+    return found
+
+
+def _ends(watch, records):
+    """The record says what the one commit said that ended it."""
+    for id, (state, body) in watch.ends.items():
+        record = records[id]
+        if (record.state, record.body) != (state, body):
+            yield f"{id}: {state} with {body} was committed, it is {record.state} {record.body}"
+    for id, fence in watch.leases.items():
+        if records[id].state not in states.TERMINAL:
+            yield f"{id}: still leased under {fence.nonce}"
+    for id, count in watch.released.items():
+        if count > 1 + watch.replaced[id]:
+            yield f"{id}: released {count} times"
+
+
+def _starts(watch, records):
+    """A task that may start once at most, and was not asked to repeat, starts once."""
+    starts = {}
+    for line in watch.lines:
+        if line.event == "start":
+            starts[line.id] = starts.get(line.id, 0) + 1
+    for id, count in starts.items():
+        if watch.headers[id].task == "once" and count > 1 + records[id].retries:
+            yield f"{id}: at most once, and started {count} times"
+
+
+def _views(simulation, records):
+    """What clients were told is what the store says now."""
+    for client in simulation.clients:
+        ids = list(client.seen)
+        for id, result in zip(ids, simulation.store.results.get_many(ids), strict=True):
+            if client.seen[id] != (result.state, result.body):
+                yield f"{id}: {client.name} read {client.seen[id]}, it is {result.state}"
+
+
+def _edges(watch, records):
+    """Bodies, successors and errbacks ran, or did not, as what they hang on ended."""
+    joins = {id: join for id, join in watch.joins.items() if id in watch.sealed}
+    runs = {(id, records[id].generation) for id in watch.delivered}
+    run = SimpleNamespace(headers=watch.headers, joins=joins, runs=runs)
+    try:
+        check_as_the_edges_say(run, records)
+    except AssertionError as wrong:
+        yield f"edges: {wrong}"

@@ -1,0 +1,202 @@
+"""One seed, from the first call to the verdict."""
+
+import logging
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from celeriac import states
+from celeriac.stores import connect
+from celeriac.stores.base import Options
+from celeriac.stores.memory import make_store
+from celeriac.worker.courses import Call
+from simulation.clients import Client
+from simulation.faults import Faults
+from simulation.network import Network
+from simulation.oracle import judge
+from simulation.watch import Watch
+from simulation.work import Work
+from simulation.worker import LEASE, Worker
+from simulation.world import BEGIN, Actor, StoreClock, StuckError, World
+
+#: Seconds from the end of the rough time until everything has ended, at the longest, but for what
+#: still has to run: leases that run out, delays after crashes and losses, a join that is given up.
+PATIENCE = 120.0
+#: And so long it goes on at least, so that what is late on its way arrives.
+AFTERWARDS = 25.0
+#: One seed in so many is played on SQLite.
+SQLITE_EVERY = 40
+
+
+@dataclass
+class Played:
+    """What became of a seed."""
+
+    seed: int
+    problems: list
+    lines: list
+    #: Seconds of virtual time from the end of the rough time until all had ended.
+    settled: float
+    simulation: object
+
+    def __str__(self):
+        return "\n".join(
+            [*self.lines, "", f"seed {self.seed}:", *(f"  {each}" for each in self.problems),
+             f"again: SIM_SEED={self.seed} python -m pytest tests/simulation"]
+        )  # fmt: skip
+
+
+class Simulation:
+    """The parts of one seed."""
+
+    def __init__(self, seed, folder=None):
+        self.world = World(seed)
+        self.clock = StoreClock(self.world)
+        self.watch = Watch(self.world, self.clock)
+        options = Options(
+            clock=self.clock, random=self.world.random.random, lease=LEASE, durability="relaxed"
+        )
+        if folder is None:
+            self.store = make_store("memory://", options)
+            self.watch.look_into(self.store.queue._core)
+        else:
+            self.store = connect(f"sqlite:///{folder}/tasks.db", options)
+        self.watch.store = self.store
+        self.network = Network(self.world, self.store, self.watch)
+        self.work = Work(self.world, self.watch)
+        self.clients = []
+        self.workers = []
+        self._owners = 0
+        self._keeper = Actor("keeper")
+        self.ended_at = self.calm_at = None
+
+    def new_owner(self):
+        self._owners += 1
+        return f"w{self._owners}"
+
+    def prepare(self):
+        """Draw what will happen."""
+        world, pick = self.world, self.world.random
+        rough = pick.uniform(10.0, 60.0)
+        for number in range(1, pick.choice([1, 2, 2, 3, 3]) + 1):
+            self.workers.append(self._worker(f"worker-{number}"))
+        for number in range(1, pick.randint(1, 2) + 1):
+            client = Client(self, f"client-{number}")
+            self.clients.append(client)
+            world.after(world.between(1.0, 4.0), client, client.read)
+        for _ in range(pick.randint(3, 10)):
+            self._plan(pick.choice(self.clients), pick.uniform(0.0, rough * 0.7))
+        Faults(self).draw(rough)
+        world.after(rough, self._keeper, self._calm)
+
+    def _worker(self, name):
+        pick = self.world.random
+        return Worker(self, name, slots=pick.randint(1, 3), lanes=pick.randint(1, 2))
+
+    def _plan(self, client, when):
+        """One thing that a client sends, and perhaps revokes."""
+        world, pick, work = self.world, self.world.random, self.work
+        kind = pick.choice(["single"] * 5 + ["crowd"] * 2 + ["workflow"] * 3 + ["stream"])
+
+        def send():
+            if kind == "stream":
+                join, body, members = work.stream()
+                client.send_stream(join, body, members)
+                ids = [body.id, *(each.id for each in members)]
+            else:
+                make = {"single": lambda: work.single(self.clock), "crowd": work.crowd,
+                        "workflow": work.workflow}  # fmt: skip
+                messages, joins = make[kind]()
+                client.send(messages, joins)
+                ids = [each.id for each in messages]
+            if pick.random() < 0.25:
+                chosen = [pick.choice(ids)]
+                how = pick.choice([None, None, "SIGTERM", "SIGKILL"])
+                world.after(pick.expovariate(0.5), client, lambda: client.revoke(chosen, how))
+
+        world.after(when, client, send)
+
+    def died(self, worker):
+        """Somebody keeps workers running, and host-mates find out who is dead."""
+        world, owner = self.world, worker.incarnation.owner
+        pause = world.between(0.5, 20.0) if world.rough else 1.0
+        world.after(pause, self._keeper, lambda: self._replace(worker))
+        mates = [each for each in self.workers if each.alive]
+        if mates and world.chance(0.4):
+            mate = world.random.choice(mates)
+            call = Call("reap", ([owner],))
+            world.after(
+                world.between(0.1, 1.0), mate,
+                lambda: self.network.call(mate, call, lambda _answer: None),
+            )  # fmt: skip
+
+    def _replace(self, worker):
+        self.workers[self.workers.index(worker)] = self._worker(worker.name)
+
+    def _calm(self):
+        self.world.tell("fate", "nothing goes wrong any more")
+        self.world.rough = False
+        self.calm_at = self.world.now  # later than planned, if everything slept
+        self.network.down_until = 0.0
+        for worker in self.workers:
+            for each in worker.everything():
+                self.world.resume(each)
+        self._look()
+
+    def _look(self):
+        """Has everything ended?"""
+        counts = self.store.inspection.counts().states.values()
+        ended = all(state in states.TERMINAL for each in counts for state in each)
+        if ended and self.ended_at is None:
+            self.ended_at = self.world.now
+        elif not ended:
+            self.ended_at = None
+        self.world.after(1.0, self._keeper, self._look)
+
+    def play(self):
+        self.prepare()
+
+        def done():
+            if self.calm_at is None:
+                return False
+            calm_for = self.world.now - self.calm_at
+            most = PATIENCE + self.work.calm_seconds
+            return calm_for > most or (self.ended_at is not None and calm_for > AFTERWARDS)
+
+        problems = []
+        try:
+            self.world.run(done)
+        except StuckError as error:
+            problems.append(str(error))
+        settled = (self.ended_at or self.world.now) - (self.calm_at or BEGIN)
+        if self.ended_at is None:
+            problems.append(f"after {settled:.0f} s of calm not everything has ended")
+        return problems + judge(self), settled
+
+
+@contextmanager
+def _quiet():
+    """What workers log of each fault says nothing that the trace does not."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def simulate(seed, sqlite=None):
+    """Play *seed*; on SQLite if *sqlite*, by default one in ``SQLITE_EVERY``."""
+    if sqlite is None:
+        sqlite = seed % SQLITE_EVERY == SQLITE_EVERY - 1
+    with _quiet():
+        if sqlite:
+            with tempfile.TemporaryDirectory(prefix="celeriac-sim-") as folder:
+                return _play(seed, Simulation(seed, folder))
+        return _play(seed, Simulation(seed))
+
+
+def _play(seed, simulation):
+    problems, settled = simulation.play()
+    lines = list(simulation.world.lines()) if problems else []
+    return Played(seed, problems, lines, settled, simulation)

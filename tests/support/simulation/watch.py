@@ -1,0 +1,312 @@
+"""What is seen at the store's door: a second opinion on leases, fences and ends.
+
+It keeps its own account of who holds what, from the answers of the store alone, and says at once
+when an answer contradicts it.
+"""
+
+from collections import Counter
+
+from celeriac import states
+from celeriac.message import decode
+from celeriac.records import Verdict
+from celeriac.stores.effects import Release
+from celeriac.testing.ledger import Line
+
+LEASE, MARGIN = 15.0, 3.0
+
+
+class Watch:
+    """See the module's docstring. ``problems`` is empty while all is well."""
+
+    def __init__(self, world, clock):
+        self.world = world
+        self.clock = clock
+        self.store = None
+        self.problems = []
+        self.lines = []
+        #: Messages by id as they are stored now, joins by id, sizes of joins that were sealed.
+        self.headers = {}
+        self.joins = {}
+        self.children = {}
+        self.parents = {}
+        self.members = {}
+        self.sealed = {}
+        #: Who holds what: id → fence. And every fence that was ever given, applied, begun.
+        self.leases = {}
+        self.given = set()
+        self.applied = set()
+        self.begun = set()
+        #: id → how it ended, by the one commit that ended it.
+        self.ends = {}
+        self.delivered = Counter()
+        self.interrupted = Counter()
+        self.replaced = Counter()
+        self.released = Counter()
+        self.revoked = set()
+        #: Owners that were reaped, and so have to be told.
+        self.reaped = set()
+        self.counts = Counter()
+        #: Who a worker is, and until when it may trust its lease.
+        self.present = {}
+        self.trusted = {}
+        self.window = LEASE - MARGIN
+
+    def wrong(self, text, *args):
+        self.problems.append(text % args)
+        self.world.tell("WRONG", text, *args)
+
+    # --- workers ------------------------------------------------------------------------------
+    def listening(self, actor, call, answer):
+        """Note with *answer* what the worker may now believe: who it is, and until when."""
+        if call.method not in ("register", "beat"):
+            return answer
+        asked_at = self.world.now
+
+        def heard(result):
+            owner = call.args[0]
+            if not isinstance(result, Exception):
+                if call.method == "register":
+                    self.present[actor] = owner
+                    self.trusted[actor] = asked_at + self.window
+                elif self.present.get(actor) == owner:
+                    until = max(self.trusted[actor], asked_at + self.window)
+                    self.trusted[actor] = 0.0 if result.lost else until
+            answer(result)
+
+        return heard
+
+    def gives(self, worker, delivery):
+        """A worker hands a delivery to an executor."""
+        owner = delivery.nonce.split(".")[0]
+        if owner != self.present.get(worker):
+            self.wrong("%s: begun under %s, which its worker is no longer", delivery.id, owner)
+        elif self.world.now > self.trusted[worker]:
+            self.wrong("%s: begun when its lease could not be trusted any more", delivery.id)
+
+    # --- executors ----------------------------------------------------------------------------
+    def started(self, delivery, process):
+        self._line(delivery, process, "start")
+        self.begun.add(delivery.fence)
+
+    def ended(self, delivery, process):
+        self._line(delivery, process, "end")
+
+    def _line(self, delivery, process, event):
+        self.world.tell(process.name, "%s of %s, attempt %d", event, delivery.id, delivery.attempt)
+        self.lines.append(Line(delivery.id, delivery.attempt, event, self.world.now, process.index))
+
+    # --- calls --------------------------------------------------------------------------------
+    def before(self, call):
+        """What has to be known from before a call."""
+        if call.method == "close_owner":
+            return self._held_by(call.args[0])
+        return None
+
+    def after(self, actor, call, result, before):
+        self.counts[call.method] += 1
+        see = getattr(self, f"_{call.method}", None)
+        if see is not None:
+            see(actor, result, before, *call.args, **call.options)
+
+    def _held_by(self, owner):
+        return [id for id, fence in self.leases.items() if fence.nonce.startswith(f"{owner}.")]
+
+    def _enqueue(self, actor, result, before, messages, join=None, joins=()):
+        self.world.tell(actor.name, "sends %s", ", ".join(each.id for each in messages))
+        for each in messages:
+            if each.id not in self.headers:
+                self.know(each)
+        self._know_joins(joins)
+
+    def _open_join(self, actor, result, before, join, body, behind=(), joins=()):
+        self.world.tell(actor.name, "opens %s for %s", join, body.id)
+        if body.id not in self.headers:
+            self.know(body)
+
+    def _seal(self, actor, result, before, join, size):
+        self.world.tell(actor.name, "seals %s: %d", join, size)
+        self.sealed[join] = size
+
+    def know(self, message):
+        header = self.headers[message.id] = message.header
+        edges = header.edges
+        if edges is None:
+            return
+        for kind in ("success", "failure", "own"):
+            for child in getattr(edges, kind):
+                self.parents.setdefault(child, set()).add((message.id, kind))
+        if edges.join is not None:
+            self.members.setdefault(edges.join[0], set()).add(message.id)
+
+    def _know_joins(self, joins):
+        for each in joins:
+            self.joins[each.id] = each
+            self.sealed[each.id] = each.size
+
+    def _register(self, actor, result, before, owner, manifest):
+        self.reaped.discard(owner)
+
+    def _exchange(self, actor, result, before, owner, lane, seq, commits, started, queues, want):
+        if commits or result.deliveries or result.lost:
+            self.world.tell(
+                owner, "exchange %d.%d: %s; gets %s", lane, seq,
+                [
+                    f"{each.fence.id}#{each.fence.attempt} {each.outcome.state} {verdict}"
+                    for each, verdict in zip(commits, result.verdicts, strict=True)
+                ],
+                [f"{each.id}#{each.attempt}" for each in result.deliveries],
+            )  # fmt: skip
+        for commit, verdict in zip(commits, result.verdicts, strict=True):
+            self._judged(commit, verdict)
+        self._told(owner, result.lost)
+        if result.lost and result.deliveries:
+            self.wrong("%s is not known and got deliveries", owner)
+        for delivery in result.deliveries:
+            self._leased(delivery, owner)
+
+    def _judged(self, commit, verdict):
+        fence, outcome = commit.fence, commit.outcome
+        id = fence.id
+        holds = self.leases.get(id) == fence
+        self.counts[f"commit {verdict}"] += 1
+        if verdict is Verdict.OK:
+            if not holds:
+                self.wrong("%s: a commit of attempt %d was applied without its lease",
+                           id, fence.attempt)  # fmt: skip
+            self.applied.add(fence)
+            self.leases.pop(id, None)
+            self._commit_applied(id, outcome)
+        elif verdict is Verdict.ALREADY:
+            if fence not in self.applied:
+                self.wrong("%s: ALREADY for what was never applied", id)
+        elif holds:
+            self.wrong("%s: the commit of who held the lease was refused", id)
+
+    def _commit_applied(self, id, outcome):
+        record = self.store.inspection.get([id])[0]
+        if outcome.terminal:
+            if id in self.ends:
+                self.wrong("%s: ended twice, %s and %s", id, self.ends[id][0], outcome.state)
+            self.ends[id] = (outcome.state, outcome.body)
+            if record.state != outcome.state:
+                self.wrong("%s: committed %s, the record says %s", id, outcome.state, record.state)
+        elif outcome.state == states.WAITING:
+            self.replaced[id] += 1
+        if outcome.terminal or record.state not in states.TERMINAL:
+            for wire in outcome.parts:
+                self.know(decode(wire))
+            if outcome.message is not None:
+                self.know(decode(outcome.message))
+            self._know_joins(outcome.joins)
+
+    def _leased(self, delivery, owner):
+        id, fence = delivery.id, delivery.fence
+        if self.leases.get(id) == fence:
+            self.counts["leased again under one fence"] += 1
+            return
+        if fence in self.given:
+            self.wrong("%s: attempt %d was given out again", id, fence.attempt)
+        if id in self.leases:
+            self.wrong("%s: leased to %s and to %s", id, self.leases[id].nonce, fence.nonce)
+        if id in self.ends:
+            self.wrong("%s: leased after it had ended", id)
+        if id in self.revoked:
+            self.wrong("%s: leased after it was revoked", id)
+        header = self.headers.get(id)
+        if header is None:
+            self.wrong("%s: leased, and never sent", id)
+            return
+        now = self.clock.wall()
+        if header.expires is not None and header.expires <= now:
+            self.wrong("%s: leased after it had expired", id)
+        if header.eta is not None and header.eta > self.clock.latest + 1e-6:
+            self.wrong("%s: leased before its time", id)
+        self._due(id, header.edges)
+        self.delivered[id] += 1
+        self.given.add(fence)
+        self.leases[id] = fence
+
+    def _due(self, id, edges):
+        """Whoever releases *id* has ended as it must."""
+        if edges is None or not edges.waits:
+            return
+        for parent, kind in self.parents.get(id, ()):
+            succeeded = self.ends.get(parent, ("",))[0] == states.SUCCEEDED
+            if kind == "success" and not succeeded:
+                self.wrong("%s: leased before %s has succeeded", id, parent)
+            if kind != "success" and succeeded:
+                self.wrong("%s: an errback of %s, which succeeded, was leased", id, parent)
+        if edges.gathers is not None:
+            ids = self.members.get(edges.gathers, ())
+            missing = [each for each in ids if self.ends.get(each, ("",))[0] != states.SUCCEEDED]
+            if missing or edges.gathers not in self.sealed:
+                self.wrong("%s: body leased before %s", id, missing or "its join was sealed")
+
+    def _release(self, actor, verdicts, before, owner, fences, started=False, delay=0.0):
+        self.world.tell(owner, "hands back %s: %s", [each.id for each in fences],
+                        [str(each) for each in verdicts])  # fmt: skip
+        for fence, verdict in zip(fences, verdicts, strict=True):
+            self.counts[f"hand-back {verdict}{', interrupted' if started else ''}"] += 1
+            holds = self.leases.get(fence.id) == fence
+            if verdict is Verdict.OK:
+                if not holds:
+                    self.wrong("%s: handed back without its lease", fence.id)
+                if not started and fence in self.begun:
+                    self.wrong("%s: had begun and was handed back as if not", fence.id)
+                self.leases.pop(fence.id, None)
+                self.applied.add(fence)
+                self.interrupted[fence.id] += started
+            elif verdict is Verdict.FENCED and holds:
+                self.wrong("%s: its holder may not hand it back", fence.id)
+
+    def _close_owner(self, actor, result, held, owner):
+        self.world.tell(owner, "is closed; it held %s", held)
+        for id in held:
+            self.interrupted[id] += 1
+            del self.leases[id]
+
+    def _beat(self, actor, beat, before, owner, started=()):
+        self._told(owner, beat.lost)
+        if beat.reaped is not None:
+            self._reap(actor, beat.reaped, None)
+
+    def _told(self, owner, lost):
+        if lost:
+            self.counts["owner told that it is lost"] += 1
+            self.world.tell(owner, "is told that it is lost")
+        elif owner in self.reaped:
+            self.wrong("%s was reaped and is not told so", owner)
+
+    def _reap(self, actor, reaped, before, dead=()):
+        for owner in reaped.owners:
+            held = self._held_by(owner)
+            self.reaped.add(owner)
+            self.world.tell("store", "takes %s from %s", held, owner)
+            for id in held:
+                self.counts[f"lost with its owner: {self.headers[id].task}"] += 1
+                del self.leases[id]
+
+    def _revoke(self, actor, effects, before, ids, terminate=None):
+        self.world.tell(actor.name, "revokes %s", {id: str(each) for id, each in effects.items()})
+        self.revoked.update(ids)
+        self.counts.update(f"revoke {each}" for each in effects.values())
+
+    # --- inside the memory store --------------------------------------------------------------
+    def look_into(self, core):
+        """Watch every move of a record and every release, where the store lets us."""
+        move, apply_one = core.move, core._apply_one
+
+        def checked_move(row, state):
+            self.counts[state] += 1
+            if row.state != state and state not in states.TRANSITIONS[row.state]:
+                self.wrong("%s: went from %s to %s", row.id, row.state, state)
+            if row.state in states.TERMINAL and row.state != state:
+                self.wrong("%s: was %s and is %s", row.id, row.state, state)
+            move(row, state)
+
+        def checked_apply(effect):
+            if isinstance(effect, Release):
+                self.released[effect.id] += 1
+            apply_one(effect)
+
+        core.move, core._apply_one = checked_move, checked_apply

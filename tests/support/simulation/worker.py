@@ -1,0 +1,248 @@
+"""One worker: real parts in the order in which the supervisor's threads use them."""
+
+import math
+
+from celeriac.backoff import jittered
+from celeriac.records import Manifest
+from celeriac.worker.courses import Call, Exchanges, Pulse
+from celeriac.worker.custody import Custody
+from celeriac.worker.dispatch import Dispatch
+from celeriac.worker.duties.limits import Limits, MemoryLimits
+from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.pools.shared import Shared
+from celeriac.worker.rhythm import TICK_IDLE
+from simulation.network import play
+from simulation.pool import Pool
+from simulation.watch import LEASE, MARGIN
+from simulation.work import QUEUES, TASKS
+from simulation.world import Actor
+
+HEARTBEAT, GRACE = 3.0, 4.0
+#: How often runs are looked at; more slowly than in a real worker, where nothing else changes.
+TICK_BUSY = 0.2
+
+
+class Direct:
+    """The store's queue for a thread that waits for each answer."""
+
+    def __init__(self, worker):
+        self._worker = worker
+
+    def release(self, *args, **options):
+        return self._worker.network.now(self._worker, Call("release", args, options))
+
+
+class Lane:
+    def __init__(self, number):
+        self.number = number
+        self.sequence = 0
+        self.busy = False
+
+
+class Worker(Actor):
+    """A worker process with its executors; dies as a whole, and another takes its place."""
+
+    def __init__(self, simulation, name, slots, lanes):
+        super().__init__(name)
+        self.simulation = simulation
+        self.world, self.network = simulation.world, simulation.network
+        clock = self.world.monotonic
+        self.incarnation = Incarnation(LEASE, MARGIN, clock, simulation.new_owner)
+        self.dispatch = Dispatch(self.incarnation, dict(TASKS), None, self.wake)
+        self.exchanges = Exchanges(self.dispatch, QUEUES, clock)
+        self.pulse = Pulse(self.incarnation, clock)
+        self.custody = Custody(
+            self.dispatch, Direct(self), 5.0, lambda *_: None, self.world.random, clock
+        )
+        self.pool = self.custody.pool = Pool(
+            self, simulation.work, self.dispatch, slots, self.custody.on_death
+        )
+        self.limits = Limits(self.pool, self.dispatch, self.pool, MemoryLimits(2**60, None), LEASE)
+        self.limits._memory_due = math.inf  # there are no processes to measure
+        self.lanes = [Lane(number) for number in range(1, lanes + 1)]
+        self.bell = Lane(lanes + 1)
+        self.manifest = Manifest(dict(TASKS), hostname=name)
+        self.begun = self.registered = self.registering = False
+        self.register_due = self.turn_due = 0.0
+        self.stopping_since = None
+        self.overflows = self.world.chance(0.5)
+        self.leaving = False
+        self.stirred = False
+        self.register()
+
+    # --- the main thread ----------------------------------------------------------------------
+    def register(self):
+        self.registering = True
+        owner = self.incarnation.candidate()
+
+        def then(answer):
+            if isinstance(answer, Exception) and not self.begun:
+                self.die("could not begin")  # as a real one does; it is started again
+                return
+            self.registering = False
+            if isinstance(answer, Exception):
+                self.register_due = self.world.now + 1.0
+            else:
+                self.world.tell(self.name, "is %s", owner)
+                self.registered = True
+                if not self.begun:
+                    self.begun = True
+                    self.pool.fill()
+                    self.world.after(self.heartbeat(), self, self.beat)
+            self.turn()
+
+        play(self.world, self.network, self, self.pulse.register(owner, self.manifest), then)
+
+    def wake(self, _mask=0):
+        self.world.after(0.0005, self, self.turn)
+
+    def turn(self):
+        """What the supervisor's main thread does at each turn."""
+        if self.registering or self.leaving:
+            return
+        now = self.world.now
+        stopping = self.stopping_since is not None
+        if self.incarnation.lost and self.registered and not stopping:
+            self.world.tell(self.name, "has lost its lease")
+            self.custody.lose_all()
+            self.registered = False
+        if not (self.registered or stopping) and now >= self.register_due:
+            self.register()
+            return
+        self.dispatch.place()
+        self.custody.obey()
+        while self.dispatch.outworn:
+            hand = self.dispatch.outworn.pop()
+            executor = self.pool.executors.get(hand.index)
+            if executor is not None and executor.hand is hand:
+                self.pool.retire(executor)
+        if self.overflows:  # as shared pools do
+            for executor in self.pool.executors.values():
+                if executor.hold_above is not None:
+                    self.pool.returned += self.pool.collect_held_back(executor)
+            Shared._return_overflow(self.pool)
+        if self.pool.returned:
+            self.custody.give_back()
+        self.limits.tick(now)
+        if not stopping:
+            self.pool.fill()
+        elif now - self.stopping_since >= TICK_BUSY and self.custody.empty(
+            now - self.stopping_since > GRACE
+        ):
+            self.leave()
+            return
+        self.stir()
+        if now >= self.turn_due:
+            busy = stopping or any(each.hand.held for each in self.pool.executors.values())
+            pause = TICK_BUSY if busy else TICK_IDLE
+            self.turn_due = now + pause
+            self.world.after(pause, self, self.turn)
+
+    def stop(self):
+        """SIGTERM."""
+        if self.stopping_since is None and self.registered:
+            self.world.tell(self.name, "stops")
+            self.stopping_since = self.world.now
+            self.custody.stopping = self.pool.closing = True
+            self.dispatch.close()
+            for executor in self.pool.executors.values():
+                self.pool.hold_back(executor)
+            self.turn()
+
+    def leave(self):
+        self.leaving = True
+        self.exchanges.deadline = self.world.now + LEASE
+        self.flush()
+
+    def flush(self):
+        """Leave once everything is committed, or it takes too long."""
+        self.stir()
+        late = self.world.now > self.exchanges.deadline + 1.0
+        if not (late or (self.dispatch.flushed and not any(lane.busy for lane in self.lanes))):
+            self.world.after(0.1, self, self.flush)
+            return
+        owner = self.incarnation.owner
+        if late or self.exchanges.abandoned:
+            self.go("left in a hurry")
+            return
+        self.network.call(self, Call("close_owner", (owner,)), lambda answer: self.go("left"))
+
+    def go(self, how):
+        self.die(how)
+
+    # --- store threads ------------------------------------------------------------------------
+    def stir(self):
+        """Let lanes and bell look, soon, whether there is something to do."""
+        if not self.stirred:
+            self.stirred = True
+            self.world.after(self.world.between(0.0, 0.003), self, self.look)
+
+    def look(self):
+        self.stirred = False
+        dispatch = self.dispatch
+        for lane in self.lanes:
+            with dispatch.changed:
+                if lane.busy or not dispatch.has_work():
+                    continue
+                batch = dispatch.take()
+            self.exchange(lane, batch)
+        if self.bell.busy or self.leaving:
+            return
+        with dispatch.changed:
+            if not dispatch.may_wait():
+                return
+        self.bell.busy = True
+        self.world.after(self.world.between(0.05, 2.0), self, self.ring)
+
+    def ring(self):
+        course = self.exchanges.listen(QUEUES)
+
+        def then(heard):
+            if not heard:
+                self.bell.busy = False
+                return
+            with self.dispatch.changed:
+                batch = self.dispatch.take(updates=False)
+            self.exchange(self.bell, batch)
+
+        play(self.world, self.network, self, course, then)
+
+    def exchange(self, lane, batch):
+        lane.busy = True
+        lane.sequence += 1
+
+        def then(_answer):
+            lane.busy = False
+            self.stir()
+
+        course = self.exchanges.exchange(lane.number, lane.sequence, batch)
+        play(self.world, self.network, self, course, then)
+
+    # --- the heart ----------------------------------------------------------------------------
+    def heartbeat(self, seconds=HEARTBEAT):
+        return jittered(seconds, 0.1, self.world.random)
+
+    def beat(self):
+        def then(beat):
+            if beat is not None:
+                self.custody.orders.extend(beat.revoked)
+                if beat.revoked or beat.lost:
+                    self.wake()
+            self.world.after(self.heartbeat(HEARTBEAT if beat else 1.0), self, self.beat)
+
+        play(self.world, self.network, self, self.pulse.beat(), then)
+
+    # --- faults -------------------------------------------------------------------------------
+    def die(self, how):
+        """The whole worker: executors do not outlive it."""
+        if not self.alive:
+            return
+        self.world.tell(self.name, how)
+        self.alive = False
+        for process in self.pool.processes.values():
+            process.alive = False
+        self.simulation.died(self)
+
+    def everything(self):
+        """Itself and its executors."""
+        return [self, *(each for each in self.pool.processes.values() if each.alive)]
