@@ -282,7 +282,7 @@ def decode(wire: bytes) -> Message:
         parts = _decode_wire(wire)
     except MALFORMED as error:
         raise DecodeError(f"not a Celeriac message: {error}") from None
-    if not parts or parts[0] != VERSION:
+    if not parts or parts[0] != VERSION or parts[0] is True:
         found = _shown(parts[0]) if parts else None
         raise DecodeError(
             f"message version {found} is not known to this version (it knows {VERSION}); "
