@@ -365,7 +365,6 @@ class Prefork:
         self._account(executor, self._post_mortem(executor))
 
     def _account(self, executor: Executor, death: Death) -> None:
-        """What it ran is the death's; what it held besides is first in line again."""
         process, hand = executor.process, executor.hand
         held = self._dispatch.remove(hand)
         begun = [held.pop(key) for key in self.begun(executor) if key in held]
