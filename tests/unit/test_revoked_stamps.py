@@ -219,7 +219,7 @@ def test_the_store_knows_it_is_revoked_before_it_is_dropped_even_if_it_is_away(p
     got = place.store.queue.exchange(owner, 1, 1, (), (), ["celery"], Want(free=1))
     place.faults.arm(kind, "queue.revoke")
     lanes = Lanes(place.store, place.desk.dispatch, ["celery"], 1, place.failed)
-    lanes._settle(place.desk.take(), got)
+    lanes._follow(lanes._courses._settle(place.desk.take(), got))
     record = place.store.inspection.get(["x"])[0]
     assert (record.revoked, record.terminate) == (True, "SIGTERM")
     batch = place.desk.take()
