@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inline import make_app
@@ -9,6 +10,7 @@ from inline import make_app
 from celeriac import chain, chord, group
 from celeriac.canvas import StampingVisitor, maybe_signature
 from celeriac.checks import FLOW_OPTIONS, SEND_OPTIONS
+from celeriac.exceptions import EncodeError
 from celeriac.stamps import NAMES, checked_stamps, names_of, values_of
 from celeriac.workflow import plan
 
@@ -20,7 +22,9 @@ def name(*values):
     """A task."""
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
+#: More than 64 bits are refused.
+whole = st.integers(-(2**63), 2**64 - 1)
+scalars = st.none() | st.booleans() | whole | st.text(max_size=5)
 values = scalars | st.lists(scalars, max_size=3) | st.frozensets(st.text(max_size=3), max_size=3)
 names = st.text("abc", min_size=1, max_size=2).filter(
     lambda each: each not in SEND_OPTIONS | FLOW_OPTIONS
@@ -101,3 +105,9 @@ def test_stamped_canvases_go_through_json(canvas, said, more, append):
     for each in stamps[0]:
         assert set(more) <= set(each), "what is given holds for all"
         assert all(values_of(found) == found for found in each.values()), "none is there twice"
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1])
+def test_what_could_not_be_read_back_is_no_stamp(number):
+    with pytest.raises(EncodeError, match="the stamp 'a' is a whole number of more than 64 bits"):
+        name.s(1).stamp(a=number)
