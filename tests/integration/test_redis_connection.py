@@ -306,6 +306,17 @@ def test_a_server_that_falls_silent_costs_no_more_than_the_budget(empty):
         assert connection.call("PING") == b"PONG"
 
 
+def test_only_a_link_that_has_been_idle_is_doubted_after_half_of_the_budget(empty):
+    """A slow server would else be asked twice by whoever has just come."""
+    connection = connect(empty.url, timeout=20.0)
+    deadline = SYSTEM.monotonic() + 20.0
+    given = []
+    for _ in range(2):
+        connection._attempt(lambda link, by: given.append(by), deadline)
+    assert given[0] == deadline
+    assert given[1] == pytest.approx(deadline - 10.0, abs=5.0)
+
+
 def test_a_link_that_is_dead_and_silent_costs_half_of_the_budget(empty):
     """What it was asked is asked again on a new one; who blocks on another is told."""
     with Proxy(empty.port) as proxy:

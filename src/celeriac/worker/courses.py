@@ -216,7 +216,7 @@ class Pulse:
         self, owner: str, manifest: Manifest, learn: Callable[[], None] = lambda: None
     ) -> Course[None]:
         """Register *owner*, the incarnation's ``candidate``; *learn* what it has to know before
-        anything is leased. Raises ``OperationalError``."""
+        anything is leased, which asks the store by itself. Raises ``OperationalError``."""
         requested_at = self._clock()
         yield Call("register", (owner, manifest))
         learn()

@@ -228,13 +228,15 @@ class Connection:
     def _attempt(self, talk: Callable[[Link, float], Any], deadline: float) -> Any:
         """Let *talk* use a link until a moment; once more on a new one if the link broke off.
 
-        A link that was good before may be dead without a word, as behind a firewall that has
-        forgotten it: so it gets half of the time, and what is sent again has the rest.
+        A link that has been idle may be dead without a word, as behind a firewall that has
+        forgotten it: so it gets half of the time, and what is sent again has the rest. One that
+        has just been opened gets all: a server that is slow would only have more to do.
         """
         resent = False
         while True:
-            link, by = self._take(deadline), deadline
-            if not resent:
+            link, idle = self._take(deadline)
+            by = deadline
+            if idle:
                 now = SYSTEM.monotonic()
                 by = now + (deadline - now) / 2
             good = False
@@ -261,11 +263,12 @@ class Connection:
                 else:
                     link.close()
 
-    def _take(self, deadline: float) -> Link:
+    def _take(self, deadline: float) -> tuple[Link, bool]:
+        """A link, and whether it has been idle."""
         if self._pid != os.getpid():
             self._begin_in_child()
         try:
-            return self._idle.pop()
+            return self._idle.pop(), True
         except IndexError:
             pass
         attempt = 0
@@ -279,7 +282,7 @@ class Connection:
                 attempt += 1
             else:
                 self.met = True
-                return link
+                return link, False
 
     def _dial(self, deadline: float) -> Link:
         return self._nodes.open(deadline)
