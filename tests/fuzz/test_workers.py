@@ -147,14 +147,20 @@ def celeriac(place, *args):
     return done.stdout + done.stderr
 
 
+def plain(said):
+    """A publication as others may write it."""
+    return msgspec.msgpack.encode([1, b"\0" + msgspec.msgpack.encode(said)])
+
+
 def test_what_is_no_command_ends_no_worker(tmp_path):
     with site(tmp_path) as place:
         worker = place.worker().ready()
         odd = {"ticket": "t", "method": "shutdown", "sent": time.time()}
         for data in (
             b"", b"\xc1", NEST, msgspec.msgpack.encode([1, b"\0" + NEST]),
-            seal_command(None, Command(**odd, pattern="(", matcher="pcre")),
-            seal_command(None, Command(**odd, pattern="*", matcher="sql")),
+            seal_command(None, Command(**odd, pattern="[")),
+            # A regular expression that would be matched for years.
+            plain({**odd, "pattern": "((.|.)*)*!", "matcher": "pcre"}),
             seal_command(None, Command("u", "pool_grow", time.time(), {"n": 1e300})),
             seal_command(None, Command("v", "time_limit", time.time(), {"task_name": ["a"]})),
             seal_command(None, Command("w", "x" * 100_000, time.time(), {"\0": NEST})),

@@ -193,8 +193,8 @@ FRAMES: tuple[frames.Frame, ...] = (
     frames.Forked(1, 123), frames.Loaded(b"facts", 1), frames.Broken("why"),
 )  # fmt: skip
 
-COMMAND = wire.Command("ticket", "revoke", NOW, {"task_id": [ID]}, ("a@x",), "a*", "glob", True)
-PATTERN = wire.Command("ticket", "ping", NOW, pattern="(a|b)@x", matcher="pcre")
+COMMAND = wire.Command("ticket", "revoke", NOW, {"task_id": [ID]}, ("a@x",), "a*", True)
+PATTERN = wire.Command("ticket", "ping", NOW, pattern="*@x")
 EVENTS = [{"type": "task-sent", "uuid": ID, "args": "(1,)"}, {"type": "worker-online"}]
 
 BASE = struct.pack(">IddBB", 20 + 2 + 7 + 8 + 7 + 8, NOW, 7.0, packing.EXPIRES, 5) + b"".join(

@@ -120,11 +120,25 @@ def test_whom_a_command_concerns():
     assert not command(destination=()).concerns("a@x")
     assert command(pattern="a*").concerns("a@x")
     assert not command(pattern="a*").concerns("b@x")
-    assert command(pattern="(a|b)@", matcher="pcre").concerns("b@x")
+    assert not command(pattern="(a|b)@").concerns("b@x")  # no regular expression, to a worker
     assert Scope.of("a@x, b@x").destination == ("a@x", "b@x")
     assert Scope.of(None) == Scope.of() == Scope()
     with pytest.raises(ValueError, match="'sql'; it must be 'glob' or 'pcre'"):
         Scope.of(pattern="a*", matcher="sql")
+
+
+def test_who_sends_a_regular_expression_resolves_it():
+    """One that takes for ever holds up whoever wrote it, and no worker."""
+    scope = Scope.of(pattern="(a|b)@", matcher="pcre")
+    assert scope.covers("b@x")
+    assert not scope.covers("c@x")
+    assert scope.by_name(["a@x", "b@x", "c@x"]) == Scope(("a@x", "b@x"))
+    assert scope.by_name([]) == Scope(())
+    for plain in (Scope(), Scope.of("a@x"), Scope.of(pattern="a*")):
+        assert plain.by_name(["b@x"]) == plain
+    both = Scope.of("c@x", "(a|b)@", "pcre")  # whoever is named is meant
+    assert both.by_name(["a@x"]) == both
+    assert both.covers("c@x")
 
 
 def test_lists_of_workers_of_one_name_are_put_together():
@@ -194,8 +208,7 @@ def test_a_command_is_obeyed_once_while_it_is_fresh(store, caplog):
 @pytest.mark.parametrize(
     "odd",
     [
-        {"pattern": "(", "matcher": "pcre"},
-        {"pattern": "a*", "matcher": "sql"},
+        {"pattern": "["},
         {"sent": math.nan},
         {"sent": math.inf},
         {"sent": 4e9},

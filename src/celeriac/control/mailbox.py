@@ -69,9 +69,16 @@ class Scope:
 
     def covers(self, hostname: str) -> bool:
         """Is the worker *hostname* meant?"""
-        return Command("", "", 0.0, {}, self.destination, self.pattern, self.matcher).concerns(
-            hostname
-        )
+        if self.destination is not None:
+            return hostname in self.destination
+        return not self.pattern or matches(self.pattern, self.matcher, hostname)
+
+    def by_name(self, hostnames: Iterable[str]) -> Scope:
+        """The same without a regular expression, which workers would have to match: those of
+        *hostnames* that it means. Other scopes as they are."""
+        if self.destination is not None or not self.pattern or self.matcher == "glob":
+            return self
+        return Scope(tuple(each for each in hostnames if self.covers(each)))
 
 
 @dataclass
@@ -113,6 +120,8 @@ class Mailbox:
         self, method: str, arguments: Mapping[str, Any] | None = None, scope: Scope = Scope()
     ) -> None:
         """Publish a command and do not wait."""
+        if scope.matcher != "glob":
+            scope = scope.by_name(each.manifest.hostname for each in self.living(scope))
         self._publish(_command(method, arguments, scope, reply=False))
 
     def ask(
@@ -132,7 +141,7 @@ class Mailbox:
         answers = Answers(asked=len(expected))
         if not expected:
             return answers
-        command = _command(method, arguments, scope, reply=True)
+        command = _command(method, arguments, scope.by_name(expected.values()), reply=True)
         ears = self._store.bus.listen(reply_channel(command.ticket))
         try:
             until = SYSTEM.monotonic() + timeout
@@ -182,6 +191,5 @@ def _command(
         arguments=dict(arguments or {}),
         destination=scope.destination,
         pattern=scope.pattern,
-        matcher=scope.matcher,
         reply=reply,
     )

@@ -88,8 +88,9 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     arguments: dict[str, Any] = {}
     #: Names of the workers meant; None: all of them.
     destination: tuple[str, ...] | None = None
+    #: As file names have it, for names of workers. Its sender resolves a regular expression: one
+    #: that takes for ever would hold up whoever has it to match.
     pattern: str = ""
-    matcher: str = "glob"
     #: Whether the sender waits for answers.
     reply: bool = False
 
@@ -97,7 +98,7 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
         """Is the worker *hostname* meant?"""
         if self.destination is not None:
             return hostname in self.destination
-        return not self.pattern or matches(self.pattern, self.matcher, hostname)
+        return not self.pattern or matches(self.pattern, "glob", hostname)
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -114,12 +114,10 @@ class Ear:
     def _hear(self, data: bytes) -> None:
         try:
             command = open_command(self._signer, data)
-            # A pattern that is none says so only when it is used.
-            concerned = command.concerns(self._hostname)
-        except (DecodeError, SecurityError, ValueError) as error:
+        except (DecodeError, SecurityError) as error:
             self._refused(error)
             return
-        if not concerned or not self._fresh(command):
+        if not command.concerns(self._hostname) or not self._fresh(command):
             return
         answer = self._obey(command)
         if command.reply:
