@@ -57,6 +57,7 @@ def nap_on(self):
     note("start", self.request)
     while not Path(f"end-{self.request.id}").exists():
         time.sleep(0.01)
+    note("end", self.request)
 
 
 @app.task(bind=True, acks_late=False)
