@@ -20,7 +20,7 @@ from celeriac.message import Header, compose
 
 @pytest.fixture(params=REDIS_LATER)
 def place(tmp_path: Path, request, shared):
-    with site_on(request.param, tmp_path, shared, "fault_tasks.py") as made:
+    with site_on(request.param, tmp_path, shared, "fault_tasks.py", noting=True) as made:
         yield made
 
 
@@ -142,7 +142,9 @@ def test_a_task_that_sends_itself_for_ever_is_ended_by_a_purge(place: Site) -> N
 
 
 @pytest.mark.parametrize("rounds", [40, pytest.param(1000, marks=pytest.mark.faults)])
-def test_a_terminate_that_comes_as_its_task_ends_hits_no_other(place: Site, rounds: int) -> None:
+def test_a_terminate_that_comes_as_its_task_ends_hits_no_other(
+    place: Site, tally, rounds: int
+) -> None:
     """The next task of that process has begun, or has not, when the signal is sent."""
     worker = place.worker("-c", "1").ready()
     pick = random.Random(7)
@@ -160,15 +162,16 @@ def test_a_terminate_that_comes_as_its_task_ends_hits_no_other(place: Site, roun
         place.wait_ledger("start", victim)
         time.sleep(pick.uniform(0.005, 0.015))  # about when it ends
         place.store.queue.revoke([victim], terminate="SIGKILL")
-    ended = place.ended(others, deadline=200)
+    ended = tally(place, others, deadline=200)
     assert Counter(each.state for each in ended) == {"succeeded": rounds}
     assert {(each.crashes, each.attempt) for each in ended} == {(0, 1)}
     for each in others:
         assert len(place.ledger("start", each)) == 1
         assert len(place.ledger("end", each)) == 1
-    states = Counter(each.state for each in place.ended(victims))
+    records = tally(place, victims, faults=rounds)
+    states = Counter(each.state for each in records)
     assert set(states) <= {"succeeded", "revoked"}
-    assert {each.crashes for each in place.ended(victims)} == {0}
+    assert {each.crashes for each in records} == {0}
     print(dict(states))
     assert worker.stop() == 0
 

@@ -89,6 +89,7 @@ def kill_once(self, how):
     note("start", self.request)
     if self.request.attempt == 1:
         os.kill(os.getpid(), getattr(signal, how))
+    note("end", self.request)
     return "survived"
 
 
