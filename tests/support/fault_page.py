@@ -41,7 +41,8 @@ def gather(reports):
                 store, counts = value
                 stores.setdefault(store, Counter()).update(counts)
             elif name == "recovery":
-                measured.append(list(value))
+                *fault, seconds = value
+                measured.append([*fault, [round(each, 3) for each in seconds]])
     return {
         "tests": {"passed": ended["passed"], "failed": ended["failed"]},
         "stores": {
@@ -88,13 +89,7 @@ def _results():
 
 def dump(kept):
     """As JSON, the seconds of a fault on one line."""
-    short = {
-        **kept,
-        "recoveries": [
-            [*rest, [round(each, 3) for each in seconds]] for *rest, seconds in kept["recoveries"]
-        ],
-    }
-    text = json.dumps(short, indent=1, ensure_ascii=False)
+    text = json.dumps(kept, indent=1, ensure_ascii=False)
     lists = re.compile(r"\[\s+([^][{}]*?)\s+\]")
     return lists.sub(lambda found: "[" + re.sub(r",\s+", ", ", found[1]) + "]", text) + "\n"
 
