@@ -20,7 +20,7 @@ MINUTES ?= 3
 TEST_PROCESSES := 4
 
 .DEFAULT_GOAL := menu
-.PHONY: menu demo test test-faults lint bench bench-sqlite bench-pools bench-redis bench-workflows bench-publish docs clean redis-6.2 fuzz
+.PHONY: menu demo test test-faults faults-publish lint bench bench-sqlite bench-pools bench-redis bench-workflows bench-publish docs clean redis-6.2 fuzz
 
 menu:  ## print this menu
 	@echo "Celeriac. Targets:"
@@ -40,17 +40,23 @@ test: $(STAMP)  ## the whole test suite
 # The better part of an hour. The tests that the fault matrix names (tests/support/fault_matrix.py),
 # of which none may be skipped. Among them are the random workflows, more
 # of them than in `make test`: FLOW_FIRST, FLOW_SEEDS and FLOW_STRIKES repeat a part of those; a test
-# that fails prints them. Two processes, since most tests have workers of their own.
+# that fails prints them. Two processes, since most tests have workers of their own. What was counted
+# and measured is printed at the end and left in FAULTS_JSON, from where `make faults-publish` takes
+# it.
 test-faults: export FLOW_SEEDS ?= 500
 test-faults: export RECOVERY_RUNS ?= 10
 test-faults: export DEPLOY_GRACE ?= 25
 test-faults: export CELERIAC_NO_SKIPS = 1
+test-faults: export FAULTS_JSON ?= benchmarks/results/faults.json
 test-faults: $(STAMP)  ## every fault of the fault matrix; 500 random workflows on each store, struck
 	@test -e $(REDIS_6_2)/.installed || $(MAKE) --no-print-directory redis-6.2 \
 		|| echo "no Redis 6.2 for this machine: the tests that need it will fail"
 	@$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/acceptance/test_fault_matrix.py \
 		$$($(BIN)/python tests/support/fault_matrix.py)
+
+faults-publish: $(STAMP)  ## put the figures of test-faults into docs/faults.md
+	$(BIN)/python tests/support/fault_page.py
 
 # The oldest server that is supported, for the tests. What matters of the package is the binary, so
 # any Python's will do; and it stays out of the environment's bin, where it would hide the system's.

@@ -51,12 +51,13 @@ def save(results: Results, path: Path) -> None:
     fresh.replace(path)
 
 
-def commit() -> str:
+def commit(*measured: str) -> str:
     """The last commit that changed what is measured or how; with ``+`` if there is more since.
 
-    Empty outside a repository.
+    *measured* is where that is: the package and the benchmarks, unless told otherwise. Empty
+    outside a repository.
     """
-    measured = ("--", "src", "benchmarks", "pyproject.toml")
+    measured = ("--", *(measured or ("src", "benchmarks", "pyproject.toml")))
     try:
         found = _git("log", "-1", "--format=%h", *measured)
         return found + ("+" if _git("status", "--porcelain", *measured) else "")

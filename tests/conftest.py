@@ -1,7 +1,6 @@
 """What holds for every test: how hypothesis searches, and the servers that are shared."""
 
 import os
-from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -35,28 +34,51 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+@pytest.fixture
+def tally(request, record_property):
+    """Wait until what was acknowledged has ended, and count for the table of its store what became
+    of it, also where that is not what must be. Returns the records.
+
+    A function of the place, the ids, and named arguments of ``tallies.count``.
+    """
+    import tallies
+
+    def ended(place, ids, *, deadline=60.0, **more):
+        try:
+            records = place.ended(ids, deadline)
+        finally:
+            made = tallies.of(place, ids, **more)
+            record_property("tally", (column(request, place), dict(made.counts)))
+        assert not made.problems, "\n".join(made.problems)
+        return records
+
+    return ended
+
+
+def column(request, place):
+    """The column of the table that what happens at *place* belongs to."""
+    from tallies import COLUMNS
+
+    if place.broker.startswith("sqlite"):
+        return "sqlite"
+    parameters = getattr(getattr(request.node, "callspec", None), "params", {})
+    named = [each for each in parameters.values() if isinstance(each, str) and each in COLUMNS]
+    return COLUMNS[named[0]] if named else "redis"
+
+
 def pytest_terminal_summary(terminalreporter):
-    """What the tests of faults counted and measured, for each store."""
-    tallies, recoveries = {}, []
-    for reports in terminalreporter.stats.values():
-        for each in reports:
-            if getattr(each, "when", "") != "call":
-                continue
-            for name, value in each.user_properties:
-                if name == "workflows × faults":
-                    for store, counts in value.items():
-                        tallies.setdefault(store, Counter()).update(counts)
-                elif name == "recovery":
-                    recoveries.append(value)
-    if tallies:
-        from chaos_oracle import table
+    """What the tests of faults counted and measured, for each store; FAULTS_JSON names a file that
+    is to have it, too."""
+    reports = [each for found in terminalreporter.stats.values() for each in found]
+    keep = os.environ.get("FAULTS_JSON")
+    if not keep and not any(getattr(each, "user_properties", ()) for each in reports):
+        return
+    import fault_page
 
-        terminalreporter.section("workflows × faults")
-        for line in table(tallies):
+    found = fault_page.gather(reports)
+    for title, lines in fault_page.tables(found).items():
+        terminalreporter.section(title)
+        for line in lines:
             terminalreporter.write_line(line)
-    if recoveries:
-        from recoveries import table
-
-        terminalreporter.section("seconds until work goes on")
-        for line in table(recoveries):
-            terminalreporter.write_line(line)
+    if keep:
+        fault_page.save(found, keep)

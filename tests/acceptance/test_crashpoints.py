@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from workers import DEADLINE, Site, Worker, eventually, site
+from tallies import Onlooker
+from workers import DEADLINE, EVERY_STORE, Site, Worker, eventually, site_on
 
 from celeriac.crashpoints import ENVIRONMENT, POINTS
 
@@ -24,27 +25,30 @@ WORKING = sorted(
 )
 
 
-@pytest.fixture(params=["sqlite", "redis", "redis-6.2", "sentinel", "cluster"])
+@pytest.fixture(params=[*EVERY_STORE, "redis-6.2", "sentinel", "cluster"])
 def place(tmp_path: Path, request, shared):
-    broker = namespace = ""
-    if request.param != "sqlite":
-        broker, namespace = shared.url(request.param), shared.namespace()
-    with site(tmp_path, broker=broker, namespace=namespace) as made:
+    with site_on(request.param, tmp_path, shared, noting=True) as made:
         yield made
 
 
-def finish(place: Site, ids: list[str]) -> None:
-    """A worker without crash points ends what is left; each id has one success."""
-    place.worker().ready()
-    records = place.ended(ids)
-    assert {record.state for record in records} == {"succeeded"}
-    for record in records:
-        assert len(place.ledger("end", record.id)) >= 1
-        assert len(place.ledger("start", record.id)) <= record.attempt
-    eventually(
-        lambda: all(view.alive for view in place.store.inspection.workers()),
-        "whoever died is no longer registered",
-    )
+@pytest.fixture
+def finish(place: Site, tally):
+    """A function: a worker without crash points ends what is left; each id has one success."""
+
+    def finished(ids: list[str], **more) -> None:
+        onlooker = Onlooker()
+        onlooker.see(place.store.inspection.get(ids))
+        place.worker().ready()
+        records = tally(place, ids, onlooker=onlooker, faults=1, **more)
+        assert {record.state for record in records} == {"succeeded"}
+        for record in records:
+            assert len(place.ledger("start", record.id)) <= record.attempt
+        eventually(
+            lambda: all(view.alive for view in place.store.inspection.workers()),
+            "whoever died is no longer registered",
+        )
+
+    return finished
 
 
 def struck(worker: Worker) -> None:
@@ -52,40 +56,41 @@ def struck(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("point", WORKING)
-def test_the_supervisor_dies_in_the_middle_of_work(place: Site, point: str) -> None:
+def test_the_supervisor_dies_in_the_middle_of_work(place: Site, finish, point: str) -> None:
     ids = place.send("tasks.traced", count=40)
     worker = place.worker(**{ENVIRONMENT: f"{point}:2:kill"})
     struck(worker)
-    finish(place, ids)
+    finish(ids)
 
 
 @pytest.mark.parametrize("point", sorted(STOPPING))
-def test_the_supervisor_dies_while_it_stops(place: Site, point: str) -> None:
+def test_the_supervisor_dies_while_it_stops(place: Site, finish, point: str) -> None:
     worker = place.worker(GRACE="0.2", **{ENVIRONMENT: f"{point}:{STOPPING[point]}:kill"}).ready()
     ids = place.send("tasks.nap", 2, count=2)
     for task_id in ids:
         place.wait_ledger("start", task_id)
     worker.send(signal.SIGTERM)
     struck(worker)
-    finish(place, ids)
+    # It was about to hand both back, which is no charge.
+    finish(ids, interrupted=dict.fromkeys(ids, 1))
 
 
-def test_the_supervisor_dies_while_it_reaps(place: Site) -> None:
+def test_the_supervisor_dies_while_it_reaps(place: Site, finish) -> None:
     first = place.worker().ready()
     ids = place.send("tasks.nap", 2, count=2)
     for task_id in ids:
         place.wait_ledger("start", task_id)
     first.kill()
     struck(place.worker(**{ENVIRONMENT: "reap.applied:1:kill"}))
-    finish(place, ids)
+    finish(ids)
 
 
 @pytest.mark.parametrize("point", EXECUTOR)
-def test_an_executor_dies(place: Site, point: str) -> None:
+def test_an_executor_dies(place: Site, tally, point: str) -> None:
     ids = place.send("tasks.traced", count=10)
     worker = place.worker("-c", "1", **{ENVIRONMENT: f"{point}:3:kill"})
     worker.wait_for("died of signal 9")
-    records = place.ended(ids)
+    records = tally(place, ids, faults=1)
     assert {record.state for record in records} == {"succeeded"}
     if point == "executor.received":
         # Nothing of the task had begun: nobody is charged.
@@ -103,7 +108,7 @@ def test_an_executor_dies(place: Site, point: str) -> None:
 
 
 @pytest.mark.parametrize("point", CLIENT)
-def test_a_client_dies(place: Site, point: str) -> None:
+def test_a_client_dies(place: Site, finish, point: str) -> None:
     code = (
         "import tasks\n"
         "for n in range(5):\n"
@@ -124,4 +129,4 @@ def test_a_client_dies(place: Site, point: str) -> None:
     # The third was stored or not; never half.
     stored = place.store.inspection.get(["client-2"])[0]
     assert (stored is not None) == (point == "enqueue.applied")
-    finish(place, acknowledged + (["client-2"] if stored else []))
+    finish(acknowledged + (["client-2"] if stored else []))

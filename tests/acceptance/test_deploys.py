@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from workers import DEADLINE, eventually, site
+from workers import DEADLINE, EVERY_STORE, eventually, site_on
 
 GRACE = float(os.environ.get("DEPLOY_GRACE", "5"))
 #: Seconds after a worker's end by which what it had to leave runs elsewhere.
@@ -27,16 +27,13 @@ for number in itertools.count():
 """
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=EVERY_STORE)
 def place(tmp_path, request, shared):
-    broker = namespace = ""
-    if request.param != "sqlite":
-        broker, namespace = shared.url(request.param), shared.namespace()
-    with site(tmp_path, broker=broker, namespace=namespace) as made:
+    with site_on(request.param, tmp_path, shared, noting=True) as made:
         yield made
 
 
-def test_short_tasks_are_done_and_long_ones_run_elsewhere(place):
+def test_short_tasks_are_done_and_long_ones_run_elsewhere(place, tally):
     leaving = place.worker("-c", "20", GRACE=str(GRACE)).ready()
     short = place.send("tasks.nap", GRACE / 2, count=10)
     long = place.send("tasks.nap", 600, count=10)
@@ -47,7 +44,7 @@ def test_short_tasks_are_done_and_long_ones_run_elsewhere(place):
     assert leaving.stop(signal.SIGTERM) == 0, leaving.text()
     left = time.monotonic()
     assert left - told < GRACE + SOON
-    for record in place.ended(short):
+    for record in tally(place, short, faults=1):
         assert (record.state, record.attempt) == ("succeeded", 1)
         assert len(place.ledger("start", record.id)) == 1
     theirs = {child.pid for child in staying.titled("executor")}
@@ -60,9 +57,12 @@ def test_short_tasks_are_done_and_long_ones_run_elsewhere(place):
         assert (record.crashes, record.losses, record.retries) == (0, 0, 0)
     (view,) = place.alive_workers()  # and the other has left
     assert view.held == 10
+    place.store.queue.revoke(long, terminate="SIGKILL")
+    ended = tally(place, long, interrupted=dict.fromkeys(long, 1))
+    assert {each.state for each in ended} == {"revoked"}
 
 
-def test_workers_are_replaced_one_by_one_under_load(place):
+def test_workers_are_replaced_one_by_one_under_load(place, tally):
     workers = [place.worker("-c", "2", "-n", f"w{n}@here").ready() for n in range(3)]
     with (place.folder / "sender.log").open("wb") as log:
         sender = subprocess.Popen(
@@ -81,7 +81,7 @@ def test_workers_are_replaced_one_by_one_under_load(place):
         sender.kill()
         sender.wait(DEADLINE)
     ids = (place.folder / "sent").read_text().split()
-    lost = [each.id for each in place.ended(ids) if each.state != "succeeded"]
+    lost = [each.id for each in tally(place, ids, faults=3) if each.state != "succeeded"]
     assert not lost
     starts = [line.id for line in place.ledger("start")]
     assert sorted(starts) == sorted(ids)  # none ran twice

@@ -7,7 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from fault_matrix import ASKED, CRASHES, LEFT_OUT, REAPS, ROWS, STORES, all_tests, named
+from fault_matrix import (
+    ASKED,
+    CRASHES,
+    LEFT_OUT,
+    ON_VALKEY,
+    REAPS,
+    ROWS,
+    STORES,
+    all_tests,
+    named,
+)
 
 from celeriac.crashpoints import POINTS
 
@@ -80,6 +90,11 @@ def test_what_is_named_for_both_stores_runs_on_each(collected, store: str) -> No
             assert any(store in words for words, _ in collected[test]), (number, test)
 
 
+def test_what_is_named_for_valkey_runs_there(collected) -> None:
+    for test in ON_VALKEY:
+        assert any("valkey" in words for words, _ in collected[test]), test
+
+
 def test_no_test_that_is_named_gives_up_by_itself() -> None:
     """``pytest.skip`` inside of one would not be seen in the collection."""
     bodies = {}
@@ -95,7 +110,7 @@ def test_no_test_that_is_named_gives_up_by_itself() -> None:
             assert not words & {"skip", "xfail", "importorskip"}, test
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", [*STORES, "valkey"])
 def test_somebody_dies_at_every_crash_point_of_each_store(collected, store: str) -> None:
     """Each of these tests passes only if the process was killed there."""
     hit = {

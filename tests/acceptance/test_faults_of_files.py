@@ -30,11 +30,13 @@ LIMITED = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({ROOM}, 
 
 @pytest.fixture
 def place(tmp_path: Path):
-    with site(tmp_path, "fault_tasks.py") as made:
+    with site(tmp_path, "fault_tasks.py", noting=True) as made:
         yield made
 
 
-def test_a_worker_whose_database_may_not_grow_holds_its_outcomes_until_it_may(place: Site) -> None:
+def test_a_worker_whose_database_may_not_grow_holds_its_outcomes_until_it_may(
+    place: Site, tally
+) -> None:
     """EFBIG, as a quota gives it. What a full disk (ENOSPC) does to the store is the same code."""
     worker = place.worker("-c", "2").ready()
     gate = place.folder / "gate"
@@ -53,7 +55,7 @@ def test_a_worker_whose_database_may_not_grow_holds_its_outcomes_until_it_may(pl
     # Nothing could be written: how far that has got is what it was before.
     assert {place.record(each).state for each in running} <= {"leased", "running"}
     resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, unlimited)
-    records = place.ended(running)
+    records = tally(place, running, faults=1)
     assert {(each.state, each.crashes) for each in records} == {("succeeded", 0)}
     assert Counter(line.id for line in place.ledger("end")) == dict.fromkeys(running, 1)
     # What was acknowledged while it filled up is there.
@@ -62,7 +64,9 @@ def test_a_worker_whose_database_may_not_grow_holds_its_outcomes_until_it_may(pl
     assert worker.stop() == 0
 
 
-def test_a_writer_that_holds_the_file_for_eight_seconds_costs_nobody_a_task(place: Site) -> None:
+def test_a_writer_that_holds_the_file_for_eight_seconds_costs_nobody_a_task(
+    place: Site, tally
+) -> None:
     """Twice the lease of these workers, and longer than a call may take."""
     workers = [place.worker("-c", "1").ready() for _ in range(2)]
     ids = place.send("tasks.nap", 0.5, count=4)
@@ -91,7 +95,7 @@ def test_a_writer_that_holds_the_file_for_eight_seconds_costs_nobody_a_task(plac
             time.sleep(0.1)
         other.execute("ROLLBACK")
     assert "stayed locked" in said[0]
-    records = place.ended(ids)
+    records = tally(place, ids, faults=1)
     assert {(each.state, each.crashes) for each in records} == {("succeeded", 0)}
     for record in records:
         # Each start after the first is explained by an attempt that the store knows of.

@@ -19,7 +19,7 @@ from celeriac.crashpoints import ENVIRONMENT
 
 @pytest.fixture(params=REDIS_LATER)
 def place(tmp_path: Path, request, shared):
-    with site_on(request.param, tmp_path, shared, "fault_tasks.py") as made:
+    with site_on(request.param, tmp_path, shared, "fault_tasks.py", noting=True) as made:
         yield made
 
 
@@ -36,7 +36,9 @@ def values(app: Celeriac, ids: list[str]) -> list:
     return [app.AsyncResult(id).get(timeout=60) for id in ids]
 
 
-def test_a_worker_that_wakes_after_its_lease_kills_what_it_runs_and_goes_on(place: Site) -> None:
+def test_a_worker_that_wakes_after_its_lease_kills_what_it_runs_and_goes_on(
+    place: Site, tally
+) -> None:
     first = place.worker("-c", "1").ready()
     gate = place.folder / "gate"
     (task_id,) = place.send("tasks.wait_for", str(gate))
@@ -54,7 +56,7 @@ def test_a_worker_that_wakes_after_its_lease_kills_what_it_runs_and_goes_on(plac
     # It never got to go on with what is another's now.
     eventually(lambda: not runner.is_running(), "the old run's process is gone")
     gate.touch()
-    (record,) = place.ended([task_id])
+    (record,) = tally(place, [task_id], faults=1)
     assert (record.state, record.attempt) == ("succeeded", 2)
     assert len(place.ledger("end", task_id)) == 1
     assert second.stop() == 0
@@ -63,7 +65,7 @@ def test_a_worker_that_wakes_after_its_lease_kills_what_it_runs_and_goes_on(plac
     assert first.stop() == 0
 
 
-def test_an_executor_that_is_stopped_is_ended_and_its_task_runs_again(place: Site) -> None:
+def test_an_executor_that_is_stopped_is_ended_and_its_task_runs_again(place: Site, tally) -> None:
     worker = place.worker("-c", "1").ready()
     gate = place.folder / "gate"
     (task_id,) = place.send("tasks.wait_for", str(gate))
@@ -72,7 +74,7 @@ def test_an_executor_that_is_stopped_is_ended_and_its_task_runs_again(place: Sit
     place.wait_ledger("start", task_id, count=2)
     assert "it was stopped by a signal for longer than the lease" in worker.text()
     gate.touch()
-    (record,) = place.ended([task_id])
+    (record,) = tally(place, [task_id], faults=1)
     assert (record.state, record.crashes, record.losses) == ("succeeded", 1, 0)
     assert not psutil.pid_exists(begun.pid)
 
@@ -224,10 +226,10 @@ def test_a_soft_limit_that_is_swallowed_or_comes_in_a_call_to_the_store(
 @pytest.mark.parametrize(
     "count", [60, pytest.param(3000, marks=[pytest.mark.faults, pytest.mark.timeout(500)])]
 )
-def test_an_executor_for_each_task_runs_each_once(place: Site, count: int) -> None:
+def test_an_executor_for_each_task_runs_each_once(place: Site, tally, count: int) -> None:
     worker = place.worker("-c", "2", "--max-tasks-per-child", "1").ready()
     ids = place.send("tasks.traced", count=count)
-    records = place.ended(ids, deadline=400)
+    records = tally(place, ids, deadline=400)
     assert Counter(each.state for each in records) == {"succeeded": count}
     assert {(each.attempt, each.crashes, each.losses) for each in records} == {(1, 0, 0)}
     for event in ("start", "end"):
@@ -237,7 +239,7 @@ def test_an_executor_for_each_task_runs_each_once(place: Site, count: int) -> No
 
 
 @pytest.mark.parametrize("point", ["delivery.received", "outcome.received", "beat.applied"])
-def test_a_worker_with_a_bug_of_its_own_ends_and_says_so(place: Site, point: str) -> None:
+def test_a_worker_with_a_bug_of_its_own_ends_and_says_so(place: Site, tally, point: str) -> None:
     """In its threads as in its main one: what is not understood is not lived with."""
     worker = place.worker(**{ENVIRONMENT: f"{point}:2:raise"})
     ids = place.send("tasks.traced", count=20)
@@ -247,5 +249,5 @@ def test_a_worker_with_a_bug_of_its_own_ends_and_says_so(place: Site, point: str
     began = time.monotonic()
     eventually(lambda: not worker.children(), "nobody is left")
     place.worker().ready()
-    assert {each.state for each in place.ended(ids)} == {"succeeded"}
+    assert {each.state for each in tally(place, ids, faults=1)} == {"succeeded"}
     assert time.monotonic() - began < 30

@@ -12,15 +12,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from workers import REDIS_LATER, Site, eventually, site_on
+from workers import DEADLINE, REDIS_LATER, Site, eventually, site_on
 
-from celeriac import Celeriac
+from celeriac import Celeriac, states
 from celeriac.message import Header, compose
 
 
 @pytest.fixture(params=REDIS_LATER)
 def place(tmp_path: Path, request, shared):
-    with site_on(request.param, tmp_path, shared, "fault_tasks.py") as made:
+    with site_on(request.param, tmp_path, shared, "fault_tasks.py", noting=True) as made:
         yield made
 
 
@@ -141,36 +141,59 @@ def test_a_task_that_sends_itself_for_ever_is_ended_by_a_purge(place: Site) -> N
     assert worker.stop() == 0
 
 
-@pytest.mark.parametrize("rounds", [40, pytest.param(1000, marks=pytest.mark.faults)])
-def test_a_terminate_that_comes_as_its_task_ends_hits_no_other(place: Site, rounds: int) -> None:
+@pytest.mark.parametrize("rounds", [40, pytest.param(500, marks=pytest.mark.faults)])
+def test_a_terminate_that_comes_as_its_task_ends_hits_no_other(
+    place: Site, app: Celeriac, tally, rounds: int
+) -> None:
     """The next task of that process has begun, or has not, when the signal is sent."""
     worker = place.worker("-c", "1").ready()
     pick = random.Random(7)
-    victims, others = [], []
     out = place.python(
         "import tasks\n"
         f"for _ in range({rounds}):\n"
-        "    print(tasks.nap.delay(0.01).id, tasks.nap.delay(0.02).id)\n"
+        f"    print(tasks.nap.delay({NAP}).id, tasks.nap.delay(0.02).id)\n"
     )
-    for line in out.splitlines():
-        victim, other = line.split()
-        victims.append(victim)
-        others.append(other)
-    for victim in victims:
-        place.wait_ledger("start", victim)
-        time.sleep(pick.uniform(0.005, 0.015))  # about when it ends
-        place.store.queue.revoke([victim], terminate="SIGKILL")
-    ended = place.ended(others, deadline=200)
+    victims, others = out.split()[::2], out.split()[1::2]
+    moment = NAP * 3 / 4  # after its begin; it is moved to where both ends are as likely
+    with place.ledger_path.open() as lines:
+        for victim in victims:
+            at = began(lines, victim)
+            time.sleep(max(0.0, at + moment + pick.uniform(-0.002, 0.002) - time.monotonic()))
+            app.control.revoke(victim, terminate=True, signal="SIGKILL")
+            eventually(
+                lambda each=victim: place.record(each).state in states.TERMINAL,
+                "the victim has ended",
+                interval=0.003,
+            )
+            moment += 0.002 if place.record(victim).state == "revoked" else -0.002
+    ended = tally(place, others, deadline=200)
     assert Counter(each.state for each in ended) == {"succeeded": rounds}
     assert {(each.crashes, each.attempt) for each in ended} == {(0, 1)}
     for each in others:
         assert len(place.ledger("start", each)) == 1
         assert len(place.ledger("end", each)) == 1
-    states = Counter(each.state for each in place.ended(victims))
-    assert set(states) <= {"succeeded", "revoked"}
-    assert {each.crashes for each in place.ended(victims)} == {0}
-    print(dict(states))
+    records = tally(place, victims, faults=rounds)
+    ends = Counter(each.state for each in records)
+    print(dict(ends), f"at {moment:.3f} s of {NAP}")
+    assert set(ends) == {"succeeded", "revoked"}, "it came before ends and after them"
+    assert {each.crashes for each in records} == {0}
     assert worker.stop() == 0
+
+
+#: How long a task lasts that is to be ended as it ends, seconds.
+NAP = 0.08
+
+
+def began(lines, id: str) -> float:
+    """When the task *id* began, from the *lines* of a ledger that is read on: known at once."""
+    word, until = f"start {id} ", time.monotonic() + DEADLINE
+    while time.monotonic() < until:
+        line = lines.readline()
+        if line.startswith(word):
+            return float(line.split()[-1])
+        if not line:
+            time.sleep(0.001)
+    raise AssertionError(f"{id} has not begun")
 
 
 def test_what_a_killed_process_holds_is_free_once_its_time_is_over(place: Site) -> None:

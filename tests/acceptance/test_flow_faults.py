@@ -16,7 +16,7 @@ import pytest
 from chaos_scene import Scene
 from random_canvases import Maker, hasten
 from servers import server
-from workers import site
+from workers import EVERY_STORE, site
 
 SEEDS = int(os.environ.get("FLOW_SEEDS", "30"))
 FIRST = int(os.environ.get("FLOW_FIRST", "0"))
@@ -57,14 +57,14 @@ def paused(redis):
     redis.resume()
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=EVERY_STORE)
 def scene(tmp_path, request):
     seed = int(os.environ.get("FLOW_STRIKES", random.randrange(1 << 30)))
     print(f"FLOW_STRIKES={seed}")
     with ExitStack() as stack:
         broker, stall = "", partial(locked, tmp_path / "celeriac.db")
         if request.param != "sqlite":
-            redis = stack.enter_context(server("redis"))
+            redis = stack.enter_context(server(request.param))
             broker, stall = redis.url, partial(paused, redis)
         place = stack.enter_context(site(tmp_path, "chaos_tasks.py", broker))
         made = Scene(place, seed, stall)
@@ -82,7 +82,7 @@ def test_every_workflow_ends_as_it_must_whoever_dies(scene, first, request, reco
         uncertain=[name for seed, name in names.items() if is_uncertain(seed)],
     )
     print(dict(counts), dict(scene.struck))
-    record_property("workflows × faults", {request.node.callspec.params["scene"]: dict(counts)})
+    record_property("tally", (request.node.callspec.params["scene"], dict(counts)))
     if problems:
         print(scene.logs())
     assert not problems, "\n".join(problems)

@@ -12,33 +12,30 @@ import time
 import pytest
 from servers import server
 from wires import Proxy
-from workers import site
+from workers import EVERY_STORE, site, site_on
 
 RUNS = int(os.environ.get("RECOVERY_RUNS", "1"))
 #: The lease of the workers of ``worker_tasks.py``, in seconds.
 LEASE = 4.0
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=EVERY_STORE)
 def place(tmp_path, request, shared):
-    broker = namespace = ""
-    if request.param != "sqlite":
-        broker, namespace = shared.url(request.param), shared.namespace()
-    with site(tmp_path, broker=broker, namespace=namespace) as made:
+    with site_on(request.param, tmp_path, shared, noting=True) as made:
         yield made
 
 
-@pytest.fixture
-def durable(tmp_path):
-    with server(appendonly="yes", appendfsync="always") as made:
+@pytest.fixture(params=EVERY_STORE[1:])
+def durable(request):
+    """A server that keeps what it was told, whatever becomes of it."""
+    with server(request.param, appendonly="yes", appendfsync="always") as made:
         yield made
 
 
 @pytest.fixture
 def within(record_property, request):
     """Judge and note the seconds that a fault cost, each time."""
-    params = getattr(request.node, "callspec", None)
-    store = params.params["place"] if params else "redis"
+    (store,) = request.node.callspec.params.values()
 
     def judge(fault, limit, seconds):
         record_property("recovery", (store, fault, limit, seconds))
@@ -52,17 +49,18 @@ def started(place, id, times):
     return place.wait_ledger("start", id, times)[times - 1].at
 
 
-def test_an_executor_is_killed(place, within):
+def test_an_executor_is_killed(place, within, tally):
     worker = place.worker("-c", "1").ready()
-    seconds = []
+    seconds, ids = [], []
     for _ in range(RUNS):
         (id,) = place.send("tasks.nap_on")
         (line,) = place.wait_ledger("start", id)
         struck = time.monotonic()
         os.kill(line.pid, signal.SIGKILL)
         seconds.append(started(place, id, 2) - struck)
-        end(place, id, 2)
+        ids.append(end(place, id, 2))
     within("an executor is killed", 1.0, seconds)
+    tally(place, ids, faults=RUNS)
     assert worker.stop() == 0
 
 
@@ -71,10 +69,11 @@ def end(place, id, times):
     (place.folder / f"end-{id}").touch()
     (record,) = place.ended([id])
     assert (record.state, len(place.ledger("start", id))) == ("succeeded", times)
+    return id
 
 
-def test_a_worker_is_killed_beside_another_on_its_host(place, within):
-    seconds = []
+def test_a_worker_is_killed_beside_another_on_its_host(place, within, tally):
+    seconds, ids = [], []
     for _ in range(RUNS):
         doomed = place.worker("-c", "1").ready()
         (id,) = place.send("tasks.nap_on")
@@ -83,14 +82,15 @@ def test_a_worker_is_killed_beside_another_on_its_host(place, within):
         struck = time.monotonic()
         doomed.kill()
         seconds.append(started(place, id, 2) - struck)
-        end(place, id, 2)
+        ids.append(end(place, id, 2))
         assert other.stop() == 0
     within("a worker is killed, another is on its host", 2.0, seconds)
+    tally(place, ids, faults=RUNS)
 
 
-def test_a_worker_goes_silent(place, within):
+def test_a_worker_goes_silent(place, within, tally):
     """Its lock is held on, as it seems to be from another host: its lease has to run out."""
-    seconds = []
+    seconds, ids = [], []
     for _ in range(RUNS):
         silent = place.worker("-c", "1").ready()
         (id,) = place.send("tasks.nap_on")
@@ -100,17 +100,18 @@ def test_a_worker_goes_silent(place, within):
         for each in (silent.pid, *(child.pid for child in silent.children())):
             os.kill(each, signal.SIGSTOP)
         seconds.append(started(place, id, 2) - struck)
-        end(place, id, 2)
+        ids.append(end(place, id, 2))
         for each in (*(child.pid for child in silent.children()), silent.pid):
             os.kill(each, signal.SIGCONT)
         assert silent.stop() == 0
         assert other.stop() == 0
     within("a worker of another host goes silent", LEASE + 5.0, seconds)
+    tally(place, ids, faults=RUNS)
 
 
-def test_the_store_is_restarted(durable, tmp_path, within):
-    seconds = []
-    with site(tmp_path, broker=durable.url) as place:
+def test_the_store_is_restarted(durable, tmp_path, within, tally):
+    seconds, ids = [], []
+    with site(tmp_path, broker=durable.url, noting=True) as place:
         worker = place.worker("-c", "1").ready()
         for _ in range(RUNS):
             before, after = place.send("tasks.nap_on", count=2)
@@ -121,26 +122,27 @@ def test_the_store_is_restarted(durable, tmp_path, within):
             back = time.monotonic()
             (place.folder / f"end-{before}").touch()
             seconds.append(started(place, after, 1) - back)
-            end(place, after, 1)
-            end(place, before, 1)
+            ids += [end(place, after, 1), end(place, before, 1)]
         assert worker.stop() == 0
+        tally(place, ids, faults=RUNS)
     within("the store is killed and started again", 5.0, seconds)
 
 
-def test_connections_are_black_holed(durable, tmp_path, within):
+def test_connections_are_black_holed(durable, tmp_path, within, tally):
     """What is sent on those that there are is swallowed and never answered."""
-    seconds = []
-    with Proxy(durable.port) as proxy, site(tmp_path, broker=durable.url) as place:
+    seconds, ids = [], []
+    with Proxy(durable.port) as proxy, site(tmp_path, broker=durable.url, noting=True) as place:
         through = durable.url.replace(f":{durable.port}", f":{proxy.port}")
         worker = place.worker("-c", "1", BROKER=through).ready()
         for _ in range(RUNS):
             (first,) = place.send("tasks.nap_on")
             place.wait_ledger("start", first)
-            end(place, first, 1)
+            ids.append(end(place, first, 1))
             struck = time.monotonic()
             proxy.forsake()
             (id,) = place.send("tasks.nap_on")
             seconds.append(started(place, id, 1) - struck)
-            end(place, id, 1)
+            ids.append(end(place, id, 1))
         assert worker.stop() == 0
+        tally(place, ids, faults=RUNS)
     within("all connections are black-holed", LEASE, seconds)

@@ -42,6 +42,7 @@ def two_stores(folder, servers, which):
     broker, backend = {
         "sqlite-redis": ("", other.url),
         "redis-sqlite": (one.url, f"sqlite:///{folder}/results.db"),
+        "valkey-sqlite": (other.url, f"sqlite:///{folder}/results.db"),
         "redis-redis": (one.url, other.url),
         "redis-databases": (f"{database}/0", f"{database}/1"),
         "sqlite-sqlite": ("", f"sqlite:///{folder}/results.db"),
@@ -200,7 +201,16 @@ def test_an_id_that_is_used_again_has_its_new_result(place):
 
 
 @pytest.mark.parametrize("point", ["relay.read", "relay.brought", "relay.struck"])
-@pytest.mark.parametrize("place", ["redis-sqlite", "redis-redis", "sqlite-redis"], indirect=True)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "redis-sqlite",
+        "redis-redis",
+        "sqlite-redis",
+        pytest.param("valkey-sqlite", marks=pytest.mark.faults),
+    ],
+    indirect=True,
+)
 def test_the_supervisor_dies_while_it_brings_results(place, point):
     ids = place.send("tasks.traced", 7, count=40)
     worker = place.worker(**{ENVIRONMENT: f"{point}:2:kill"})

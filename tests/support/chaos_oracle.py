@@ -9,23 +9,18 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+import noting_worker
 from random_canvases import FAILED, errbacks_of, evaluate, parts_of
+from tallies import Onlooker, count
 
 from celeriac import states
 from celeriac.message import Edges, decode
 from celeriac.records import BUILT_IN
-from celeriac.testing.ledger import check
 
 NO_EDGES = Edges()
 #: Tasks that write nothing down.
 SILENT = {*BUILT_IN, "mix"}
 _PUT_BACK = re.compile(r"Task (\S+) cannot begin yet, it is put back")
-#: What is counted, in the order in which it is shown.
-COUNTED = (
-    "graphs", "succeeded", "parts", "ended", "joins", "errbacks", "starts", "repeats explained",
-    "faults", "lost", "joins not once", "errbacks not once", "repeats unexplained",
-)  # fmt: skip
-MUST_BE_NONE = COUNTED[9:]
 
 
 @dataclass
@@ -43,6 +38,9 @@ class Ran:
     put_back: Counter = field(default_factory=Counter)
     #: How many calls of a worker's store failed.
     broken: int = 0
+    #: What the store said to outcomes, and what was seen while it ran.
+    verdicts: list = field(default_factory=list)
+    onlooker: Onlooker = field(default_factory=Onlooker)
 
     def __post_init__(self):
         #: id → attempt → when it started or ended, first.
@@ -69,6 +67,7 @@ def read(ledger, logs):
         made.swaps[id].add(int(attempt))
         made.swapped[id].add(int(number))
     made.broken = len(_beside(ledger, "broken"))
+    made.verdicts = noting_worker.read(ledger.path)
     return made
 
 
@@ -86,9 +85,16 @@ class Graph:
         headers = {each.id: decode(each.wire).header for each in records}
         self.edges = {id: each.edges or NO_EDGES for id, each in headers.items()}
         self.parents = {id: each.parent for id, each in headers.items()}
-        self.counts, self.problems = Counter(graphs=1, parts=len(records)), []
-        self._left()
-        self._starts()
+        # Each start after the first is explained by what the record says, or by a replacement.
+        again = {id: len(ran.swapped[id]) for id in ran.swapped}
+        tally = count(
+            self.records, self.records.values(), ran.lines, ran.verdicts,
+            onlooker=ran.onlooker, interrupted=again,
+        )  # fmt: skip
+        self.counts = tally.counts + Counter(workflows=1)
+        self.problems = [f"{name}: {each}" for each in tally.problems]
+        if not self.records:
+            self.found("there is no record of it", "lost")
         self._successors()
         self._errbacks()
         self._joins()
@@ -97,27 +103,6 @@ class Graph:
         self.problems.append(f"{self.name}: {problem}")
         if count:
             self.counts[count] += 1
-
-    def _left(self):
-        left = [each for each in self.records.values() if each.state not in states.TERMINAL]
-        for each in left:
-            self.found(f"{each.id} has not ended: {each.state}, {each.reason!r}")
-        self.counts["ended" if self.records and not left else "lost"] += 1
-
-    def _starts(self):
-        """Each start after the first is explained by what the record says, or by a replacement."""
-        ran = self.ran
-        again = {id: len(ran.swapped[id]) for id in ran.swapped}
-        lines = [each for each in ran.lines if each.id in self.records]
-        report = check((), lines, self.records.values(), interrupted=again)
-        for each in report.problems:
-            self.found(each)
-        # One id may be found in two ways.
-        found = {each.partition(":")[0] for each in report.problems if "started" in each}
-        self.counts["repeats unexplained"] = len(found)
-        starts = sum(each.event == "start" for each in lines)
-        self.counts["starts"] = starts
-        self.counts["repeats explained"] = max(0, report.repeated - len(found))
 
     def _unexplained(self, record):
         """Whether *record* was leased more often than its retries, crashes and losses say."""
@@ -170,7 +155,7 @@ class Graph:
             record = self.records[id]
             for after in map(self.records.get, edges.success):
                 if after is None:
-                    self.found(f"{id}: what follows it is not there")
+                    self.found(f"{id}: what follows it is not there", "lost")
                     continue
                 whole = not self._within(id, after.id)
                 succeeded = record.state == states.SUCCEEDED
@@ -192,10 +177,10 @@ class Graph:
                 self.counts["errbacks"] += 1
                 errback = self.records.get(each)
                 if errback is None:
-                    self.found(f"{id}: its errback is not there", "errbacks not once")
+                    self.found(f"{id}: its errback is not there", "errbacks run other than once")
                     continue
                 due = failed and (not own or self._by_itself(record))
-                self._once(errback, due, "the errback", "errbacks not once")
+                self._once(errback, due, "the errback", "errbacks run other than once")
 
     def _joins(self):
         """The body of a join whose members have all succeeded ran once; of another one never."""
@@ -209,7 +194,9 @@ class Graph:
                 continue
             before = members[edges.gathers]
             done = all(each.state == states.SUCCEEDED for each in before)
-            self._once(self.records[body], done, "the body", "joins not once", whole=False)
+            self._once(
+                self.records[body], done, "the body", "joins fired other than once", whole=False
+            )
             began = min(self.ran.own(body), default=None)
             for each in before:
                 end = self.ran.ends.get(each.id, {}).get(each.attempt)
@@ -232,9 +219,11 @@ class Graph:
             if len(ids) != 1:
                 self.found(f"part {number} ran as {ids}")
         for number in errbacks & (missing | more | {n for n, ids in ran.items() if len(ids) != 1}):
-            self.found(f"errback {number} did not run once as it should", "errbacks not once")
+            self.found(
+                f"errback {number} did not run once as it should", "errbacks run other than once"
+            )
         ended = result.state
-        self.counts["succeeded"] += ended == "SUCCESS"
+        self.counts["workflows that succeeded"] += ended == "SUCCESS"
         if expected.value is FAILED:
             if ended not in ("FAILURE", "REVOKED"):
                 self.found(f"ended {ended}, should have failed")
@@ -247,15 +236,3 @@ def flow_of(record):
     """The id of the workflow that *record* is a part of."""
     header = decode(record.wire).header
     return header.flow or header.id
-
-
-def table(tallies):
-    """Lines that show the counts of each store: {store: counts}."""
-    stores = sorted(tallies)
-    width = max(map(len, COUNTED)) + 2
-    yield f"{'workflows × faults':<{width}}" + "".join(f"{each:>10}" for each in stores)
-    for name in COUNTED:
-        shown = f"{name} (0)" if name in MUST_BE_NONE else name
-        yield f"{shown:<{width + 4}}"[: width + 4] + "".join(
-            f"{tallies[each].get(name, 0):>10}" for each in stores
-        )

@@ -12,6 +12,7 @@ import psutil
 from chaos_oracle import Graph, flow_of, read
 from chaos_tasks import make
 from random_canvases import as_code, build, revoked_ids
+from tallies import Onlooker
 from workers import HERE, Worker
 
 from celeriac import crashpoints, states
@@ -56,6 +57,7 @@ class Scene:
         self.struck = Counter()
         #: When a worker that was stopped goes on, and which one; those that were asked to end.
         self.stopped, self.leaving = [], []
+        self.onlooker = Onlooker()
 
     def start(self):
         self.workers = [self.worker(dying=True) for _ in range(2)]
@@ -187,6 +189,7 @@ class Scene:
                 self.keep(dying=False)
         logs = "".join(each.text() for each in self.place.workers)
         flows, ran = self.flows(), read(self.ledger, logs)
+        ran.onlooker = self.onlooker
         faults = self.struck.total() + len(self.doubled.injected) + ran.broken
         counts, problems = Counter(faults=faults), []
         for name, tree in trees:
@@ -200,6 +203,7 @@ class Scene:
 
     def left(self):
         listed = self.place.store.inspection.list(limit=100_000)
+        self.onlooker.see(listed)
         return [each for each in listed if each.state not in states.TERMINAL]
 
     def flows(self):

@@ -6,6 +6,8 @@
 import os
 from pathlib import Path
 
+from noting_worker import beside, noted
+
 from celeriac import stores
 from celeriac.testing.faults import Faults, Rule, wrap
 
@@ -37,7 +39,9 @@ def broken(connect, often):
 
 
 if __name__ == "__main__":
-    stores.connect = broken(stores.connect, float(os.environ.get("CHAOS", "0")))
+    # Verdicts are noted next to the store: what was said counts, also if the worker is not told.
+    connect = noted(stores.connect, beside(os.environ["LEDGER"]))
+    stores.connect = broken(connect, float(os.environ.get("CHAOS", "0")))
     from celeriac.cli import main
 
     main()

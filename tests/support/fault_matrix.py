@@ -1,5 +1,8 @@
 """The fault matrix: which fault is shown by which tests, on SQLite and on Redis. Plain data.
 
+Valkey, which runs the same scripts as Redis, has its turn in the tests of :data:`ON_VALKEY`: who is
+killed where and when, with what is counted and measured.
+
 `make test-faults` runs the tests that are named here (``python tests/support/fault_matrix.py``
 lists them); `tests/acceptance/test_fault_matrix.py` holds that every row is there and every test
 exists. Rows 61 to 66 and 68 are about clocks and schedules and come with the scheduler. A test of a
@@ -622,6 +625,24 @@ CRASHES = (
         "a_client_dies",
     ),
     *of("integration/test_two_stores", "the_supervisor_dies_while_it_brings_results"),
+)
+#: Tests that also run on Valkey; the crash points of :data:`CRASHES` do, too.
+ON_VALKEY = (
+    *crashes("the_supervisor_dies_while_it_reaps"),
+    *of("acceptance/test_kills", "200_kills_lose_nothing"),
+    *of("acceptance/test_flow_faults", "every_workflow_ends_as_it_must_whoever_dies"),
+    *of(
+        "acceptance/test_deploys",
+        "short_tasks_are_done_and_long_ones_run_elsewhere",
+        "workers_are_replaced_one_by_one_under_load",
+    ),
+    *recovery(
+        "an_executor_is_killed",
+        "a_worker_is_killed_beside_another_on_its_host",
+        "a_worker_goes_silent",
+        "the_store_is_restarted",
+        "connections_are_black_holed",
+    ),
 )
 #: It dies at ``reap.applied``, without a parameter that says so.
 REAPS = crashes("the_supervisor_dies_while_it_reaps")

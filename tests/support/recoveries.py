@@ -5,12 +5,18 @@ from collections.abc import Iterable, Iterator
 
 
 def table(recoveries: Iterable[tuple[str, str, float, list[float]]]) -> Iterator[str]:
-    """Lines of Markdown: of each fault on each store the median, the worst and what is promised."""
-    rows = {}
+    """Lines of Markdown: of each fault on each store the median, the worst and what is promised.
+
+    *recoveries*: (store, fault, promised seconds, seconds of each strike), in the order in which
+    faults and stores are to be shown.
+    """
+    rows: dict[tuple[str, float], dict[str, list[float]]] = {}
     for store, fault, limit, seconds in recoveries:
         rows.setdefault((fault, limit), {})[store] = seconds
-    stores = sorted({store for found in rows.values() for store in found}, reverse=True)
-    yield "| seconds, median (worst) of so many | promised | " + " | ".join(stores) + " |"
+    stores = list(dict.fromkeys(store for found in rows.values() for store in found))
+    strikes = sorted({len(each) for found in rows.values() for each in found.values()})
+    many = " or ".join(map(str, strikes))
+    yield f"| seconds, median (worst) of {many} | promised | " + " | ".join(stores) + " |"
     yield "|---|---|" + "---|" * len(stores)
     for (fault, limit), found in rows.items():
         cells = [_cell(found.get(store)) for store in stores]
@@ -20,4 +26,4 @@ def table(recoveries: Iterable[tuple[str, str, float, list[float]]]) -> Iterator
 def _cell(seconds: list[float] | None) -> str:
     if seconds is None:
         return "–"
-    return f"{statistics.median(seconds):.2f} ({max(seconds):.2f}) of {len(seconds)}"
+    return f"{statistics.median(seconds):.2f} ({max(seconds):.2f})"

@@ -57,6 +57,7 @@ def nap_on(self):
     note("start", self.request)
     while not Path(f"end-{self.request.id}").exists():
         time.sleep(0.01)
+    note("end", self.request)
 
 
 @app.task(bind=True, acks_late=False)
@@ -88,6 +89,7 @@ def kill_once(self, how):
     note("start", self.request)
     if self.request.attempt == 1:
         os.kill(os.getpid(), getattr(signal, how))
+    note("end", self.request)
     return "survived"
 
 

@@ -32,6 +32,9 @@ HERE = Path(__file__).parent
 #: Parameters of a fixture for :func:`site_on`, where the turn of Redis is long and the store makes
 #: little difference: that turn belongs to `make test-faults`.
 REDIS_LATER = ["sqlite", pytest.param("redis", marks=pytest.mark.faults)]
+#: Parameters of a fixture for tests of which every store has its turn; that of Valkey, which runs
+#: the same scripts as Redis, belongs to `make test-faults`.
+EVERY_STORE = ["sqlite", "redis", pytest.param("valkey", marks=pytest.mark.faults)]
 
 
 def eventually(
@@ -119,10 +122,18 @@ class Worker:
 
 class Site:
     """A folder with an application, its database and its ledger; *broker*: another store, of which
-    *namespace* is the part."""
+    *namespace* is the part. *noting*: its workers write down verdicts (``noting_worker.py``)."""
 
-    def __init__(self, folder: Path, source: Path, broker: str = "", namespace: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: Path,
+        broker: str = "",
+        namespace: str = "",
+        noting: bool = False,
+    ) -> None:
         self.folder = folder
+        self.noting = noting
         self.db = folder / "celeriac.db"
         self.broker = broker or f"sqlite:///{self.db}"
         self.ledger_path = folder / "ledger"
@@ -150,7 +161,8 @@ class Site:
     def worker(self, *options: str, **environment: str) -> Worker:
         """Start a worker; ``-c 2`` and ``-l INFO`` unless told otherwise."""
         log = self.folder / f"worker-{len(self.workers)}.log"
-        command = [sys.executable, "-m", "celeriac", "-A", "tasks", "worker", "-l", "INFO"]
+        program = [str(HERE / "noting_worker.py")] if self.noting else ["-m", "celeriac"]
+        command = [sys.executable, *program, "-A", "tasks", "worker", "-l", "INFO"]
         if not any(each == "-c" or each.startswith("--autoscale") for each in options):
             command += ["-c", "2"]
         with log.open("wb") as file:
@@ -254,10 +266,14 @@ class Site:
 
 @contextmanager
 def site(
-    folder: Path, source: str = "worker_tasks.py", broker: str = "", namespace: str = ""
+    folder: Path,
+    source: str = "worker_tasks.py",
+    broker: str = "",
+    namespace: str = "",
+    noting: bool = False,
 ) -> Iterator[Site]:
     """A :class:`Site` that leaves no process behind."""
-    place = Site(folder, HERE / source, broker, namespace)
+    place = Site(folder, HERE / source, broker, namespace, noting)
     try:
         yield place
     finally:
@@ -266,11 +282,15 @@ def site(
 
 @contextmanager
 def site_on(
-    kind: str, folder: Path, shared: Shared, source: str = "worker_tasks.py"
+    kind: str,
+    folder: Path,
+    shared: Shared,
+    source: str = "worker_tasks.py",
+    noting: bool = False,
 ) -> Iterator[Site]:
     """A :class:`Site` on a store of that kind, in a namespace of its own where it is shared."""
     broker = namespace = ""
     if kind != "sqlite":
         broker, namespace = shared.url(kind), shared.namespace()
-    with site(folder, source, broker, namespace) as made:
+    with site(folder, source, broker, namespace, noting) as made:
         yield made
