@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from celeriac.stores.base import Options
+from celeriac.stores.redis import schema
 from celeriac.stores.redis.script import Script
 
 #: A record's state, packed behind its base in this order; Lua counts from 1.
@@ -124,6 +125,7 @@ _OPENING: Final = "redis.call('UNLINK', KEYS[1] .. 'no such key')"
 def script(name: str, flags: bool) -> Script:
     """The script *name*; *flags*: the server knows flags (Redis 7, Valkey)."""
     text = "\n".join(_source(each) for each in (*_SHARED[name], name))
+    text = f"{schema.guard(writes=name not in _READS)}\n{text}"
     if name not in _KEEPS_TO_MAXMEMORY:
         if flags:
             text = f"#!lua flags=allow-oom\n{text}"
