@@ -474,16 +474,27 @@ ROWS: dict[int, Row] = {
     ),
     49: Row(
         "another version of the library on one store",
-        "a later schema is refused by name, an earlier one migrated",
+        "a later schema is refused by name, an earlier one migrated by one of those that come; who "
+        "runs on meanwhile reads and writes nothing any more, and says why",
+        of(
+            "acceptance/test_versions",
+            "of_those_that_start_at_once_one_migrates_and_all_work",
+            "a_newer_store_is_refused_by_worker_client_and_command",
+            "a_worker_that_runs_while_another_version_migrates_stops_and_says_why",
+            "an_idle_worker_hears_of_it_with_its_next_beat",
+            "whoever_has_the_store_open_writes_nothing_old",
+        ),
         sqlite=of(
             "unit/test_sqlite_place",
             "a_newer_schema_is_refused_and_both_versions_are_named",
             "a_file_of_schema_1_is_migrated_and_its_tasks_run",
         ),
         redis=of("integration/test_redis_outage", "newer_schema_is_told_to_worker_and_client")
+        + of("acceptance/test_versions", "a_full_server_is_migrated")
         + of(
             "integration/test_redis_connection",
             "an_older_schema_is_raised_so_that_older_versions_are_refused",
+            "a_server_that_was_emptied_and_used_by_an_older_version_is_migrated",
         ),
     ),
     50: Row(
@@ -622,6 +633,10 @@ CRASHES = (
         "a_client_dies",
     ),
     *of("integration/test_two_stores", "the_supervisor_dies_while_it_brings_results"),
+    *of(
+        "acceptance/test_versions",
+        "whoever_migrates_dies_and_leaves_the_old_store_or_the_new_one",
+    ),
 )
 #: It dies at ``reap.applied``, without a parameter that says so.
 REAPS = crashes("the_supervisor_dies_while_it_reaps")

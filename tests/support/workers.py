@@ -123,6 +123,8 @@ class Site:
 
     def __init__(self, folder: Path, source: Path, broker: str = "", namespace: str = "") -> None:
         self.folder = folder
+        #: What is started as the command ``celeriac``.
+        self.celeriac = [sys.executable, "-m", "celeriac"]
         self.db = folder / "celeriac.db"
         self.broker = broker or f"sqlite:///{self.db}"
         self.ledger_path = folder / "ledger"
@@ -150,7 +152,7 @@ class Site:
     def worker(self, *options: str, **environment: str) -> Worker:
         """Start a worker; ``-c 2`` and ``-l INFO`` unless told otherwise."""
         log = self.folder / f"worker-{len(self.workers)}.log"
-        command = [sys.executable, "-m", "celeriac", "-A", "tasks", "worker", "-l", "INFO"]
+        command = [*self.celeriac, "-A", "tasks", "worker", "-l", "INFO"]
         if not any(each == "-c" or each.startswith("--autoscale") for each in options):
             command += ["-c", "2"]
         with log.open("wb") as file:

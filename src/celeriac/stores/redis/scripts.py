@@ -84,6 +84,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "open_join": _INSERT,
     "seal": _STEP,
     "claim": _INSERT,
+    "save_entry": (),
     "register": _STEP,
     "unpark": _STEP,
     "exchange": ("lean", *_GIVE, "insert", "commit", "lease"),
@@ -112,7 +113,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
 }
 #: Those that make new work keep to ``maxmemory``; all others must run for a full server to drain.
 _KEEPS_TO_MAXMEMORY: Final = frozenset(
-    {"enqueue_plain", "enqueue_members", "enqueue", "open_join", "claim", "put"}
+    {"enqueue_plain", "enqueue_members", "enqueue", "open_join", "claim", "put", "save_entry"}
 )
 #: Those that write nothing.
 _READS: Final = frozenset({"read", "look", "stamps"})
