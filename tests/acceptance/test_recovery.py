@@ -10,9 +10,10 @@ import statistics
 import time
 
 import pytest
+from networks import store_on, url_on, worker_on
 from servers import server
 from wires import Proxy
-from workers import site
+from workers import eventually, site
 
 RUNS = int(os.environ.get("RECOVERY_RUNS", "1"))
 #: The lease of the workers of ``worker_tasks.py``, in seconds.
@@ -106,6 +107,34 @@ def test_a_worker_goes_silent(place, within):
         assert silent.stop() == 0
         assert other.stop() == 0
     within("a worker of another host goes silent", LEASE + 5.0, seconds)
+
+
+@pytest.mark.faults
+def test_a_worker_of_another_host_is_cut_off(hosts, tmp_path, within):
+    """Really another host (a network namespace), and nobody is told that it cannot be reached."""
+    seconds = []
+    broker = f"unix://{tmp_path / 'redis' / 'socket'}?db=0"
+    with (
+        store_on(hosts.host("store"), tmp_path / "redis"),
+        site(tmp_path, broker=broker) as place,
+    ):
+        url = url_on(hosts.host("store"))
+        lonely = worker_on(hosts.host("lonely"), place, "-c", "1", BROKER=url).ready()
+        for _ in range(RUNS):
+            (id,) = place.send("tasks.nap_on")
+            place.wait_ledger("start", id)
+            other = worker_on(hosts.host("other"), place, "-c", "1", BROKER=url).ready()
+            struck = time.monotonic()
+            hosts.host("lonely").cut_off()
+            seconds.append(started(place, id, 2) - struck)
+            end(place, id, 2)
+            assert other.stop() == 0
+            lost = lonely.text().count("lease was lost")
+            hosts.host("lonely").heal()
+            eventually(lambda n=lost: lonely.text().count("lease was lost") > n, "it is fenced")
+            eventually(lambda: len(place.alive_workers()) == 1, "it has begun anew")
+        assert lonely.stop() == 0
+    within("a worker of another host is cut off by the network", LEASE + 5.0, seconds)
 
 
 def test_the_store_is_restarted(durable, tmp_path, within):

@@ -55,6 +55,10 @@ def links(*names: str) -> tuple[str, ...]:
     return of("acceptance/test_faults_of_links", *names)
 
 
+def networks(*names: str) -> tuple[str, ...]:
+    return of("acceptance/test_faults_of_networks", *names)
+
+
 def files(*names: str) -> tuple[str, ...]:
     return of("acceptance/test_faults_of_files", *names)
 
@@ -340,6 +344,10 @@ ROWS: dict[int, Row] = {
         sqlite=NO_SERVER,
         redis=links("connections_whose_peer_has_vanished_are_left_for_new_ones")
         + recovery("connections_are_black_holed")
+        + networks(
+            "connections_to_a_host_that_has_vanished_are_given_up_in_time",
+            "who_sends_while_its_host_is_cut_off_is_told_within_its_budget",
+        )
         + of("integration/test_redis_listening", "a_link_that_is_dead_and_silent_is_found_out"),
     ),
     32: Row(
@@ -352,7 +360,9 @@ ROWS: dict[int, Row] = {
         "one worker is cut off from the store for twice its lease",
         "another takes over once the lease has ended; healed it is FENCED and goes on anew",
         sqlite=deaths("a_worker_stopped_for_longer_than_its_lease_is_fenced"),
-        redis=links("a_worker_that_is_cut_off_for_twice_its_lease_is_fenced"),
+        redis=links("a_worker_that_is_cut_off_for_twice_its_lease_is_fenced")
+        + networks("a_worker_of_a_host_that_is_cut_off_is_fenced_and_begins_anew")
+        + recovery("a_worker_of_another_host_is_cut_off"),
     ),
     34: Row(
         "the store of results is away, that of tasks is not",

@@ -68,6 +68,9 @@ class Network:
             made = Host(name, self._namespace(name), self._hub, f"{_NET}.{found}")
             _ip("-n", self._hub, "link", "add", name, "type", "veth",
                 "peer", "name", "eth0", "netns", made.namespace)  # fmt: skip
+            # As a machine has it that comes back: neighbours go on with what they have learned.
+            hardware = f"02:00:00:00:00:{found:02x}"
+            _ip("-n", made.namespace, "link", "set", "eth0", "address", hardware)
             _ip("-n", self._hub, "link", "set", name, "master", "bridge")
             _ip("-n", self._hub, "link", "set", name, "up")
             _ip("-n", made.namespace, "addr", "add", f"{made.address}/24", "dev", "eth0")
