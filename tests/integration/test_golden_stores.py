@@ -26,14 +26,8 @@ PLACES = [
 ]
 
 
-@pytest.fixture(params=PLACES, ids="-".join)
-def name(request) -> str:
-    return request.param[0]
-
-
 @pytest.fixture
-def place(name: str, request, tmp_path: Path):
-    kind = request.node.callspec.params["name"][1]
+def place(name: str, kind: str, tmp_path: Path):
     if kind == "sqlite":
         restore(name, tmp_path / "celeriac.db")
         with site(tmp_path, "golden_tasks.py") as made:
@@ -52,7 +46,8 @@ def test_there_is_one_of_each_schema() -> None:
     assert set(STORES) == every
 
 
-def test_a_worker_of_today_finishes_what_an_old_one_left(name: str, place) -> None:
+@pytest.mark.parametrize(("name", "kind"), PLACES)
+def test_a_worker_of_today_finishes_what_an_old_one_left(name: str, kind: str, place) -> None:
     expected = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     app = Celeriac("client", broker=place.broker, set_as_current=False)
     store = name.partition("-")[0]
