@@ -24,6 +24,19 @@ def shared():
     made.close()
 
 
+@pytest.fixture
+def hosts():
+    """Hosts on a network of their own (``support/networks.py``), or no test; `make test-faults`
+    takes that for a failure."""
+    from networks import Unavailable, network
+
+    try:
+        with network() as made:
+            yield made
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """With CELERIAC_NO_SKIPS a test that gives up has failed: the fault matrix counts on it."""

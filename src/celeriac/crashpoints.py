@@ -28,6 +28,8 @@ POINTS: Final[dict[str, str]] = {
     "beat.applied": "store: heartbeat committed, the worker does not know yet",
     "reap.applied": "store: one batch of a reap pass committed, more may follow",
     "close.applied": "store: everything handed back and the owner gone",
+    "migrate.begun": "store: an older schema was found, nothing of its migration is committed",
+    "migrate.applied": "store: the migration is committed, whoever made it has done nothing yet",
     "delivery.received": "supervisor: deliveries decoded, not yet sent to an executor",
     "delivery.sent": "supervisor: a frame with deliveries went to an executor",
     "outcome.received": "supervisor: outcomes read from an executor, not yet in an exchange",

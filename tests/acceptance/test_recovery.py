@@ -10,9 +10,10 @@ import statistics
 import time
 
 import pytest
+from networks import store_on, url_on, worker_on
 from servers import server
 from wires import Proxy
-from workers import EVERY_STORE, site, site_on
+from workers import EVERY_STORE, eventually, site, site_on
 
 RUNS = int(os.environ.get("RECOVERY_RUNS", "1"))
 #: The lease of the workers of ``worker_tasks.py``, in seconds.
@@ -35,7 +36,8 @@ def durable(request):
 @pytest.fixture
 def within(record_property, request):
     """Judge and note the seconds that a fault cost, each time."""
-    (store,) = request.node.callspec.params.values()
+    called = getattr(request.node, "callspec", None)
+    (store,) = called.params.values() if called else ["redis"]
 
     def judge(fault, limit, seconds):
         record_property("recovery", (store, fault, limit, seconds))
@@ -107,6 +109,35 @@ def test_a_worker_goes_silent(place, within, tally):
         assert other.stop() == 0
     within("a worker of another host goes silent", LEASE + 5.0, seconds)
     tally(place, ids, faults=RUNS)
+
+
+@pytest.mark.faults
+def test_a_worker_of_another_host_is_cut_off(hosts, tmp_path, within, tally):
+    """Really another host (a network namespace), and nobody is told that it cannot be reached."""
+    seconds, ids = [], []
+    broker = f"unix://{tmp_path / 'redis' / 'socket'}?db=0"
+    with (
+        store_on(hosts.host("store"), tmp_path / "redis"),
+        site(tmp_path, broker=broker, noting=True) as place,
+    ):
+        url = url_on(hosts.host("store"))
+        lonely = worker_on(hosts.host("lonely"), place, "-c", "1", BROKER=url).ready()
+        for _ in range(RUNS):
+            (id,) = place.send("tasks.nap_on")
+            place.wait_ledger("start", id)
+            other = worker_on(hosts.host("other"), place, "-c", "1", BROKER=url).ready()
+            struck = time.monotonic()
+            hosts.host("lonely").cut_off()
+            seconds.append(started(place, id, 2) - struck)
+            ids.append(end(place, id, 2))
+            assert other.stop() == 0
+            lost = lonely.text().count("lease was lost")
+            hosts.host("lonely").heal()
+            eventually(lambda n=lost: lonely.text().count("lease was lost") > n, "it is fenced")
+            eventually(lambda: len(place.alive_workers()) == 1, "it has begun anew")
+        assert lonely.stop() == 0
+        tally(place, ids, faults=RUNS)
+    within("a worker of another host is cut off by the network", LEASE + 5.0, seconds)
 
 
 def test_the_store_is_restarted(durable, tmp_path, within, tally):

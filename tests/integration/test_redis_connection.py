@@ -12,8 +12,10 @@ import servers
 from servers import LOOPBACK, server, until
 from wires import Proxy
 
+from celeriac import stores
 from celeriac.clock import SYSTEM
 from celeriac.exceptions import OperationalError, StoreError
+from celeriac.message import Header, compose
 from celeriac.stores.base import Options
 from celeriac.stores.redis.connection import Connection
 from celeriac.stores.redis.link import BROKEN, pack
@@ -101,6 +103,32 @@ def test_an_older_schema_is_raised_so_that_older_versions_are_refused(empty):
     empty.do("SET", "{n}:schema", "1")
     connect(empty.url).call("PING")
     assert empty.do("GET", "{n}:schema") == b"2"
+
+
+def test_a_server_that_was_emptied_and_used_by_an_older_version_is_migrated(empty):
+    """Whoever was there before notices with the next script, not with the next connection."""
+    store = stores.connect(empty.url, Options(namespace="n"))
+    store.queue.enqueue([compose(Header("a", "job", "n"), b"[[],{}]")])
+    empty.do("SET", "{n}:schema", "1")
+    store.queue.enqueue([compose(Header("b", "job", "n"), b"[[],{}]")])
+    assert empty.do("GET", "{n}:schema") == b"2"
+    assert [each.id for each in store.inspection.get(["a", "b"])] == ["a", "b"]
+    # Where nobody is left to say it, whoever writes first does.
+    empty.do("FLUSHALL")
+    assert store.inspection.get(["a"]) == [None]
+    assert empty.do("EXISTS", "{n}:schema") == 0
+    store.queue.enqueue([compose(Header("a", "job", "n"), b"[[],{}]")])
+    assert empty.do("GET", "{n}:schema") == b"2"
+
+
+def test_a_replica_cannot_be_migrated_and_says_so():
+    with server("redis") as primary, server("redis") as replica:
+        primary.do("SET", "{n}:schema", "1")
+        replica.do("REPLICAOF", LOOPBACK, primary.port)
+        until("it has the key", lambda: replica.do("GET", "{n}:schema") == b"1")
+        with pytest.raises(OperationalError, match="is a replica and cannot be written to"):
+            connect(replica.url, timeout=1.0).call("PING")
+        assert primary.do("GET", "{n}:schema") == b"1"
 
 
 def test_a_newer_schema_is_refused(empty):

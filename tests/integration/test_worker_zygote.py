@@ -41,3 +41,39 @@ def test_what_all_executors_need_is_imported_once(tmp_path: Path):
                  if line.startswith("import time:")]  # fmt: skip
     assert "celeriac.runner" in names
     assert [name for name, times in Counter(names).items() if times >= executors] == []
+
+
+UPDATED = """
+import os
+if os.path.exists("updated"):  # as if the library were, under a worker that runs
+    import celeriac
+    celeriac.__version__ = "9.9"
+"""
+THREAD = """
+import threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("how", ["zygote", "exec"])
+def test_processes_of_another_version_do_not_join_a_worker(how: str, tmp_path: Path):
+    """What they say to each other is of one version."""
+    with site(tmp_path) as place:
+        (place.folder / "sitecustomize.py").write_text(UPDATED)
+        if how == "exec":
+            with (place.folder / "tasks.py").open("a") as file:
+                file.write(THREAD)
+        worker = place.worker("-c", "1", PYTHONPATH=str(place.folder)).ready()
+        (first,) = place.send("tasks.add", 1, 2)
+        assert place.ended([first])[0].state == "succeeded"
+        (place.folder / "updated").touch()
+        (doomed,) = worker.titled("zygote" if how == "zygote" else "executor")
+        os.kill(doomed.pid, signal.SIGKILL)
+        worker.wait_for("Celeriac 9.9 has been installed while this worker runs as ")
+        assert "Restart this worker." in worker.text()
+        assert "Traceback" not in worker.text()
+        # Nothing else went wrong: with the old version back it works.
+        (place.folder / "updated").unlink()
+        (second,) = place.send("tasks.add", 1, 2)
+        assert place.ended([second])[0].state == "succeeded"
+        assert worker.stop() == 0

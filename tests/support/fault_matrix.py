@@ -58,6 +58,10 @@ def links(*names: str) -> tuple[str, ...]:
     return of("acceptance/test_faults_of_links", *names)
 
 
+def networks(*names: str) -> tuple[str, ...]:
+    return of("acceptance/test_faults_of_networks", *names)
+
+
 def files(*names: str) -> tuple[str, ...]:
     return of("acceptance/test_faults_of_files", *names)
 
@@ -343,6 +347,10 @@ ROWS: dict[int, Row] = {
         sqlite=NO_SERVER,
         redis=links("connections_whose_peer_has_vanished_are_left_for_new_ones")
         + recovery("connections_are_black_holed")
+        + networks(
+            "connections_to_a_host_that_has_vanished_are_given_up_in_time",
+            "who_sends_while_its_host_is_cut_off_is_told_within_its_budget",
+        )
         + of("integration/test_redis_listening", "a_link_that_is_dead_and_silent_is_found_out"),
     ),
     32: Row(
@@ -355,7 +363,9 @@ ROWS: dict[int, Row] = {
         "one worker is cut off from the store for twice its lease",
         "another takes over once the lease has ended; healed it is FENCED and goes on anew",
         sqlite=deaths("a_worker_stopped_for_longer_than_its_lease_is_fenced"),
-        redis=links("a_worker_that_is_cut_off_for_twice_its_lease_is_fenced"),
+        redis=links("a_worker_that_is_cut_off_for_twice_its_lease_is_fenced")
+        + networks("a_worker_of_a_host_that_is_cut_off_is_fenced_and_begins_anew")
+        + recovery("a_worker_of_another_host_is_cut_off"),
     ),
     34: Row(
         "the store of results is away, that of tasks is not",
@@ -477,16 +487,28 @@ ROWS: dict[int, Row] = {
     ),
     49: Row(
         "another version of the library on one store",
-        "a later schema is refused by name, an earlier one migrated",
+        "a later schema is refused by name, an earlier one migrated by one of those that come; who "
+        "runs on meanwhile reads and writes nothing any more, and says why",
+        of(
+            "acceptance/test_versions",
+            "of_those_that_start_at_once_one_migrates_and_all_work",
+            "a_newer_store_is_refused_by_worker_client_and_command",
+            "a_worker_that_runs_while_another_version_migrates_stops_and_says_why",
+            "an_idle_worker_hears_of_it_with_its_next_beat",
+            "whoever_has_the_store_open_writes_nothing_old",
+        )
+        + of("integration/test_golden_stores", "a_worker_of_today_finishes_what_an_old_one_left"),
         sqlite=of(
             "unit/test_sqlite_place",
             "a_newer_schema_is_refused_and_both_versions_are_named",
             "a_file_of_schema_1_is_migrated_and_its_tasks_run",
         ),
         redis=of("integration/test_redis_outage", "newer_schema_is_told_to_worker_and_client")
+        + of("acceptance/test_versions", "a_full_server_is_migrated")
         + of(
             "integration/test_redis_connection",
             "an_older_schema_is_raised_so_that_older_versions_are_refused",
+            "a_server_that_was_emptied_and_used_by_an_older_version_is_migrated",
         ),
     ),
     50: Row(
@@ -625,6 +647,10 @@ CRASHES = (
         "a_client_dies",
     ),
     *of("integration/test_two_stores", "the_supervisor_dies_while_it_brings_results"),
+    *of(
+        "acceptance/test_versions",
+        "whoever_migrates_dies_and_leaves_the_old_store_or_the_new_one",
+    ),
 )
 #: Tests that also run on Valkey; the crash points of :data:`CRASHES` do, too.
 ON_VALKEY = (

@@ -61,6 +61,15 @@ def pid():
 
 
 @app.task(bind=True)
+def pid_behind(self, gate):
+    note("start", self.request)
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    note("end", self.request)
+    return os.getpid()
+
+
+@app.task(bind=True)
 def fork(self, gate):
     """Both processes return; the child after the parent."""
     child = os.fork()

@@ -113,6 +113,8 @@ class Server:
     #: Keyword arguments of redis-py, for looking at it from the tests.
     client: dict[str, object] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
+    #: What is put before its command, to run it somewhere else.
+    before: tuple[str, ...] = ()
     process: subprocess.Popen | None = None
 
     def start(self) -> "Server":
@@ -137,7 +139,7 @@ class Server:
             lines = [f"{k} {v or chr(34) * 2}" for k, v in {**defaults, **self.options}.items()]
             config.write_text("\n".join(lines) + "\n")
         self.process = subprocess.Popen(
-            [self.binary, str(config), *self.arguments], stdout=subprocess.DEVNULL
+            [*self.before, self.binary, str(config), *self.arguments], stdout=subprocess.DEVNULL
         )
 
     def wait_ready(self) -> None:

@@ -133,7 +133,10 @@ class Site:
         noting: bool = False,
     ) -> None:
         self.folder = folder
-        self.noting = noting
+        program = [str(HERE / "noting_worker.py")] if noting else ["-m", "celeriac"]
+        #: What is started as the command ``celeriac``.
+        self.celeriac = [sys.executable, *program]
+        self._before: list[str] = []
         self.db = folder / "celeriac.db"
         self.broker = broker or f"sqlite:///{self.db}"
         self.ledger_path = folder / "ledger"
@@ -161,8 +164,7 @@ class Site:
     def worker(self, *options: str, **environment: str) -> Worker:
         """Start a worker; ``-c 2`` and ``-l INFO`` unless told otherwise."""
         log = self.folder / f"worker-{len(self.workers)}.log"
-        program = [str(HERE / "noting_worker.py")] if self.noting else ["-m", "celeriac"]
-        command = [sys.executable, *program, "-A", "tasks", "worker", "-l", "INFO"]
+        command = [*self._before, *self.celeriac, "-A", "tasks", "worker", "-l", "INFO"]
         if not any(each == "-c" or each.startswith("--autoscale") for each in options):
             command += ["-c", "2"]
         with log.open("wb") as file:
@@ -178,10 +180,19 @@ class Site:
         self.workers.append(worker)
         return worker
 
+    @contextmanager
+    def command_on(self, before: list[str]) -> Iterator[None]:
+        """Put these words before each command that is started meanwhile."""
+        usual, self._before = self._before, before
+        try:
+            yield
+        finally:
+            self._before = usual
+
     def python(self, code: str, **environment: str) -> str:
         """Run *code* in the folder as a client would; returns what it printed."""
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [*self._before, sys.executable, "-c", code],
             cwd=self.folder,
             env={**self.environment, **environment},
             capture_output=True,

@@ -6,47 +6,22 @@ that fails here loses tasks that are queued while people update.
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import msgspec
 import pytest
+from golden_files import GOLDEN, MESSAGES, RESULTS, body, expected, load_make, wire
 
 from celeriac import bodies, message, outcome, serialization
 from celeriac.exceptions import DecodeError, SecurityError
 from celeriac.signing import Signer
 
-GOLDEN = Path(__file__).parent / "golden"
-MESSAGES = sorted(path.stem for path in GOLDEN.glob("*.message"))
-RESULTS = sorted(path.stem for path in GOLDEN.glob("*.result"))
 SIGNED_MESSAGES = [name for name in MESSAGES if "signed" in name]
 SIGNED_RESULTS = [name for name in RESULTS if "signed" in name]
 
 
-def _load_make():
-    spec = importlib.util.spec_from_file_location("golden_make", GOLDEN / "make.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
-
-
-make = _load_make()
+make = load_make()
 make.register_types()
-
-
-def wire(name: str) -> bytes:
-    return (GOLDEN / f"{name}.message").read_bytes()
-
-
-def body(name: str) -> bytes:
-    return (GOLDEN / f"{name}.result").read_bytes()
-
-
-def expected(name: str) -> dict:
-    return json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
 
 
 def signer() -> Signer:
@@ -113,6 +88,9 @@ def test_a_result_decodes_to_what_is_written_beside_it(name):
     value = found.content()
     shown = None if value is None else repr(serialization.decode(found.serializer, value))
     assert shown == facts["value"]
+    assert list(found.children) == facts.get("children", [])
+    told = None if found.progress is None else msgspec.to_builtins(found.progress)
+    assert json.loads(json.dumps(told)) == facts.get("progress")
     failure = None if found.failure is None else msgspec.to_builtins(found.failure)
     assert json.loads(json.dumps(failure)) == facts["failure"]
 

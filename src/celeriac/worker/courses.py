@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from celeriac.exceptions import OperationalError, StoreError
+from celeriac.exceptions import OperationalError, StoreError, StoreVersionError
 from celeriac.records import Beat, Exchanged, Fence, Manifest
 from celeriac.worker.calledoff import call_off
 from celeriac.worker.dispatch import Batch, Dispatch
@@ -112,6 +112,8 @@ class Exchanges:
                     reply = Exchanged(verdicts=())
                     batch = batch.emptied()
                     break
+            except StoreVersionError:
+                raise
             except StoreError:
                 logger.exception("Exchange refused by the store; this worker starts afresh")
                 self._dispatch.give_back(batch)
@@ -141,6 +143,8 @@ class Exchanges:
         except OperationalError as error:
             self._outage_begins(error)
             yield Pause(1)
+        except StoreVersionError:
+            raise
         except StoreError:
             logger.exception("The store refused a wait for work; it is asked once more without")
         else:

@@ -236,10 +236,12 @@ def start_by_exec() -> NoReturn:
 
     Used where forking is unsafe (the application started threads at import) or absent.
     """
-    from celeriac.worker.spec import decode_spec
+    from celeriac.worker.spec import decode_spec, of_another_version
     from celeriac.worker.zygote import load
 
     spec = decode_spec(sys.argv[1])
+    if problem := of_another_version(spec):
+        sys.exit(problem)
     role, title = sys.argv[2:4]
     sock_fd, crash_fd, slots_fd, count, index = (int(text) for text in sys.argv[4:9])
     rest = [int(text) for text in sys.argv[9:]]

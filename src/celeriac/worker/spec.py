@@ -69,6 +69,22 @@ class AppFacts(msgspec.Struct, frozen=True):
     code_read: float = 0.0
 
 
+def of_another_version(spec: WorkerSpec) -> str:
+    """Why this process, started by exec, cannot serve the worker of *spec*; "" if it can.
+
+    What processes of a worker say to each other is of one version, and whoever updates the library
+    under a running worker has new processes start as the new one.
+    """
+    from celeriac import __version__
+
+    if spec.version in {"", __version__}:
+        return ""
+    return (
+        f"Celeriac {__version__} has been installed while this worker runs as {spec.version}: "
+        "its processes would not understand each other. Restart this worker."
+    )
+
+
 encode_spec = msgspec.json.Encoder().encode
 decode_spec = msgspec.json.Decoder(WorkerSpec).decode
 encode_facts = msgspec.msgpack.Encoder().encode
@@ -82,4 +98,5 @@ __all__ = [
     "decode_spec",
     "encode_facts",
     "encode_spec",
+    "of_another_version",
 ]

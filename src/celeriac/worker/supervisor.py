@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 
 from celeriac.conf import Settings
-from celeriac.exceptions import OperationalError
+from celeriac.exceptions import OperationalError, StoreVersionError
 from celeriac.records import Beat, Manifest
 from celeriac.signing import Signer
 from celeriac.stores.base import Store
@@ -157,6 +157,12 @@ class Supervisor:
         try:
             while not self._finished():
                 self._turn()
+        except StoreVersionError as error:
+            # Nothing more can be written there, not even that something has ended.
+            logger.critical("%s This worker stops; its tasks run elsewhere once its lease has "
+                            "ended.", error)  # fmt: skip
+            self._pool.kill_all("the store is of another version")
+            raise
         except BaseException:
             logger.exception("The worker failed; its tasks run elsewhere once its lease has ended")
             self._pool.kill_all("the worker failed")

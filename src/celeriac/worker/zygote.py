@@ -35,7 +35,13 @@ from celeriac.exceptions import ImproperlyConfigured
 from celeriac.worker import frames
 from celeriac.worker.kinship import die_with
 from celeriac.worker.slots import Board, Slots
-from celeriac.worker.spec import AppFacts, WorkerSpec, decode_spec, encode_facts
+from celeriac.worker.spec import (
+    AppFacts,
+    WorkerSpec,
+    decode_spec,
+    encode_facts,
+    of_another_version,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -286,7 +292,12 @@ def start_by_exec() -> NoReturn:
     sock_fd, slots_fd, count = (int(text) for text in sys.argv[2:5])
     for fd in (sock_fd, slots_fd):
         os.set_inheritable(fd, False)
-    main(spec, socket.socket(fileno=sock_fd), Slots(slots_fd, count))
+    sock = socket.socket(fileno=sock_fd)
+    problem = of_another_version(spec)
+    if problem:
+        sock.sendall(frames.encode(frames.Broken(problem)))
+        sys.exit(2)
+    main(spec, sock, Slots(slots_fd, count))
 
 
 if __name__ == "__main__":

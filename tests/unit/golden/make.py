@@ -27,6 +27,7 @@ from celeriac import bodies, serialization
 from celeriac.compression import COMPRESSIONS, pack
 from celeriac.message import Edges, Header, Message, compose
 from celeriac.outcome import Failure, ResultBody, encode_body
+from celeriac.progress import Progress
 from celeriac.signing import Signer
 
 HERE = Path(__file__).parent
@@ -126,6 +127,18 @@ STAMPED = Header(
     stamps={"customer": ["acme", "ключ"], "batch": [7, None, True]},
 )
 
+#: What neither of those has.
+REST = Header(
+    id=ID,
+    task="shop.tasks.send_email",
+    nonce="00112233445566ff",
+    serializer="msgpack",
+    argsrepr="('***',)",
+    kwargsrepr="{'card': '***'}",
+    added=3,
+    edges=Edges(waits=True, delay=60.5, lasts=10.0),
+)
+
 
 def plain(serializer: str = "json") -> Header:
     return Header(ID, "tasks.add", "0123456789abcdef", serializer=serializer)
@@ -184,6 +197,7 @@ def messages() -> dict[str, bytes]:
         "full_header": compose(FULL, payload("json")).encode(),
         "workflow_part": compose(PART, payload("json")).encode(),
         "stamped": compose(STAMPED, payload("json")).encode(),
+        "waits_and_hides": compose(REST, payload("msgpack", "a card", card="a card")).encode(),
         "msgpack": compose(plain("msgpack"), payload("msgpack", 1, b"\x00\xff", x=-0.5)).encode(),
         "signed": signed(plain(), payload("json", 1, 2)).encode(),
         "rich_json": compose(plain(), payload("json", *RICH)).encode(),
@@ -211,6 +225,13 @@ def results() -> dict[str, bytes]:
             ResultBody("msgpack", serialization.encode("msgpack", [1, b"\xff"]))
         ),
         "result_failure": encode_body(ResultBody(failure=failure)),
+        "result_progress": encode_body(
+            ResultBody(
+                value=serialization.encode("json", 3),
+                children=(OTHER,),
+                progress=Progress(3, 10, "halfway", 1769862600.5, 1, 1769862590.25),
+            )
+        ),
         "result_compressed": encode_body(small(ResultBody(value=LONG))),
         "result_signed_compressed": signed_result(small(ResultBody(value=LONG))),
         "result_signed": signed_result(ResultBody(value=serialization.encode("json", 3))),
@@ -255,6 +276,7 @@ def result_facts(body: bytes) -> dict[str, object]:
         "serializer": serializer,
         "value": None if value is None else repr(serialization.decode(serializer, value)),
         "failure": fields.get("failure"),
+        **{name: fields[name] for name in ("children", "progress") if name in fields},
         "key_id": key_id,
         "signature": signature.hex(),
     }

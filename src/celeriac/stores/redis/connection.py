@@ -25,7 +25,7 @@ from celeriac.backoff import reconnect
 from celeriac.clock import SYSTEM
 from celeriac.exceptions import CeleriacError
 from celeriac.stores.base import Options, ends_by
-from celeriac.stores.redis import troubles
+from celeriac.stores.redis import schema, troubles
 from celeriac.stores.redis.link import BROKEN, Argument, Link, Server, moved, pack
 from celeriac.stores.redis.location import Location
 from celeriac.stores.redis.nodes import Nodes
@@ -180,7 +180,7 @@ class Connection:
             kind = troubles.kind_of(reply)
             if kind == "NOSCRIPT" and whole is not None:
                 packed = whole()
-            elif self._redirected(reply, kind):
+            elif self._redirected(reply, kind) or self._outdated(reply, kind):
                 self._drop_idle()
             elif kind in _PASSING and self._pause(pauses, deadline):
                 pauses += 1
@@ -214,6 +214,16 @@ class Connection:
             return True
         # After a failover the old primary is a replica.
         return self.location.kind != "single" and kind == "READONLY"
+
+    def _outdated(self, reply: str, kind: str) -> bool:
+        """Whether what is stored has an older version than ours: whoever emptied the server may
+        have been followed by an older process. The next link migrates it. Raises if it is newer."""
+        if kind != "SCHEMA":
+            return False
+        found = int(reply.rpartition(" ")[2])
+        if found > schema.VERSION:
+            raise schema.newer(self.location.shown, found)
+        return True
 
     def _pause(self, number: int, deadline: float) -> bool:
         """Wait a little, with full jitter; False if there is no time left for it."""

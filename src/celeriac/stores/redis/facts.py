@@ -13,8 +13,9 @@ import msgspec
 
 from celeriac.exceptions import OperationalError, StoreError
 from celeriac.stores.base import Trap
+from celeriac.stores.redis import schema
 from celeriac.stores.redis.connection import Connection
-from celeriac.stores.redis.link import SCHEMA, Server
+from celeriac.stores.redis.link import Server
 from celeriac.stores.redis.location import Location
 
 #: Above this part of the memory it may have, a server is about to refuse enqueues.
@@ -108,7 +109,7 @@ def facts_of(r: Readings, options_namespace: str) -> dict[str, object]:
             r.location.kind, "cluster"
         ),
         "tls": "none" if r.location.tls is None else repr(r.location.tls).strip("<>"),
-        "schema version": SCHEMA,
+        "schema version": schema.VERSION,
         "namespace": options_namespace,
         "memory used": r.number("used_memory"),
         "maxmemory": r.number("maxmemory"),

@@ -7,6 +7,7 @@ reconnects here; ``connection.py`` decides both.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import ssl
@@ -19,21 +20,23 @@ import msgspec
 import redis
 
 from celeriac.clock import SYSTEM
-from celeriac.exceptions import ImproperlyConfigured, StoreVersionError
-from celeriac.stores.redis import troubles
+from celeriac.crashpoints import crashpoint
+from celeriac.exceptions import ImproperlyConfigured
+from celeriac.stores.redis import schema, troubles
 from celeriac.stores.redis.location import Location, address_text
 from celeriac.stores.redis.tls import context_of
 from celeriac.stores.redis.wire import wire
 
-#: Version of what is stored under the prefix; a store of a later one is refused. What version 1
-#: wrote is read as it is; what 2 writes of workflows, version 1 cannot read.
-SCHEMA: Final = 2
 OLDEST: Final = (6, 2)
+#: From this version on a script says in its first line what it may do.
+FLAGS: Final = (7, 0)
 #: Longest time a second look at a port may take: whether it speaks TLS.
 _PROBE: Final = 1.0
 #: Part of the time left that a TLS handshake may take: a Redis without TLS waits in silence for the
 #: end of the line that the handshake is to it, and there is to be time to find that out.
 _HANDSHAKE: Final = 0.85
+
+_log: Final = logging.getLogger(__name__)
 
 Argument = bytes | str | int | float
 #: A command as the bytes that are sent.
@@ -75,6 +78,7 @@ class Link:
         OperationalError: the server does not let us in.
         ImproperlyConfigured: the server is not one we can use.
         StoreVersionError: a later version of Celeriac keeps its tasks there.
+        NotNow: what is there has to be migrated, and cannot be at the moment.
         Moved: a node of a cluster that has not our keys.
     """
 
@@ -180,7 +184,7 @@ class Link:
                     raise to
                 raise troubles.refused(str(reply), location, str(command[0]))
         if prefix:
-            self._check_schema(prefix, replies[-1], deadline)
+            self._check_schema(prefix, replies[-1], server, deadline)
         return server
 
     def _by_info(self, deadline: float) -> Server:
@@ -208,27 +212,39 @@ class Link:
                 f"place of {self.location.shown}."
             )
 
-    def _check_schema(self, prefix: bytes, found: Any, deadline: float) -> None:
+    def _check_schema(self, prefix: bytes, found: Any, server: Server, deadline: float) -> None:
+        """Refuse a store that is newer than we are, migrate one that is older."""
         if found is None:
-            self._ask_quietly(pack((b"SET", prefix + b"schema", str(SCHEMA), b"NX")), deadline)
+            # A full server or a replica may refuse it: the next greeting, or script, does it.
+            with contextlib.suppress(redis.ResponseError):
+                self.ask(pack((b"SET", prefix + b"schema", schema.VERSION, b"NX")), deadline)
             return
         if not found.isdigit():
             raise troubles.foreign(
                 self.location, f"the key {prefix.decode()}schema holds {found[:40]!r}"
             )
-        if int(found) > SCHEMA:
-            raise StoreVersionError(
-                f"{self.location.shown} was written by a later version of Celeriac (schema "
-                f"{int(found)}; this one knows {SCHEMA}). Install that version here, too, or use "
-                "another namespace."
-            )
-        if int(found) < SCHEMA:
-            self._ask_quietly(pack((b"SET", prefix + b"schema", str(SCHEMA))), deadline)
+        if int(found) > schema.VERSION:
+            raise schema.newer(self.location.shown, int(found))
+        if int(found) < schema.VERSION:
+            self._migrate(prefix, int(found), server, deadline)
 
-    def _ask_quietly(self, packed: bytes, deadline: float) -> None:
-        """For what a full server or a replica may refuse: the next greeting does it."""
-        with contextlib.suppress(redis.ResponseError):
-            self.ask(packed, deadline)
+    def _migrate(self, prefix: bytes, found: int, server: Server, deadline: float) -> None:
+        """Make the store's version ours, unless another process was first."""
+        crashpoint("migrate.begun")
+        text = schema.migration(found, server.version[:2] >= FLAGS)
+        packed = pack((b"EVAL", text, b"1", prefix, found, schema.VERSION))
+        try:
+            mine, now = self.ask(packed, deadline)
+        except redis.ResponseError as error:
+            raise troubles.refused(str(error), self.location, "the migration") from None
+        if mine:
+            crashpoint("migrate.applied")
+            _log.warning(
+                "%s was migrated from schema %d to %d. Older versions of Celeriac refuse it now.",
+                self.location.shown, found, schema.VERSION,
+            )  # fmt: skip
+        elif now is not None and int(now) > schema.VERSION:
+            raise schema.newer(self.location.shown, int(now))
 
     def _greeting_failed(self, error: Exception, deadline: float) -> troubles.Unreachable:
         host, port = self.address

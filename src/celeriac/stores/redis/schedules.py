@@ -13,7 +13,6 @@ import msgspec
 from celeriac.crashpoints import crashpoint
 from celeriac.message import Message
 from celeriac.stores.base import Entry
-from celeriac.stores.redis.link import Argument
 from celeriac.stores.redis.packing import Beside, pack
 from celeriac.stores.redis.steps import Steps
 from celeriac.stores.redis.troubles import ScriptError, refusal
@@ -44,10 +43,10 @@ class RedisSchedules:
 
     def save(self, entry: Entry) -> None:
         name = entry.name.encode()
-        fields: list[Argument] = [b"d:" + name, _encode((entry.definition, entry.enabled))]
+        fields: list[bytes | str] = [b"d:" + name, _encode((entry.definition, entry.enabled))]
         if entry.last_tick is not None:
             fields += [b"t:" + name, repr(float(entry.last_tick))]
-        self._connection.call(b"HSET", self._key, *fields)
+        self._steps.read("save_entry", *fields)
 
     def remove(self, name: str) -> bool:
         key = name.encode()

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from celeriac.stores.base import Options
+from celeriac.stores.redis import schema
 from celeriac.stores.redis.script import Script
 
 #: A record's state, packed behind its base in this order; Lua counts from 1.
@@ -83,6 +84,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "open_join": _INSERT,
     "seal": _STEP,
     "claim": _INSERT,
+    "save_entry": (),
     "register": _STEP,
     "unpark": _STEP,
     "exchange": ("lean", *_GIVE, "insert", "commit", "lease"),
@@ -111,7 +113,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
 }
 #: Those that make new work keep to ``maxmemory``; all others must run for a full server to drain.
 _KEEPS_TO_MAXMEMORY: Final = frozenset(
-    {"enqueue_plain", "enqueue_members", "enqueue", "open_join", "claim", "put"}
+    {"enqueue_plain", "enqueue_members", "enqueue", "open_join", "claim", "put", "save_entry"}
 )
 #: Those that write nothing.
 _READS: Final = frozenset({"read", "look", "stamps"})
@@ -124,6 +126,7 @@ _OPENING: Final = "redis.call('UNLINK', KEYS[1] .. 'no such key')"
 def script(name: str, flags: bool) -> Script:
     """The script *name*; *flags*: the server knows flags (Redis 7, Valkey)."""
     text = "\n".join(_source(each) for each in (*_SHARED[name], name))
+    text = f"{schema.guard(writes=name not in _READS)}\n{text}"
     if name not in _KEEPS_TO_MAXMEMORY:
         if flags:
             text = f"#!lua flags=allow-oom\n{text}"

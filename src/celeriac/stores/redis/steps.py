@@ -10,12 +10,11 @@ from celeriac.clock import SYSTEM
 from celeriac.exceptions import StoreError
 from celeriac.stores.base import Options
 from celeriac.stores.redis.connection import Connection
+from celeriac.stores.redis.link import FLAGS
 from celeriac.stores.redis.script import Script
 from celeriac.stores.redis.scripts import pack_options, script
 
 _CLOCKS: Final = struct.Struct(">dd")
-#: From this version on a script says in its first line what it may do.
-_FLAGS: Final = (7, 0)
 
 
 class Steps:
@@ -79,7 +78,7 @@ class Steps:
         """The script in the form this server takes."""
         if self._flags is None:
             version = self.connection.server().version
-            self._flags = version[:2] >= _FLAGS if version else self._takes_flags()
+            self._flags = version[:2] >= FLAGS if version else self._takes_flags()
         found = self._scripts[name] = script(name, self._flags)
         return found
 

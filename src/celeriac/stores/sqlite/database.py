@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -20,10 +18,11 @@ from typing import Any, Final, Protocol
 
 import apsw
 
-from celeriac.clock import SYSTEM
-from celeriac.exceptions import OperationalError, StoreError
+from celeriac.crashpoints import crashpoint
+from celeriac.exceptions import OperationalError, StoreError, StoreVersionError
 from celeriac.stores.base import Options
 from celeriac.stores.sqlite import schema
+from celeriac.stores.sqlite.patience import Patience
 from celeriac.stores.sqlite.troubles import described_error
 
 _log = logging.getLogger(__name__)
@@ -43,9 +42,6 @@ _CHECKPOINT_CLIENT: Final = 4000
 #: Bytes of WAL that stay on disk. To write over what is there costs a commit two thirds of what it
 #: costs to make the file grow, since the file system has nothing to note about it.
 _WAL_KEPT: Final = 16 << 20
-# Short waits for the write lock: SQLite's own back-off sleeps up to 100 ms under contention.
-_SHORTEST_WAIT: Final = 0.0001
-_LONGEST_WAIT: Final = 0.003
 
 #: Records inserted since are ahead of the counter: they leave it as it is, see ``schema.sql``.
 _TAKE: Final = """
@@ -170,9 +166,13 @@ class _ReadingTogether:
         try:
             connection = self.database.connection()
             connection.execute("BEGIN")
+            schema.check(connection, self.database.shown)
             return Reading(self.database, connection)
         except apsw.Error as error:
             raise self.database.described(error) from error
+        except StoreVersionError:
+            self.database.abandon()
+            raise
 
     def __exit__(
         self,
@@ -203,6 +203,7 @@ class _Writing:
             raise database.described(error) from error
         try:
             connection.execute("BEGIN IMMEDIATE")
+            schema.check(connection, database.shown)
             # Only now, as the lock may have been waited for: the step's moment is when it has it.
             self.step = Transaction(database, connection)
         except BaseException as error:
@@ -257,7 +258,7 @@ class Database:
 
     def __init__(self, path: Path, options: Options) -> None:
         self.path = path
-        self._file = str(path)
+        self.shown = str(path)
         self.options = options
         self.clock = options.clock
         self.boot = options.clock.boot_id()
@@ -277,12 +278,18 @@ class Database:
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
             try:
-                schema.prepare(connection, str(path), self.prefix)
+                found = schema.prepare(connection, self.shown, self.prefix)
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
         self._keep(connection)
+        if found < schema.VERSION:
+            crashpoint("migrate.applied")
+            _log.warning(
+                "%s was migrated from schema %d to %d. Older versions of Celeriac refuse it now.",
+                path, found, schema.VERSION,
+            )  # fmt: skip
 
     # -- statements
 
@@ -320,7 +327,8 @@ class Database:
         return _Writing(self)
 
     def write_one(self, text: str, values: Sequence[Any]) -> bool:
-        """One statement as a durable step; whether it changed anything.
+        """One statement as a durable step; whether it changed anything. It has to change nothing
+        if the file's version is not ``schema.VERSION``.
 
         SQLite makes it a transaction by itself, which saves the two statements around it.
         """
@@ -392,7 +400,7 @@ class Database:
                 _kept.add(slot.closer.connection)
             with self._translated():
                 connection = self._open()
-                schema.check_version(str(self.path), schema.version_of(connection))
+                schema.check(connection, self.shown)
             self._keep(connection)
             return connection
         return slot.connection
@@ -409,7 +417,7 @@ class Database:
         connection = apsw.Connection(
             str(self.path), flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=256
         )
-        connection.set_busy_handler(_Patience(self.options.timeout))
+        connection.set_busy_handler(Patience(self.options.timeout))
         mode = connection.pragma("journal_mode", "wal")
         if mode != "wal":
             raise OperationalError(
@@ -432,7 +440,7 @@ class Database:
     def check_file(self) -> None:
         """Raise if the file is gone or was replaced: writes would go to nobody's file."""
         try:
-            entry = os.stat(self._file)  # noqa: PTH116 - each write calls this; Path costs double
+            entry = os.stat(self.shown)  # noqa: PTH116 - each write calls this; Path costs double
         except OSError as error:
             raise OperationalError(
                 f"The database {self.path} is gone ({error.strerror}). What was stored in it is "
@@ -473,23 +481,11 @@ class Database:
     def described(self, error: apsw.Error) -> Exception:
         """An error of this thread's connection as ours."""
         connection = self._slot.connection
+        if connection is not None and isinstance(error, apsw.SQLError):
+            try:
+                # Most likely the tables are no longer those that we know.
+                schema.check(connection, self.shown)
+            except StoreVersionError as outdated:
+                return outdated
         number = connection.system_errno if connection is not None else 0
         return described_error(error, self.path, self.options.timeout, number)
-
-
-class _Patience:
-    """The busy handler: short, jittered waits within a total budget of seconds."""
-
-    def __init__(self, budget: float) -> None:
-        self.budget = budget
-        self.since = 0.0
-
-    def __call__(self, tries: int) -> bool:
-        now = SYSTEM.monotonic()
-        if tries == 0:
-            self.since = now
-        if now - self.since >= self.budget:
-            return False
-        longest = min(_LONGEST_WAIT, _SHORTEST_WAIT * (tries + 2))
-        time.sleep(random.uniform(_SHORTEST_WAIT, longest))
-        return True

@@ -13,7 +13,7 @@ from celeriac.exceptions import DuplicateTask, HeaderIncomplete, StoreError
 from celeriac.message import Alike, Edges, Message, NewJoin, encode_all
 from celeriac.stores import finish
 from celeriac.stores.effects import JoinNode, outsiders
-from celeriac.stores.sqlite import codes
+from celeriac.stores.sqlite import codes, schema
 from celeriac.stores.sqlite.database import Database, Transaction
 from celeriac.stores.sqlite.ending import View, apply, drop, end, tell_other
 from celeriac.stores.sqlite.rows import WIRE_INLINE_MAX, encode_edges, find
@@ -30,8 +30,9 @@ INSERT INTO @record (seq, state, special, id, task, queue, priority, place, send
 VALUES (?1, {codes.QUEUED}, 0, ?2, ?3, ?4, ?5, ?1, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING"""
 #: One plain message in one statement, which is a transaction by itself. Nothing is stored (there is
 #: no place, which must not be NULL) where the general way has more to look at: the id was seen
-#: before, was revoked before it came, or a record refers to it. The number is worked out twice, as
-#: INSERT … SELECT would put the row into a temporary table first.
+#: before, was revoked before it came, a record refers to it, or another version has migrated the
+#: file. The number is worked out twice, as INSERT … SELECT would put the row into a temporary table
+#: first.
 _INSERT_PLAIN: Final = f"""
 INSERT OR IGNORE INTO @record (seq, state, special, id, task, queue, priority, place, send_nonce,
     enqueued_at, expires, wire)
@@ -39,7 +40,8 @@ VALUES ((SELECT max(last, (SELECT coalesce(max(seq), 0) FROM @record)) + 1 FROM 
     {codes.QUEUED}, ?1, ?2, ?3, ?4, ?5,
     (SELECT max(last, (SELECT coalesce(max(seq), 0) FROM @record)) + 1 FROM @counter
         WHERE NOT EXISTS (SELECT 1 FROM @refers WHERE target = ?2)
-            AND NOT EXISTS (SELECT 1 FROM @tombstone WHERE id = ?2)),
+            AND NOT EXISTS (SELECT 1 FROM @tombstone WHERE id = ?2)
+            AND (SELECT user_version FROM pragma_user_version) = {schema.VERSION}),
     ?6, ?7, ?8, ?9)"""
 #: Which workflow a record is a part of.
 NOTE_FLOW: Final = "INSERT OR REPLACE INTO @flow VALUES (?, ?)"

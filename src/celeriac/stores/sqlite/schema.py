@@ -1,7 +1,9 @@
 """The file format: whose file this is, which version, and how an old one becomes a new one.
 
 Part of the SQLite store. ``application_id`` says that the file is ours, ``user_version`` is the
-schema version, one for all namespaces of a file; each namespace has its own set of tables.
+schema version, one for all namespaces of a file; each namespace has its own set of tables. Every
+transaction looks at it (:func:`check`): a process that runs on while another version migrates the
+file writes nothing any more.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Final
 
 import apsw
 
+from celeriac.crashpoints import crashpoint
 from celeriac.exceptions import ImproperlyConfigured, StoreError, StoreVersionError
 
 #: "Clrc" as a number.
@@ -99,34 +102,41 @@ def script() -> str:
     return resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
 
 
-def prepare(connection: apsw.Connection, path: str, prefix: str) -> None:
-    """Make the file ours and the namespace's tables, or migrate, or refuse. Repeatable.
+def prepare(connection: apsw.Connection, path: str, prefix: str) -> int:
+    """Make the file ours and the namespace's tables, or migrate, or refuse. Repeatable. Returns the
+    version that was found.
 
-    Must run inside a write transaction, so that of two processes that start at once one does it.
+    Must run inside a write transaction, so that of two processes that start at once one does it,
+    and whoever dies before its end leaves the file as it was.
     """
-    found = _number(connection, "application_id")
-    version = _number(connection, "user_version")
+    owner = _number(connection, "application_id")
+    found = version = version_of(connection)
     tables = {str(row[0]) for row in connection.execute("SELECT name FROM sqlite_schema")}
-    if found != APPLICATION_ID:
-        if found or version or tables:
+    if owner != APPLICATION_ID:
+        if owner or version or tables:
             raise StoreError(
-                f"{path} is a SQLite database of another program (application id {found:#x}), "
+                f"{path} is a SQLite database of another program (application id {owner:#x}), "
                 "not a Celeriac store. Name another file in the broker URL."
             )
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     if not version:
-        version = _raise(connection, VERSION)
-    check_version(path, version)
+        found = version = _raise(connection, VERSION)
+    check(connection, path)
     while version < VERSION:
         owned = [name.removesuffix("record") for name in tables if name.endswith(".record")]
         MIGRATIONS[version](connection, owned)
         version = _raise(connection, version + 1)
+    if found < VERSION:
+        crashpoint("migrate.begun")
     if f"{prefix}record" not in tables:
         connection.execute(expand(script(), prefix))
+    return found
 
 
-def check_version(path: str, version: int) -> None:
-    """Raise :class:`StoreVersionError` if the file is newer than this code."""
+def check(connection: apsw.Connection, path: str) -> None:
+    """Raise :class:`StoreVersionError` if the file is newer than this code. Inside a transaction
+    it holds to its end, and costs less than a microsecond."""
+    version = version_of(connection)
     if version > VERSION:
         raise StoreVersionError(
             f"{path} has schema version {version}, and this version of Celeriac knows {VERSION}. "
@@ -145,4 +155,6 @@ def _raise(connection: apsw.Connection, version: int) -> int:
 
 
 def _number(connection: apsw.Connection, name: str) -> int:
-    return int(str(connection.pragma(name)))
+    row = connection.execute(f"PRAGMA {name}").fetchone()
+    assert row is not None
+    return int(str(row[0]))
