@@ -14,7 +14,7 @@ import psutil
 import pytest
 from redis_dump import kept
 from servers import Server, server
-from workers import DEADLINE, HERE, Site, eventually, site
+from workers import DEADLINE, EVERY_STORE, HERE, Site, eventually, site
 
 from celeriac.crashpoints import ENVIRONMENT, POINTS
 from celeriac.exceptions import StoreVersionError
@@ -28,10 +28,12 @@ from celeriac.stores.sqlite import schema as sqlite_schema
 NOW = [sys.executable, "-m", "celeriac"]
 LATER = [sys.executable, str(HERE / "later_version.py")]
 MIGRATING = sorted(name for name in POINTS if name.startswith("migrate."))
-VERSIONS = {"sqlite": sqlite_schema.VERSION, "redis": redis_schema.VERSION}
+VERSIONS = {
+    "sqlite": sqlite_schema.VERSION, "redis": redis_schema.VERSION, "valkey": redis_schema.VERSION,
+}  # fmt: skip
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=EVERY_STORE)
 def kind(request) -> str:
     return request.param
 

@@ -133,6 +133,7 @@ class Site:
         noting: bool = False,
     ) -> None:
         self.folder = folder
+        self.noting = noting
         program = [str(HERE / "noting_worker.py")] if noting else ["-m", "celeriac"]
         #: What is started as the command ``celeriac``.
         self.celeriac = [sys.executable, *program]
