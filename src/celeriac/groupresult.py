@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.flowtree import Tree
 
-__all__ = ["GroupResult", "ids_of_line", "leaves_of", "result_from_tuple", "tuple_of"]
+__all__ = [
+    "GroupResult",
+    "GroupsOfApp",
+    "ids_of_line",
+    "leaves_of",
+    "result_from_tuple",
+    "tuple_of",
+]
 
 
 class GroupResult(ResultSet):
@@ -136,7 +143,28 @@ class GroupResult(ResultSet):
         return f"<{type(self).__name__}: {self.id} [{', '.join(str(each.id) for each in self)}]>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.id, self.results)
+        return type(self), (self.id, self.results, self.parent)
+
+
+class GroupsOfApp:
+    """``app.GroupResult``: what Celery has there is the class, bound to the app.
+
+    Args:
+        app: whose store knows the tasks.
+    """
+
+    def __init__(self, app: Celeriac) -> None:
+        self._app = app
+
+    def __call__(
+        self, id: str | None = None, results: Iterable[Any] | None = None, parent: Any = None
+    ) -> GroupResult:
+        """Return the result object of a group."""
+        return GroupResult(id, results, parent, self._app)
+
+    def restore(self, id: str) -> GroupResult | None:
+        """Return the group that was saved under this id; see ``GroupResult.restore``."""
+        return GroupResult.restore(id, self._app)
 
 
 def leaves_of(result: Any) -> list[AsyncResult[Any]]:

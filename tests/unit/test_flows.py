@@ -1,7 +1,9 @@
 """Workflows on the memory store: sent, run, and what came of them."""
 
 import asyncio
+import copy
 import logging
+import pickle
 
 import pytest
 from inline import count, drain, make_app, steps_of, stored
@@ -935,6 +937,43 @@ def test_eager_workflows(app, add, total, fail, told):
         chord([fail.s()], total.s()).apply().get()
     assert chain().apply() is None
     assert count(app) == 0
+
+
+def test_an_eager_workflow_knows_what_came_of_each_task(app, add, total):
+    """As the results of one that was sent do, once it has ended."""
+    last = (add.s(1).set(link=add.s(10)) | add.s(2) | add.s(3)).apply()
+    first = last.parent.parent
+    assert [each.get() for each in first.children] == [11, 3]
+    assert [value for _, value in first.collect()] == [1, 11, 3, 6]
+    assert (len(first.graph), first.get_leaf()) == (4, 6)
+    assert last.children == []
+    again = pickle.loads(pickle.dumps(last))
+    assert [each.get() for each in (again, again.parent, again.parent.parent)] == [6, 3, 1]
+    joined = copy.copy(chord([add.s(1), add.s(2)], total.s()).apply())
+    assert (joined.get(), joined.parent.get()) == (3, [1, 2])
+    long = chain([add.s(0)] + [add.s(1)] * 500).apply()
+    assert len(pickle.loads(pickle.dumps(long)).as_list()) == 501
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [({"countdown": "x"}, TypeError), ({"countdown": -1}, ValueError), ({"eta": "x"}, ValueError)],
+    ids=str,
+)
+@pytest.mark.parametrize("at", [0, 1])
+def test_options_are_found_wrong_in_an_eager_workflow_too(app, add, wrong, error, at):
+    """Although it waits for no time: what passes there must not fail in production."""
+    steps = [add.s(1), add.s(2)]
+    steps[at].set(**wrong)
+    for send in (chain(*steps).apply_async, chain(*steps).apply):
+        with pytest.raises(error, match=r"countdown|eta"):
+            send()
+
+
+def test_the_body_may_be_given_where_a_chord_is_run_here(app, add, total):
+    header = chord([add.s(1), add.s(2)])
+    assert header.apply(kwargs={"body": total.s()}).get() == 3
+    assert header.apply(body=total.s()).get() == 3
 
 
 def test_always_eager(app, add, total, fail):

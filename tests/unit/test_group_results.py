@@ -1,6 +1,7 @@
 """Results of many calls: sets and groups."""
 
 import asyncio
+import copy
 import pickle
 import threading
 
@@ -230,6 +231,23 @@ def test_results_as_plain_data(app, add):
     assert result_from_tuple(result, app) is result
     assert result_from_tuple(None) is None
     assert result_from_tuple(("x", None), app) == AsyncResult("x", app)
+
+
+def test_the_app_restores_groups_and_makes_them(app, add):
+    """As Celery's ``app.GroupResult``, which is the class bound to the app."""
+    result = group(add.s(1), add.s(2)).delay()
+    result.save()
+    drain(app)
+    again = app.GroupResult.restore(result.id)
+    assert (again, again.app, again.get(timeout=5)) == (result, app, [1, 2])
+    again.delete()
+    assert app.GroupResult.restore(result.id) is None
+
+
+def test_a_copy_of_a_group_knows_what_was_before_it(app, add):
+    result = (add.s(1) | group(add.s(1), add.s(2))).delay()
+    for again in (pickle.loads(pickle.dumps(result)), copy.copy(result)):
+        assert (again, again.parent) == (result, result.parent)
 
 
 def test_the_results_of_a_long_chain_are_plain_data_too(app, add):

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from celeriac.canvas.cycles import finite
 from celeriac.stamps import NAMES, check_name, combined, names_of, plain_value, united
 
 __all__ = ["Stamping", "StampingVisitor", "gathered", "stamped_parts"]
@@ -86,6 +87,7 @@ class Stamping:
         def clone(self) -> Self:
             """See ``Signature``."""
 
+    @finite
     def stamp(
         self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
     ) -> Self:
