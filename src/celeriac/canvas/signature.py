@@ -424,8 +424,12 @@ class Signature(dict[str, Any], Sending[R], Stamping, Generic[R]):
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """The arguments as they may be shown: without what the task hides."""
         task = self.held()
-        if task is None and self._app is not None and self.task in self._app.tasks:
-            task = self._app.tasks[self.task]
+        if task is None:
+            try:
+                known = self.app.tasks
+            except ImproperlyConfigured:  # no app, so no task that hides anything
+                return args, kwargs
+            task = known[self.task] if self.task in known else None
         mask: Mask | None = getattr(task, "mask", None)
         if mask is None:
             return args, kwargs
