@@ -485,6 +485,33 @@ REPEATS = [
 ]
 
 
+@pytest.mark.parametrize("here", [False, True], ids=["sent", "here"])
+def test_errbacks_are_told_the_arguments_that_the_failed_run_had(app, add, fail, total, here):
+    """With the results that it took, as in Celery; what has not run took none."""
+    seen = []
+
+    @app.task(name="breaks")
+    def breaks(*args):
+        raise ValueError("no")
+
+    @app.task(name="hears")
+    def hears(request, exc, traceback):
+        seen.append((request.task, request.args))
+
+    told = hears.s()
+    for canvas in (
+        add.s(1) | breaks.s("x").on_error(told),
+        chord([add.s(1), add.s(2)], breaks.s("x").on_error(told)),
+        add.s(1) | breaks.si("x").on_error(told),
+        chord([fail.s(), add.s(2)], total.s().on_error(told)),
+    ):
+        canvas.apply() if here else canvas.delay()
+        drain(app)
+    assert seen == [
+        ("breaks", (1, "x")), ("breaks", ([1, 2], "x")), ("breaks", ("x",)), ("total", ()),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("eager", [False, True])
 @pytest.mark.parametrize(("changes", "wanted"), REPEATS)
 def test_a_step_is_repeated_with_other_arguments(app, add, changes, wanted, eager):
@@ -824,6 +851,17 @@ def test_members_are_added_to_a_chord(app, add, total):
     assert result.get(timeout=5) == 100 + 8
     ordered = (group(grows.s(0) | grows.s(), add.s(5)) | add.s([9])).delay()
     assert value(app, ordered) == [1, 5, 1, 9]
+
+
+def test_an_added_member_that_fails_is_named_as_one(app, add, fail, total):
+    @app.task(name="grows", bind=True)
+    def grows(self):
+        self.add_to_chord(fail.s())
+
+    result = chord([grows.s(), add.s(1)], total.s())()
+    drain(app)
+    with pytest.raises(ChordError, match=r"^a member added to the header, fail\(\)\[.*: no$"):
+        result.get(timeout=5)
 
 
 def test_only_a_member_of_a_chord_can_add_to_it(app, add):

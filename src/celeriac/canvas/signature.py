@@ -429,7 +429,7 @@ class Signature(dict[str, Any], Sending[R], Stamping, Generic[R]):
                 known = self.app.tasks
             except ImproperlyConfigured:  # no app, so no task that hides anything
                 return args, kwargs
-            task = known[self.task] if self.task in known else None
+            task = known.get(self.task)
         mask: Mask | None = getattr(task, "mask", None)
         if mask is None:
             return args, kwargs
