@@ -27,6 +27,7 @@ __all__ = [
     "ids_of_line",
     "leaves_of",
     "result_from_tuple",
+    "tasks_of_line",
     "tuple_of",
 ]
 
@@ -172,9 +173,14 @@ def leaves_of(result: Any) -> list[AsyncResult[Any]]:
     return result.leaves() if isinstance(result, ResultSet) else [result]
 
 
+def tasks_of_line(result: Any) -> list[AsyncResult[Any]]:
+    """Return the results of the tasks of *result*, and of those before it, the last first."""
+    return [each for one in _line_of(result) for each in leaves_of(one)]
+
+
 def ids_of_line(result: Any) -> list[str]:
-    """Return the ids of the tasks of *result*, and of those before it, the last first."""
-    return [each.id for one in _line_of(result) for each in leaves_of(one)]
+    """Return the ids of the same."""
+    return [each.id for each in tasks_of_line(result)]
 
 
 def _line_of(result: Any) -> list[Any]:

@@ -308,9 +308,14 @@ class AsyncResult(Lineage, Generic[R_co]):
     # -- acting --------------------------------------------------------------------------------
 
     def forget(self) -> None:
-        """Drop the result. Nothing happens to a task that has not ended."""
-        self.drop()
-        self.app.results.forget([self.id])
+        """Drop the result, and those of the tasks before it in its chain. Nothing happens to a
+        task that has not ended."""
+        from celeriac.groupresult import tasks_of_line
+
+        line = [self] if self.parent is None else tasks_of_line(self)
+        for each in line:
+            each.drop()
+        self.app.results.forget([each.id for each in line])
 
     async def aforget(self) -> None:
         """:meth:`forget` without blocking the event loop."""

@@ -185,6 +185,24 @@ def test_forget_and_revoke(app, add):
     asyncio.run(other.aforget())
 
 
+def test_to_forget_the_end_of_a_chain_forgets_what_was_before_it(app, add):
+    """As in Celery; a group that is asked itself forgets its members."""
+    result = (add.s(1) | group(add.s(1), add.s(2)) | add.s([])).delay()
+    drain(app)
+    group_, first = result.parent, result.parent.parent
+    assert (result.get(timeout=5), group_.get(timeout=5), first.get(timeout=5)) == (
+        [2, 3],
+        [2, 3],
+        1,
+    )
+    group_.forget()
+    assert first.get(timeout=5) == 1
+    result.forget()
+    for each in (result, *group_, first, app.AsyncResult(first.id)):
+        with pytest.raises(ResultNotFound, match="forget"):
+            each.get(timeout=5)
+
+
 def test_a_set_is_a_list_of_results(app, add):
     first, second = add.delay(1), add.delay(2)
     results = ResultSet([first], app)
