@@ -13,7 +13,7 @@ from celeriac.canvas.cycles import finite
 from celeriac.canvas.flow import Flow, member_of
 from celeriac.canvas.plain import given_in, listed, plain_of
 from celeriac.canvas.signature import Signature
-from celeriac.canvas.stamping import StampingVisitor, gathered, stamped_parts
+from celeriac.canvas.stamping import StampingVisitor, check_visitor, gathered, stamped_parts
 
 __all__ = ["chain"]
 
@@ -95,6 +95,7 @@ class chain(Flow):  # noqa: N801 - the name Celery users know
         self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
     ) -> Self:
         """Stamp its steps; see the same of ``Signature``."""
+        check_visitor(visitor)
         said = None if visitor is None else visitor.on_chain_start(self, **headers)
         inside = gathered(headers, said, append_stamps)
         self.stamp_links(visitor, append_stamps, **inside)

@@ -14,7 +14,7 @@ from celeriac.canvas.flow import Flow, errbacks_for_headers, member_of
 from celeriac.canvas.group import group
 from celeriac.canvas.plain import given_in, mapping_of, plain_of
 from celeriac.canvas.signature import Signature
-from celeriac.canvas.stamping import StampingVisitor, gathered
+from celeriac.canvas.stamping import StampingVisitor, check_visitor, gathered
 
 __all__ = ["chord"]
 
@@ -170,6 +170,7 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
         self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
     ) -> Self:
         """Stamp the members of its header, and its body; see the same of ``Signature``."""
+        check_visitor(visitor)
         said = None if visitor is None else visitor.on_chord_header_start(self, **headers)
         inside = gathered(headers, said, append_stamps)
         self.stamp_links(visitor, append_stamps, **inside)

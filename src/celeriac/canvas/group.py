@@ -14,7 +14,7 @@ from celeriac.canvas.cycles import finite
 from celeriac.canvas.flow import Flow, member_of
 from celeriac.canvas.plain import given_in, plain_of
 from celeriac.canvas.signature import Signature
-from celeriac.canvas.stamping import StampingVisitor, gathered, stamped_parts
+from celeriac.canvas.stamping import StampingVisitor, check_visitor, gathered, stamped_parts
 
 __all__ = ["Members", "group"]
 
@@ -165,6 +165,7 @@ class group(Flow):  # noqa: N801 - the name Celery users know
         Those of a generator are stamped as they are made, unless there is a visitor: for that they
         are all made now.
         """
+        check_visitor(visitor)
         said = None if visitor is None else visitor.on_group_start(self, **headers)
         inside = gathered(headers, said, append_stamps)
         self.stamp_links(visitor, append_stamps, **inside)
