@@ -65,18 +65,18 @@ class Calls:
             if header.edges.told is not None and not header.edges.immutable:
                 args = [*self._told(task, header.edges.told, args, kwargs), *args]
             else:
-                args = [*self._inputs(delivery, header), *args]
+                args = [*self._inputs(header, delivery.inputs), *args]
         arguments.check(args, kwargs)
         converted, named = arguments.convert(tuple(args), kwargs)
         return tuple(converted), named
 
-    def _inputs(self, delivery: Delivery, header: Header) -> list[Any]:
-        """The results that this call takes as its first argument, by reference."""
+    def _inputs(self, header: Header, body: bytes | None = None) -> list[Any]:
+        """The results that this call takes as its first argument, by reference; *body* is one that
+        came along."""
         edges = header.edges
         if edges is None or edges.immutable:
             return []
         if edges.takes is not None:
-            body = delivery.inputs
             if body is None:
                 found = self._reader.taken(edges.takes)
                 body = None if found is None else found.body
@@ -99,10 +99,13 @@ class Calls:
         record = told.record
         sent, named = arguments_of(self._app, record)
         header = None if record is None or record.wire is None else decode(record.wire).header
+        taken: list[Any] = []
+        if record is not None and header is not None and record.cause in ("", record.id):
+            taken = self._inputs(header)  # it has run: what ended because of another one took none
         request = Context(
             id=told.id,
             task=None if record is None else record.task,
-            args=sent or (),
+            args=(*taken, *(sent or ())),
             kwargs=named or {},
             retries=0 if record is None else record.retries,
             called_directly=False,

@@ -78,9 +78,11 @@ class _Runs:
         self._results: dict[str, EagerResult[Any]] = {}
         self._queues: set[str] = set()
         self._facts: dict[str, TaskFacts] = {}
+        #: By id of what has run: ids of what its success releases.
+        self._released: dict[str, tuple[str, ...]] = {}
 
     def run(self) -> None:
-        """Run until nothing is left that can."""
+        """Run until nothing is left that can, and tell each result what came after it."""
         sender = Sender(self._app, self._plan, at_once=True)
         messages = [sender.message(each) for each in self._plan.parts.values()]
         if not messages:
@@ -96,13 +98,15 @@ class _Runs:
                 owner, _LANE, number, commits, (), sorted(self._queues), Want(free=1)
             )
             if not got.deliveries:
-                return
+                break
             commits = [
                 Commit(each.fence, self._run(each, decode(each.wire))) for each in got.deliveries
             ]
             for each in commits:
                 made = (each.outcome.message, *each.outcome.parts)
                 self._know(owner, [decode(wire) for wire in made if wire is not None])
+        for id, released in self._released.items():
+            self.result(id).released = tuple(map(self.result, released))
 
     def _know(self, owner: str, messages: Iterable[Message]) -> None:
         """Take from the queues of *messages*, and know their tasks, from now on."""
@@ -126,6 +130,7 @@ class _Runs:
         trial.run()
         if trial.outcome.terminal:  # else it is replaced, and its result is to come
             self._results[header.id] = trial.result(throw=False)
+            self._released[header.id] = () if header.edges is None else header.edges.success
         return trial.outcome
 
     def result(self, id: str) -> EagerResult[Any]:

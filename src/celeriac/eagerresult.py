@@ -72,6 +72,8 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
         self._state = state
         self._run = run
         self._done = datetime.now(UTC)
+        #: In an eager workflow: results of what its success released.
+        self.released: tuple[AsyncResult[Any], ...] = ()
 
     @property
     def state(self) -> str:
@@ -134,8 +136,9 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
 
     @property
     def children(self) -> list[AsyncResult[Any]]:
-        """Results of the tasks that it sent, or ran eagerly itself, in that order."""
-        return list(self._run.children)
+        """Results of the tasks that it sent, or ran eagerly itself, in that order, and of what
+        its success released in its workflow. A pickled result does not have the latter."""
+        return [*self._run.children, *self.released]
 
     def tree(self) -> Tree:
         """Return this run alone as a tree: nothing else is stored."""
@@ -243,7 +246,12 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
         self._held = TaskRevokedError("revoked")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.id, self._held, self._state, self._text, self._of, self._run)
+        line: list[tuple[Any, ...]] = []
+        each: Any = self
+        while isinstance(each, EagerResult):
+            line.append((each.id, each._held, each._state, each._text, each._of, each._run))  # noqa: SLF001 - ours
+            each = each.parent
+        return _again, (line, each)
 
     def _read(self) -> StoredResult | None:
         return None
@@ -252,8 +260,9 @@ class EagerResult(AsyncResult[R_co], Generic[R_co]):
         return None
 
 
-def _again(
-    id: str, value: Any, state: str, text: str | None, name: str | None, run: EagerRun
-) -> EagerResult[Any]:
-    """Make a result of what one was pickled as."""
-    return EagerResult(id, value, state, text, name, run=run)
+def _again(line: list[tuple[Any, ...]], before: Any) -> Any:
+    """Make a result, and those before it, of what they were pickled as."""
+    for *fields, run in reversed(line):
+        made: EagerResult[Any] = EagerResult(*fields, run=run)
+        made.parent, before = before, made
+    return before

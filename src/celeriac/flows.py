@@ -14,7 +14,7 @@ import msgspec
 
 from celeriac.canvas import Signature, chain, chord, chunks, group, xmap
 from celeriac.canvas.flow import Flow
-from celeriac.canvas.lines import TIMES, TOGETHER, Fork, Given, line_of
+from celeriac.canvas.lines import TOGETHER, Fork, Given, line_of
 from celeriac.canvas.plain import listed
 from celeriac.checks import seconds
 from celeriac.client import checked_call, checked_countdown
@@ -244,7 +244,7 @@ class Sender:
                 defaults, options, part.edges or Edges()
             )
         if self._at_once:
-            options = {name: options[name] for name in options if name not in TIMES}
+            place["eta"] = None  # checked with the other options, and not waited for
         made = app.client.message(
             part.task, args, kwargs, defaults, options, place={**place, **more}
         )
@@ -283,8 +283,9 @@ class Sender:
         released, as they would if it were sent only then."""
         given = {name: value for name, value in options.items() if value is not None}
         delay, lasts = given.pop("countdown", None), given.get("expires", defaults.expires)
-        if delay is not None and not self._at_once:
-            edges = msgspec.structs.replace(edges, delay=checked_countdown(delay))
+        if delay is not None:
+            wait = checked_countdown(delay)
+            edges = msgspec.structs.replace(edges, delay=0.0 if self._at_once else wait)
             given.pop("eta", None)
         if lasts is not None and not isinstance(lasts, datetime | str):
             edges = msgspec.structs.replace(edges, lasts=seconds(lasts, "expires"))

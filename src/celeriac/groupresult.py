@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.flowtree import Tree
 
-__all__ = ["GroupResult", "ids_of_line", "leaves_of", "result_from_tuple", "tuple_of"]
+__all__ = [
+    "GroupResult",
+    "GroupsOfApp",
+    "ids_of_line",
+    "leaves_of",
+    "result_from_tuple",
+    "tasks_of_line",
+    "tuple_of",
+]
 
 
 class GroupResult(ResultSet):
@@ -136,7 +144,28 @@ class GroupResult(ResultSet):
         return f"<{type(self).__name__}: {self.id} [{', '.join(str(each.id) for each in self)}]>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.id, self.results)
+        return type(self), (self.id, self.results, self.parent)
+
+
+class GroupsOfApp:
+    """``app.GroupResult``: what Celery has there is the class, bound to the app.
+
+    Args:
+        app: whose store knows the tasks.
+    """
+
+    def __init__(self, app: Celeriac) -> None:
+        self._app = app
+
+    def __call__(
+        self, id: str | None = None, results: Iterable[Any] | None = None, parent: Any = None
+    ) -> GroupResult:
+        """Return the result object of a group."""
+        return GroupResult(id, results, parent, self._app)
+
+    def restore(self, id: str) -> GroupResult | None:
+        """Return the group that was saved under this id; see ``GroupResult.restore``."""
+        return GroupResult.restore(id, self._app)
 
 
 def leaves_of(result: Any) -> list[AsyncResult[Any]]:
@@ -144,9 +173,14 @@ def leaves_of(result: Any) -> list[AsyncResult[Any]]:
     return result.leaves() if isinstance(result, ResultSet) else [result]
 
 
+def tasks_of_line(result: Any) -> list[AsyncResult[Any]]:
+    """Return the results of the tasks of *result*, and of those before it, the last first."""
+    return [each for one in _line_of(result) for each in leaves_of(one)]
+
+
 def ids_of_line(result: Any) -> list[str]:
-    """Return the ids of the tasks of *result*, and of those before it, the last first."""
-    return [each.id for one in _line_of(result) for each in leaves_of(one)]
+    """Return the ids of the same."""
+    return [each.id for each in tasks_of_line(result)]
 
 
 def _line_of(result: Any) -> list[Any]:

@@ -16,9 +16,7 @@ from celeriac.checks import check_callable
 from celeriac.context import allow_join_result, current, denied_join_result
 from celeriac.declined import check_on_message
 from celeriac.ends import RAISES, arguments_of, body_of, meaning_of, progress_of
-from celeriac.exceptions import (
-    ResultNotFound,
-)
+from celeriac.exceptions import ResultNotFound, TimeoutError
 from celeriac.later import absent, missing
 from celeriac.lineage import Lineage
 from celeriac.progress import Progress
@@ -202,6 +200,8 @@ class AsyncResult(Lineage, Generic[R_co]):
         return value
 
     throw = maybe_throw
+    #: What :meth:`get` raises when time is up: ``except result.TimeoutError``.
+    TimeoutError = TimeoutError
     #: Waiting for many is one read here.
     supports_native_join = True
 
@@ -308,9 +308,14 @@ class AsyncResult(Lineage, Generic[R_co]):
     # -- acting --------------------------------------------------------------------------------
 
     def forget(self) -> None:
-        """Drop the result. Nothing happens to a task that has not ended."""
-        self.drop()
-        self.app.results.forget([self.id])
+        """Drop the result, and those of the tasks before it in its chain. Nothing happens to a
+        task that has not ended."""
+        from celeriac.groupresult import tasks_of_line
+
+        line = [self] if self.parent is None else tasks_of_line(self)
+        for each in line:
+            each.drop()
+        self.app.results.forget([each.id for each in line])
 
     async def aforget(self) -> None:
         """:meth:`forget` without blocking the event loop."""

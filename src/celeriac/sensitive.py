@@ -77,10 +77,12 @@ class Mask:
         return Mask(self.names, self.parameters, self.rest, self.known, given)
 
     def partial(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mask:
-        """Return the mask of a call that may get one more argument, before these."""
-        named = sum(each in kwargs for each in self.parameters)
-        room = self.rest or len(args) + named < len(self.parameters)
-        return self.behind((0, 1)) if room else self
+        """Return the mask of a call that may get more arguments, before these: as many as there
+        are places for."""
+        room = len(self.parameters)
+        if not self.rest:
+            room -= len(args) + sum(each in kwargs for each in self.parameters)
+        return self.behind(tuple(range(max(room, 0) + 1)))
 
     def hides(self, name: str) -> bool:
         """Whether the argument *name* is hidden."""

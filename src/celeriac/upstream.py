@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from celeriac.exceptions import CeleryError, ChordError
 from celeriac.failures import describe
-from celeriac.message import Edges, Header, decode
+from celeriac.message import ADDED, Edges, Header, decode
 from celeriac.records import Record, StoredResult
 from celeriac.sensitive import shown_args, shown_kwargs
 from celeriac.serialization import decode as decode_value
@@ -197,10 +197,13 @@ def _is_member(cause: Ended, body: Ended) -> bool:
 
 def _chord_error(app: Celeriac, cause: Ended, body: Ended, error: BaseException) -> ChordError:
     member = cause.edges.join or cause.edges.within
-    index = "" if member is None else f"{member[1]} of the header, "
-    made = ChordError(
-        f"member {index}{_named(app, cause)}, ended without success: {describe(error)}"
-    )
+    if member is None:
+        which = "member "
+    elif member[1] >= ADDED:
+        which = "a member added to the header, "
+    else:
+        which = f"member {member[1]} of the header, "
+    made = ChordError(f"{which}{_named(app, cause)}, ended without success: {describe(error)}")
     made.__cause__ = error
     return made
 

@@ -145,7 +145,7 @@ class Graph:
 
     def _by_itself(self, record):
         """Whether *record* did not fail because of one before it, or before its join's member."""
-        member = re.match(r"ChordError: member \d+ \((\S+)\) ended", record.reason)
+        member = re.match(r"ChordError: member (?:\d+|added later) \((\S+)\) ended", record.reason)
         if member is not None:
             return self._by_itself(self.records[member[1]])
         return not record.reason.startswith(("UpstreamFailed:", "not needed:"))

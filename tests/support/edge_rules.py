@@ -41,7 +41,7 @@ def check_as_the_edges_say(run, records):
 
 def failed_by_itself(records, record):
     """Not because of a record before it, or before the member that failed its join."""
-    member = re.match(r"ChordError: member \d+ \((\S+)\) ended", record.reason)
+    member = re.match(r"ChordError: member (?:\d+|added later) \((\S+)\) ended", record.reason)
     if member is not None:
         return failed_by_itself(records, records[member[1]])
     return not record.reason.startswith(("UpstreamFailed:", "not needed:"))

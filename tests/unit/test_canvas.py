@@ -292,6 +292,18 @@ def canvases(add, parts):
     ]
 
 
+def test_groups_of_generators_through_json_and_back(app, add):
+    """Their members are made for it, and stay."""
+    for make in (
+        group,
+        lambda members: chord(members, add.s(5)),
+        lambda members: add.s(9) | group(members),
+    ):
+        canvas = make(add.s(number) for number in range(3))
+        assert app.signature(json.loads(json.dumps(canvas))) == canvas
+        assert len(canvas.tasks) in (2, 3)
+
+
 def test_through_json_and_back(app, canvases):
     for each in canvases:
         made = app.signature(json.loads(json.dumps(each)))

@@ -1,7 +1,9 @@
 """Workflows on the memory store: sent, run, and what came of them."""
 
 import asyncio
+import copy
 import logging
+import pickle
 
 import pytest
 from inline import count, drain, make_app, steps_of, stored
@@ -483,6 +485,33 @@ REPEATS = [
 ]
 
 
+@pytest.mark.parametrize("here", [False, True], ids=["sent", "here"])
+def test_errbacks_are_told_the_arguments_that_the_failed_run_had(app, add, fail, total, here):
+    """With the results that it took, as in Celery; what has not run took none."""
+    seen = []
+
+    @app.task(name="breaks")
+    def breaks(*args):
+        raise ValueError("no")
+
+    @app.task(name="hears")
+    def hears(request, exc, traceback):
+        seen.append((request.task, request.args))
+
+    told = hears.s()
+    for canvas in (
+        add.s(1) | breaks.s("x").on_error(told),
+        chord([add.s(1), add.s(2)], breaks.s("x").on_error(told)),
+        add.s(1) | breaks.si("x").on_error(told),
+        chord([fail.s(), add.s(2)], total.s().on_error(told)),
+    ):
+        canvas.apply() if here else canvas.delay()
+        drain(app)
+    assert seen == [
+        ("breaks", (1, "x")), ("breaks", ([1, 2], "x")), ("breaks", ("x",)), ("total", ()),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("eager", [False, True])
 @pytest.mark.parametrize(("changes", "wanted"), REPEATS)
 def test_a_step_is_repeated_with_other_arguments(app, add, changes, wanted, eager):
@@ -824,6 +853,17 @@ def test_members_are_added_to_a_chord(app, add, total):
     assert value(app, ordered) == [1, 5, 1, 9]
 
 
+def test_an_added_member_that_fails_is_named_as_one(app, add, fail, total):
+    @app.task(name="grows", bind=True)
+    def grows(self):
+        self.add_to_chord(fail.s())
+
+    result = chord([grows.s(), add.s(1)], total.s())()
+    drain(app)
+    with pytest.raises(ChordError, match=r"^a member added to the header, fail\(\)\[.*: no$"):
+        result.get(timeout=5)
+
+
 def test_only_a_member_of_a_chord_can_add_to_it(app, add):
     @app.task(name="grows", bind=True)
     def grows(self):
@@ -935,6 +975,43 @@ def test_eager_workflows(app, add, total, fail, told):
         chord([fail.s()], total.s()).apply().get()
     assert chain().apply() is None
     assert count(app) == 0
+
+
+def test_an_eager_workflow_knows_what_came_of_each_task(app, add, total):
+    """As the results of one that was sent do, once it has ended."""
+    last = (add.s(1).set(link=add.s(10)) | add.s(2) | add.s(3)).apply()
+    first = last.parent.parent
+    assert [each.get() for each in first.children] == [11, 3]
+    assert [value for _, value in first.collect()] == [1, 11, 3, 6]
+    assert (len(first.graph), first.get_leaf()) == (4, 6)
+    assert last.children == []
+    again = pickle.loads(pickle.dumps(last))
+    assert [each.get() for each in (again, again.parent, again.parent.parent)] == [6, 3, 1]
+    joined = copy.copy(chord([add.s(1), add.s(2)], total.s()).apply())
+    assert (joined.get(), joined.parent.get()) == (3, [1, 2])
+    long = chain([add.s(0)] + [add.s(1)] * 500).apply()
+    assert len(pickle.loads(pickle.dumps(long)).as_list()) == 501
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [({"countdown": "x"}, TypeError), ({"countdown": -1}, ValueError), ({"eta": "x"}, ValueError)],
+    ids=str,
+)
+@pytest.mark.parametrize("at", [0, 1])
+def test_options_are_found_wrong_in_an_eager_workflow_too(app, add, wrong, error, at):
+    """Although it waits for no time: what passes there must not fail in production."""
+    steps = [add.s(1), add.s(2)]
+    steps[at].set(**wrong)
+    for send in (chain(*steps).apply_async, chain(*steps).apply):
+        with pytest.raises(error, match=r"countdown|eta"):
+            send()
+
+
+def test_the_body_may_be_given_where_a_chord_is_run_here(app, add, total):
+    header = chord([add.s(1), add.s(2)])
+    assert header.apply(kwargs={"body": total.s()}).get() == 3
+    assert header.apply(body=total.s()).get() == 3
 
 
 def test_always_eager(app, add, total, fail):

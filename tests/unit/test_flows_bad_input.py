@@ -7,7 +7,8 @@ import sys
 import pytest
 from inline import count, drain, make_app, steps_of, stored
 
-from celeriac import chain, chord, group, states
+from celeriac import chain, chord, group, signature, states
+from celeriac.canvas import StampingVisitor
 from celeriac.canvas.lines import MANY, TOGETHER
 from celeriac.control.inspect import situation
 from celeriac.control.why import explain
@@ -122,6 +123,114 @@ def test_cycles_are_refused_wherever_the_whole_is_looked_at(add):
     joined = steps | add.s(3)
     with pytest.raises(ValueError, match="contains itself"):
         joined.delay()
+
+
+def _looped(add, total, kind):
+    """A canvas of that kind that contains itself."""
+    if kind == "link":
+        made = add.s(1)
+        made.link(made)
+    elif kind == "errback":
+        made = add.s(1)
+        made.link_error(made)
+    elif kind == "body":
+        made = chord([add.s(1)], total.s())
+        made["kwargs"]["body"] = made
+    elif kind == "header":
+        made = chord([add.s(1)], total.s())
+        made.tasks.append(made)
+    elif kind == "chain":
+        made = chain(add.s(1), add.s(2))
+        made.tasks.append(made)
+    else:
+        made = group(add.s(1), add.s(2))
+        made.tasks.append(made)
+    return made
+
+
+class Blind(StampingVisitor):
+    def on_signature(self, sig, **headers):
+        return {"seen": 1}
+
+
+@pytest.mark.parametrize("kind", ["link", "errback", "body", "header", "chain", "group"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda canvas, add: canvas.stamp(batch=1),
+        lambda canvas, add: canvas.stamp(visitor=Blind()),
+        lambda canvas, add: canvas.set_immutable(True),
+        lambda canvas, add: canvas.link_error(add.s()),
+        lambda canvas, add: canvas.on_error(add.s()),
+        lambda canvas, add: canvas.link(add.s()),
+        lambda canvas, add: (add.s(1) | canvas).delay(),
+        lambda canvas, add: chain(add.s(1), canvas).delay(),
+    ],
+    ids=["stamp", "visitor", "immutable", "link_error", "on_error", "link", "or", "chain"],
+)
+def test_a_cycle_is_told_by_whatever_walks_it(app, add, total, kind, change):
+    """Or it is not walked, and told when it is sent."""
+    canvas = _looped(add, total, kind)
+    try:
+        change(canvas, add)
+    except ValueError as error:
+        assert "contains itself" in str(error)  # noqa: PT017 - or it comes with the next line
+    with pytest.raises(ValueError, match="contains itself"):
+        canvas.delay()
+    assert count(app) == 0
+
+
+def test_a_dictionary_that_contains_itself_is_refused():
+    plain = {"task": "celery.group", "subtask_type": "group", "kwargs": {"tasks": []}}
+    plain["kwargs"]["tasks"].append(plain)
+    with pytest.raises(ValueError, match="contains itself"):
+        signature(plain)
+
+
+def test_an_error_of_a_visitor_stays_what_it_is(add):
+    class Lost(StampingVisitor):
+        def on_signature(self, sig, **headers):
+            return self.on_signature(sig, **headers)
+
+    with pytest.raises(RecursionError):
+        group(add.s(1)).stamp(visitor=Lost())
+
+
+def test_a_chain_may_be_joined_to_itself(app, add):
+    steps = chain(add.s(1), add.s(2))
+    assert len((add.s(0) | steps | steps).tasks) == 5
+
+
+@pytest.mark.parametrize(
+    ("plain", "told"),
+    [
+        ({"args": [1]}, "no task name"),
+        ({"task": 5}, "no task name"),
+        ({"task": "add", "args": 5}, "args is 5, and not a list"),
+        ({"task": "add", "args": "ab"}, "args is 'ab', and not a list"),
+        ({"task": "add", "kwargs": [1]}, r"kwargs is \[1\], and not a dictionary"),
+        ({"task": "add", "options": 4}, "options is 4, and not a dictionary"),
+        ({"task": "add", "subtask_type": []}, r"of kind \[\]; there are chain"),
+        ({"task": "add", "subtask_type": "nosuch"}, "of kind 'nosuch'; there are chain"),
+        ({"task": "celery.chain", "subtask_type": "chain"}, "no chain: it has no 'tasks'"),
+        ({"task": "celery.group", "subtask_type": "group"}, "no group: it has no 'tasks'"),
+        ({"task": "celery.chord", "subtask_type": "chord"}, "no chord: it has no 'header'"),
+        ({"task": "x", "subtask_type": "chain", "kwargs": {"tasks": 5}}, "a list of sig.*not 5"),
+        ({"task": "x", "subtask_type": "chain", "kwargs": {"tasks": [5]}}, "takes sig.*not 5"),
+        ({"task": "x", "subtask_type": "group", "kwargs": {"tasks": {"a": 1}}}, "takes signatures"),
+        ({"task": "x", "subtask_type": "chord", "kwargs": {"header": [], "kwargs": 3}},
+         "kwargs is 3, and not a dictionary"),
+    ],
+)  # fmt: skip
+def test_dictionaries_that_were_no_signatures_say_what_is_wrong(plain, told):
+    with pytest.raises(TypeError, match=told):
+        signature(plain)
+
+
+@pytest.mark.parametrize("given", [(None,), (5,), ("add", 5), ("add", "ab"), ("add", (), [1])])
+def test_what_no_signature_can_be_made_of(given):
+    with pytest.raises(TypeError, match=r"a signature is made of|no signature can be made of"):
+        signature(*given)
 
 
 def test_an_unknown_name_in_a_chain_is_explained(app, add):

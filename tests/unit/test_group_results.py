@@ -1,6 +1,7 @@
 """Results of many calls: sets and groups."""
 
 import asyncio
+import copy
 import pickle
 import threading
 
@@ -184,6 +185,24 @@ def test_forget_and_revoke(app, add):
     asyncio.run(other.aforget())
 
 
+def test_to_forget_the_end_of_a_chain_forgets_what_was_before_it(app, add):
+    """As in Celery; a group that is asked itself forgets its members."""
+    result = (add.s(1) | group(add.s(1), add.s(2)) | add.s([])).delay()
+    drain(app)
+    group_, first = result.parent, result.parent.parent
+    assert (result.get(timeout=5), group_.get(timeout=5), first.get(timeout=5)) == (
+        [2, 3],
+        [2, 3],
+        1,
+    )
+    group_.forget()
+    assert first.get(timeout=5) == 1
+    result.forget()
+    for each in (result, *group_, first, app.AsyncResult(first.id)):
+        with pytest.raises(ResultNotFound, match="forget"):
+            each.get(timeout=5)
+
+
 def test_a_set_is_a_list_of_results(app, add):
     first, second = add.delay(1), add.delay(2)
     results = ResultSet([first], app)
@@ -230,6 +249,23 @@ def test_results_as_plain_data(app, add):
     assert result_from_tuple(result, app) is result
     assert result_from_tuple(None) is None
     assert result_from_tuple(("x", None), app) == AsyncResult("x", app)
+
+
+def test_the_app_restores_groups_and_makes_them(app, add):
+    """As Celery's ``app.GroupResult``, which is the class bound to the app."""
+    result = group(add.s(1), add.s(2)).delay()
+    result.save()
+    drain(app)
+    again = app.GroupResult.restore(result.id)
+    assert (again, again.app, again.get(timeout=5)) == (result, app, [1, 2])
+    again.delete()
+    assert app.GroupResult.restore(result.id) is None
+
+
+def test_a_copy_of_a_group_knows_what_was_before_it(app, add):
+    result = (add.s(1) | group(add.s(1), add.s(2))).delay()
+    for again in (pickle.loads(pickle.dumps(result)), copy.copy(result)):
+        assert (again, again.parent) == (result, result.parent)
 
 
 def test_the_results_of_a_long_chain_are_plain_data_too(app, add):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inline import drain, make_app, stored
 
-from celeriac import group, states
+from celeriac import group, signature, states
 from celeriac.cli.dead import arguments_shown
 from celeriac.control.reading import header_of
 from celeriac.control.treetext import tree_lines
@@ -236,6 +236,16 @@ def test_what_may_stand_behind_a_result_is_hidden_in_signatures(shop):
     assert repr(pay.s(5, CARD)) == "pay('***', '***')"  # more may come: how
     assert repr(shop.tasks["charge"].s(amount=5)) == "charge(amount=5)"
     assert repr(shop.tasks["tell_id"].s("x", CARD)) == "tell_id('x', '***')"
+    send = shop.task(name="send", sensitive=["card"])(lambda amount, currency, card: None)
+    assert repr(send.s(CARD)) == "send('***')", "as in send.s(card).delay(amount, currency)"
+    assert CARD not in repr(send.s("EUR", CARD))
+    assert repr(send.s(5, "EUR", CARD)) == "send(5, 'EUR', '***')"
+
+
+def test_a_signature_that_names_no_app_hides_what_the_current_one_says(shop):
+    shop.set_current()
+    plain = json.loads(json.dumps(shop.tasks["charge"].si(CARD, 5)))
+    assert repr(signature(plain)) == "charge('***', 5)"
 
 
 def test_a_sender_that_does_not_know_the_task_leaves_hiding_to_who_reads(shop):

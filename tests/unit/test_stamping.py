@@ -281,6 +281,16 @@ def test_a_hook_that_returns_nonsense_is_named(add):
         add.s(1).stamp(Noting(signature=["a"]))
 
 
+@pytest.mark.parametrize("make", [
+    lambda add: add.s(), lambda add: add.s() | add.s(), lambda add: group(add.s()),
+    lambda add: chord([add.s()], add.s()),
+])  # fmt: skip
+def test_what_is_no_visitor_is_refused(add, make):
+    for wrong, told in ((Noting, r"not its class: write Noting\(\)"), (5, "not 5")):
+        with pytest.raises(TypeError, match=told):
+            make(add).stamp(visitor=wrong)
+
+
 def test_a_name_without_a_value_is_refused_when_it_is_sent(add):
     with pytest.raises(TypeError, match="there is no value for it"):
         add.apply_async((1,), stamped_headers=["a"])

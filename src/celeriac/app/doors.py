@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from celeriac.control.connection import Connection
     from celeriac.control.events import Events
     from celeriac.control.remote import Control
-    from celeriac.groupresult import GroupResult
+    from celeriac.groupresult import GroupsOfApp
     from celeriac.resultset import ResultSet
 
 __all__ = ["Doors"]
@@ -81,13 +81,13 @@ class Doors:
     connection_for_read = connection
     connection_for_write = connection
 
-    def GroupResult(  # noqa: N802 - Celery's name
-        self, id: str | None = None, results: Iterable[Any] | None = None, parent: Any = None
-    ) -> GroupResult:
-        """Return the result object of a group."""
-        from celeriac.groupresult import GroupResult
+    @property
+    def GroupResult(self) -> GroupsOfApp:  # noqa: N802 - Celery's name
+        """Makes result objects of groups: ``app.GroupResult(id, results)``, and those that were
+        saved: ``app.GroupResult.restore(id)``."""
+        from celeriac.groupresult import GroupsOfApp
 
-        return GroupResult(id, results, parent, cast("Celeriac", self))
+        return GroupsOfApp(cast("Celeriac", self))
 
     def ResultSet(self, results: Iterable[Any]) -> ResultSet:  # noqa: N802 - Celery's name
         """Return several results as one thing to wait for."""

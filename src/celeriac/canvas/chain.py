@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from reprlib import recursive_repr
 from typing import Any, Self
 
+from celeriac.canvas.cycles import finite
 from celeriac.canvas.flow import Flow, member_of
-from celeriac.canvas.plain import listed
+from celeriac.canvas.plain import given_in, listed, plain_of
 from celeriac.canvas.signature import Signature
-from celeriac.canvas.stamping import StampingVisitor, gathered, stamped_parts
+from celeriac.canvas.stamping import StampingVisitor, check_visitor, gathered, stamped_parts
 
 __all__ = ["chain"]
 
@@ -61,9 +62,12 @@ class chain(Flow):  # noqa: N801 - the name Celery users know
     def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:
         """Make a chain of the dictionary it was, step for step."""
         made = cls.of({}, Signature(value, app=app))
-        given = dict(value.get("kwargs") or {})
-        steps = given.get("tasks") or ()
-        made["kwargs"] = {**given, "tasks": [member_of(each, app, "chain()") for each in steps]}
+        plain = plain_of(value)
+        (steps,) = given_in(plain, "tasks")
+        if not isinstance(steps, list | tuple):
+            raise TypeError(f"the tasks of a chain are a list of signatures, not {steps!r}")
+        tasks = [member_of(each, app, "chain()") for each in steps]
+        made["kwargs"] = {**plain["kwargs"], "tasks": tasks}
         return made
 
     @property
@@ -86,10 +90,12 @@ class chain(Flow):  # noqa: N801 - the name Celery users know
                 step.link_error(each)
         return steps
 
+    @finite
     def stamp(
         self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
     ) -> Self:
         """Stamp its steps; see the same of ``Signature``."""
+        check_visitor(visitor)
         said = None if visitor is None else visitor.on_chain_start(self, **headers)
         inside = gathered(headers, said, append_stamps)
         self.stamp_links(visitor, append_stamps, **inside)

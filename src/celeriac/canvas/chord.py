@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from reprlib import recursive_repr
 from typing import Any, Self
 
+from celeriac.canvas.cycles import finite
 from celeriac.canvas.flow import Flow, errbacks_for_headers, member_of
 from celeriac.canvas.group import group
+from celeriac.canvas.plain import given_in, mapping_of, plain_of
 from celeriac.canvas.signature import Signature
-from celeriac.canvas.stamping import StampingVisitor, gathered
+from celeriac.canvas.stamping import StampingVisitor, check_visitor, gathered
 
 __all__ = ["chord"]
 
@@ -59,12 +61,13 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
     def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:
         """Make a chord of the dictionary it was."""
         made = cls.of({}, Signature(value, app=app))
-        given = dict(value.get("kwargs") or {})
+        plain = plain_of(value)
+        (header,), given = given_in(plain, "header"), plain["kwargs"]
         body = given.get("body")
         made["kwargs"] = {
             **given,
-            "kwargs": dict(given.get("kwargs") or {}),
-            "header": _header(given.get("header") or (), app),
+            "kwargs": mapping_of("kwargs", given.get("kwargs")),
+            "header": _header(header, app),
             "body": None if body is None else member_of(body, app, "chord()"),
         }
         return made
@@ -112,6 +115,17 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
             args, given, **options
         )
 
+    def apply(
+        self, args: Any = (), kwargs: Mapping[str, Any] | None = None, body: Any = None,
+        **options: Any,
+    ) -> Any:  # fmt: skip
+        """Run it in this process; see the task's ``apply``. *body* takes the place of the stored
+        one; it may be among the keyword arguments, too."""
+        given = dict(kwargs or {})
+        inner = given.pop("body", None)
+        whole = self.with_body(inner if body is None else body)
+        return super(chord, whole).apply(args, given, **options)
+
     def with_body(self, body: Any) -> Self:
         """Return a chord with the same header and *body*; this one if that is None."""
         if body is None:
@@ -119,10 +133,12 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
         parts = {**self.kwargs, "body": member_of(body, self._app, "chord()")}
         return self.of(parts, self)
 
+    @finite
     def link(self, callback: Any) -> Any:
         """Link *callback* to the body."""
         return self._bodied("link()").link(callback)
 
+    @finite
     def link_error(self, errback: Any) -> Any:
         """Link *errback* to the body: it is called, too, if a member of the header fails.
 
@@ -144,14 +160,17 @@ class chord(Flow):  # noqa: N801 - the name Celery users know
         body: Signature[Any] = self.body
         return body
 
+    @finite
     def set_immutable(self, immutable: bool) -> None:
         """Store for each member of the header whether it takes more arguments."""
         self.header.set_immutable(immutable)
 
+    @finite
     def stamp(
         self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
     ) -> Self:
         """Stamp the members of its header, and its body; see the same of ``Signature``."""
+        check_visitor(visitor)
         said = None if visitor is None else visitor.on_chord_header_start(self, **headers)
         inside = gathered(headers, said, append_stamps)
         self.stamp_links(visitor, append_stamps, **inside)

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from reprlib import recursive_repr
 from typing import Any, Self
 
+from celeriac.canvas.cycles import finite
 from celeriac.canvas.flow import Flow, member_of
+from celeriac.canvas.plain import given_in, plain_of
 from celeriac.canvas.signature import Signature
-from celeriac.canvas.stamping import StampingVisitor, gathered, stamped_parts
+from celeriac.canvas.stamping import StampingVisitor, check_visitor, gathered, stamped_parts
 
 __all__ = ["Members", "group"]
 
@@ -97,8 +99,9 @@ class group(Flow):  # noqa: N801 - the name Celery users know
     def from_dict(cls, value: Mapping[str, Any], app: Any = None) -> Self:
         """Make a group of the dictionary it was."""
         made = cls.of({}, Signature(value, app=app))
-        given = dict(value.get("kwargs") or {})
-        made["kwargs"] = {**given, "tasks": _members(given.get("tasks") or (), app)}
+        plain = plain_of(value)
+        (tasks,) = given_in(plain, "tasks")
+        made["kwargs"] = {**plain["kwargs"], "tasks": _members(tasks, app)}
         return made
 
     @property
@@ -141,16 +144,19 @@ class group(Flow):  # noqa: N801 - the name Celery users know
         copy = member_of(callback, self._app, "link()").clone().set(immutable=True)
         return self.tasks[0].link(copy) if self.tasks else copy
 
+    @finite
     def link_error(self, errback: Any) -> Any:
         """Link *errback* to each member."""
         made = member_of(errback, self._app, "link_error()")
         return tuple(each.link_error(made.clone()) for each in self.tasks)
 
+    @finite
     def set_immutable(self, immutable: bool) -> None:
         """Store for each member whether it takes more arguments."""
         for each in self.tasks:
             each.set_immutable(immutable)
 
+    @finite
     def stamp(
         self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
     ) -> Self:
@@ -159,6 +165,7 @@ class group(Flow):  # noqa: N801 - the name Celery users know
         Those of a generator are stamped as they are made, unless there is a visitor: for that they
         are all made now.
         """
+        check_visitor(visitor)
         said = None if visitor is None else visitor.on_group_start(self, **headers)
         inside = gathered(headers, said, append_stamps)
         self.stamp_links(visitor, append_stamps, **inside)
@@ -197,6 +204,11 @@ class group(Flow):  # noqa: N801 - the name Celery users know
         self.tasks  # noqa: B018 - a generator does not travel
         return super().__reduce__()
 
+    def items(self) -> Any:
+        """Its keys and values, with the members of a generator made: ``json`` asks for these."""
+        self.tasks  # noqa: B018 - as above
+        return super().items()
+
     def __json__(self) -> dict[str, Any]:
         self.tasks  # noqa: B018 - as above
         return dict(self)
@@ -207,6 +219,6 @@ def _members(members: Any, app: Any) -> list[Signature[Any]] | Members:
         return [member_of(each, app, "group()") for each in members]
     if isinstance(members, Members):
         return members
-    if isinstance(members, Iterable) and not isinstance(members, str | bytes):
+    if isinstance(members, Iterable) and not isinstance(members, str | bytes | Mapping):
         return Members(iter(members), app)
     return [member_of(members, app, "group()")]

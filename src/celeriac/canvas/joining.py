@@ -48,10 +48,18 @@ def append(steps: list[Any], right: Signature[Any], app: Any, *, in_body: bool =
     body it would be a level deeper, and so on with each: then making, copying and reading a long
     line would cost its square, or end the interpreter's stack.
     """
-    todo = [right]
+    todo: list[Any] = [right]
+    open_: set[int] = set()
     while todo:
         each = todo.pop()
+        if isinstance(each, _End):
+            open_.discard(each.of)
+            continue
         if _is_plain(each):
+            if id(each) in open_:
+                raise ValueError("this chain contains itself")
+            open_.add(id(each))
+            todo.append(_End(id(each)))
             todo.extend(reversed(each.tasks))
             continue
         last = steps[-1] if steps else None
@@ -71,6 +79,15 @@ def append(steps: list[Any], right: Signature[Any], app: Any, *, in_body: bool =
             steps[-1] = _longer(last, each)
         else:
             steps.append(each)
+
+
+class _End:
+    """The end of a chain on the list of what is still to be joined."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: int) -> None:
+        self.of = of
 
 
 def _is_plain(signature: Signature[Any] | None) -> TypeGuard[chain]:

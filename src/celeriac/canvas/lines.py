@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from celeriac.canvas.chain import chain
 from celeriac.canvas.chord import chord
+from celeriac.canvas.cycles import DEEPEST
 from celeriac.canvas.flow import Flow, errbacks_for_headers, member_of
 from celeriac.canvas.group import group
 from celeriac.canvas.maps import chunks
@@ -27,8 +28,6 @@ from celeriac.stamps import combined
 
 __all__ = ["DEEPEST", "PLACES", "TIMES", "TOGETHER", "Call", "Fork", "Given", "Line", "line_of"]
 
-#: Groups within groups, and callbacks of callbacks, that are believed.
-DEEPEST: Final = 100
 #: Parts of a group that are sent in one step; of more, each step sends about as many.
 TOGETHER: Final = 1000
 #: Members of a list that may be more parts than that.

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
+from celeriac.canvas.cycles import ENDLESS
 from celeriac.canvas.home import Home
-from celeriac.canvas.plain import call_text, listed, plain_of
+from celeriac.canvas.plain import args_of, call_text, listed, mapping_of, plain_of
 from celeriac.canvas.sending import Sending
 from celeriac.canvas.stamping import Stamping
 from celeriac.exceptions import ImproperlyConfigured
@@ -62,13 +63,18 @@ class Signature(dict[str, Any], Sending[R], Stamping, Generic[R]):
             super().__init__(plain_of(task))
             return
         if not isinstance(task, str):
+            if not isinstance(getattr(task, "name", None), str):
+                raise TypeError(
+                    "a signature is made of a task, its name, or the dictionary that one was, not "
+                    f"of {task!r}"
+                )
             self._task = task
             self._app = app if app is not None else getattr(task, "app", None)
         super().__init__(
             task=task if isinstance(task, str) else task.name,
-            args=tuple(args or ()),
-            kwargs=dict(kwargs or {}),
-            options={**(options or {}), **options_more},
+            args=args_of(args),
+            kwargs=mapping_of("kwargs", kwargs),
+            options={**mapping_of("options", options), **options_more},
             subtask_type=None,
             immutable=immutable,
         )
@@ -99,13 +105,16 @@ class Signature(dict[str, Any], Sending[R], Stamping, Generic[R]):
         kind = value.get("subtask_type")
         if kind is None:
             return Signature(value, app=app)
-        known = cls.TYPES.get(kind)
+        known = cls.TYPES.get(kind) if isinstance(kind, str) else None
         if known is None:
             raise TypeError(
                 f"this dictionary says that it was a workflow of kind {kind!r}; there are "
                 f"{', '.join(sorted(cls.TYPES))}"
             )
-        return known.from_dict(value, app=app)
+        try:
+            return known.from_dict(value, app=app)
+        except RecursionError:
+            raise ValueError(ENDLESS) from None
 
     @classmethod
     def register_type(cls, name: str | None = None) -> Callable[[S], S]:
@@ -415,8 +424,12 @@ class Signature(dict[str, Any], Sending[R], Stamping, Generic[R]):
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """The arguments as they may be shown: without what the task hides."""
         task = self.held()
-        if task is None and self._app is not None and self.task in self._app.tasks:
-            task = self._app.tasks[self.task]
+        if task is None:
+            try:
+                known = self.app.tasks
+            except ImproperlyConfigured:  # no app, so no task that hides anything
+                return args, kwargs
+            task = known.get(self.task)
         mask: Mask | None = getattr(task, "mask", None)
         if mask is None:
             return args, kwargs

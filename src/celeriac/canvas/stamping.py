@@ -10,9 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from celeriac.canvas.cycles import finite
 from celeriac.stamps import NAMES, check_name, combined, names_of, plain_value, united
 
-__all__ = ["Stamping", "StampingVisitor", "gathered", "stamped_parts"]
+__all__ = ["Stamping", "StampingVisitor", "check_visitor", "gathered", "stamped_parts"]
 
 
 class StampingVisitor(ABC):
@@ -86,6 +87,7 @@ class Stamping:
         def clone(self) -> Self:
             """See ``Signature``."""
 
+    @finite
     def stamp(
         self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
     ) -> Self:
@@ -101,8 +103,10 @@ class Stamping:
         Raises:
             ValueError: a name that is that of an option of ``apply_async``, or is too long.
             EncodeError: a value that is no plain data.
-            TypeError: a name without a value; what a hook returned is no dictionary.
+            TypeError: a name without a value; what a hook returned is no dictionary; *visitor*
+                is none.
         """
+        check_visitor(visitor)
         self.stamp_links(visitor, append_stamps, **headers)
         said = None if visitor is None else visitor.on_signature(self, **headers)
         made = gathered(headers, said, append_stamps)
@@ -150,6 +154,14 @@ class Stamping:
             own[name] = value
         if names:
             own[NAMES] = names
+
+
+def check_visitor(visitor: object) -> None:
+    """Raise ``TypeError`` for what is neither None nor has the hooks of a visitor."""
+    if isinstance(visitor, type):
+        raise TypeError(f"stamp() takes a visitor, not its class: write {visitor.__name__}()")
+    if visitor is not None and not callable(getattr(visitor, "on_signature", None)):
+        raise TypeError(f"stamp() takes a StampingVisitor, not {visitor!r}")
 
 
 def gathered(

@@ -311,7 +311,8 @@ class _Step:
         if by.skipped:
             self.cancel(found.body, by)
         else:
-            reason = f"ChordError: member {index} ({by.id}) ended {by.state}"
+            which = "added later" if index >= ADDED else index
+            reason = f"ChordError: member {which} ({by.id}) ended {by.state}"
             # Members that were cancelled because of a record before the whole header: the join's
             # failure is no more the body's own than a failed record before a step of a chain is.
             how = How.UPSTREAM if by.how is How.UPSTREAM else How.ITSELF

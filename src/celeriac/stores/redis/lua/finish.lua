@@ -277,7 +277,8 @@ local function fail_join(S, join, index, by_id, state, cause, how)
   if how == SKIPPED then
     cancel(S, join.body, by_id, state, cause, true)
   else
-    finish(S, body, 'f', string.format('ChordError: member %.0f (%s) ended %s', index, by_id,
+    local which = index >= ADDED and 'added later' or string.format('%.0f', index)
+    finish(S, body, 'f', string.format('ChordError: member %s (%s) ended %s', which, by_id,
                                        NAMES[state]), cause, nil, how == UPSTREAM and UPSTREAM or nil)
   end
 end
