@@ -5,6 +5,7 @@ Layer 4.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from celeriac.app.base import Celeriac
     from celeriac.flowtree import Tree
 
-__all__ = ["GroupResult", "ids_of_line", "leaves_of", "result_from_tuple", "tuple_of"]
+__all__ = ["GroupResult", "ids_of_all", "ids_of_line", "leaves_of", "result_from_tuple", "tuple_of"]
 
 
 class GroupResult(ResultSet):
@@ -60,7 +61,7 @@ class GroupResult(ResultSet):
         timeout: float | None = None,
     ) -> None:
         """See that none of the tasks runs, nor what was to run before them and has not."""
-        ids = ids_of_line(self)
+        ids = ids_of_all(self)
         if ids:
             self.app.control.revoke(ids, terminate=terminate, signal=signal)
 
@@ -156,6 +157,26 @@ def _line_of(result: Any) -> list[Any]:
         line.append(result)
         result = result.parent
     return line
+
+
+def ids_of_all(*results: Any) -> list[str]:
+    """Return the ids of the tasks of *results*, and of all those before them: within the members of
+    groups, too. The last come first."""
+    found: dict[str, None] = {}
+    seen: set[int] = set()
+    todo = deque(results)
+    while todo:
+        each = todo.popleft()
+        # Members of one group share what was before the group.
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, ResultSet):
+            todo.extend(each.results)
+        else:
+            found[each.id] = None
+        todo.append(getattr(each, "parent", None))
+    return [*found]
 
 
 def tuple_of(result: Any) -> tuple[Any, Any]:

@@ -334,9 +334,9 @@ class AsyncResult(Lineage, Generic[R_co]):
         """
         ids: Any = self.id
         if self.parent is not None:
-            from celeriac.groupresult import ids_of_line
+            from celeriac.groupresult import ids_of_all
 
-            ids = ids_of_line(self)
+            ids = ids_of_all(self)
         self.app.control.revoke(ids, terminate=terminate, signal=signal)
 
     def revoke_by_stamped_headers(

@@ -334,7 +334,9 @@ class ResultSet:
         timeout: float | None = None,
     ) -> None:
         """See that none of the tasks runs, or not again; see ``AsyncResult.revoke``."""
-        ids = [each.id for each in self.leaves()]
+        from celeriac.groupresult import ids_of_all
+
+        ids = ids_of_all(*self.results)
         if ids:
             self.app.control.revoke(ids, terminate=terminate, signal=signal)
 

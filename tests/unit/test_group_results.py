@@ -184,6 +184,18 @@ def test_forget_and_revoke(app, add):
     asyncio.run(other.aforget())
 
 
+@pytest.mark.parametrize("whole", ["body", "group", "set"])
+def test_a_revoke_reaches_what_is_before_a_member(app, add, whole):
+    inner = chord([chain(add.s(2), add.s(3)), add.s(4)], add.s())
+    result = (group(add.s(1), chain(add.s(2), add.s(3)), inner) | add.s()).delay()
+    members = result.parent
+    {"body": result, "group": members, "set": ResultSet(members.results, app)}[whole].revoke()
+    flow = app.store.inspection.flow(result.id)
+    assert len(flow) == 8
+    assert {each.state for each in flow} <= {states.CANCELLED, states.FAILED}
+    assert drain(app) == []
+
+
 def test_a_set_is_a_list_of_results(app, add):
     first, second = add.delay(1), add.delay(2)
     results = ResultSet([first], app)
