@@ -261,7 +261,7 @@ def test_a_chain_that_was_revoked_runs_from_its_first_part(place):
 
 def test_what_was_revoked_while_it_waited_waits_again(place):
     place.worker("-c", "2").ready()
-    ((first, second),) = run(
+    ((_, second),) = run(
         place,
         "result = chain(wait_for_go.s(1), add.s(2)).delay()\n"
         "app.control.revoke(result.id)\n"
