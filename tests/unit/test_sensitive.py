@@ -229,6 +229,15 @@ def test_a_replay_of_a_part_hides_the_same(shop, name):
     assert CARD not in found.traceback
 
 
+def test_what_a_part_takes_is_told_beside_its_own_arguments(shop):
+    pay = shop.tasks["pay"]
+    taking, not_taking = (
+        (pay.s(5, CARD) | pay.s(CARD)).delay(), (pay.s(5, CARD) | pay.si(6, CARD)).delay()
+    )  # fmt: skip
+    assert arguments_shown(stored(shop, taking.id), shop) == "(…, '***')"
+    assert arguments_shown(stored(shop, not_taking.id), shop) == "(6, '***')"
+
+
 def test_what_may_stand_behind_a_result_is_hidden_in_signatures(shop):
     pay = shop.tasks["pay"]
     assert repr(pay.s(CARD)) == "pay('***')"

@@ -336,6 +336,12 @@ def _held(s: Situation) -> _Answer:
     text = f"{doing} on {worker_name(view)}{when}, attempt {record.attempt}."
     if not running:
         text += token_note(record, view)
+    # Whether its process is there only its host knows, and the store not before its lease ends.
+    if s.now - view.beat_at > s.silent / 2:
+        text += (
+            f" The worker was last heard of {ago(view.beat_at, s.now)}; if it has died, the task "
+            "goes to another one."
+        )
     if record.revoked:
         how = f"ended with {record.terminate}" if record.terminate else "left to end, not repeated"
         return "revoke_pending", f"{text} It has been revoked and will be {how}.", []
