@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -31,6 +32,8 @@ celeriac -A tasks tree 019a9f4e-7c1e-7b1e-8f3a-0242ac120002 --json | jq .counts
 #: Seconds between two looks at most as often, and how much longer than a look takes.
 _LOOK: Final = 1.0
 _EASE: Final = 4
+#: An id as ``ids.new_task_id`` makes it; its end tells those of one workflow apart.
+_ID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){4}([0-9a-f]{8})\b")
 #: Ids that are waited for at once.
 _WAITED: Final = 500
 
@@ -115,6 +118,14 @@ def _lines(found: Tree, now: float, *, every: bool) -> list[str]:
     return [summary(found), *tree_lines(found, now, every=every)]
 
 
+def fitted(line: str, columns: int) -> str:
+    """*line* in so many columns. Ids give way first: what is behind them says why it waits, and
+    what stands there in the end has them whole."""
+    from celeriac.control.progress import cut, width
+
+    return cut(line if width(line) <= columns else _ID.sub(r"…\1", line), columns)
+
+
 class _Watch:
     """A workflow while it goes on."""
 
@@ -183,15 +194,13 @@ class _Watch:
 
     def _draw(self, found: Tree, now: float) -> None:
         """Over what stands there, as much of it as the terminal holds."""
-        from celeriac.control.progress import cut
-
         columns, rows = shutil.get_terminal_size()
         lines = _lines(found, now, every=self._every)
         if len(lines) > rows - 1:
             left = len(lines) - (rows - 2)
             lines = [*lines[: rows - 2], f"… {left:,} more lines"]
         self._clear()
-        say("\n".join(cut(each, columns - 1) for each in lines))
+        say("\n".join(fitted(each, columns - 1) for each in lines))
         self._drawn = len(lines)
 
     def _clear(self) -> None:

@@ -185,7 +185,7 @@ def _scheduled(s: Situation) -> _Answer:
             "Nothing: it starts when its turn comes. For more at once start another worker, or "
             f"change the limit: celeriac -A APP control rate_limit {record.task} 100/s"
         )
-        return "rate_limited", f"{limited} It is due {when}.", [hint]
+        return "rate_limited", f"{limited} It is offered to a worker again {when}.", [hint]
     return "scheduled", f"Scheduled: it is due {when}.", _revoke_advice(record)
 
 
