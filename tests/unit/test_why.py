@@ -430,7 +430,7 @@ def test_a_rate_limit_is_named():
     assert found.code == "rate_limited"
     assert found.reason.startswith(
         "Held back by its rate limit: worker box (pid 77) begins at most 10/s of tasks.add. It is "
-        "due "
+        "offered to a worker again in 12 s "
     )
     assert "control rate_limit tasks.add" in found.advice[0]
 
