@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -63,13 +65,27 @@ def tree(session: Session, /, id: str, watch: bool, every: bool, as_json: bool) 
     workflow is known. What tasks sent by themselves is shown, and not counted.
     """
     app = session.load_shared()
-    found, now = _read(app, id, every=every)
-    if found is None:
-        return _missing(session, app, id, as_json=as_json)
-    if not watch:
-        _print(found, now, every=every, as_json=as_json)
-        return _code(found)
+    with nullcontext() if watch else _collecting_nothing():
+        found, now = _read(app, id, every=every)
+        if found is None:
+            return _missing(session, app, id, as_json=as_json)
+        if not watch:
+            _print(found, now, every=every, as_json=as_json)
+            return _code(found)
     return _Watch(app, id, every=every, as_json=as_json).until_it_ends(found, now)
+
+
+@contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """Nothing that is read is given up before it is printed: to look for it costs an eighth of the
+    time that ten thousand tasks take."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _read(app: Celeriac, id: str, *, every: bool) -> tuple[Tree | None, float]:
