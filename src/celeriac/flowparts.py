@@ -22,7 +22,6 @@ from celeriac.flowtree import (
     Told,
     Tree,
     as_one,
-    at_place,
     gone,
     progress_of,
     state_of,
@@ -44,32 +43,23 @@ _UNCALLED: Final = frozenset({states.WAITING, states.SKIPPED})
 class Part:
     """A record, and what its message says of its place; nothing where that is gone."""
 
-    __slots__ = ("edges", "header", "record")
+    __slots__ = ("edges", "group", "header", "id", "parent", "record")
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self.header: Header | None = None
+        #: The task's id.
+        self.id = record.id
+        header: Header | None = None
         if record.wire is not None:
             try:
-                self.header = decode(record.wire).header
+                header = decode(record.wire).header
             except DecodeError:
-                self.header = None  # a newer client's: shown without its place
-        self.edges = _NO_EDGES if self.header is None else self.header.edges or _NO_EDGES
-
-    @property
-    def id(self) -> str:
-        """The task's id."""
-        return self.record.id
-
-    @property
-    def group(self) -> str:
-        """The group it is a member of."""
-        return "" if self.header is None else self.header.group
-
-    @property
-    def parent(self) -> str:
-        """What made it, or what releases it."""
-        return "" if self.header is None else self.header.parent
+                header = None  # a newer client's: shown without its place
+        self.header = header
+        self.edges = _NO_EDGES if header is None else header.edges or _NO_EDGES
+        #: The group it is a member of; what made it, or what releases it.
+        self.group = "" if header is None else header.group
+        self.parent = "" if header is None else header.parent
 
     @property
     def place(self) -> int:
@@ -347,9 +337,8 @@ class _Growth:
                 if each.id not in self._placed:
                     found += self._line(self._unit(each, id), depth + 1)
             if found:
-                role = "added" if place >= ADDED else "member"
-                made = as_one(found, role, self._now)
-                members.append(made if place >= ADDED else at_place(made, place))
+                role, index = ("added", None) if place >= ADDED else ("member", place)
+                members.append(as_one(found, role, self._now, index))
         if id == self._parts.flow:
             inner = (each for each in self._parts.inner if each not in self._groups)
             members += (as_one(self._line(each, depth + 1), "member", self._now) for each in inner)

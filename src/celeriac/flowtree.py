@@ -21,7 +21,6 @@ __all__ = [
     "Told",
     "Tree",
     "as_one",
-    "at_place",
     "gone",
     "progress_of",
     "state_of",
@@ -35,11 +34,14 @@ GONE: Final = "UNKNOWN"
 BAD: Final = frozenset({states.FAILURE, states.REVOKED, states.REJECTED})
 
 
-class Tree(msgspec.Struct, frozen=True, kw_only=True):
+class Tree(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A workflow, or a part of one, as it stood when it was read: ``result.tree()``.
 
     Times are seconds since the epoch by the store's clock, durations seconds.
     """
+
+    # Without the garbage collector: nothing in it refers back, and of a large one all would be
+    # walked again and again while it is made.
 
     #: ``task``, ``group`` or ``chain``; a chain is steps one after the other.
     kind: str
@@ -137,7 +139,7 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-class Told(msgspec.Struct, frozen=True):
+class Told(msgspec.Struct, frozen=True, gc=False):
     """What is known of a task besides its record; see the fields of :class:`Tree`."""
 
     reason: str = ""
@@ -147,20 +149,15 @@ class Told(msgspec.Struct, frozen=True):
     progress: Progress | None = None
 
 
-def as_one(found: Sequence[Tree], role: str, now: float) -> Tree:
-    """Return one tree of the steps of a line."""
+def as_one(found: Sequence[Tree], role: str, now: float, index: int | None = None) -> Tree:
+    """Return one tree of the steps of a line; *index* is its place as the member of a group."""
     if len(found) == 1:
-        return msgspec.structs.replace(found[0], role=role)
+        return msgspec.structs.replace(found[0], role=role, index=index)
     counts = sum_of(found)
     return Tree(
         kind="chain", role=role, state=state_of(counts), counts=counts, children=tuple(found),
-        **times_of(found, now),
+        index=index, **times_of(found, now),
     )  # fmt: skip
-
-
-def at_place(tree: Tree, place: int) -> Tree:
-    """Return *tree* as the member of a group at *place*."""
-    return msgspec.structs.replace(tree, index=place)
 
 
 def gone(id: str) -> Tree:

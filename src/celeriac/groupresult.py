@@ -5,6 +5,7 @@ Layer 4.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ __all__ = [
     "ids_of_line",
     "leaves_of",
     "result_from_tuple",
-    "tasks_of_line",
+    "tasks_of_all",
     "tuple_of",
 ]
 
@@ -68,7 +69,7 @@ class GroupResult(ResultSet):
         timeout: float | None = None,
     ) -> None:
         """See that none of the tasks runs, nor what was to run before them and has not."""
-        ids = ids_of_line(self)
+        ids = [*tasks_of_all(self)]
         if ids:
             self.app.control.revoke(ids, terminate=terminate, signal=signal)
 
@@ -173,14 +174,9 @@ def leaves_of(result: Any) -> list[AsyncResult[Any]]:
     return result.leaves() if isinstance(result, ResultSet) else [result]
 
 
-def tasks_of_line(result: Any) -> list[AsyncResult[Any]]:
-    """Return the results of the tasks of *result*, and of those before it, the last first."""
-    return [each for one in _line_of(result) for each in leaves_of(one)]
-
-
 def ids_of_line(result: Any) -> list[str]:
-    """Return the ids of the same."""
-    return [each.id for each in tasks_of_line(result)]
+    """Return the ids of the tasks of *result*, and of those before it, the last first."""
+    return [each.id for one in _line_of(result) for each in leaves_of(one)]
 
 
 def _line_of(result: Any) -> list[Any]:
@@ -190,6 +186,26 @@ def _line_of(result: Any) -> list[Any]:
         line.append(result)
         result = result.parent
     return line
+
+
+def tasks_of_all(*results: Any) -> dict[str, AsyncResult[Any]]:
+    """Return the results of the tasks of *results*, and of all those before them, by id: within the
+    members of groups, too. The last come first."""
+    found: dict[str, AsyncResult[Any]] = {}
+    seen: set[int] = set()
+    todo = deque(results)
+    while todo:
+        each = todo.popleft()
+        # Members of one group share what was before the group.
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, ResultSet):
+            todo.extend(each.results)
+        else:
+            found[each.id] = each
+        todo.append(getattr(each, "parent", None))
+    return found
 
 
 def tuple_of(result: Any) -> tuple[Any, Any]:

@@ -24,7 +24,7 @@ MESSAGE_MAX: Final = 500
 _MOST: Final = (1 << 63) - 1
 
 
-class Progress(msgspec.Struct, frozen=True, array_like=True):
+class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a task said last of how far it is; read as ``result.progress``."""
 
     #: How much is done, in whatever the task counts.

@@ -191,7 +191,7 @@ class Reaped(msgspec.Struct, frozen=True):
     workers: tuple[str, ...] = ()
 
 
-class StoredResult(msgspec.Struct, frozen=True):
+class StoredResult(msgspec.Struct, frozen=True, gc=False):
     """What ``get()`` reads: the record's state and, once ended, its result body."""
 
     id: str
@@ -217,7 +217,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     result: StoredResult | None
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """Everything the store knows of one call, for inspection."""
 
     id: str

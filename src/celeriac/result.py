@@ -310,12 +310,12 @@ class AsyncResult(Lineage, Generic[R_co]):
     def forget(self) -> None:
         """Drop the result, and those of the tasks before it in its chain. Nothing happens to a
         task that has not ended."""
-        from celeriac.groupresult import tasks_of_line
+        from celeriac.groupresult import tasks_of_all
 
-        line = [self] if self.parent is None else tasks_of_line(self)
-        for each in line:
+        line = {self.id: self} if self.parent is None else tasks_of_all(self)
+        for each in line.values():
             each.drop()
-        self.app.results.forget([each.id for each in line])
+        self.app.results.forget([*line])
 
     async def aforget(self) -> None:
         """:meth:`forget` without blocking the event loop."""
@@ -339,9 +339,9 @@ class AsyncResult(Lineage, Generic[R_co]):
         """
         ids: Any = self.id
         if self.parent is not None:
-            from celeriac.groupresult import ids_of_line
+            from celeriac.groupresult import tasks_of_all
 
-            ids = ids_of_line(self)
+            ids = [*tasks_of_all(self)]
         self.app.control.revoke(ids, terminate=terminate, signal=signal)
 
     def revoke_by_stamped_headers(

@@ -319,11 +319,16 @@ class ResultSet:
     # -- acting --------------------------------------------------------------------------------
 
     def forget(self) -> None:
-        """Drop all results. Nothing happens to tasks that have not ended."""
-        leaves = self.leaves()
-        for each in leaves:
+        """Drop all results, and those of the tasks before each member in its chain. Nothing happens
+        to tasks that have not ended, nor to what was before a group."""
+        from celeriac.groupresult import tasks_of_all
+
+        before = tasks_of_all(getattr(self, "parent", None))
+        members = tasks_of_all(*self.results)
+        gone = [each for id, each in members.items() if id not in before]
+        for each in gone:
             each.drop()
-        self.app.results.forget([each.id for each in leaves])
+        self.app.results.forget([each.id for each in gone])
 
     def revoke(
         self,
@@ -334,7 +339,9 @@ class ResultSet:
         timeout: float | None = None,
     ) -> None:
         """See that none of the tasks runs, or not again; see ``AsyncResult.revoke``."""
-        ids = [each.id for each in self.leaves()]
+        from celeriac.groupresult import tasks_of_all
+
+        ids = [*tasks_of_all(*self.results)]
         if ids:
             self.app.control.revoke(ids, terminate=terminate, signal=signal)
 

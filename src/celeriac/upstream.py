@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from celeriac.exceptions import CeleryError, ChordError
 from celeriac.failures import describe
-from celeriac.message import ADDED, Edges, Header, decode
+from celeriac.message import ADDED, Edges, Message, decode
 from celeriac.records import Record, StoredResult
 from celeriac.sensitive import shown_args, shown_kwargs
 from celeriac.serialization import decode as decode_value
@@ -95,15 +95,15 @@ class Stored:
 
 
 class Ended(NamedTuple):
-    """A record that has ended, and what its header says."""
+    """A record that has ended, and its message."""
 
     record: Record
-    header: Header | None
+    message: Message | None
 
     @property
     def edges(self) -> Edges:
         """Its edges."""
-        return _NO_EDGES if self.header is None else self.header.edges or _NO_EDGES
+        return _NO_EDGES if self.message is None else self.message.header.edges or _NO_EDGES
 
     @property
     def joined(self) -> str | None:
@@ -181,13 +181,13 @@ def _read(reader: Reader, id: str) -> Ended | None:
     record = reader.record(id)
     if record is None:
         return None
-    header = None
+    message = None
     if record.wire is not None:
         try:
-            header = decode(record.wire).header
+            message = decode(record.wire)
         except CeleryError:
-            header = None  # a newer client's; what is known of it is the record
-    return Ended(record, header)
+            message = None  # a newer client's; what is known of it is the record
+    return Ended(record, message)
 
 
 def _is_member(cause: Ended, body: Ended) -> bool:
@@ -210,26 +210,25 @@ def _chord_error(app: Celeriac, cause: Ended, body: Ended, error: BaseException)
 
 def _named(app: Celeriac, ended: Ended) -> str:
     """A call for people: task, arguments (without those it hides) and id."""
-    record, header = ended
-    return f"{record.task}{arguments_of(app, record, header)}[{record.id}]"
+    record, message = ended
+    return f"{record.task}{arguments_of(app, record.task, message)}[{record.id}]"
 
 
-def arguments_of(app: Celeriac, record: Record, header: Header | None) -> str:
-    """The arguments of a call for people, ``(1, 2)``, cut short and without those it hides; "" if
-    they are not kept, or cannot be read. Of a part that takes a result they are those after it:
-    ``(…, 2)``."""
-    if header is None or record.wire is None:
+def arguments_of(app: Celeriac, name: str, message: Message | None) -> str:
+    """The arguments of a call of the task *name*, for people: ``(1, 2)``, cut short and without
+    those it hides; "" if they are not kept, or cannot be read. Of a part that takes a result they
+    are those after it: ``(…, 2)``."""
+    if message is None:
         return ""
+    header = message.header
     args, kwargs = header.argsrepr, header.kwargsrepr
     edges = header.edges or _NO_EDGES
     if not (args or kwargs):
         # Who sent it hides nothing, or did not know what the task hides.
-        task = app.tasks.get(record.task)
+        task = app.tasks.get(name)
         mask = None if task is None or task.mask is None else task.mask.behind(edges.given)
         try:
-            call = decode_value(
-                header.serializer, decode(record.wire).content(), app.conf.accept_content
-            )
+            call = decode_value(header.serializer, message.content(), app.conf.accept_content)
             args = shown_args(call[0], mask and mask.hides_place)
             kwargs = shown_kwargs(call[1], mask and mask.hides)
         except (CeleryError, ValueError, TypeError, IndexError):

@@ -65,7 +65,7 @@ def test_many_that_wait_go_out_of_the_way(place: Site) -> None:
         f"subprocess.run([sys.executable, '-m', 'celeriac', '-A', 'tasks', 'why', {waiting.id!r}])"
     )
     assert "Held back by its rate limit" in out
-    assert "begins at most 2/h of tasks.rare. It is due" in out
+    assert "begins at most 2/h of tasks.rare. It is offered" in out
     assert worker.stop() == 0
     found = [each for each in place.store.inspection.get(rare) if each is not None]
     assert {each.state for each in found} <= {"succeeded", "scheduled", "queued"}

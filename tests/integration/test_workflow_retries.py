@@ -244,6 +244,54 @@ def test_a_dead_member(place):
     assert place.record(dead).generation == 1
 
 
+def test_a_chain_that_was_revoked_runs_from_its_first_part(place):
+    (parts,) = run(
+        place,
+        "result = chain(member.s(1), add.s(2), add.s(3)).delay()\n"
+        "result.revoke()\n"
+        "say(ids(result))\n",
+    )
+    all_ended(place, parts[-1])
+    place.worker("-c", "2").ready()
+    said = celeriac(place, "retry", parts[-1]).stdout
+    assert said.startswith("Reopened 3 parts: ")
+    assert get(place, parts[-1]) == 6
+    assert [len(place.ledger(each)) for each in ("member:1", "add")] == [1, 2]
+
+
+def test_what_was_revoked_while_it_waited_waits_again(place):
+    place.worker("-c", "2").ready()
+    ((_, second),) = run(
+        place,
+        "result = chain(wait_for_go.s(1), add.s(2)).delay()\n"
+        "app.control.revoke(result.id)\n"
+        "say(ids(result))\n",
+    )
+    assert place.record(second).state == "revoked"
+    assert retry(place, second)["reopened"] == [second]
+    assert place.record(second).state == "waiting"
+    (place.folder / "go").touch()
+    assert get(place, second) == 3
+
+
+def test_a_chord_that_was_revoked_runs_its_members_and_its_body(place):
+    (found,) = run(
+        place,
+        "result = chord([member.s(1), chain(member.s(2), add.s(3)), member.s(4)])(body.s())\n"
+        "result.revoke()\n"
+        "say(result.id)\n",
+    )
+    flow = place.store.inspection.flow(found)
+    assert {each.state for each in flow} == {"revoked"}
+    left = retry(place, found, "--all-failed")
+    assert (left["reopened"], len(left["left"])) == ([], len(flow))
+    place.worker("-c", "2").ready()
+    done = retry(place, found)
+    assert sorted(done["reopened"]) == sorted(each.id for each in flow)
+    assert get(place, found) == [1, 5, 4]
+    assert len(place.ledger("body")) == 1
+
+
 def test_an_id_that_is_not_known(place):
     done = celeriac(place, "retry", "never", code=4)
     assert "never: not known to this store: it was never sent here" in done.stderr

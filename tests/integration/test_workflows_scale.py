@@ -61,6 +61,24 @@ def test_a_chord_of_twenty_thousand_from_a_generator(place):
     assert sent - before < GROWTH
 
 
+def test_a_header_that_is_a_literal_costs_little_beside_itself(place):
+    """Nobody runs them: what is measured is what the sender needs besides its own list."""
+    before, sent, known, size = run(
+        place,
+        "def send(members):\n"
+        "    return chord(members)(echo.s())\n"
+        "send([analyze_data.s([n]) for n in range(2000)])\n"
+        "members = [analyze_data.s([n]) for n in range(50_000)]\n"
+        "before = peak()\n"
+        "result = send(members)\n"
+        "sent = peak()\n"
+        "join = app.store.inspection.join(result.parent.id)\n"
+        "print(json.dumps([before, sent, len(result.parent), join.size]))\n",
+    )
+    assert (known, size) == (50_000, 50_000)
+    assert sent - before < GROWTH
+
+
 def test_a_group_of_fifty_thousand_from_a_generator_is_not_held(place):
     """Nobody runs them: what is measured is the sender."""
     before, sent, read = run(

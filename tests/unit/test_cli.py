@@ -610,3 +610,18 @@ def test_an_app_that_cannot_be_imported_shows_its_traceback(tmp_path, monkeypatc
     assert done.exit_code == exits.USAGE
     assert "import no_such_library" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("Error: Importing 'broken_app'")
+
+
+def test_a_tree_that_is_watched_on_a_narrow_terminal_says_why_rather_than_ids_whole():
+    from celeriac.cli.tree import fitted
+
+    id = "01a22811-385b-7007-8b28-4a4bd6d338fc"
+    line = (
+        f"│  ├─ 5: PENDING tasks.add[{id}]: Waiting for a worker: none alive reads queue 'nowhere'."
+    )
+    assert fitted(line, 79) == (
+        "│  ├─ 5: PENDING tasks.add[…d6d338fc]: Waiting for a worker: none alive reads …"
+    )
+    assert fitted(line, 200) == line
+    short = f"└─ SUCCESS tasks.add[{id}]"
+    assert fitted(short, 79) == short

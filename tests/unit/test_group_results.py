@@ -196,11 +196,36 @@ def test_to_forget_the_end_of_a_chain_forgets_what_was_before_it(app, add):
         1,
     )
     group_.forget()
-    assert first.get(timeout=5) == 1
+    assert first.get(timeout=5) == 1, "what was before the group is not the group's"
     result.forget()
     for each in (result, *group_, first, app.AsyncResult(first.id)):
         with pytest.raises(ResultNotFound, match="forget"):
             each.get(timeout=5)
+
+
+@pytest.mark.parametrize("whole", ["body", "group", "set"])
+def test_to_forget_reaches_what_is_before_a_member(app, add, whole):
+    result = (group(chain(add.s(2, 3), add.s(3)), add.s(4, 5)) | add.s([])).delay()
+    drain(app)
+    members = result.parent
+    early, late = members.results[0].parent, members.results[1]
+    assert early.get(timeout=5) == 5
+    {"body": result, "group": members, "set": ResultSet(members.results, app)}[whole].forget()
+    for id in (early.id, members.results[0].id, late.id):
+        with pytest.raises(ResultNotFound, match="forget"):
+            app.AsyncResult(id).get(timeout=5)
+
+
+@pytest.mark.parametrize("whole", ["body", "group", "set"])
+def test_a_revoke_reaches_what_is_before_a_member(app, add, whole):
+    inner = chord([chain(add.s(2), add.s(3)), add.s(4)], add.s())
+    result = (group(add.s(1), chain(add.s(2), add.s(3)), inner) | add.s()).delay()
+    members = result.parent
+    {"body": result, "group": members, "set": ResultSet(members.results, app)}[whole].revoke()
+    flow = app.store.inspection.flow(result.id)
+    assert len(flow) == 8
+    assert {each.state for each in flow} <= {states.CANCELLED, states.FAILED}
+    assert drain(app) == []
 
 
 def test_a_set_is_a_list_of_results(app, add):

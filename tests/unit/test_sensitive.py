@@ -13,7 +13,7 @@ from inline import drain, make_app, stored
 
 from celeriac import group, signature, states
 from celeriac.cli.dead import arguments_shown
-from celeriac.control.reading import header_of
+from celeriac.control.reading import message_of
 from celeriac.control.treetext import tree_lines
 from celeriac.message import decode
 from celeriac.replay import find, replay
@@ -229,6 +229,15 @@ def test_a_replay_of_a_part_hides_the_same(shop, name):
     assert CARD not in found.traceback
 
 
+def test_what_a_part_takes_is_told_beside_its_own_arguments(shop):
+    pay = shop.tasks["pay"]
+    taking, not_taking = (
+        (pay.s(5, CARD) | pay.s(CARD)).delay(), (pay.s(5, CARD) | pay.si(6, CARD)).delay()
+    )  # fmt: skip
+    assert arguments_shown(stored(shop, taking.id), shop) == "(…, '***')"
+    assert arguments_shown(stored(shop, not_taking.id), shop) == "(6, '***')"
+
+
 def test_what_may_stand_behind_a_result_is_hidden_in_signatures(shop):
     pay = shop.tasks["pay"]
     assert repr(pay.s(CARD)) == "pay('***')"
@@ -251,9 +260,7 @@ def test_a_signature_that_names_no_app_hides_what_the_current_one_says(shop):
 def test_a_sender_that_does_not_know_the_task_leaves_hiding_to_who_reads(shop):
     shop.send_task("pay", (1, CARD), task_id="by-name")
     drain(shop)
-    assert arguments_of(shop, stored(shop, "by-name"), header_of(stored(shop, "by-name"))) == (
-        "(1, ***)"
-    )
+    assert arguments_of(shop, "pay", message_of(stored(shop, "by-name"))) == ("(1, ***)")
 
 
 def test_the_traceback_of_a_run_here_hides_what_the_exception_holds():

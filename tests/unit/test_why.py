@@ -1,6 +1,7 @@
 """`why` names the true reason: each state a task can be in, judged on its record alone, and then
 on a real store."""
 
+import msgspec
 import pytest
 
 from celeriac import states
@@ -168,6 +169,16 @@ def test_running_says_where_since_when_and_which_attempt():
     assert found.code == "running"
     assert "Running on worker box (pid 77) for 1 min 30 s (since 2027-01-15 " in found.reason
     assert "attempt 2" in found.reason
+
+
+def test_running_says_that_its_worker_has_been_silent():
+    """Right after a ``kill -9`` nobody but its host knows that it has gone."""
+    silent = msgspec.structs.replace(worker(held=1), beat_at=NOW - 4)
+    for state in (states.RUNNING, states.LEASED):
+        found = why(state, workers=[silent], owner="o1", started_at=NOW - 90, leased_at=NOW - 90)
+        assert "The worker was last heard of 4 s ago; if it has died, the task" in found.reason
+    found = why(states.RUNNING, workers=[worker(held=1)], owner="o1", started_at=NOW - 90)
+    assert "last heard" not in found.reason
 
 
 def test_a_pending_revoke_is_told():
@@ -419,7 +430,7 @@ def test_a_rate_limit_is_named():
     assert found.code == "rate_limited"
     assert found.reason.startswith(
         "Held back by its rate limit: worker box (pid 77) begins at most 10/s of tasks.add. It is "
-        "due "
+        "offered to a worker again in 12 s "
     )
     assert "control rate_limit tasks.add" in found.advice[0]
 

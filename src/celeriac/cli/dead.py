@@ -16,7 +16,7 @@ from celeriac.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
-    from celeriac.message import Message
+    from celeriac.message import Header, Message
     from celeriac.records import Record
     from celeriac.stores.base import Store
 
@@ -172,7 +172,7 @@ def _whole(record: Record, app: Celeriac) -> dict[str, object]:
 
 def arguments_shown(record: Record, app: Celeriac, limit: int = 500, *, spoken: bool = True) -> str:
     """The arguments as they stand in the message, cut short, without what the task hides; nothing
-    is decoded into objects."""
+    is decoded into objects. *spoken*: as in a call, with "…" for the results that it takes."""
     import msgspec
 
     from celeriac.control.phrases import clip
@@ -191,7 +191,8 @@ def arguments_shown(record: Record, app: Celeriac, limit: int = 500, *, spoken: 
         if kind != "msgpack" and not (spoken and kind == "json"):
             return clip(message.content().decode("utf-8", "replace"), limit)
         read = msgspec.json if kind == "json" else msgspec.msgpack
-        return clip((_call if spoken else repr)(read.decode(message.content())), limit)
+        payload = read.decode(message.content())
+        return clip(_call(payload, message.header) if spoken else repr(payload), limit)
     except (DecodeError, TypeError, ValueError, *MALFORMED) as error:
         return f"cannot be read: {clip(str(error))}"
 
@@ -209,11 +210,11 @@ def _without_hidden(message: Message, app: Celeriac, *, spoken: bool) -> str | N
     if header.edges is not None:
         mask = mask.behind(header.edges.given)
     args, kwargs = mask.plain(*read.decode(message.content()))
-    return _call([args, kwargs]) if spoken else msgspec.json.encode([args, kwargs]).decode()
+    return _call([args, kwargs], header) if spoken else msgspec.json.encode([args, kwargs]).decode()
 
 
-def _call(payload: Any) -> str:
-    """``(1, 2, name='x')``, as in the call; what has another form is shown as it is."""
+def _call(payload: Any, header: Header) -> str:
+    """``(…, 2, name='x')``, as in the call; what has another form is shown as it is."""
     if not (
         isinstance(payload, list)
         and len(payload) == 2
@@ -222,8 +223,9 @@ def _call(payload: Any) -> str:
     ):
         return repr(payload)
     args, kwargs = payload
+    taken = [] if header.edges is None or header.edges.given == (0,) else ["…"]
     named = [f"{name}={value!r}" for name, value in kwargs.items()]
-    return f"({', '.join([*map(repr, args), *named])})"
+    return f"({', '.join([*taken, *map(repr, args), *named])})"
 
 
 # -- retry, discard ----------------------------------------------------------------------------

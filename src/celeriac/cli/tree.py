@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import re
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -31,6 +34,8 @@ celeriac -A tasks tree 019a9f4e-7c1e-7b1e-8f3a-0242ac120002 --json | jq .counts
 #: Seconds between two looks at most as often, and how much longer than a look takes.
 _LOOK: Final = 1.0
 _EASE: Final = 4
+#: An id as ``ids.new_task_id`` makes it; its end tells those of one workflow apart.
+_ID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){4}([0-9a-f]{8})\b")
 #: Ids that are waited for at once.
 _WAITED: Final = 500
 
@@ -60,13 +65,27 @@ def tree(session: Session, /, id: str, watch: bool, every: bool, as_json: bool) 
     workflow is known. What tasks sent by themselves is shown, and not counted.
     """
     app = session.load_shared()
-    found, now = _read(app, id, every=every)
-    if found is None:
-        return _missing(session, app, id, as_json=as_json)
-    if not watch:
-        _print(found, now, every=every, as_json=as_json)
-        return _code(found)
+    with nullcontext() if watch else _collecting_nothing():
+        found, now = _read(app, id, every=every)
+        if found is None:
+            return _missing(session, app, id, as_json=as_json)
+        if not watch:
+            _print(found, now, every=every, as_json=as_json)
+            return _code(found)
     return _Watch(app, id, every=every, as_json=as_json).until_it_ends(found, now)
+
+
+@contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """Nothing that is read is given up before it is printed: to look for it costs an eighth of the
+    time that ten thousand tasks take."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _read(app: Celeriac, id: str, *, every: bool) -> tuple[Tree | None, float]:
@@ -113,6 +132,14 @@ def _lines(found: Tree, now: float, *, every: bool) -> list[str]:
     from celeriac.control.treetext import summary, tree_lines
 
     return [summary(found), *tree_lines(found, now, every=every)]
+
+
+def fitted(line: str, columns: int) -> str:
+    """*line* in so many columns. Ids give way first: what is behind them says why it waits, and
+    what stands there in the end has them whole."""
+    from celeriac.control.progress import cut, width
+
+    return cut(line if width(line) <= columns else _ID.sub(r"…\1", line), columns)
 
 
 class _Watch:
@@ -183,15 +210,13 @@ class _Watch:
 
     def _draw(self, found: Tree, now: float) -> None:
         """Over what stands there, as much of it as the terminal holds."""
-        from celeriac.control.progress import cut
-
         columns, rows = shutil.get_terminal_size()
         lines = _lines(found, now, every=self._every)
         if len(lines) > rows - 1:
             left = len(lines) - (rows - 2)
             lines = [*lines[: rows - 2], f"… {left:,} more lines"]
         self._clear()
-        say("\n".join(cut(each, columns - 1) for each in lines))
+        say("\n".join(fitted(each, columns - 1) for each in lines))
         self._drawn = len(lines)
 
     def _clear(self) -> None:

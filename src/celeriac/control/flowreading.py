@@ -9,16 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from celeriac import states
 from celeriac.control.destinations import NOWHERE, Destinations
 from celeriac.control.phrases import clip
-from celeriac.control.reading import header_of, hider_of, reason_of
+from celeriac.control.reading import header_of, hider_for, message_of, reason_of
 from celeriac.control.why import Situation, in_brief
 from celeriac.exceptions import CeleryError, ResultNotFound
 from celeriac.flowparts import Part, Parts, grow
 from celeriac.flowtree import Told, Tree
+from celeriac.message import Message
 from celeriac.outcome import ResultBody
 from celeriac.progress import Progress
 from celeriac.records import JoinView, Record, StoredResult, WorkerView
@@ -53,15 +55,15 @@ class Source:
     """Where a workflow is read.
 
     *results* are where its results are, *body* opens one of them, *progress* says how far a task
-    says that it is, *arguments* with what it was called; *known* is where the application sends
-    tasks.
+    says that it is, *arguments* with what the message of a task of that name calls it; *known* is
+    where the application sends tasks.
     """
 
     store: Store
     results: Results
     body: Callable[[StoredResult], ResultBody | None]
     progress: Callable[[Record], Progress | None]
-    arguments: Callable[[Record], str]
+    arguments: Callable[[str, Message | None], str]
     known: Destinations = NOWHERE
 
 
@@ -75,7 +77,7 @@ def source_of(app: Celeriac) -> Source:
         app.results,
         lambda found: body_of(app, found),
         lambda record: progress_of(app, record),
-        lambda record: arguments_of(app, record, header_of(record)),
+        partial(arguments_of, app),
         app.client.directions.known(),
     )
 
@@ -221,11 +223,9 @@ class _Reading:
     def _told(self, part: Part) -> Told:
         record = part.record
         if record.state in states.TERMINAL:
-            failed = record.state != states.SUCCEEDED and not _by(record)
-            return Told(
-                self._ending(part), record.state, self._where.get(part.id, ""),
-                self._source.arguments(record) if failed else "",
-            )  # fmt: skip
+            if record.state == states.SUCCEEDED or _by(record):
+                return Told(self._ended_by(record), record.state)
+            return self._failure(record)
         code, reason = self._why(part)
         return Told(clip(reason, _REASON), code, progress=self._progress(record))
 
@@ -237,19 +237,25 @@ class _Reading:
         except CeleryError:
             return None
 
-    def _ending(self, part: Part) -> str:
-        record = part.record
-        if record.state == states.SUCCEEDED:
+    def _ended_by(self, record: Record) -> str:
+        """Of what another one's end has ended: which."""
+        if not _by(record):
             return ""
-        if _by(record):
-            if record.state == states.SKIPPED:
-                return "not needed"
-            cause = self._parts.of.get(record.cause)
-            who = record.cause if cause is None else f"{cause.record.task}[{record.cause}]"
-            return f"did not run: {who} ended without success"
-        hide = hider_of(record)
+        if record.state == states.SKIPPED:
+            return "not needed"
+        cause = self._parts.of.get(record.cause)
+        who = record.cause if cause is None else f"{cause.record.task}[{record.cause}]"
+        return f"did not run: {who} ended without success"
+
+    def _failure(self, record: Record) -> Told:
+        """Of what ended without success by itself: why, where, and with what it was called."""
+        message = message_of(record)
+        hide = hider_for(message)
         reason = reason_of(record, _REASON)
-        return reason if hide is None else hide(reason)
+        return Told(
+            reason if hide is None else hide(reason), record.state,
+            self._where.get(record.id, ""), self._source.arguments(record.task, message),
+        )  # fmt: skip
 
     def _why(self, part: Part) -> tuple[str, str]:
         """As ``celeriac why`` says it."""

@@ -13,7 +13,7 @@ from celeriac import states
 from celeriac.control.destinations import NOWHERE, Destinations
 from celeriac.control.flowreading import flow_of
 from celeriac.control.phrases import clip, commands, iso
-from celeriac.control.reading import header_of
+from celeriac.control.reading import header_of, message_of
 from celeriac.control.why import Explanation, Situation, missing
 from celeriac.records import BUILT_IN, Counts, JoinView, Record, WorkerView
 from celeriac.stores.base import Store
@@ -90,7 +90,7 @@ def without_record(store: Store, id: str, app: str = "") -> Explanation:
 def with_arguments(app: Celeriac, explained: Explanation) -> Explanation:
     """*explained* and, among its facts, with what the task is called, if that is kept."""
     record = explained.record
-    shown = "" if record is None else arguments_of(app, record, header_of(record))
+    shown = "" if record is None else arguments_of(app, record.task, message_of(record))
     if not shown:
         return explained
     task, *others = explained.facts

@@ -105,6 +105,8 @@ def printable(text: str) -> str:
 
     Line ends and tabs stay.
     """
+    if text.isprintable():  # as nearly all is
+        return text
     return "".join(
         each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text
     )

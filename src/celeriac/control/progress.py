@@ -51,9 +51,12 @@ def cut(text: str, columns: int) -> str:
     """*text* for a line of so many columns."""
     if width(text) <= columns:
         return text
-    while width(text) >= columns:
-        text = text[:-1]
-    return f"{text}…"
+    room = columns - 1
+    for at, each in enumerate(text):
+        room -= width(each)
+        if room < 0:
+            return f"{text[:at]}…"
+    return text
 
 
 def _outlook(progress: Progress, now: float) -> list[str]:

@@ -15,12 +15,21 @@ from celeriac.bodies import unseal
 from celeriac.control.phrases import clip, iso
 from celeriac.exceptions import DecodeError
 from celeriac.malformed import MALFORMED
-from celeriac.message import Header, decode
+from celeriac.message import Header, Message, decode
 from celeriac.outcome import ResultBody
 from celeriac.records import Record
 from celeriac.sensitive import HideAll, Hider
 
-__all__ = ["header_of", "hider_of", "last_stack", "plain_record", "reason_of", "result_of"]
+__all__ = [
+    "header_of",
+    "hider_for",
+    "hider_of",
+    "last_stack",
+    "message_of",
+    "plain_record",
+    "reason_of",
+    "result_of",
+]
 
 _TIMES: Final = ("enqueued_at", "due", "expires", "leased_at", "started_at", "ended_at", "drop_at")
 _KEPT: Final = (
@@ -50,29 +59,36 @@ def plain_record(record: Record) -> dict[str, object]:
     return data
 
 
-def header_of(record: Record) -> Header | None:
-    """The header of the record's message; None if it was left out or cannot be read."""
+def message_of(record: Record) -> Message | None:
+    """The record's message; None if it was left out or cannot be read."""
     if record.wire is None:
         return None
     try:
-        return decode(record.wire).header
+        return decode(record.wire)
     except DecodeError:
         return None
+
+
+def header_of(record: Record) -> Header | None:
+    """The header of the record's message; None if it was left out or cannot be read."""
+    message = message_of(record)
+    return None if message is None else message.header
 
 
 def hider_of(record: Record) -> Hider | None:
     """What takes the arguments out of texts, if the message says that they are not shown as they
     are; None if it says nothing."""
-    if record.wire is None:
+    return hider_for(message_of(record))
+
+
+def hider_for(message: Message | None) -> Hider | None:
+    """The same, of a message."""
+    if message is None:
         return None
-    try:
-        message = decode(record.wire)
-        header = message.header
-        if not (header.argsrepr or header.kwargsrepr):
-            return None
-        read = msgspec.json if header.serializer == "json" else msgspec.msgpack
-    except DecodeError:
+    header = message.header
+    if not (header.argsrepr or header.kwargsrepr):
         return None
+    read = msgspec.json if header.serializer == "json" else msgspec.msgpack
     try:
         return Hider([read.decode(message.content())])
     except (DecodeError, *MALFORMED):

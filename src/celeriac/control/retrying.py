@@ -35,8 +35,8 @@ class Left(msgspec.Struct, frozen=True):
     """Why an id was left as it is.
 
     *code* is one of ``unknown``, ``group``, ``succeeded``, ``unfinished``, ``revoked`` (of all that
-    failed, what somebody called off is left), ``errback`` (one has not ended), ``not kept``,
-    ``gone`` and ``incomplete``.
+    failed, what somebody called off is left), ``upstream`` (what it takes will not come),
+    ``errback`` (one has not ended), ``not kept``, ``gone`` and ``incomplete``.
     """
 
     code: str
@@ -88,6 +88,9 @@ def retry(
         raise ValueError("retry(): arguments are those of one task; name one")
     for id in dict.fromkeys(ids):
         messages = {id: _mended(app, id, args, kwargs)} if mends and _may_run(app, id) else None
+        *before, _ = _in_order(app, id)
+        for each in before:
+            _reopen(app, done, each)
         if not _reopen(app, done, id, messages):
             done.left[id] = _why_not(app, id)
     done.missing = _still_missing(app, done)
@@ -142,6 +145,41 @@ def _reopen(
                 _reopen(app, done, member)
         at = inspection.get([join.body])[0]
     return id in done.reopened
+
+
+def _in_order(app: Celeriac, id: str) -> list[str]:
+    """*id*, and before it what must be reopened first: whose results it, and that, would take."""
+    order: list[str] = []
+    seen = {id}
+    path = [(id, iter(_wanting(app, id)))]
+    while path:
+        at, wanting = path[-1]
+        each = next(wanting, None)
+        if each is None:
+            order.append(at)
+            path.pop()
+        elif each not in seen:
+            seen.add(each)
+            path.append((each, iter(_wanting(app, each))))
+    return order
+
+
+def _wanting(app: Celeriac, id: str) -> list[str]:
+    """Parts that ended without success, without whose results *id* cannot run.
+
+    For what did not end because of them: it was revoked, or expired, while it waited for them.
+    """
+    record = app.store.inspection.get([id])[0]
+    if record is None or record.state not in states.REOPENABLE or record.cause:
+        return []
+    edges = _edges(record)
+    if edges.gathers is not None:
+        join = app.store.inspection.join(edges.gathers)
+        if join is None or join.decided != "failed" or not join.cause:
+            return []
+        return _failed_members(app, _header_flow(record), join.id)
+    source = None if edges.takes is None else app.store.inspection.get([edges.takes])[0]
+    return [source.id] if source is not None and source.state in states.REOPENABLE else []
 
 
 def _note(done: Retried, reopened: Sequence[str]) -> None:
@@ -232,6 +270,14 @@ def _why_not(app: Celeriac, id: str) -> Left:
         return Left("gone", f"what it ended because of, {record.cause}, is no longer kept")
     if record.wire is None:
         return Left("not kept", "its arguments are no longer kept; send it anew")
+    wanting = _wanting(app, id)
+    if wanting:
+        more = f" and {len(wanting) - 1:,} more" if len(wanting) > 1 else ""
+        return Left(
+            "upstream",
+            f"it takes what {wanting[0]}{more} should have returned, which ended without success. "
+            "Retry that first",
+        )
     called = _errback_called(app, record)
     if called is not None:
         return Left(

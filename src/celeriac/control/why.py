@@ -185,7 +185,7 @@ def _scheduled(s: Situation) -> _Answer:
             "Nothing: it starts when its turn comes. For more at once start another worker, or "
             f"change the limit: celeriac -A APP control rate_limit {record.task} 100/s"
         )
-        return "rate_limited", f"{limited} It is due {when}.", [hint]
+        return "rate_limited", f"{limited} It is offered to a worker again {when}.", [hint]
     return "scheduled", f"Scheduled: it is due {when}.", _revoke_advice(record)
 
 
@@ -336,6 +336,12 @@ def _held(s: Situation) -> _Answer:
     text = f"{doing} on {worker_name(view)}{when}, attempt {record.attempt}."
     if not running:
         text += token_note(record, view)
+    # Whether its process is there only its host knows, and the store not before its lease ends.
+    if s.now - view.beat_at > s.silent / 2:
+        text += (
+            f" The worker was last heard of {ago(view.beat_at, s.now)}; if it has died, the task "
+            "goes to another one."
+        )
     if record.revoked:
         how = f"ended with {record.terminate}" if record.terminate else "left to end, not repeated"
         return "revoke_pending", f"{text} It has been revoked and will be {how}.", []

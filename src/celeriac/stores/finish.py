@@ -147,6 +147,9 @@ def reopen(view: View, id: str, *, now: float) -> Effects:
     not ended, has succeeded, or cannot run because its join was given up or its cause is gone; nor
     as long as an errback that would wait again, or what follows that, is due or runs: it is called
     for this end, and could not be called for the next one before it has ended.
+
+    What takes a result waits again if that, or the join that it gathers, is still to come; there
+    are no effects if it will not come, as it would run with nothing in its place.
     """
     step = _Step(view, now, limit=0)
     node = step.node(id)
@@ -154,12 +157,10 @@ def reopen(view: View, id: str, *, now: float) -> Effects:
         node = step.node(node.cause)
     if node is None or node.state not in states.REOPENABLE or node.cause:
         return Effects()
-    edges = node.edges
-    if edges is not None and edges.gathers is not None:
-        join = step.join(edges.gathers)
-        if join is None or join.decided != "done":
-            return Effects()
-    step.reopen(node, waits=False)
+    waits = step.waits(node)
+    if waits is None:
+        return Effects()
+    step.reopen(node, waits=waits)
     todo = deque([_Reopened(node.id, cause=node.id)])
     while todo:
         todo.extend(step.reopen_along(todo.popleft()))
@@ -386,6 +387,22 @@ class _Step:
             self.todo.appendleft(msgspec.structs.replace(pending, offset=found[-1][0]))
 
     # -- an operator's retry
+
+    def waits(self, node: Node) -> bool | None:
+        """Whether what *node* takes is still to come; None if it will not come."""
+        edges = node.edges
+        if edges is None:
+            return False
+        if edges.gathers is not None:
+            join = self.join(edges.gathers)
+            return None if join is None or join.decided == "failed" else not join.decided
+        if edges.takes is None:
+            return False
+        source = self.node(edges.takes)
+        if source is None or source.state == states.SUCCEEDED:
+            return None if source is None else False
+        releases = source.edges is not None and node.id in source.edges.success
+        return True if releases and source.state not in states.TERMINAL else None
 
     def reopen(self, node: Node, waits: bool) -> None:
         state, due = (states.WAITING, None) if waits else _when(node, self.now)

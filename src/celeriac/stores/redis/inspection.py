@@ -86,7 +86,7 @@ class RedisInspection:
         return found
 
     def get(self, ids: Sequence[str]) -> builtins.list[Record | None]:
-        return self._reader.records(ids, whole=True)
+        return self._reader.records(ids)
 
     def join(self, join: str) -> JoinView | None:
         body, size, grown, decided, cause = self._steps.call(

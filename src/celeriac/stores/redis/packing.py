@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -50,9 +51,20 @@ _TWO: Final = struct.Struct(">BB")
 _DOUBLE: Final = struct.Struct(">d")
 _SAID: Final = struct.Struct(">BIdBH")
 _AT: Final = {name: place for place, name in enumerate(FIELDS)}
+#: Of a packed state what :func:`read_record` makes a record of.
+_kept: Final = itemgetter(
+    *(
+        _AT[name]
+        for name in (
+            "state", "attempt", "nonce", "retries", "crashes", "losses", "generation", "stamp",
+            "leased", "started", "ended", "expires", "revoked", "terminate", "cause", "reason",
+            "drop", "worker", "due",
+        )
+    )
+)  # fmt: skip
 
 
-class Base(msgspec.Struct, frozen=True):
+class Base(msgspec.Struct, frozen=True, gc=False):
     """What is known of a message without its wire."""
 
     size: int
@@ -248,41 +260,43 @@ def read_record(
             enqueued_at=base.enqueued,
             expires=base.expires,
         )
-    v = read_state(state)
     base = read_base(state)
     custom, meta = read_progress(progress)
-    nonce = v[_AT["nonce"]] or None
+    (
+        letter, attempt, nonce, retries, crashes, losses, generation, stamp, leased, started, ended,
+        expires, revoked, terminate, cause, reason, drop, worker, due,
+    ) = _kept(read_state(state))  # fmt: skip
     return Record(
         id=id,
-        state=STATES[v[0]],
+        state=STATES[letter],
         task=base.task,
         queue=base.queue,
         priority=base.priority,
         wire=wire,
         enqueued_at=base.enqueued,
-        due=seconds(v[_AT["due"]]),
-        expires=seconds(v[_AT["expires"]]),
-        attempt=v[_AT["attempt"]],
-        retries=v[_AT["retries"]],
-        crashes=v[_AT["crashes"]],
-        losses=v[_AT["losses"]],
-        generation=v[_AT["generation"]],
+        due=seconds(due),
+        expires=seconds(expires),
+        attempt=attempt,
+        retries=retries,
+        crashes=crashes,
+        losses=losses,
+        generation=generation,
         owner=nonce.rsplit(".", 2)[0] if nonce else None,
-        worker=v[_AT["worker"]] or None,
-        nonce=nonce,
-        leased_at=seconds(v[_AT["leased"]]),
-        started_at=seconds(v[_AT["started"]]),
-        ended_at=seconds(v[_AT["ended"]]),
-        parked=v[0] == "P",
-        revoked=bool(v[_AT["revoked"]]),
-        terminate=text(v[_AT["terminate"]]),
-        stamp=v[_AT["stamp"]],
-        reason=v[_AT["reason"]],
-        cause=v[_AT["cause"]],
+        worker=worker or None,
+        nonce=nonce or None,
+        leased_at=seconds(leased),
+        started_at=seconds(started),
+        ended_at=seconds(ended),
+        parked=letter == "P",
+        revoked=bool(revoked),
+        terminate=text(terminate),
+        stamp=stamp,
+        reason=reason,
+        cause=cause,
         body=body,
         custom_state=custom,
         meta=meta,
-        drop_at=seconds(v[_AT["drop"]]),
+        drop_at=seconds(drop),
     )
 
 

@@ -200,6 +200,63 @@ class OperatorSuite(Suite):
         worker.again(worker.take())
         assert kit.state("a") == states.QUEUED
 
+    def test_what_takes_a_result_waits_for_it_again(self, kit: Kit) -> None:
+        chain(kit)
+        worker = kit.worker()
+        held = worker.take()
+        kit.store.queue.revoke(["b"])
+        assert kit.store.inspection.retry(["b"]) == ["b", "c"]
+        assert kit.states("a", "b", "c") == [states.LEASED, states.WAITING, states.WAITING]
+        worker.succeed(held, b"of a")
+        delivery = worker.take()
+        assert (delivery.id, delivery.inputs) == ("b", b"of a")
+
+    def test_what_takes_a_result_that_will_not_come_is_not_reopened(self, kit: Kit) -> None:
+        chain(kit)
+        kit.store.queue.revoke(["b", "a"])
+        kit.done(kit.worker(), "e")
+        assert kit.store.inspection.retry(["b"]) == []
+        assert kit.states("a", "b", "c") == [states.CANCELLED] * 3
+        assert kit.store.inspection.retry(["a"]) == ["a", "e"]
+        assert kit.store.inspection.retry(["b"]) == ["b", "c"]
+        assert kit.states("a", "b", "c") == [states.QUEUED, states.WAITING, states.WAITING]
+
+    def test_what_takes_a_result_that_is_there_runs_at_once(self, kit: Kit) -> None:
+        chain(kit)
+        worker = kit.worker()
+        kit.done(worker, "a", b"of a")
+        kit.store.queue.revoke(["b"])
+        assert kit.store.inspection.retry(["b"]) == ["b", "c"]
+        delivery = worker.take()
+        assert (delivery.id, delivery.inputs) == ("b", b"of a")
+
+    def test_a_body_that_was_revoked_waits_for_its_join_again(self, kit: Kit) -> None:
+        members(kit, 2)
+        worker = kit.worker()
+        kit.done(worker, "m0")
+        kit.store.queue.revoke(["body"])
+        worker.succeed(worker.take(queues=["errors"]))
+        reopened = kit.store.inspection.retry(["body"])
+        assert (reopened[0], sorted(reopened)) == ("body", ["body", "e", "z"])
+        assert kit.states("body", "z", "e") == [states.WAITING] * 3
+        kit.done(worker, "m1")
+        assert kit.state("body") == states.QUEUED
+
+    def test_a_body_that_was_revoked_is_not_reopened_while_its_join_is_failed(
+        self, kit: Kit
+    ) -> None:
+        members(kit, 2)
+        worker = kit.worker()
+        kit.store.queue.revoke(["body"])
+        worker.succeed(worker.take(queues=["errors"]))
+        _fail_next(worker)
+        assert kit.store.inspection.retry(["body"]) == []
+        assert kit.store.inspection.retry(["m0"]) == ["m0"]
+        assert kit.store.inspection.retry(["body"])[0] == "body"
+        kit.done(worker, "m1")
+        kit.done(worker, "m0")
+        assert kit.state("body") == states.QUEUED
+
     def test_the_old_fence_is_fenced_in_the_new_generation(self, kit: Kit) -> None:
         kit.send("a")
         old = kit.worker("w1")

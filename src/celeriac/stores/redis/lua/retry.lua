@@ -88,16 +88,33 @@ local function along(at)
   end
 end
 
+-- Whether what a record takes is still to come; nil if it will not come.
+local function takes_later(at)
+  local edges = edges_of(at.rec)
+  if not edges then return false end
+  if edges[6] then
+    local join = join_at(edges[6])
+    if not join or join.decided == 'failed' then return nil end
+    return join.decided == ''
+  end
+  if not edges[5] then return false end
+  local source = node(edges[5])
+  if not source then return nil end
+  if source.state == 's' then return false end
+  local after = edges_of(source.rec)
+  for _, id in ipairs(after and after[1] or {}) do
+    if id == at.id and not OVER[source.state] then return true end
+  end
+  return nil
+end
+
 local function start()
   local at = node(ARGV[3])
   if at and at.cause ~= '' then at = node(at.cause) end
   if not at or not OVER[at.state] or at.state == 's' or at.cause ~= '' then return false end
-  local edges = edges_of(at.rec)
-  if edges and edges[6] then
-    local join = join_at(edges[6])
-    if not join or join.decided ~= 'done' then return false end
-  end
-  reopen(at, false)
+  local waits = takes_later(at)
+  if waits == nil then return false end
+  reopen(at, waits)
   todo[1] = {id = at.id, cause = at.id, whole = false}
   return true
 end
