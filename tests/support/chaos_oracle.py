@@ -41,6 +41,8 @@ class Ran:
     swapped: dict = field(default_factory=lambda: defaultdict(set))
     #: How often each id was put back, since what it takes could not be read.
     put_back: Counter = field(default_factory=Counter)
+    #: How often each id was interrupted by a worker that was to stop, which is charged to nobody.
+    interrupted: Counter = field(default_factory=Counter)
     #: How many calls of a worker's store failed.
     broken: int = 0
 
@@ -59,17 +61,28 @@ class Ran:
 
 def read(ledger, logs):
     """Read what was written to *ledger* and beside it, and to the workers' *logs*."""
-    made = Ran(ledger.read())
-    made.put_back.update(_PUT_BACK.findall(logs))
-    for line in _beside(ledger, "parts"):
+    made = gather(ledger.read(), _beside(ledger, "parts"), _beside(ledger, "swaps"))
+    made.put_back.update(put_back(logs))
+    made.broken = len(_beside(ledger, "broken"))
+    return made
+
+
+def gather(lines, parts, swaps):
+    """What ran, by *lines* of the ledger and those written beside it."""
+    made = Ran(lines)
+    for line in parts:
         id, graph, number = line.split()
         made.parts[graph, int(number)].add(id)
-    for line in _beside(ledger, "swaps"):
+    for line in swaps:
         id, number, attempt = line.split()
         made.swaps[id].add(int(attempt))
         made.swapped[id].add(int(number))
-    made.broken = len(_beside(ledger, "broken"))
     return made
+
+
+def put_back(logs):
+    """Ids that were put back since what they take could not be read, each as often as it was."""
+    return _PUT_BACK.findall(logs)
 
 
 def _beside(ledger, kind):
@@ -107,7 +120,7 @@ class Graph:
     def _starts(self):
         """Each start after the first is explained by what the record says, or by a replacement."""
         ran = self.ran
-        again = {id: len(ran.swapped[id]) for id in ran.swapped}
+        again = Counter({id: len(ran.swapped[id]) for id in ran.swapped}) + ran.interrupted
         lines = [each for each in ran.lines if each.id in self.records]
         report = check((), lines, self.records.values(), interrupted=again)
         for each in report.problems:
@@ -123,6 +136,7 @@ class Graph:
         """Whether *record* was leased more often than its retries, crashes and losses say."""
         explained = record.retries + record.crashes + record.losses
         explained += self.ran.put_back[record.id] + len(self.ran.swapped.get(record.id, ()))
+        explained += self.ran.interrupted[record.id]
         return record.attempt > 1 + explained
 
     def _began(self, record, whole=True):
