@@ -11,7 +11,7 @@ ledger are left in ``.soak`` and the seed is added to ``tests/soak/seeds.txt``, 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import random
 import shutil
 import signal
@@ -51,7 +51,7 @@ def keep(report: Report, found: str, path: Path = KEPT) -> None:
     line = f"{report.store} {report.seed}"
     known = [each.partition("#")[0].strip() for each in path.read_text().splitlines()]
     if line not in known:
-        today = datetime.datetime.now(datetime.UTC).date()
+        today = dt.datetime.now(dt.UTC).date()
         with path.open("a") as file:
             file.write(f"{line}  # {today}: {found.splitlines()[0][:150]}\n")
 

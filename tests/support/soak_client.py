@@ -4,7 +4,7 @@ of each order. It is killed now and then; the next one goes on where it was.
     python soak_client.py SEED FOLDER
 """
 
-import datetime
+import datetime as dt
 import heapq
 import os
 import sys
@@ -23,14 +23,27 @@ from celeriac.testing.faults import Faults, Rule, wrap
 
 #: Seconds between two orders, at most.
 PACE = 0.1
-#: Seconds in which a revoke must have been taken.
+#: Seconds in which a store must have answered that breaks only now and then.
 DEADLINE = 60.0
+
+
+def insist(ask):
+    """What the store answers, which is asked until it does."""
+    until = time.monotonic() + DEADLINE
+    while True:
+        try:
+            return ask()
+        except OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
 
 
 class Client:
     def __init__(self, seed, folder):
         self.seed, self.folder = seed, folder
-        self.store = connect(os.environ["BROKER"], Options.from_settings(tasks.app.conf))
+        options = Options.from_settings(tasks.app.conf)
+        self.store = insist(lambda: connect(os.environ["BROKER"], options))
         self.faults = Faults(
             Rule("queue.enqueue", "after", probability=0.03),
             Rule("queue.enqueue", "before", probability=0.02),
@@ -61,7 +74,7 @@ class Client:
 
     def order(self, order):
         if order.revoked_first:
-            self.insist(order.revoked_first, order.ending)
+            insist(lambda: self.store.queue.revoke(order.revoked_first, order.ending))
         self.write("try", order.id, time.monotonic())
         try:
             call(tasks.app, order)
@@ -72,21 +85,8 @@ class Client:
 
     def revoke(self, due):
         _, id, ending = due
-        self.insist([id], ending)
+        insist(lambda: self.store.queue.revoke([id], ending))
         self.write("revoked", id)
-
-    def insist(self, ids, ending):
-        """Revoke *ids*, and again until the store has taken it."""
-        until = time.monotonic() + DEADLINE
-        while True:
-            try:
-                self.store.queue.revoke(ids, ending)
-            except OperationalError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
-            else:
-                return
 
     def write(self, *what):
         # The newline comes first: a kill may tear a line, and the next must not be a part of it.
@@ -100,8 +100,8 @@ def call(app, order):
         return
     options = {"task_id": order.id, **order.options}
     if order.later and order.options["priority"] % 2:
-        now = datetime.datetime.now(datetime.UTC)
-        options["eta"] = now + datetime.timedelta(seconds=order.later)
+        now = dt.datetime.now(dt.UTC)
+        options["eta"] = now + dt.timedelta(seconds=order.later)
     elif order.later:
         options["countdown"] = order.later
     if order.task == STRANGER:

@@ -150,9 +150,9 @@ class Verdict:
         lost = record.reason.startswith("WorkerLostError")
         if record.state == states.FAILED and states.SUCCEEDED in order.ends and not lost:
             self.found(f"{told}, which nothing but a death may cause")
-        if record.state in order.ends and not put_aside and record.retries != order.retries:
-            if record.state in (states.SUCCEEDED, states.FAILED):
-                self.found(f"{told} after {record.retries} retries, should be {order.retries}")
+        ran = record.state in order.ends & {states.SUCCEEDED, states.FAILED}
+        if ran and record.retries != order.retries:
+            self.found(f"{told} after {record.retries} retries, should be {order.retries}")
 
     def _runs(self, order: Order, record: Record, told: str) -> None:
         starts, ends = (at.get(order.id, {}) for at in (self.seen.ran.starts, self.seen.ran.ends))

@@ -140,7 +140,9 @@ def _expiring(id: str, kind: str, pick: random.Random) -> Order:
     seconds = round(pick.uniform(0.1, 1.5), 2)
     if kind == "expires":  # nobody serves it
         options = _options(pick, queue=UNSERVED, expires=seconds)
-        return Order(id, kind, args=(0,), options=options, ends=frozenset({states.EXPIRED}), starts=0)
+        return Order(
+            id, kind, args=(0,), options=options, ends=frozenset({states.EXPIRED}), starts=0
+        )
     ends = SUCCEEDED | {states.EXPIRED}
     return Order(id, kind, args=(0.1,), options=_options(pick, expires=seconds), ends=ends)
 

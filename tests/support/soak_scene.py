@@ -48,6 +48,9 @@ SETTLE = 3.0
 ABSENT = 10.0
 #: Seconds between two samples, and between two lines that tell how it goes.
 SAMPLE, TELL = 2.0, 30.0
+#: Exit statuses of a worker that is told to stop: well, without the store's knowing of it, or before
+#: it could listen.
+LEFT = (0, 1, -signal.SIGTERM)
 #: Seconds that a worker may take to end once it is told to.
 LEAVING = 60.0
 #: What a worker says that ends at its start since there is nothing that it could do.
@@ -81,9 +84,7 @@ class Soak(Crew):
     ) -> None:
         super().__init__(place, random.Random(report.seed))
         self.report, self.at, self.steady = report, store, steady
-        self.app = application(
-            url, place.ledger_path, set_as_current=False, publish_timeout=2.0
-        )
+        self.app = application(url, place.ledger_path, set_as_current=False, publish_timeout=2.0)
         self.store = connect(url, Options.from_settings(self.app.conf))
         self.app.lend(self.store, self.app.client)
         self.book = Book(place.ledger_path)
@@ -155,7 +156,7 @@ class Soak(Crew):
         asked = ended in self.leaving
         fine = (
             ended.pid in self.expected
-            or (asked and status in (0, 1))
+            or (asked and status in LEFT)
             # A service manager would start another.
             or any(each in text for each in AGAIN)
         )
@@ -168,8 +169,7 @@ class Soak(Crew):
         for each in gone[:-LOGS]:
             each.log.unlink(missing_ok=True)
         veteran = self.steady and ended is self.workers[0]
-        made = super().successor(ended, dying and not veteran and self.pick.random() < 0.5)
-        return made
+        return super().successor(ended, dying and not veteran and self.pick.random() < 0.5)
 
     def worker(self, dying: bool) -> Worker:
         made = super().worker(dying)
@@ -198,7 +198,8 @@ class Soak(Crew):
             case "everybody":
                 assert self.client is not None
                 self.kill(self.client)
-                return all([self.kill_worker(each) for each in mortal])
+                struck = [self.kill_worker(each) for each in mortal]
+                return all(struck)
             case "deploy":
                 return self.deploy(one)
             case "stop":
@@ -256,7 +257,10 @@ class Soak(Crew):
         single = [each for each in left if not each.tree]
         found = self.store.inspection.get([each.id for each in single])
         flows = [(each, self.flow(each)) for each in left if each.tree]
-        for order, records in [*((a, [b] if b else []) for a, b in zip(single, found, strict=True)), *flows]:
+        for order, records in [
+            *((a, [b] if b else []) for a, b in zip(single, found, strict=True)),
+            *flows,
+        ]:
             done = all(each.state in states.TERMINAL for each in records)
             if order.task == STRANGER and records and records[0].parked:
                 generation.settled.add(order.id)
@@ -355,10 +359,14 @@ class Soak(Crew):
             with self.at.server.connect() as client:
                 return client.info("memory")["used_memory"] / MIB
         db = self.place.db
-        return sum(each.stat().st_size for each in db.parent.glob(f"{db.name}*") if each.is_file()) / MIB
+        return (
+            sum(each.stat().st_size for each in db.parent.glob(f"{db.name}*") if each.is_file())
+            / MIB
+        )
 
     def run(self, seconds: float, enough: Callable[[], bool], tell: Callable[[str], None]) -> None:
-        """Send and strike for so many seconds, or until there is *enough*; then wait for the rest."""
+        """Send and strike for so many seconds, or until there is *enough*; then wait for the
+        rest."""
         began = time.monotonic()
         until, due, sampled, told = began + seconds, began + 1.0, began, began
         self.start()
@@ -390,7 +398,9 @@ class Soak(Crew):
 
     def progress(self, seconds: float) -> str:
         counts = self.report.counts
-        shown = ", ".join(f"{name} {value:.0f}" for name, value in self.report.vitals.latest().items())
+        shown = ", ".join(
+            f"{name} {value:.0f}" for name, value in self.report.vitals.latest().items()
+        )
         return (
             f"{seconds / 60:5.1f} min {self.report.store}: {counts['acknowledged']} judged, "
             f"{len(self.open)} generations under way, {self.faults()} faults; {shown}"
@@ -417,7 +427,7 @@ class Soak(Crew):
         for each in self.workers:
             asked = each in self.leaving
             status = each.stop()
-            if not (status == 0 or each.pid in self.expected or (asked and status == 1)):
+            if not (status == 0 or each.pid in self.expected or (asked and status in LEFT)):
                 self.report.wrong(f"{each.log.name} ended with {status}:\n{each.text()[-3000:]}")
         sessions = {each.pid for each in self.place.workers}
         eventually(lambda: not members(sessions), "no process is left behind")
@@ -451,9 +461,7 @@ def stage(kind: str, folder: Path) -> Iterator[tuple[Site, Store, str]]:
             place = stack.enter_context(site(folder, "soak_tasks.py"))
             yield place, Store(place.db), place.broker
             return
-        own: Server = stack.enter_context(
-            server(kind, appendonly="yes", appendfsync="always")
-        )
+        own: Server = stack.enter_context(server(kind, appendonly="yes", appendfsync="always"))
         proxy = stack.enter_context(Proxy(own.port))
         broker = own.url.replace(str(own.port), str(proxy.port))
         place = stack.enter_context(site(folder, "soak_tasks.py", broker))

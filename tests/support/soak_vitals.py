@@ -75,9 +75,7 @@ class Vitals:
             last = [value for at, value in series if at >= ended - quarter]
             if first and last:
                 judged = ended - warm >= ENOUGH
-                found.append(
-                    Trend(name, statistics.median(first), statistics.median(last), judged)
-                )
+                found.append(Trend(name, statistics.median(first), statistics.median(last), judged))
         return found
 
     def latest(self) -> dict[str, float]:

@@ -29,6 +29,9 @@ class Proxy:
         self.delay = 0.0
         self.accepted = 0
         self._forsaken: set[socket.socket] = set()
+        #: Pairs of which one direction has ended.
+        self._halves: set[frozenset[socket.socket]] = set()
+        self._lock = threading.Lock()
         self._arrivals: list[float] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
@@ -46,8 +49,10 @@ class Proxy:
 
     def cut(self) -> None:
         """End every connection; new ones are taken."""
-        pairs, self._pairs = self._pairs, []
+        with self._lock:
+            pairs, self._pairs = self._pairs, []
         for each in (each for pair in pairs for each in pair):
+            self._forsaken.discard(each)
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
@@ -82,7 +87,8 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
-            self._pairs.append((client, upstream))
+            with self._lock:
+                self._pairs.append((client, upstream))
             for source, sink, answers in ((client, upstream, False), (upstream, client, True)):
                 threading.Thread(
                     target=self._pump, args=(source, sink, answers), daemon=True
@@ -109,6 +115,18 @@ class Proxy:
         for each in (source, sink):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+        self._over(frozenset((source, sink)))
+
+    def _over(self, pair: frozenset[socket.socket]) -> None:
+        """One direction of *pair* has ended; once both have, it is closed."""
+        with self._lock:
+            if pair not in self._halves:
+                self._halves.add(pair)
+                return
+            self._halves.remove(pair)
+            self._pairs = [each for each in self._pairs if frozenset(each) != pair]
+        for each in pair:
+            each.close()
 
     def _passed(self, answers: bool, left: int | None) -> None:
         if answers:
