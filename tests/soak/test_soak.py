@@ -12,12 +12,12 @@ from soak_scene import STORES, soak
 
 KEPT = kept_seeds((Path(__file__).parent / "seeds.txt").read_text())
 #: Seconds in which is sent and struck.
-SHORT, LONGER = 5.0, 12.0
+SHORT, LONGER = 4.0, 12.0
 
 
-def judge(store, seed, seconds, folder):
+def judge(store, seed, seconds, folder, **more):
     base, first = parse_seed(seed)
-    report = soak(store, base, first, seconds, folder, steady=False)
+    report = soak(store, base, first, seconds, folder, steady=False, **more)
     print(dict(report.counts), dict(report.faults))
     assert report.problems == []
     assert not any(report.counts[each] for each in MUST_BE_NONE)
@@ -27,7 +27,7 @@ def judge(store, seed, seconds, folder):
 
 @pytest.mark.parametrize("store", STORES)
 def test_a_short_soak_loses_nothing(store, tmp_path):
-    judge(store, "1", SHORT, tmp_path / "soak")
+    judge(store, "1", SHORT, tmp_path / "soak", ahead=2)
 
 
 @pytest.mark.faults

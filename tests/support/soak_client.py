@@ -22,7 +22,9 @@ from celeriac.stores.base import Options
 from celeriac.testing.faults import Faults, Rule, wrap
 
 #: Seconds between two orders, at most.
-PACE = 0.1
+PACE = 0.08
+#: Of so many short calls of a generation the client waits for the results, for at most so long.
+AWAITED, PATIENCE = 3, 100.0
 #: Seconds in which a store must have answered that breaks only now and then.
 DEADLINE = 60.0
 
@@ -56,11 +58,12 @@ class Client:
         path = self.folder / f"receipts-{number}"
         known = Receipts.read(path.read_text() if path.exists() else "")
         self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        pick, later = rng(self.seed, number, "pace"), []
+        pick, later, awaited = rng(self.seed, number, "pace"), [], []
         for order in batch(self.seed, number):
             pause = pick.random() * PACE
             if order.id not in known.tried:
-                self.order(order)
+                if self.order(order) and order.kind == "short":
+                    awaited.append(order.id)
                 time.sleep(pause)
             if order.revoke not in (None, BEFORE) and order.id not in known.revoked:
                 heapq.heappush(later, (time.monotonic() + order.revoke, order.id, order.ending))
@@ -69,10 +72,13 @@ class Client:
         while later:
             time.sleep(max(0.0, later[0][0] - time.monotonic()))
             self.revoke(heapq.heappop(later))
+        for id in awaited[:AWAITED]:
+            self.await_result(id)
         self.write("all", number)
         os.close(self.file)
 
     def order(self, order):
+        """Send it; whether it has been acknowledged."""
         if order.revoked_first:
             insist(lambda: self.store.queue.revoke(order.revoked_first, order.ending))
         self.write("try", order.id, time.monotonic())
@@ -80,8 +86,14 @@ class Client:
             call(tasks.app, order)
         except OperationalError:
             self.write("doubt", order.id)
-        else:
-            self.write("ok", order.id)
+            return False
+        self.write("ok", order.id)
+        return True
+
+    def await_result(self, id):
+        """Wait for what comes of a call; a result that nobody tells us of ends this client."""
+        value = insist(lambda: tasks.app.AsyncResult(id).get(timeout=PATIENCE, propagate=False))
+        assert value is not None
 
     def revoke(self, due):
         _, id, ending = due

@@ -37,7 +37,7 @@ from celeriac.stores import connect
 from celeriac.stores.base import Options
 
 STORES = ("sqlite", "redis", "valkey")
-#: Generations that are under way at once.
+#: Generations that are under way at once, unless told otherwise.
 AHEAD = 3
 #: Seconds in which a generation must have ended. The longest tasks take 4 s, and what is struck
 #: each time it runs is put aside.
@@ -48,8 +48,8 @@ SETTLE = 3.0
 ABSENT = 10.0
 #: Seconds between two samples, and between two lines that tell how it goes.
 SAMPLE, TELL = 2.0, 30.0
-#: Exit statuses of a worker that is told to stop: well, without the store's knowing of it, or before
-#: it could listen.
+#: Exit statuses of a worker that was told to stop: well, while the store was away, or before it
+#: could listen.
 LEFT = (0, 1, -signal.SIGTERM)
 #: Seconds that a worker may take to end once it is told to.
 LEAVING = 60.0
@@ -80,10 +80,18 @@ class Soak(Crew):
     CHAOS = 0.02
 
     def __init__(
-        self, place: Site, store: Store, url: str, report: Report, *, first: int, steady: bool
+        self,
+        place: Site,
+        store: Store,
+        url: str,
+        report: Report,
+        *,
+        first: int,
+        steady: bool,
+        ahead: int,
     ) -> None:
         super().__init__(place, random.Random(report.seed))
-        self.report, self.at, self.steady = report, store, steady
+        self.report, self.at, self.steady, self.ahead = report, store, steady, ahead
         self.app = application(url, place.ledger_path, set_as_current=False, publish_timeout=2.0)
         self.store = connect(url, Options.from_settings(self.app.conf))
         self.app.lend(self.store, self.app.client)
@@ -374,7 +382,7 @@ class Soak(Crew):
             now = time.monotonic()
             if enough():
                 until = min(until, now)
-            if now < until and len(self.open) < AHEAD:
+            if now < until and len(self.open) < self.ahead:
                 self.send()
             elif now >= until and not self.open:
                 break
@@ -476,6 +484,7 @@ def soak(
     folder: Path,
     *,
     steady: bool = True,
+    ahead: int = AHEAD,
     enough: Callable[[], bool] = lambda: False,
     tell: Callable[[str], None] = print,
 ) -> Report:
@@ -483,7 +492,7 @@ def soak(
     report = Report(kind, seed, folder)
     folder.mkdir(parents=True)
     with stage(kind, folder) as (place, store, url):
-        under_way = Soak(place, store, url, report, first=first, steady=steady)
+        under_way = Soak(place, store, url, report, first=first, steady=steady, ahead=ahead)
         try:
             under_way.run(seconds, enough, tell)
         finally:
