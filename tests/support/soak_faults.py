@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import apsw
 import psutil
 from servers import Server
-from soak_plan import LONGEST, Strike
+from soak_plan import Strike
 from wires import Proxy
 from workers import Worker
 
@@ -97,6 +98,8 @@ class Lasting:
                 stack.close()
 
 
+#: Seconds that a piece of a slow answer takes, at most.
+SLOWEST = 0.3
 #: While one of these lasts, the store does not answer us either.
 DEAF = frozenset({"restart", "pause", "lock"})
 
@@ -142,5 +145,6 @@ _LASTING: dict[str, Callable[[Store, Strike], AbstractContextManager[None]]] = {
     "pause": lambda store, strike: paused(store.server),
     "restart": lambda store, strike: dead(store.server),
     "black hole": lambda store, strike: swallowing(store.proxy),
-    "slow": lambda store, strike: slow(store.proxy, strike.amount * LONGEST / 20),
+    "late": lambda store, strike: store.proxy.hold(0.5, random.Random(strike.amount)),
+    "slow": lambda store, strike: slow(store.proxy, strike.amount * SLOWEST),
 }

@@ -101,7 +101,7 @@ def _short(id: str, kind: str, pick: random.Random) -> Order:
 
 
 def _long(id: str, kind: str, pick: random.Random) -> Order:
-    return Order(id, kind, args=(round(pick.uniform(1, 4), 2),), options=_options(pick))
+    return Order(id, kind, args=(round(pick.uniform(1, 6), 2),), options=_options(pick))
 
 
 def _retry(id: str, kind: str, pick: random.Random) -> Order:
@@ -192,7 +192,7 @@ def _flow(id: str, kind: str, pick: random.Random) -> Order:
 KINDS = {
     "short": (16, _short),
     "unread": (2, _short),
-    "long": (2, _long),
+    "long": (3, _long),
     "retries": (2, _retry),
     "gives up": (1, _retry),
     "backs off": (1, _backoff),
@@ -241,13 +241,14 @@ WORKERS = {
 }  # fmt: skip
 SERVERS = {
     "restart": 0.7, "pause": 0.5, "cut": 1.5, "forsake": 0.7, "black hole": 0.7, "slow": 1,
-    "reply": 2, "request": 1,
+    "late": 1.5,    "reply": 2, "request": 1,
 }  # fmt: skip
 FILES = {"lock": 1.5}
 #: Mean seconds between two strikes.
 PAUSE = 0.7
-#: How long what lasts does, at most; the lease is 3 s, so some last longer and some do not.
-LONGEST = 6.0
+#: How long what lasts does: half of it shorter than a lease, which is 3 s, and half long enough for
+#: others to have begun anew what is held.
+BRIEF, LASTING = (0.2, 2.5), (4.0, 8.0)
 
 
 def strikes(seed: str, number: int, store: str) -> Iterator[Strike]:
@@ -259,7 +260,7 @@ def strikes(seed: str, number: int, store: str) -> Iterator[Strike]:
             kind=pick.choices([*kinds], [*kinds.values()])[0],
             pause=pick.expovariate(1 / PAUSE),
             at=pick.random(),
-            seconds=pick.uniform(0.3, LONGEST) * pick.random() ** 0.5,
+            seconds=pick.uniform(*pick.choice((BRIEF, LASTING))),
             amount=pick.random(),
         )
 

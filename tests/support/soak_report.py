@@ -31,6 +31,7 @@ TOLD = {
     "forsake": "all connections half open",
     "black hole": "nothing passes",
     "slow": "slow answers",
+    "late": "half of the connections held up, what was sent arrives late",
     "reply": "a reply cut short",
     "request": "a request cut short",
 }

@@ -2,6 +2,7 @@
 wrongly or not at all. All on loopback."""
 
 import contextlib
+import random
 import socket
 import threading
 import time
@@ -29,6 +30,8 @@ class Proxy:
         self.delay = 0.0
         self.accepted = 0
         self._forsaken: set[socket.socket] = set()
+        #: Sockets on which nothing passes until their event says so.
+        self._held: dict[socket.socket, threading.Event] = {}
         #: Pairs of which one direction has ended.
         self._halves: set[frozenset[socket.socket]] = set()
         self._lock = threading.Lock()
@@ -64,6 +67,21 @@ class Proxy:
     def flow(self) -> None:
         self._flowing.set()
 
+    @contextlib.contextmanager
+    def hold(self, share: float, pick: random.Random) -> Iterator[None]:
+        """Let nothing pass on that share of the connections; what was sent arrives late, even if
+        who sent it has given up."""
+        going = threading.Event()
+        with self._lock:
+            held = [each for pair in self._pairs if pick.random() < share for each in pair]
+            self._held.update(dict.fromkeys(held, going))
+        try:
+            yield
+        finally:
+            going.set()
+            for each in held:
+                self._held.pop(each, None)
+
     def forsake(self) -> None:
         """Let nothing more pass on the connections that there are, for good, and say nothing: their
         peer has vanished. New ones are taken."""
@@ -98,6 +116,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._flowing.wait()
+                if (going := self._held.get(source)) is not None:
+                    going.wait()
                 if source in self._forsaken:
                     continue
                 if answers and self.delay:
