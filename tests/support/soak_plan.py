@@ -241,7 +241,7 @@ WORKERS = {
 }  # fmt: skip
 SERVERS = {
     "restart": 0.7, "pause": 0.5, "cut": 1.5, "forsake": 0.7, "black hole": 0.7, "slow": 1,
-    "late": 1.5,    "reply": 2, "request": 1,
+    "late": 1.5, "reply": 2, "request": 1,
 }  # fmt: skip
 FILES = {"lock": 1.5}
 #: Mean seconds between two strikes.
