@@ -21,7 +21,7 @@ TOLD = {
     "zygote": "SIGKILL of a zygote",
     "everybody": "SIGKILL of workers and client at once",
     "client": "SIGKILL of the client",
-    "stop": "SIGSTOP of a supervisor, up to twice its lease",
+    "stop": "SIGSTOP of a supervisor",
     "freeze": "SIGSTOP of all processes of a worker",
     "deploy": "SIGTERM of a worker",
     "lock": "the file locked",

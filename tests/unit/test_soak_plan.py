@@ -1,8 +1,10 @@
 """What a soak sends and does is its seed's alone; its table, its book and what counts as flat."""
 
+import importlib.util
 import itertools
 import os
 import time
+from pathlib import Path
 
 import pytest
 from chaos_tasks import SETTINGS
@@ -10,10 +12,13 @@ from soak_book import Book, Tail
 from soak_oracle import MUST_BE_NONE
 from soak_plan import KINDS, WORKERS, batch, generation_of, kept_seeds, parse_seed, strikes
 from soak_report import Report, table
+from soak_scene import STORES
 from soak_vitals import ALLOWED, ENOUGH, Vitals, of_process
 
 from celeriac import states
 from celeriac.testing.ledger import Ledger
+
+SOAK = Path(__file__).parents[1] / "soak"
 
 
 def first_strikes(seed, number, store="redis", count=300):
@@ -198,3 +203,19 @@ class TestBook:
         monkeypatch.setattr(time, "monotonic", lambda: later)
         book.forget(2)
         assert book.take({"some-uuid": 1}, []).lines == []
+
+
+def test_a_seed_that_failed_is_kept_once(tmp_path):
+    spec = importlib.util.spec_from_file_location("soak_run", SOAK / "run.py")
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+    path = tmp_path / "seeds.txt"
+    path.write_text("# told\n")
+    for _ in range(2):
+        run.keep(report(tmp_path), "g1.0: lost\nand more", path)
+    assert kept_seeds(path.read_text()) == [("redis", "12")]
+    assert path.read_text().rstrip().endswith(": g1.0: lost")
+
+
+def test_what_is_kept_can_be_read():
+    assert all(store in STORES for store, _ in kept_seeds((SOAK / "seeds.txt").read_text()))
