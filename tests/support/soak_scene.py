@@ -27,7 +27,7 @@ from soak_oracle import End, Receipts, Seen, Verdict
 from soak_plan import QUEUES, STRANGER, Order, Strike, batch, strikes
 from soak_report import CALLS, Report
 from soak_tasks import soak as application
-from soak_vitals import MIB, of_process
+from soak_vitals import MIB, members, of_process
 from wires import Proxy
 from workers import Site, Worker, eventually, site
 
@@ -451,18 +451,6 @@ class Soak(Crew):
         except OperationalError:
             return False
         return not self.undone
-
-
-def members(sessions: set[int]) -> list[str]:
-    """Processes of these sessions."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) in sessions and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(" ".join(process.cmdline()))
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
-    return found
 
 
 @contextmanager

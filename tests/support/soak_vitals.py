@@ -1,10 +1,11 @@
 """Whether memory and descriptors stay flat: samples, and medians of the first and the last quarter.
 
-Pure, but for :func:`of_process`.
+Pure, but for what asks about processes.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,3 +93,15 @@ def of_process(name: str, pid: int) -> dict[str, float]:
         }
     except psutil.NoSuchProcess:
         return {}
+
+
+def members(sessions: set[int]) -> list[str]:
+    """Processes of these sessions."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) in sessions and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
