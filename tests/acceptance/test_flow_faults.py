@@ -8,14 +8,14 @@ be repeated by these; when it happens cannot.
 
 import os
 import random
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack
 from functools import partial
 
-import apsw
 import pytest
 from chaos_scene import Scene
 from random_canvases import Maker, hasten
 from servers import server
+from soak_faults import locked, paused
 from workers import EVERY_STORE, site
 
 SEEDS = int(os.environ.get("FLOW_SEEDS", "30"))
@@ -37,24 +37,6 @@ def tree(seed, name):
     pick = random.Random(seed)
     made = Maker(pick, name, processes=True, ill=ILL[seed % len(ILL)]).tree()
     return hasten(made, pick) if is_uncertain(seed) else made
-
-
-@contextmanager
-def locked(path):
-    """Nobody else can write to that file of SQLite."""
-    with closing(apsw.Connection(str(path))) as connection:
-        connection.set_busy_timeout(10_000)
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
-
-
-@contextmanager
-def paused(redis):
-    """That server does not answer."""
-    redis.pause()
-    yield
-    redis.resume()
 
 
 @pytest.fixture(params=EVERY_STORE)

@@ -36,6 +36,8 @@ class Ran:
     swapped: dict = field(default_factory=lambda: defaultdict(set))
     #: How often each id was put back, since what it takes could not be read.
     put_back: Counter = field(default_factory=Counter)
+    #: How often each id was interrupted by a worker that was to stop, which is charged to nobody.
+    interrupted: Counter = field(default_factory=Counter)
     #: How many calls of a worker's store failed.
     broken: int = 0
     #: What the store said to outcomes, and what was seen while it ran.
@@ -57,18 +59,29 @@ class Ran:
 
 def read(ledger, logs):
     """Read what was written to *ledger* and beside it, and to the workers' *logs*."""
-    made = Ran(ledger.read())
-    made.put_back.update(_PUT_BACK.findall(logs))
-    for line in _beside(ledger, "parts"):
-        id, graph, number = line.split()
-        made.parts[graph, int(number)].add(id)
-    for line in _beside(ledger, "swaps"):
-        id, number, attempt = line.split()
-        made.swaps[id].add(int(attempt))
-        made.swapped[id].add(int(number))
+    made = gather(ledger.read(), _beside(ledger, "parts"), _beside(ledger, "swaps"))
+    made.put_back.update(put_back(logs))
     made.broken = len(_beside(ledger, "broken"))
     made.verdicts = noting_worker.read(ledger.path)
     return made
+
+
+def gather(lines, parts, swaps):
+    """What ran, by *lines* of the ledger and those written beside it."""
+    made = Ran(lines)
+    for line in parts:
+        id, graph, number = line.split()
+        made.parts[graph, int(number)].add(id)
+    for line in swaps:
+        id, number, attempt = line.split()
+        made.swaps[id].add(int(attempt))
+        made.swapped[id].add(int(number))
+    return made
+
+
+def put_back(logs):
+    """Ids that were put back since what they take could not be read, each as often as it was."""
+    return _PUT_BACK.findall(logs)
 
 
 def _beside(ledger, kind):
@@ -86,7 +99,7 @@ class Graph:
         self.edges = {id: each.edges or NO_EDGES for id, each in headers.items()}
         self.parents = {id: each.parent for id, each in headers.items()}
         # Each start after the first is explained by what the record says, or by a replacement.
-        again = {id: len(ran.swapped[id]) for id in ran.swapped}
+        again = Counter({id: len(ran.swapped[id]) for id in ran.swapped}) + ran.interrupted
         tally = count(
             self.records, self.records.values(), ran.lines, ran.verdicts,
             onlooker=ran.onlooker, interrupted=again,
@@ -108,6 +121,7 @@ class Graph:
         """Whether *record* was leased more often than its retries, crashes and losses say."""
         explained = record.retries + record.crashes + record.losses
         explained += self.ran.put_back[record.id] + len(self.ran.swapped.get(record.id, ()))
+        explained += self.ran.interrupted[record.id]
         return record.attempt > 1 + explained
 
     def _began(self, record, whole=True):

@@ -3,47 +3,37 @@ whose calls are doubled."""
 
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
 
-import psutil
 from chaos_oracle import Graph, flow_of, read
 from chaos_tasks import make
+from crew import Crew
 from random_canvases import as_code, build, revoked_ids
 from tallies import Onlooker
-from workers import HERE, Worker
 
 from celeriac import crashpoints, states
-from celeriac.crashpoints import ENVIRONMENT, POINTS
+from celeriac.crashpoints import POINTS
 from celeriac.exceptions import OperationalError
 from celeriac.testing.faults import Faults, Rule, wrap
 from celeriac.testing.ledger import Ledger
 
 #: Seconds in which faults are injected, and in which everything must have ended.
 STRIKING, DEADLINE = 8, 90
-#: Crash points of workers: in each of those that are not of executors, the whole worker dies.
-DYING = [
-    f"{name}:{hit}:kill"
-    for name in POINTS
-    if name.startswith(("exchange.", "beat.", "delivery.", "outcome.", "executor."))
-    for hit in (2, 9, 30)
-] + ["reap.applied:1:kill", "release.applied:1:kill", "close.applied:1:kill"]
 SENDING = [name for name in POINTS if name.startswith("enqueue.")]
 #: What a strike is, and how often.
 STRIKES = {"executor": 16, "worker": 3, "zygote": 1, "stop": 2, "term": 2, "revoke": 4, "stall": 1}
 
 
-class Scene:
+class Scene(Crew):
     """Two workers that are struck and replaced, and a client that dies and whose calls are doubled.
 
     *seed* is what strikes are chosen by, *stall* a context in which the store does not answer.
     """
 
     def __init__(self, place, seed, stall):
-        self.place, self.pick, self.stall = place, random.Random(seed), stall
-        place.environment["PYTHONPATH"] = str(HERE)
+        super().__init__(place, random.Random(seed))
+        self.stall = stall
         self.ledger = Ledger(place.ledger_path)
         settings = {"namespace": place.options.namespace, "set_as_current": False}
         self.app = make(place.broker, place.ledger_path, **settings)
@@ -53,33 +43,10 @@ class Scene:
             seed=self.pick.getrandbits(30),
         )
         self.app.lend(wrap(place.store, self.doubled), self.app.client)
-        self.workers = []
-        self.struck = Counter()
-        #: When a worker that was stopped goes on, and which one; those that were asked to end.
-        self.stopped, self.leaving = [], []
         self.onlooker = Onlooker()
 
     def start(self):
         self.workers = [self.worker(dying=True) for _ in range(2)]
-
-    def worker(self, dying):
-        """A worker whose store breaks now and then; *dying*: at a crash point of its own, too."""
-        number = len(self.place.workers)
-        log = self.place.folder / f"worker-{number}.log"
-        more = {ENVIRONMENT: self.pick.choice(DYING)} if dying else {}
-        command = [sys.executable, str(HERE / "chaos_worker.py"), "-A", "tasks", "worker"]
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [*command, "-l", "WARNING", "-c", "2", "-n", f"w{number}"],
-                cwd=self.place.folder,
-                env={**self.place.environment, "CHAOS": "0.04", **more},
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        made = Worker(process, log)
-        self.place.workers.append(made)
-        return made
 
     # -- strikes -----------------------------------------------------------------------------------
 
@@ -99,25 +66,13 @@ class Scene:
             at.send(signal.SIGKILL)
             self.struck[kind] += 1
         elif kind == "term":
-            if at not in self.leaving:  # a second time it would drop what it runs
-                self.leaving.append(at)
-                at.send(signal.SIGTERM)
-                self.struck[kind] += 1
+            self.struck[kind] += self.ask_to_leave(at)
         elif kind == "stop":
-            at.send(signal.SIGSTOP)
-            self.stopped.append((time.monotonic() + self.pick.uniform(0.5, 5), at))
+            self.stop(at, self.pick.uniform(0.5, 5))
             self.struck[kind] += 1
         elif found := at.titled(kind):
             self.struck[kind] += self.kill(self.pick.choice(found))
         self.keep(dying=True)
-
-    @staticmethod
-    def kill(process):
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            return False
-        return True
 
     def revoke(self, victims):
         """Revoke some part of one of *victims*, which may run just now."""
@@ -135,20 +90,6 @@ class Scene:
     def belongs(self, record, victims):
         whole = self.place.store.inspection.get([record.id])[0]
         return whole is not None and whole.wire is not None and flow_of(whole) in victims
-
-    def resume(self, everyone):
-        """Let workers that were stopped go on: those whose time it is, or all."""
-        due = [each for each in self.stopped if everyone or each[0] <= time.monotonic()]
-        for each in due:
-            self.stopped.remove(each)
-            each[1].send(signal.SIGCONT)
-
-    def keep(self, dying):
-        """Replace workers that have ended, and let those go on whose time it is."""
-        self.resume(everyone=not dying)
-        for at, each in enumerate(self.workers):
-            if each.process.poll() is not None:
-                self.workers[at] = self.worker(dying)
 
     # -- the course of it --------------------------------------------------------------------------
 

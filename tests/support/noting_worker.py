@@ -62,8 +62,13 @@ def beside(ledger):
 def read(ledger):
     """The verdicts beside the ledger at that path; none if there were none."""
     path = beside(ledger)
+    return parse(path.read_text().split("\n") if path.exists() else ())
+
+
+def parse(lines):
+    """The verdicts in these lines."""
     found = []
-    for line in path.read_text().split("\n") if path.exists() else ():
+    for line in lines:
         fields = line.split("\t")
         # A kill may tear a line that crosses a page of the file; its last field is then not there.
         if len(fields) == 6 and fields[5] == ".":

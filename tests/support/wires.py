@@ -2,6 +2,7 @@
 wrongly or not at all. All on loopback."""
 
 import contextlib
+import random
 import socket
 import threading
 import time
@@ -29,6 +30,11 @@ class Proxy:
         self.delay = 0.0
         self.accepted = 0
         self._forsaken: set[socket.socket] = set()
+        #: Sockets on which nothing passes until their event says so.
+        self._held: dict[socket.socket, threading.Event] = {}
+        #: Pairs of which one direction has ended.
+        self._halves: set[frozenset[socket.socket]] = set()
+        self._lock = threading.Lock()
         self._arrivals: list[float] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
@@ -46,8 +52,10 @@ class Proxy:
 
     def cut(self) -> None:
         """End every connection; new ones are taken."""
-        pairs, self._pairs = self._pairs, []
+        with self._lock:
+            pairs, self._pairs = self._pairs, []
         for each in (each for pair in pairs for each in pair):
+            self._forsaken.discard(each)
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
@@ -58,6 +66,21 @@ class Proxy:
 
     def flow(self) -> None:
         self._flowing.set()
+
+    @contextlib.contextmanager
+    def hold(self, share: float, pick: random.Random) -> Iterator[None]:
+        """Let nothing pass on that share of the connections; what was sent arrives late, even if
+        who sent it has given up."""
+        going = threading.Event()
+        with self._lock:
+            held = [each for pair in self._pairs if pick.random() < share for each in pair]
+            self._held.update(dict.fromkeys(held, going))
+        try:
+            yield
+        finally:
+            going.set()
+            for each in held:
+                self._held.pop(each, None)
 
     def forsake(self) -> None:
         """Let nothing more pass on the connections that there are, for good, and say nothing: their
@@ -82,7 +105,8 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
-            self._pairs.append((client, upstream))
+            with self._lock:
+                self._pairs.append((client, upstream))
             for source, sink, answers in ((client, upstream, False), (upstream, client, True)):
                 threading.Thread(
                     target=self._pump, args=(source, sink, answers), daemon=True
@@ -92,6 +116,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._flowing.wait()
+                if (going := self._held.get(source)) is not None:
+                    going.wait()
                 if source in self._forsaken:
                     continue
                 if answers and self.delay:
@@ -109,6 +135,18 @@ class Proxy:
         for each in (source, sink):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+        self._over(frozenset((source, sink)))
+
+    def _over(self, pair: frozenset[socket.socket]) -> None:
+        """One direction of *pair* has ended; once both have, it is closed."""
+        with self._lock:
+            if pair not in self._halves:
+                self._halves.add(pair)
+                return
+            self._halves.remove(pair)
+            self._pairs = [each for each in self._pairs if frozenset(each) != pair]
+        for each in pair:
+            each.close()
 
     def _passed(self, answers: bool, left: int | None) -> None:
         if answers:

@@ -1,0 +1,221 @@
+"""What a soak sends and does is its seed's alone; its table, its book and what counts as flat."""
+
+import importlib.util
+import itertools
+import os
+import time
+from pathlib import Path
+
+import pytest
+from chaos_tasks import SETTINGS
+from soak_book import Book, Tail
+from soak_oracle import MUST_BE_NONE
+from soak_plan import KINDS, WORKERS, batch, generation_of, kept_seeds, parse_seed, strikes
+from soak_report import Report, table
+from soak_scene import STORES
+from soak_vitals import ALLOWED, ENOUGH, Vitals, of_process
+
+from celeriac import states
+from celeriac.testing.ledger import Ledger
+
+SOAK = Path(__file__).parents[1] / "soak"
+
+
+def first_strikes(seed, number, store="redis", count=300):
+    return list(itertools.islice(strikes(seed, number, store), count))
+
+
+def test_a_seed_says_what_is_sent_and_done():
+    assert batch("7", 3) == batch("7", 3)
+    assert first_strikes("7", 3) == first_strikes("7", 3)
+    assert batch("7", 3) != batch("7", 4)
+    assert batch("7", 3) != batch("8", 3)
+    assert first_strikes("7", 3) != first_strikes("7", 4)
+
+
+def test_each_order_has_an_id_of_its_generation_and_ends_that_there_are():
+    for number in range(30):
+        orders = batch("1", number)
+        assert len({each.id for each in orders}) == len(orders)
+        for each in orders:
+            assert generation_of(each.id) == generation_of(each.last) == number
+            assert each.ends <= states.TERMINAL
+
+
+def test_every_kind_of_order_and_of_strike_has_its_turn():
+    orders = [each for number in range(20) for each in batch("1", number)]
+    assert {each.kind for each in orders} == set(KINDS)
+    for store, kind in (("sqlite", "lock"), ("redis", "restart"), ("valkey", "black hole")):
+        done = {each.kind for each in first_strikes("1", 0, store, 2000)}
+        assert {*WORKERS, kind} <= done
+    assert "lock" not in {each.kind for each in first_strikes("1", 0, "redis", 2000)}
+
+
+def test_some_of_what_lasts_is_longer_than_a_lease_and_some_is_not():
+    seconds = [each.seconds for each in first_strikes("1", 0)]
+    lease = SETTINGS["lease"]
+    assert min(seconds) < lease / 2
+    assert max(seconds) > lease * 2
+
+
+def test_seeds_are_read():
+    assert parse_seed("12") == ("12", 0)
+    assert parse_seed(" 12/7\n") == ("12", 7)
+    for bad in ("", "/3", "1/x"):
+        with pytest.raises(ValueError, match="a seed is"):
+            parse_seed(bad)
+    assert kept_seeds("# told\n\nredis 12/7  # lost\nsqlite 3\n") == [
+        ("redis", "12/7"),
+        ("sqlite", "3"),
+    ]
+
+
+def grown(values, seconds=ENOUGH * 2):
+    vitals = Vitals()
+    for at, value in enumerate(values):
+        moment = at * seconds / len(values)
+        vitals.add(moment, {"supervisor, MiB": value, "supervisor, descriptors": 10})
+    return {each.name: each for each in vitals.trends()}["supervisor, MiB"]
+
+
+def test_what_grows_is_found_once_there_is_enough_to_see():
+    _, more = ALLOWED["MiB"]
+    slope = [40 + more * 4 * at / 100 + 8 * at / 100 for at in range(100)]
+    assert not grown(slope).flat
+    assert "grows" in str(grown(slope))
+    assert grown(slope, seconds=ENOUGH).flat
+    assert "too short" in str(grown(slope, seconds=ENOUGH))
+
+
+def test_a_warm_up_and_what_moves_about_are_no_growth():
+    assert grown([20] * 15 + [40, 41] * 45).flat
+    assert grown([40, 60] * 50).flat
+
+
+def test_descriptors_may_be_a_few_more():
+    vitals = Vitals()
+    for at in range(100):
+        vitals.add(at * 10.0, {"zygote, descriptors": 6 + at // 5})
+    (trend,) = vitals.trends()
+    assert not trend.flat
+
+
+def test_samples_are_bounded_and_those_of_a_process_that_is_gone_are_none():
+    vitals = Vitals()
+    for at in range(5000):
+        vitals.add(at, {"a, MiB": 1})
+    assert len(vitals.samples) < 2500
+    assert (vitals.samples[0][0] < 100, vitals.samples[-1][0]) == (True, 4999)
+    assert of_process("us", os.getpid())["us, MiB"] > 1
+    assert of_process("us", 2**22 + 1) == {}
+
+
+def report(tmp_path, **more):
+    return Report("redis", "12", tmp_path, **more)
+
+
+def test_the_table_has_a_column_for_each_store_and_what_must_be_none(tmp_path):
+    other = Report("sqlite", "12", tmp_path)
+    other.counts["lost"] = 3
+    other.faults["executor"] = 4
+    lines = list(table([report(tmp_path), other]))
+    assert lines[0] == "| | redis | sqlite |"
+    assert "| **lost (0)** | 0 | 3 |" in lines
+    assert "| faults: SIGKILL of an executor | 0 | 4 |" in lines
+    assert sum("(0)**" in line for line in lines) == len(MUST_BE_NONE)
+
+
+def test_a_failed_run_says_what_to_begin_with(tmp_path):
+    made = report(tmp_path)
+    made.problems = [
+        "g31.4 (short): lost",
+        "g30.2.7: has not ended",
+        "worker-3.log ended by itself",
+    ]
+    assert made.begins(0, 40) == "12/29"
+    assert made.begins(30, 40) == "12/30"
+    made.problems = ["worker-3.log ended by itself"]
+    assert made.begins(0, 40) == "12/39"
+
+
+def test_what_grows_fails_a_run(tmp_path):
+    made = report(tmp_path)
+    for at in range(100):
+        made.vitals.add(at * 10.0, {"zygote, MiB": 20 + at})
+    assert made.found()[0].startswith("zygote, MiB")
+
+
+def test_a_tail_reads_whole_lines_once(tmp_path):
+    path = tmp_path / "file"
+    tail = Tail(path)
+    assert tail.news() == []
+    path.write_bytes(b"one\ntw")
+    assert tail.news() == ["one"]
+    with path.open("ab") as file:
+        file.write(b"o\nthree\n")
+    assert tail.news() == ["two", "three"]
+    assert tail.news() == []
+
+
+class TestBook:
+    @pytest.fixture
+    def path(self, tmp_path):
+        return tmp_path / "ledger"
+
+    @pytest.fixture
+    def book(self, path):
+        return Book(path)
+
+    def test_what_ran_is_handed_out_once(self, path, book, tmp_path):
+        for event in ("start", "end"):
+            Ledger(path).write("g1.0", 1, event)
+        Ledger(path).write("g1.1.4", 1, "start")
+        path.with_name("ledger.parts").write_text("g1.1.4 g1.1 4\n")
+        log = tmp_path / "log"
+        log.write_text("Task g1.1.4 cannot begin yet, it is put back\n")
+        book.read([log])
+        ran = book.take({"g1.0": 1, "g1.1.4": 2}, ["g1.1"])
+        assert [len(ran.starts[id]) for id in ("g1.0", "g1.1.4")] == [1, 1]
+        assert ran.parts == {("g1.1", 4): {"g1.1.4"}}
+        assert ran.put_back["g1.1.4"] == 1
+        book.read([log])
+        assert book.take({"g1.0": 1}, ["g1.1"]).lines == []
+
+    def test_the_last_run_of_an_executor_whose_worker_stops_may_be_interrupted(self, path, book):
+        Ledger(path).write("g1.0", 1, "start")
+        Ledger(path).write("g1.1", 1, "start")
+        book.read([])
+        assert book.take({"g1.1": 2}, []).interrupted.total() == 0
+        book.leaving.add(os.getpid())
+        assert book.take({"g1.0": 2}, []).interrupted.total() == 0  # not its last one
+        assert book.take({"g1.1": 1}, []).interrupted.total() == 0  # it was not begun again
+        assert dict(book.take({"g1.1": 2}, []).interrupted) == {"g1.1": 1}
+
+    def test_what_nobody_asks_for_is_forgotten(self, path, book, monkeypatch):
+        Ledger(path).write("g1.0", 1, "start")
+        Ledger(path).write("some-uuid", 1, "start")
+        book.read([])
+        book.forget(2)
+        assert len(book.take({"g1.0": 1, "some-uuid": 1}, []).lines) == 1
+        Ledger(path).write("some-uuid", 1, "end")
+        book.read([])
+        later = time.monotonic() + 1000
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        book.forget(2)
+        assert book.take({"some-uuid": 1}, []).lines == []
+
+
+def test_a_seed_that_failed_is_kept_once(tmp_path):
+    spec = importlib.util.spec_from_file_location("soak_run", SOAK / "run.py")
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+    path = tmp_path / "seeds.txt"
+    path.write_text("# told\n")
+    for _ in range(2):
+        run.keep(report(tmp_path), "g1.0: lost\nand more", path)
+    assert kept_seeds(path.read_text()) == [("redis", "12")]
+    assert path.read_text().rstrip().endswith(": g1.0: lost")
+
+
+def test_what_is_kept_can_be_read():
+    assert all(store in STORES for store, _ in kept_seeds((SOAK / "seeds.txt").read_text()))
