@@ -448,6 +448,49 @@ def test_an_errback_of_two_parts_is_reopened_once():
     assert [each.id for each in world.reopen("a").effects] == ["a", "e", "b"]
 
 
+@pytest.mark.parametrize(
+    ("before", "way", "turn"),
+    [
+        (states.RUNNING, "success", False),
+        (states.SUCCEEDED, "success", True),
+        (states.FAILED, "success", False),
+        (states.RUNNING, "failure", False),
+        (states.FAILED, "failure", True),
+        (states.SUCCEEDED, "failure", False),
+        (states.SKIPPED, "failure", False),
+        (states.DEAD, "own", True),
+        (states.SUCCEEDED, "own", False),
+    ],
+)
+def test_what_was_revoked_as_it_waited_is_reopened_once_its_turn_has_come(before, way, turn):
+    world = World(
+        Node("a", before, Edges(**{way: ("b",)})),
+        Node("b", states.CANCELLED, Edges(waits=True, after="a")),
+    )
+    assert [each.id for each in world.reopen("b").effects] == ["b"] * turn
+
+
+def test_an_errback_of_its_own_is_not_reopened_for_what_was_cancelled_with_another():
+    world = World(
+        Node("a", states.FAILED, Edges(waits=True, own=("b",), failure=("c",)), cause="z"),
+        Node("b", states.CANCELLED, Edges(waits=True, told="a")),
+        Node("c", states.CANCELLED, Edges(waits=True, told="a")),
+    )
+    assert world.reopen("b").effects == ()
+    assert [each.id for each in world.reopen("c").effects] == ["c"]
+
+
+def test_who_releases_it_may_be_gone_or_not_known():
+    world = World(
+        Node("a", states.CANCELLED, Edges(waits=True, takes="gone")),
+        Node("b", states.CANCELLED, Edges(waits=True)),
+    )
+    assert [world.reopen(id).effects for id in "ab"] == [
+        (Reopen("a", states.QUEUED),),
+        (Reopen("b", states.QUEUED),),
+    ]
+
+
 def test_reopen_respects_an_eta_ahead():
     world = World(Node("a", states.CANCELLED, eta=NOW + 9))
     assert world.reopen("a").effects == (Reopen("a", states.SCHEDULED, NOW + 9),)

@@ -521,6 +521,35 @@ def test_a_repeat_with_other_arguments_is_retried_with_those(app, add):
     fails.append(True)
 
 
+@pytest.mark.parametrize("kind", ["s", "si", "chord"])
+def test_what_was_revoked_before_its_turn_is_retried_once_that_has_come(app, add, total, kind):
+    if kind == "chord":
+        result = chord([add.s(1, 2)], total.s()).delay()
+    else:
+        result = (add.s(1, 2) | (add.s(4) if kind == "s" else add.si(3, 4))).delay()
+    app.control.revoke(result.id)
+    done = app.control.retry(result.id)
+    assert (done.runs, done.left[result.id].code) == ([], "early")
+    assert "ended before its turn, which comes once" in done.left[result.id].text
+    drain(app)
+    again = app.control.retry(result.id)
+    assert (again.runs, again.left) == ([result.id], {})
+    drain(app)
+    assert app.AsyncResult(result.id).get(timeout=5) == (3 if kind == "chord" else 7)
+
+
+def test_a_line_that_was_revoked_as_a_whole_is_retried_step_by_step(app, add):
+    result = (add.s(1, 2) | add.s(4)).delay()
+    first = result.parent.id
+    result.revoke()
+    assert app.control.retry(result.id).left[result.id].text.endswith(f"retry {first} first")
+    assert app.control.retry([first, result.id]).runs == [first]
+    drain(app)
+    assert app.control.retry(result.id).runs == [result.id]
+    drain(app)
+    assert app.AsyncResult(result.id).get(timeout=5) == 7
+
+
 def test_an_errback_is_repeated_with_what_it_was_told(app, fail):
     seen = []
 

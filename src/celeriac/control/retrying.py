@@ -35,8 +35,8 @@ class Left(msgspec.Struct, frozen=True):
     """Why an id was left as it is.
 
     *code* is one of ``unknown``, ``group``, ``succeeded``, ``unfinished``, ``revoked`` (of all that
-    failed, what somebody called off is left), ``errback`` (one has not ended), ``not kept``,
-    ``gone`` and ``incomplete``.
+    failed, what somebody called off is left), ``errback`` (one has not ended), ``early`` (it ended
+    before its turn, which has not come yet), ``not kept``, ``gone`` and ``incomplete``.
     """
 
     code: str
@@ -240,12 +240,36 @@ def _why_not(app: Celeriac, id: str) -> Left:
             "called for this failure, and until it has ended it could not be called for the next "
             f"one. Retry it then, or call that off: celeriac revoke {called.id}",
         )
-    if _edges(record).gathers is not None and not record.cause:
-        return Left("incomplete", "its header was never sent whole; send the workflow anew")
+    behind = _behind(app, record)
+    if behind is not None:
+        return behind
     return Left(
         "not kept",
         "of it, of what it ended because of or of what waits for it, something is no longer kept",
     )
+
+
+def _behind(app: Celeriac, record: Record) -> Left | None:
+    """Why what would run again, *record* or what it ended because of, has not got its turn."""
+    at = app.store.inspection.get([record.cause])[0] if record.cause else record
+    edges = _NO_EDGES if at is None else _edges(at)
+    if at is None or not edges.waits:
+        return None
+    who, then = "it" if at is record else f"what it ended because of, {at.id},", "retry it then"
+    if edges.gathers is not None:
+        join = app.store.inspection.join(edges.gathers)
+        if join is not None and join.decided == "failed" and not join.cause:
+            return Left("incomplete", "its header was never sent whole; send the workflow anew")
+        what = f"all members of its header {edges.gathers} have succeeded"
+    else:
+        before = app.store.inspection.get([edges.behind])[0] if edges.behind else None
+        if before is None:
+            return None
+        succeeds = at.id in _edges(before).success
+        what = f"{before.id} (it is {before.state}) has {'succeeded' if succeeds else 'failed'}"
+        if succeeds and before.state in states.REOPENABLE:
+            then = f"retry {before.id} first"
+    return Left("early", f"{who} ended before its turn, which comes once {what}; {then}")
 
 
 def _errback_called(app: Celeriac, record: Record) -> Record | None:

@@ -145,8 +145,10 @@ def reopen(view: View, id: str, *, now: float) -> Effects:
     Not bounded, unlike :func:`finish`: a workflow reopened in two steps could fail again between
     them, and its second half would then wait for ever. No effects if the record is absent, has
     not ended, has succeeded, or cannot run because its join was given up or its cause is gone; nor
-    as long as an errback that would wait again, or what follows that, is due or runs: it is called
-    for this end, and could not be called for the next one before it has ended.
+    if what it waited for has not ended as it must, which may still come (it was revoked, or ran
+    out, before its turn); nor as long as an errback that would wait again, or what follows that, is
+    due or runs: it is called for this end, and could not be called for the next one before it has
+    ended.
     """
     step = _Step(view, now, limit=0)
     node = step.node(id)
@@ -154,11 +156,8 @@ def reopen(view: View, id: str, *, now: float) -> Effects:
         node = step.node(node.cause)
     if node is None or node.state not in states.REOPENABLE or node.cause:
         return Effects()
-    edges = node.edges
-    if edges is not None and edges.gathers is not None:
-        join = step.join(edges.gathers)
-        if join is None or join.decided != "done":
-            return Effects()
+    if not step.has_its_turn(node):
+        return Effects()
     step.reopen(node, waits=False)
     todo = deque([_Reopened(node.id, cause=node.id)])
     while todo:
@@ -385,6 +384,26 @@ class _Step:
             self.todo.appendleft(msgspec.structs.replace(pending, offset=found[-1][0]))
 
     # -- an operator's retry
+
+    def has_its_turn(self, node: Node) -> bool:
+        """Has what releases *node* ended, and so that it releases it? What is not there any more
+        is not asked."""
+        edges = node.edges
+        if edges is None:
+            return True
+        if edges.gathers is not None:
+            join = self.join(edges.gathers)
+            return join is not None and join.decided == "done"
+        before = self.node(edges.behind) if edges.waits and edges.behind else None
+        if before is None or before.edges is None:
+            return True
+        if node.id in before.edges.success:
+            return before.state == states.SUCCEEDED
+        failed = before.state in states.TERMINAL - {states.SUCCEEDED, states.SKIPPED}
+        if node.id in before.edges.failure:
+            return failed
+        # Not called for what was cancelled with what was before it.
+        return node.id not in before.edges.own or (failed and not before.cause)
 
     def reopen(self, node: Node, waits: bool) -> None:
         state, due = (states.WAITING, None) if waits else _when(node, self.now)

@@ -18,7 +18,7 @@ class Client(Actor):
         self.simulation = simulation
         self.world = simulation.world
         self.acknowledged = []
-        #: What it was told of results that had ended: id → (state, body).
+        #: What it was told of results that had ended: (id, generation) → (state, body).
         self.seen = {}
         #: What the store refused to do for it.
         self.refused = []
@@ -86,6 +86,7 @@ class Client(Actor):
         if result is None or result.ended_at is None:
             return
         found = (result.state, result.body)
-        before = self.seen.setdefault(result.id, found)
+        generation = self.simulation.watch.generations.number[result.id]
+        before = self.seen.setdefault((result.id, generation), found)
         if before != found:
             self.simulation.watch.wrong("%s: read %s and later %s", result.id, before, found)

@@ -7,6 +7,8 @@ from simulation.world import Actor
 
 #: A caller gives up a call that has not been answered for so long.
 TIMEOUT = 5.0
+#: What is asked of another face of the store than its queue.
+INSPECTION = ("retry", "discard")
 
 
 class Network:
@@ -90,7 +92,8 @@ class Network:
             return True  # a doorbell may ring in vain
         before = self.watch.before(call)
         try:
-            result = getattr(self.store.queue, call.method)(*call.args, **call.options)
+            face = self.store.inspection if call.method in INSPECTION else self.store.queue
+            result = getattr(face, call.method)(*call.args, **call.options)
         except CeleriacError as error:
             self.world.tell("store", "%s of %s refused: %s", call.method, actor.name, error)
             return error

@@ -4,6 +4,7 @@ import logging
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from random import Random
 
 from celeriac import states
 from celeriac.stores import connect
@@ -13,6 +14,7 @@ from celeriac.worker.courses import Call
 from simulation.clients import Client
 from simulation.faults import Faults
 from simulation.network import Network
+from simulation.operator import Operator
 from simulation.oracle import judge
 from simulation.watch import Watch
 from simulation.work import Work
@@ -27,6 +29,9 @@ AFTERWARDS = 25.0
 #: One seed in so many is played on SQLite.
 SQLITE_EVERY = 40
 
+#: What a seed may have besides. One in four has none of it, of the others each some.
+FEATURES = ("operator", "stamps")
+
 
 @dataclass
 class Played:
@@ -40,16 +45,27 @@ class Played:
     simulation: object
 
     def __str__(self):
+        features = ", ".join(sorted(self.simulation.features)) or "nothing besides"
         return "\n".join(
-            [*self.lines, "", f"seed {self.seed}:", *(f"  {each}" for each in self.problems),
+            [*self.lines, "", f"seed {self.seed} ({features}):",
+             *(f"  {each}" for each in self.problems),
              f"again: SIM_SEED={self.seed} python -m pytest tests/simulation"]
         )  # fmt: skip
+
+
+def drawn(seed):
+    """The features of *seed*."""
+    if seed % 4 == 0:
+        return frozenset()
+    pick = Random(f"features of {seed}")
+    return frozenset(each for each in FEATURES if pick.random() < 0.35)
 
 
 class Simulation:
     """The parts of one seed."""
 
-    def __init__(self, seed, folder=None):
+    def __init__(self, seed, features=frozenset(), folder=None):
+        self.features = features
         self.world = World(seed)
         self.clock = StoreClock(self.world)
         self.watch = Watch(self.world, self.clock)
@@ -63,7 +79,7 @@ class Simulation:
             self.store = connect(f"sqlite:///{folder}/tasks.db", options)
         self.watch.store = self.store
         self.network = Network(self.world, self.store, self.watch)
-        self.work = Work(self.world, self.watch)
+        self.work = Work(self.world, self.watch, features)
         self.clients = []
         self.workers = []
         self._owners = 0
@@ -87,6 +103,8 @@ class Simulation:
         for _ in range(pick.randint(3, 10)):
             self._plan(pick.choice(self.clients), pick.uniform(0.0, rough * 0.7))
         Faults(self).draw(rough)
+        if "operator" in self.features:
+            Operator(self).plan(rough)
         world.after(rough, self._keeper, self._calm)
 
     def _worker(self, name):
@@ -102,13 +120,15 @@ class Simulation:
             if kind == "stream":
                 join, body, members = work.stream()
                 client.send_stream(join, body, members)
-                ids = [body.id, *(each.id for each in members)]
+                messages = [body, *members]
             else:
                 make = {"single": lambda: work.single(self.clock), "crowd": work.crowd,
                         "workflow": work.workflow}  # fmt: skip
                 messages, joins = make[kind]()
                 client.send(messages, joins)
-                ids = [each.id for each in messages]
+            ids = [each.id for each in messages]
+            if "stamps" in self.features:
+                client.plan_stamps(messages)
             if pick.random() < 0.25:
                 chosen = [pick.choice(ids)]
                 how = pick.choice([None, None, "SIGTERM", "SIGKILL"])
@@ -185,15 +205,17 @@ def _quiet():
         logging.disable(before)
 
 
-def simulate(seed, sqlite=None):
-    """Play *seed*; on SQLite if *sqlite*, by default one in ``SQLITE_EVERY``."""
+def simulate(seed, sqlite=None, features=None):
+    """Play *seed*; on SQLite if *sqlite*, by default one in ``SQLITE_EVERY``; with *features*, by
+    default what it draws."""
+    features = drawn(seed) if features is None else frozenset(features)
     if sqlite is None:
         sqlite = seed % SQLITE_EVERY == SQLITE_EVERY - 1
     with _quiet():
         if sqlite:
             with tempfile.TemporaryDirectory(prefix="celeriac-sim-") as folder:
-                return _play(seed, Simulation(seed, folder))
-        return _play(seed, Simulation(seed))
+                return _play(seed, Simulation(seed, features, folder))
+        return _play(seed, Simulation(seed, features))
 
 
 def _play(seed, simulation):

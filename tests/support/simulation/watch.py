@@ -11,6 +11,7 @@ from celeriac.message import decode
 from celeriac.records import Verdict
 from celeriac.stores.effects import Release
 from celeriac.testing.ledger import Line
+from simulation.generations import Generations
 
 LEASE, MARGIN = 15.0, 3.0
 
@@ -38,7 +39,7 @@ class Watch:
         self.begun = set()
         #: id → how it ended, by the one commit that ended it.
         self.ends = {}
-        self.delivered = Counter()
+        self.generations = Generations(self)
         self.interrupted = Counter()
         self.replaced = Counter()
         self.released = Counter()
@@ -87,6 +88,7 @@ class Watch:
     def started(self, delivery, process):
         self._line(delivery, process, "start")
         self.begun.add(delivery.fence)
+        self.generations.start(delivery.fence)
 
     def ended(self, delivery, process):
         self._line(delivery, process, "end")
@@ -100,6 +102,8 @@ class Watch:
         """What has to be known from before a call."""
         if call.method == "close_owner":
             return self._held_by(call.args[0])
+        if call.method == "retry":
+            return self.generations.snapshot()
         return None
 
     def after(self, actor, call, result, before):
@@ -217,12 +221,13 @@ class Watch:
             self.wrong("%s: leased, and never sent", id)
             return
         now = self.clock.wall()
-        if header.expires is not None and header.expires <= now:
+        expired = header.expires is not None and header.expires <= now
+        if expired and id not in self.generations.timeless:
             self.wrong("%s: leased after it had expired", id)
         if header.eta is not None and header.eta > self.clock.latest + 1e-6:
             self.wrong("%s: leased before its time", id)
         self._due(id, header.edges)
-        self.delivered[id] += 1
+        self.generations.lease(id, fence)
         self.given.add(fence)
         self.leases[id] = fence
 
@@ -236,7 +241,9 @@ class Watch:
                 self.wrong("%s: leased before %s has succeeded", id, parent)
             if kind != "success" and succeeded:
                 self.wrong("%s: an errback of %s, which succeeded, was leased", id, parent)
-        if edges.gathers is not None:
+        # An errback that was replaced runs on with the results there are once it is reopened.
+        again = (edges.gathers or "").startswith("R") and self.generations.number[id]
+        if edges.gathers is not None and not again:
             ids = self.members.get(edges.gathers, ())
             missing = [each for each in ids if self.ends.get(each, ("",))[0] != states.SUCCEEDED]
             if missing or edges.gathers not in self.sealed:
@@ -291,16 +298,32 @@ class Watch:
         self.revoked.update(ids)
         self.counts.update(f"revoke {each}" for each in effects.values())
 
+    def _retry(self, actor, reopened, before, ids, messages):
+        self.world.tell(actor.name, "retries %s: reopens %s", ids, reopened)
+        self.generations.reopen(reopened, before)
+        self.generations.timeless.update(messages)  # which have none
+
+    def waits(self, id):
+        """Does *id* wait for another one's end at first?"""
+        edges = self.headers[id].edges
+        return edges is not None and edges.waits
+
+    def same(self, record):
+        """Is *record* as it was?"""
+        now = self.store.inspection.get([record.id])[0]
+        return now is not None and (now.state, now.generation) == (record.state, record.generation)
+
     # --- inside the memory store --------------------------------------------------------------
     def look_into(self, core):
         """Watch every move of a record and every release, where the store lets us."""
-        move, apply_one = core.move, core._apply_one
+        move, apply_one, reopen = core.move, core._apply_one, core._reopen
+        reopening = []
 
         def checked_move(row, state):
             self.counts[state] += 1
             if row.state != state and state not in states.TRANSITIONS[row.state]:
                 self.wrong("%s: went from %s to %s", row.id, row.state, state)
-            if row.state in states.TERMINAL and row.state != state:
+            if row.state in states.TERMINAL and row.state != state and row.id not in reopening:
                 self.wrong("%s: was %s and is %s", row.id, row.state, state)
             move(row, state)
 
@@ -309,4 +332,9 @@ class Watch:
                 self.released[effect.id] += 1
             apply_one(effect)
 
-        core.move, core._apply_one = checked_move, checked_apply
+        def checked_reopen(effect):
+            reopening.append(effect.id)
+            reopen(effect)
+            reopening.clear()
+
+        core.move, core._apply_one, core._reopen = checked_move, checked_apply, checked_reopen

@@ -88,15 +88,36 @@ local function along(at)
   end
 end
 
+local function among(ids, id)
+  for _, each in ipairs(ids) do
+    if each == id then return true end
+  end
+  return false
+end
+
+-- Has what releases a record ended, and so that it releases it?
+local function has_its_turn(at)
+  local edges = edges_of(at.rec)
+  if not edges then return true end
+  if edges[6] then
+    local join = join_at(edges[6])
+    return join and join.decided == 'done'
+  end
+  local id = band(at.rec.v[$flags], WAITS) > 0 and (edges[5] or edges[10])
+  local before = id and node(id)
+  local ways = before and edges_of(before.rec)
+  if not ways then return true end
+  if among(ways[1], at.id) then return before.state == 's' end
+  local failed = OVER[before.state] and before.state ~= 's' and before.state ~= 'i'
+  if among(ways[2], at.id) then return failed end
+  return not among(ways[7], at.id) or (failed and before.cause == '')
+end
+
 local function start()
   local at = node(ARGV[3])
   if at and at.cause ~= '' then at = node(at.cause) end
   if not at or not OVER[at.state] or at.state == 's' or at.cause ~= '' then return false end
-  local edges = edges_of(at.rec)
-  if edges and edges[6] then
-    local join = join_at(edges[6])
-    if not join or join.decided ~= 'done' then return false end
-  end
+  if not has_its_turn(at) then return false end
   reopen(at, false)
   todo[1] = {id = at.id, cause = at.id, whole = false}
   return true
