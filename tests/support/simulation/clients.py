@@ -1,6 +1,7 @@
 """Those who send, revoke and read, each over the same bad network."""
 
 from celeriac.exceptions import CeleriacError, HeaderIncomplete, OperationalError
+from celeriac.stamps import keys_of
 from celeriac.worker.courses import Call, Pause
 from simulation.network import play
 from simulation.world import Actor
@@ -52,6 +53,18 @@ class Client(Actor):
 
     def revoke(self, ids, terminate):
         self._play(self._persist(Call("revoke", (ids, terminate))), lambda _answer: None)
+
+    def plan_stamps(self, messages):
+        """Perhaps revoke, later, what carries the stamps of one of these."""
+        world, stamps = self.world, messages[0].header.stamps
+        if stamps is None or world.chance(0.6):
+            return
+        how = world.random.choice([None, None, "SIGTERM", "SIGKILL"])
+        call = Call("revoke_stamps", (keys_of(stamps), how))
+        world.after(
+            world.random.expovariate(0.3), self,
+            lambda: self._play(self._persist(call), lambda _answer: None),
+        )  # fmt: skip
 
     def _persist(self, call):
         deadline, attempt = self.world.now + BUDGET, 0

@@ -91,6 +91,8 @@ class Faults:
     def _away(self, seconds):
         self.world.tell("store", "cannot be reached for %.1f s", seconds)
         network = self.simulation.network
+        if network.doorbell is not None:
+            network.doorbell.cut()
         network.down_until = max(network.down_until, self.world.now + seconds)
 
     def set_clock(self):

@@ -12,7 +12,9 @@ from celeriac.stores.base import Options
 from celeriac.stores.memory import make_store
 from celeriac.worker.courses import Call
 from simulation.clients import Client
+from simulation.doorbell import Doorbell
 from simulation.faults import Faults
+from simulation.idle import Idle
 from simulation.network import Network
 from simulation.operator import Operator
 from simulation.oracle import judge
@@ -26,11 +28,13 @@ from simulation.world import BEGIN, Actor, StoreClock, StuckError, World
 PATIENCE = 120.0
 #: And so long it goes on at least, so that what is late on its way arrives.
 AFTERWARDS = 25.0
+#: Seconds of calm after which nobody waits any more for an answer that does not come.
+SETTLED = 15.0
 #: One seed in so many is played on SQLite.
 SQLITE_EVERY = 40
 
 #: What a seed may have besides. One in four has none of it, of the others each some.
-FEATURES = ("operator", "stamps")
+FEATURES = ("operator", "stamps", "bells", "lost bells", "bids")
 
 
 @dataclass
@@ -74,11 +78,19 @@ class Simulation:
         )
         if folder is None:
             self.store = make_store("memory://", options)
-            self.watch.look_into(self.store.queue._core)
+            self.core = self.store.queue._core
+            self.watch.look_into(self.core)
         else:
             self.store = connect(f"sqlite:///{folder}/tasks.db", options)
         self.watch.store = self.store
         self.network = Network(self.world, self.store, self.watch)
+        self.idle = None
+        if folder is None:
+            bells = features & {"bells", "lost bells", "bids"}
+            if bells:
+                lossy = "lost bells" in features
+                self.network.doorbell = Doorbell(self.network, self.core, lossy)
+            self.idle = Idle(self, self.network.doorbell.bound if bells else 3.0)
         self.work = Work(self.world, self.watch, features)
         self.clients = []
         self.workers = []
@@ -156,12 +168,16 @@ class Simulation:
     def _calm(self):
         self.world.tell("fate", "nothing goes wrong any more")
         self.world.rough = False
-        self.calm_at = self.world.now  # later than planned, if everything slept
+        self.calm_at = self.watch.stamped.calm_at = (
+            self.world.now
+        )  # later than planned, if everything slept
         self.network.down_until = 0.0
         for worker in self.workers:
             for each in worker.everything():
                 self.world.resume(each)
         self._look()
+        if self.idle is not None:
+            self.world.after(SETTLED, self._keeper, self.idle.look)
 
     def _look(self):
         """Has everything ended?"""

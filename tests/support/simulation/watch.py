@@ -12,6 +12,7 @@ from celeriac.records import Verdict
 from celeriac.stores.effects import Release
 from celeriac.testing.ledger import Line
 from simulation.generations import Generations
+from simulation.stamped import Stamped
 
 LEASE, MARGIN = 15.0, 3.0
 
@@ -40,6 +41,7 @@ class Watch:
         #: id → how it ended, by the one commit that ended it.
         self.ends = {}
         self.generations = Generations(self)
+        self.stamped = Stamped(self)
         self.interrupted = Counter()
         self.replaced = Counter()
         self.released = Counter()
@@ -59,6 +61,8 @@ class Watch:
     # --- workers ------------------------------------------------------------------------------
     def listening(self, actor, call, answer):
         """Note with *answer* what the worker may now believe: who it is, and until when."""
+        if call.method == "revoked_stamps":
+            return self._learning(actor, answer)
         if call.method not in ("register", "beat"):
             return answer
         asked_at = self.world.now
@@ -76,6 +80,14 @@ class Watch:
 
         return heard
 
+    def _learning(self, actor, answer):
+        def heard(result):
+            if not isinstance(result, Exception):
+                self.stamped.tell(actor, result)
+            answer(result)
+
+        return heard
+
     def gives(self, worker, delivery):
         """A worker hands a delivery to an executor."""
         owner = delivery.nonce.split(".")[0]
@@ -83,12 +95,14 @@ class Watch:
             self.wrong("%s: begun under %s, which its worker is no longer", delivery.id, owner)
         elif self.world.now > self.trusted[worker]:
             self.wrong("%s: begun when its lease could not be trusted any more", delivery.id)
+        self.stamped.gives(worker, delivery)
 
     # --- executors ----------------------------------------------------------------------------
     def started(self, delivery, process):
         self._line(delivery, process, "start")
         self.begun.add(delivery.fence)
         self.generations.start(delivery.fence)
+        self.stamped.start(delivery)
 
     def ended(self, delivery, process):
         self._line(delivery, process, "end")
@@ -149,6 +163,7 @@ class Watch:
 
     def _register(self, actor, result, before, owner, manifest):
         self.reaped.discard(owner)
+        self.stamped.came(owner)
 
     def _exchange(self, actor, result, before, owner, lane, seq, commits, started, queues, want):
         if commits or result.deliveries or result.lost:
@@ -228,6 +243,7 @@ class Watch:
             self.wrong("%s: leased before its time", id)
         self._due(id, header.edges)
         self.generations.lease(id, fence)
+        self.stamped.lease(fence)
         self.given.add(fence)
         self.leases[id] = fence
 
@@ -312,6 +328,10 @@ class Watch:
         """Is *record* as it was?"""
         now = self.store.inspection.get([record.id])[0]
         return now is not None and (now.state, now.generation) == (record.state, record.generation)
+
+    def _revoke_stamps(self, actor, result, before, stamps, terminate=None):
+        self.world.tell(actor.name, "revokes what carries %s", stamps)
+        self.stamped.revoke(stamps)
 
     # --- inside the memory store --------------------------------------------------------------
     def look_into(self, core):
