@@ -480,6 +480,21 @@ def test_an_errback_of_its_own_is_not_reopened_for_what_was_cancelled_with_anoth
     assert [each.id for each in world.reopen("c").effects] == ["c"]
 
 
+def test_an_errback_that_waits_again_is_not_released_by_what_took_its_place():
+    """It was replaced, and what took its place has failed and is retried, too."""
+    world = World(
+        Node("a", states.RUNNING, Edges(own=("e",))),
+        Node("e", states.WAITING, Edges(waits=True, gathers="R")),
+        Node("m", states.FAILED, Edges(join=("R", 0))),
+        joins=[JoinNode("R", "e", 1, 0, 1, "failed", "m")],
+    )
+    world.members["R", 0] = "failed"
+    assert world.reopen("m").effects == (Reopen("m", states.QUEUED), Forget("R", 0, False))
+    world.finish("m")
+    world.finish("a")
+    assert world.states("m", "a", "e") == [states.SUCCEEDED, states.SUCCEEDED, states.SKIPPED]
+
+
 def test_who_releases_it_may_be_gone_or_not_known():
     world = World(
         Node("a", states.CANCELLED, Edges(waits=True, takes="gone")),

@@ -450,6 +450,9 @@ class _Step:
         # was given up stays so: nobody will send the rest of its members.
         if found.failures or not found.decided or found.given_up:
             return
+        body = self.node(found.body)
+        if body and body.state not in states.TERMINAL and body.id not in self._reopened:
+            return  # an errback that was replaced: it waits for what it is about, not for this
         self.put_join(msgspec.structs.replace(found, decided="", cause=""), Decide(join, ""))
         yield from self._reopen_waiting(
             found.body, _Reopened(found.body, found.cause or at.cause, at.whole)

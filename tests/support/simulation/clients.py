@@ -90,8 +90,10 @@ class Client(Actor):
     def read(self):
         """Look at the results of all that it has sent."""
         ids = list(self.acknowledged)
-        if self.world.now >= self.simulation.network.down_until:
-            for result in self.simulation.store.results.get_many(ids):
+        network = self.simulation.network
+        ways = [network] if network.far is None else [network, network.far]
+        if all(self.world.now >= each.down_until for each in ways):
+            for result in self.simulation.results.get_many(ids):
                 self._note(result)
         self.world.after(READ_SECONDS, self, self.read)
 
@@ -99,6 +101,8 @@ class Client(Actor):
         if result is None or result.ended_at is None:
             return
         found = (result.state, result.body)
+        if found in self.simulation.watch.generations.past.get(result.id, ()):
+            return  # the store of results has not been told yet that it was reopened
         generation = self.simulation.watch.generations.number[result.id]
         before = self.seen.setdefault((result.id, generation), found)
         if before != found:

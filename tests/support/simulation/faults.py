@@ -22,6 +22,10 @@ class Faults:
             self.pause_worker, self.pause_supervisor, self.pause_supervisor, self.kill_executor,
             self.kill_executor, self.outage, self.restart, self.set_clock, self.sleep,
         ]  # fmt: skip
+        if network.far is not None:
+            network.far.loss = world.random.choice([0.0, 0.1, 0.25])
+            network.far.slow = world.random.choice([0.0, 0.2])
+            kinds += [self.far_away] * 4
         for _ in range(world.random.randint(0, 9)):
             kind = world.random.choice(kinds)
             world.after(world.between(0.5, until), self._fate, kind)
@@ -94,6 +98,12 @@ class Faults:
         if network.doorbell is not None:
             network.doorbell.cut()
         network.down_until = max(network.down_until, self.world.now + seconds)
+
+    def far_away(self):
+        """The store of results cannot be reached."""
+        seconds = self.world.between(1.0, 25.0)
+        self.world.tell("results", "cannot be reached for %.1f s", seconds)
+        self.simulation.network.far.down_until = self.world.now + seconds
 
     def set_clock(self):
         # Not far back: what is due at a time of day would rightly wait for it once more.

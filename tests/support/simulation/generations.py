@@ -19,6 +19,8 @@ class Generations:
         self.given = {}
         #: id → crashes, losses and repeats of generations before.
         self.before = Counter()
+        #: id → how generations before ended.
+        self.past = {}
         #: What had run out when it was reopened: its expiry has gone.
         self.timeless = set()
 
@@ -55,6 +57,8 @@ class Generations:
                 watch.wrong("%s: reopened in generation %d", id, now[id].generation)
             self._check_once(id, was)
             self.number[id] += 1
+            if watch.told_later:
+                self.past.setdefault(id, set()).add((was.state, was.body))
             self.before[id] += was.retries + was.crashes + was.losses
             expires = watch.headers[id].expires
             if expires is not None and expires <= watch.clock.wall():

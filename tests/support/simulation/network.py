@@ -3,6 +3,7 @@
 from celeriac.backoff import reconnect
 from celeriac.exceptions import CeleriacError, OperationalError
 from celeriac.worker.courses import Call, Pause
+from celeriac.worker.duties.relay import Aside
 from simulation.world import Actor
 
 #: A caller gives up a call that has not been answered for so long.
@@ -30,6 +31,8 @@ class Network:
         self.wire = Actor("wire")
         #: Who waits for work; None: bells ring at random.
         self.doorbell = None
+        #: The way to the store of results, if that is another one.
+        self.far = None
 
     def call(self, actor, call, answer):
         """Have the store do *call*; *answer* gets the result, or the error, once."""
@@ -106,13 +109,17 @@ class Network:
             return self.apply(actor, Call("exchange", (owner, lane, seq, [], [], queues, want)))
         before = self.watch.before(call)
         try:
-            face = self.store.inspection if call.method in INSPECTION else self.store.queue
-            result = getattr(face, call.method)(*call.args, **call.options)
+            ask = getattr(self.face(call), call.method)
+            result = ask(*call.args, **getattr(call, "options", {}))
         except CeleriacError as error:
             self.world.tell("store", "%s of %s refused: %s", call.method, actor.name, error)
             return error
         self.watch.after(actor, call, result, before)
         return result
+
+    def face(self, call):
+        """What of the store is asked."""
+        return self.store.inspection if call.method in INSPECTION else self.store.queue
 
     def now(self, actor, call):
         """The same for a caller that waits where it is: no time passes. Raises what went wrong."""
@@ -145,4 +152,5 @@ def play(world, network, actor, course, then, sent=None):
         pause = reconnect(step.attempt, world.random)
         world.after(pause, actor, lambda: play(world, network, actor, course, then))
     else:
-        network.call(actor, step, lambda result: play(world, network, actor, course, then, result))
+        way = network.far if isinstance(step, Aside) else network
+        way.call(actor, step, lambda result: play(world, network, actor, course, then, result))

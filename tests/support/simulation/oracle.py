@@ -36,6 +36,7 @@ def judge(simulation):
     found += _ends(watch, records)
     found += _views(simulation, records)
     found += _edges(watch, records)
+    found += _mirror(simulation, records)
     found += [
         f"{client.name} was refused {text}"
         for client in simulation.clients
@@ -79,9 +80,25 @@ def _views(simulation, records):
     for client in simulation.clients:
         last = {id: found for (id, number), found in client.seen.items()
                 if number == simulation.watch.generations.number[id]}  # fmt: skip
-        for id, result in zip(last, simulation.store.results.get_many([*last]), strict=True):
+        for id, result in zip(last, simulation.results.get_many([*last]), strict=True):
             if last[id] != (result.state, result.body):
                 yield f"{id}: {client.name} read {last[id]}, it is {result.state}"
+
+
+def _mirror(simulation, records):
+    """The store of results says what the records say."""
+    far = simulation.network.far
+    if far is None:
+        return
+    for result in far.store.results.get_many([*records]):
+        record = records[result.id] if result is not None else None
+        if record is not None and (result.state, result.body) != (record.state, record.body):
+            yield f"{record.id}: the store of results says {result.state}, it is {record.state}"
+    for id, result in zip(records, far.store.results.get_many([*records]), strict=True):
+        # A relay that was held up may forget there, late, what was reopened and has ended again;
+        # it is read from the record then.
+        if result is None and not simulation.watch.generations.number[id]:
+            yield f"{id}: the store of results does not have it"
 
 
 def _edges(watch, records):

@@ -13,6 +13,7 @@ from celeriac.stores.memory import make_store
 from celeriac.worker.courses import Call
 from simulation.clients import Client
 from simulation.doorbell import Doorbell
+from simulation.far import Far
 from simulation.faults import Faults
 from simulation.idle import Idle
 from simulation.network import Network
@@ -34,7 +35,7 @@ SETTLED = 15.0
 SQLITE_EVERY = 40
 
 #: What a seed may have besides. One in four has none of it, of the others each some.
-FEATURES = ("operator", "stamps", "bells", "lost bells", "bids")
+FEATURES = ("operator", "stamps", "bells", "lost bells", "bids", "outbox")
 
 
 @dataclass
@@ -74,8 +75,9 @@ class Simulation:
         self.clock = StoreClock(self.world)
         self.watch = Watch(self.world, self.clock)
         options = Options(
-            clock=self.clock, random=self.world.random.random, lease=LEASE, durability="relaxed"
-        )
+            clock=self.clock, random=self.world.random.random, lease=LEASE, durability="relaxed",
+            mirror="outbox" in features,
+        )  # fmt: skip
         if folder is None:
             self.store = make_store("memory://", options)
             self.core = self.store.queue._core
@@ -84,6 +86,12 @@ class Simulation:
             self.store = connect(f"sqlite:///{folder}/tasks.db", options)
         self.watch.store = self.store
         self.network = Network(self.world, self.store, self.watch)
+        #: What clients read.
+        self.results = self.store.results
+        if "outbox" in features:
+            self.network.far = Far(self)
+            self.watch.told_later = True
+            self.results = self.network.far.results
         self.idle = None
         if folder is None:
             bells = features & {"bells", "lost bells", "bids"}
@@ -172,6 +180,8 @@ class Simulation:
             self.world.now
         )  # later than planned, if everything slept
         self.network.down_until = 0.0
+        if self.network.far is not None:
+            self.network.far.down_until = 0.0
         for worker in self.workers:
             for each in worker.everything():
                 self.world.resume(each)
@@ -181,8 +191,10 @@ class Simulation:
 
     def _look(self):
         """Has everything ended?"""
-        counts = self.store.inspection.counts().states.values()
-        ended = all(state in states.TERMINAL for each in counts for state in each)
+        counts = self.store.inspection.counts()
+        ended = not counts.outbox and all(
+            state in states.TERMINAL for each in counts.states.values() for state in each
+        )
         if ended and self.ended_at is None:
             self.ended_at = self.world.now
         elif not ended:

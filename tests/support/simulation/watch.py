@@ -24,6 +24,8 @@ class Watch:
         self.world = world
         self.clock = clock
         self.store = None
+        #: What was told of an end may be read for a while after it is not true any more.
+        self.told_later = False
         self.problems = []
         self.lines = []
         #: Messages by id as they are stored now, joins by id, sizes of joins that were sealed.

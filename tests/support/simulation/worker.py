@@ -13,6 +13,7 @@ from celeriac.worker.duties.limits import Limits, MemoryLimits
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.rhythm import TICK_IDLE
 from celeriac.worker.stamps import RevokedStamps
+from simulation.far import Bringing
 from simulation.network import play
 from simulation.pool import Pool
 from simulation.watch import LEASE, MARGIN
@@ -94,6 +95,8 @@ class Worker(Actor):
                     self.begun = True
                     self.pool.fill()
                     self.world.after(self.heartbeat(), self, self.beat)
+                    if self.network.far is not None:
+                        Bringing(self, self.network.far)
             self.turn()
 
         self.learn(self.pulse.register(owner, self.manifest), then)

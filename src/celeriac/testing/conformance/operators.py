@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from celeriac import states
-from celeriac.message import Edges
+from celeriac.message import Edges, NewJoin
 from celeriac.outcome import Outcome
 from celeriac.records import RevokeEffect
 from celeriac.testing.conformance.kit import Kit, Suite, Worker, message
@@ -229,6 +229,33 @@ class OperatorSuite(Suite):
         (worker.fail if before.success else worker.succeed)(delivery)
         assert kit.store.inspection.retry(["b"]) == []
         assert kit.state("b") == states.CANCELLED
+
+    def test_an_errback_that_waits_again_is_not_released_by_what_took_its_place(
+        self, kit: Kit
+    ) -> None:
+        kit.enqueue(
+            message("a", edges=Edges(own=("e",))), message("e", edges=Edges(waits=True, told="a"))
+        )
+        worker = kit.worker()
+        _fail_next(worker)
+        held = worker.take()
+        part = message("m", edges=Edges(join=("R", 0)))
+        new = message("e", edges=Edges(waits=True, told="a", gathers="R"))
+        outcome = Outcome(
+            states.WAITING,
+            message=new.encode(),
+            parts=(part.encode(),),
+            joins=(NewJoin("R", "e", 1),),
+        )
+        worker.commit(held, outcome)
+        assert _fail_next(worker) == "m"
+        assert kit.store.inspection.retry(["a"]) == ["a", "e"]
+        assert kit.store.inspection.retry(["m"]) == ["m"]
+        deliveries = {each.id: each for each in (worker.take(), worker.take())}
+        worker.succeed(deliveries["m"])
+        assert kit.state("e") == states.WAITING
+        worker.succeed(deliveries["a"])
+        assert kit.state("e") == states.SKIPPED
 
     def test_retry_forgets_the_revoke(self, kit: Kit) -> None:
         kit.send("a")
