@@ -495,6 +495,17 @@ def test_an_errback_that_waits_again_is_not_released_by_what_took_its_place():
     assert world.states("m", "a", "e") == [states.SUCCEEDED, states.SUCCEEDED, states.SKIPPED]
 
 
+def test_reopen_waits_for_the_body_of_a_header_that_an_errback_is_in():
+    world = World(
+        Node("a", states.FAILED, Edges(failure=("e",))),
+        Node("e", states.SUCCEEDED, Edges(waits=True, join=("J", 0))),
+        Node("body", states.RUNNING, Edges(waits=True, gathers="J")),
+        joins=[JoinNode("J", "body", 1, 1, 0, "done")],
+    )
+    world.members["J", 0] = "done"
+    assert world.reopen("a").effects == ()
+
+
 def test_who_releases_it_may_be_gone_or_not_known():
     world = World(
         Node("a", states.CANCELLED, Edges(waits=True, takes="gone")),

@@ -451,7 +451,8 @@ class _Step:
         if found.failures or not found.decided or found.given_up:
             return
         body = self.node(found.body)
-        if body and body.state not in states.TERMINAL and body.id not in self._reopened:
+        lives = body is not None and body.state not in states.TERMINAL
+        if lives and found.body not in self._reopened and not at.whole:
             return  # an errback that was replaced: it waits for what it is about, not for this
         self.put_join(msgspec.structs.replace(found, decided="", cause=""), Decide(join, ""))
         yield from self._reopen_waiting(

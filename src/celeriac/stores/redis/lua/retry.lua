@@ -67,7 +67,7 @@ local function reopen_join(join_id, index, at)
     or (found.decided == 'failed' and found.cause == '') then return end
   local body = node(found.body)
   -- An errback that was replaced: it waits for what it is about, not for this.
-  if body and not OVER[body.state] and not body.again then return end
+  if body and not OVER[body.state] and not body.again and not at.whole then return end
   local cause = found.cause ~= '' and found.cause or at.cause
   found.decided, found.cause, found.reopened = '', '', true
   reopen_waiting(found.body, {id = found.body, cause = cause, whole = at.whole})
