@@ -46,7 +46,7 @@ class Bringing:
         self.worker = worker
         self.far = far
         self.world = worker.world
-        self.relay = Relay(far.near, lambda: far.store, "memory://")
+        self.relay = Relay(worker.simulation.store, lambda: far.store, "memory://")
         self.relay._sweep_due = float("inf")  # by the machine's clock
         self.look()
 

@@ -22,6 +22,8 @@ class Faults:
             self.pause_worker, self.pause_supervisor, self.pause_supervisor, self.kill_executor,
             self.kill_executor, self.outage, self.restart, self.set_clock, self.sleep,
         ]  # fmt: skip
+        if "boots" in self.simulation.features:
+            kinds += [self.boot] * 4
         if network.far is not None:
             network.far.loss = world.random.choice([0.0, 0.1, 0.25])
             network.far.slow = world.random.choice([0.0, 0.2])
@@ -84,6 +86,15 @@ class Faults:
         if busy:
             self.world.random.choice(busy).die("killed from outside")
 
+    def boot(self):
+        """The machine that the store and its workers are on starts anew. The store has kept what
+        it acknowledged."""
+        self.world.tell("everything", "on this machine ends, and it starts anew")
+        self.simulation.reopen()
+        for worker in list(self.simulation.workers):
+            worker.die("ended with its machine")
+        self.restart()
+
     def outage(self):
         self._away(self.world.between(1.0, 25.0))
 
@@ -115,3 +126,4 @@ class Faults:
         seconds = self.world.between(5.0, 40.0)
         self.world.tell("everything", "sleeps for %.1f s", seconds)
         self.world.sleep(seconds)
+        self.simulation.watch.lifetimes.disturb(seconds)

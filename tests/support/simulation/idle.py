@@ -5,6 +5,9 @@ from simulation.world import Actor
 
 #: Seconds between two looks; and that something may stand in the line of one who is busy.
 LOOK, IN_LINE = 0.25, 3.0
+#: Seconds within which a reaper's pass finds what has fallen due, if whoever was told of it when it
+#: was sent has gone on to something else.
+PASS = 6.0
 
 
 class Idle:
@@ -26,7 +29,7 @@ class Idle:
         world = self._simulation.world
         world.after(LOOK, self._actor, self.look)
         now = world.now
-        due = set(self._waiting())
+        due = dict(self._waiting())
         free = [
             (each, each.dispatch.totals.total())
             for each in self._simulation.workers
@@ -37,7 +40,7 @@ class Idle:
         latest = now - self._bound
         bored = [each for (each, _), since in self._free.items() if since < latest]
         for id, since in self._due.items():
-            if bored and since < latest and id not in self._told:
+            if bored and since < min(latest, now - due[id]) and id not in self._told:
                 self._told.add(id)
                 self._simulation.watch.wrong(
                     "%s: due for %.1f s, and %s is free", id, now - since, bored[0].name
@@ -62,10 +65,12 @@ class Idle:
         core = self._simulation.core
         now = core.clock.wall()
         for row in core.rows.values():
+            if row.task == "limited":
+                continue  # its turn may be later
             queued = row.state == states.QUEUED and not row.parked
             due = row.state == states.SCHEDULED and row.due is not None and row.due <= now
             if queued or due:
-                yield row.id
+                yield row.id, PASS if due else 0.0
 
     def _has_room(self, worker):
         desk = worker.dispatch

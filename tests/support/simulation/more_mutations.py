@@ -3,9 +3,9 @@
 from celeriac.exceptions import OperationalError
 from celeriac.stores import finish
 from celeriac.stores.memory import core, queue, reaper
-from celeriac.worker import courses, dispatch, stamps
+from celeriac.worker import courses, dispatch, ratelimits, stamps
 from celeriac.worker.courses import Call, Pause, Pulse
-from celeriac.worker.duties import limits
+from celeriac.worker.duties import limits, relay
 
 # --- an operator's retry --------------------------------------------------------------------------
 
@@ -155,6 +155,90 @@ def a_lost_bid_is_not_asked_for(patch):
     patch(courses.Exchanges, "lease", careless)
 
 
+# --- restarts and clocks --------------------------------------------------------------------------
+
+
+def nobody_gets_grace(patch):
+    """Everybody slept, and all are given up for it."""
+    patch(reaper, "_time_is_suspect", lambda core: False)
+
+
+def beats_do_not_count(patch):
+    beat = queue.MemoryQueue.beat
+
+    def unheard(self, owner, *args):
+        known = self._core.owners.get(owner)
+        until = known.until if known is not None else 0.0
+        answer = beat(self, owner, *args)
+        if known is not None:
+            known.until = until
+        return answer
+
+    patch(queue.MemoryQueue, "beat", unheard)
+
+
+# --- two stores -----------------------------------------------------------------------------------
+
+
+def what_ends_is_not_told(patch):
+    """What a reaper, a revoke or an expiry ends, and no commit."""
+    tell = core.Core.tell_other
+
+    def some(self, id):
+        if self.rows[id].body is not None:
+            tell(self, id)
+
+    patch(core.Core, "tell_other", some)
+
+
+def struck_before_it_is_brought(patch):
+    def turn(self):
+        try:
+            rows = yield Call("outbox", (self._limit,))
+            yield Call("mirrored", ([each.number for each in rows],))
+            yield from relay.bring(rows)
+        except OperationalError:
+            return relay.Turn.FAILED
+        return relay.Turn.DONE
+
+    patch(relay.Relay, "turn", turn)
+
+
+def struck_by_id(patch):
+    """What has ended anew since it was read is struck out with what was brought."""
+
+    def mirrored(self, numbers):
+        ids = [id for each, id in self._read.items() if each in numbers]
+        self._core.outbox = {id: n for id, n in self._core.outbox.items() if id not in ids}
+
+    outbox = queue.MemoryQueue.outbox
+
+    def read(self, limit):
+        rows = outbox(self, limit)
+        self._read = getattr(self, "_read", {}) | {each.number: each.id for each in rows}
+        return rows
+
+    patch(queue.MemoryQueue, "mirrored", mirrored)
+    patch(queue.MemoryQueue, "outbox", read)
+
+
+# --- rate limits ----------------------------------------------------------------------------------
+
+
+def tokens_are_not_taken(patch):
+    patch(ratelimits.Bucket, "take", lambda self, now: None)
+
+
+def what_is_turned_away_is_forgotten(patch):
+    """It is handed back to nobody."""
+
+    def take_returns(self):
+        self._returns.clear()
+        return []
+
+    patch(ratelimits.RateLimits, "take_returns", take_returns)
+
+
 #: Rule broken → words by which it is told, within how many seeds, and the features of these.
 MORE_MUTATIONS = {
     reopened_before_its_turn: ("leased before", 100, {"operator"}),
@@ -173,4 +257,11 @@ MORE_MUTATIONS = {
     what_waits_behind_long_runs_stays: ("in the line of", 300, {"bells"}),
     a_dropped_bid_keeps_its_room: ("due for", 100, {"bids"}),
     a_lost_bid_is_not_asked_for: ("not ended", 100, {"bids"}),
+    nobody_gets_grace: ("after it was heard of", 100, {"boots"}),
+    beats_do_not_count: ("after it was heard of", 100, {"boots"}),
+    what_ends_is_not_told: ("does not have it", 100, {"outbox"}),
+    struck_before_it_is_brought: ("does not have it", 100, {"outbox"}),
+    tokens_are_not_taken: ("before its token", 100, {"rates"}),
+    what_is_turned_away_is_forgotten: ("not ended", 100, {"rates"}),
+    struck_by_id: ("the store of results", 400, {"outbox", "operator"}),
 }

@@ -1,6 +1,7 @@
 """One seed, from the first call to the verdict."""
 
 import logging
+import random
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ SETTLED = 15.0
 SQLITE_EVERY = 40
 
 #: What a seed may have besides. One in four has none of it, of the others each some.
-FEATURES = ("operator", "stamps", "bells", "lost bells", "bids", "outbox")
+FEATURES = ("operator", "stamps", "bells", "lost bells", "bids", "outbox", "boots", "rates")
 
 
 @dataclass
@@ -78,12 +79,13 @@ class Simulation:
             clock=self.clock, random=self.world.random.random, lease=LEASE, durability="relaxed",
             mirror="outbox" in features,
         )  # fmt: skip
+        self._folder, self._options = folder, options
         if folder is None:
             self.store = make_store("memory://", options)
             self.core = self.store.queue._core
             self.watch.look_into(self.core)
         else:
-            self.store = connect(f"sqlite:///{folder}/tasks.db", options)
+            self.store = self._open()
         self.watch.store = self.store
         self.network = Network(self.world, self.store, self.watch)
         #: What clients read.
@@ -105,6 +107,21 @@ class Simulation:
         self._owners = 0
         self._keeper = Actor("keeper")
         self.ended_at = self.calm_at = None
+
+    def _open(self):
+        return connect(f"sqlite:///{self._folder}/tasks.db", self._options)
+
+    def reopen(self):
+        """The machine starts anew. A store in memory outlives that here: it is another one's."""
+        if self._folder is None:
+            return
+        self.clock.boot()
+        self.watch.lifetimes.booted()
+        self.store = self.network.store = self.watch.store = self._open()
+        if self.network.far is None:
+            self.results = self.store.results
+        else:
+            self.network.far.near = self.store
 
     def new_owner(self):
         self._owners += 1
@@ -247,6 +264,7 @@ def simulate(seed, sqlite=None, features=None):
 
 
 def _play(seed, simulation):
+    random.seed(seed)  # of what a bucket turns away, when it is due again
     problems, settled = simulation.play()
     lines = list(simulation.world.lines()) if problems else []
     return Played(seed, problems, lines, settled, simulation)

@@ -12,9 +12,11 @@ from celeriac.records import Verdict
 from celeriac.stores.effects import Release
 from celeriac.testing.ledger import Line
 from simulation.generations import Generations
+from simulation.lifetimes import LEASE, Lifetimes
+from simulation.limited import Limited
 from simulation.stamped import Stamped
 
-LEASE, MARGIN = 15.0, 3.0
+MARGIN = 3.0
 
 
 class Watch:
@@ -44,6 +46,8 @@ class Watch:
         self.ends = {}
         self.generations = Generations(self)
         self.stamped = Stamped(self)
+        self.lifetimes = Lifetimes(self)
+        self.limited = Limited(self)
         self.interrupted = Counter()
         self.replaced = Counter()
         self.released = Counter()
@@ -98,6 +102,7 @@ class Watch:
         elif self.world.now > self.trusted[worker]:
             self.wrong("%s: begun when its lease could not be trusted any more", delivery.id)
         self.stamped.gives(worker, delivery)
+        self.limited.gives(worker, delivery)
 
     # --- executors ----------------------------------------------------------------------------
     def started(self, delivery, process):
@@ -166,6 +171,7 @@ class Watch:
     def _register(self, actor, result, before, owner, manifest):
         self.reaped.discard(owner)
         self.stamped.came(owner)
+        self.lifetimes.heard(owner)
 
     def _exchange(self, actor, result, before, owner, lane, seq, commits, started, queues, want):
         if commits or result.deliveries or result.lost:
@@ -292,6 +298,7 @@ class Watch:
 
     def _beat(self, actor, beat, before, owner, started=()):
         self._told(owner, beat.lost)
+        self.lifetimes.heard(owner)
         if beat.reaped is not None:
             self._reap(actor, beat.reaped, None)
 
@@ -303,9 +310,11 @@ class Watch:
             self.wrong("%s was reaped and is not told so", owner)
 
     def _reap(self, actor, reaped, before, dead=()):
+        self.lifetimes.passed()
         for owner in reaped.owners:
             held = self._held_by(owner)
             self.reaped.add(owner)
+            self.lifetimes.given_up(owner, dead)
             self.world.tell("store", "takes %s from %s", held, owner)
             for id in held:
                 self.counts[f"lost with its owner: {self.headers[id].task}"] += 1

@@ -12,11 +12,14 @@ from celeriac.records import Delivery, TaskFacts
 from celeriac.testing.conformance import message
 
 QUEUES = ("q", "r")
+#: Of the task that has a rate limit, one worker begins so many a second.
+PER_SECOND = 2
 TASKS = {
     "job": TaskFacts(),
     "quick": TaskFacts(),
     "once": TaskFacts(late=False),
     "frail": TaskFacts(requeue_lost=False),
+    "limited": TaskFacts(rate_limit=f"{PER_SECOND}/s"),
 }
 
 #: What single tasks are like; how often, by how often it stands here.
@@ -125,7 +128,8 @@ class Work:
             seconds = self.pick.uniform(0.0001, 0.002) if brief else self.pick.uniform(1.0, 9.0)
             self.programs[id] = Program("plain", seconds)
         stamps = self.stamps()
-        return [message(id, task="quick", queue="q", **stamps) for id in ids], []
+        task = "limited" if "rates" in self.features and self.pick.random() < 0.5 else "quick"
+        return [message(id, task=task, queue="q", **stamps) for id in ids], []
 
     def workflow(self):
         """Chains, groups and chords, with errbacks, put together at random."""

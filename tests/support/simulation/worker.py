@@ -69,7 +69,7 @@ class Worker(Actor):
         self.bell = Lane(lanes + 1)
         self.manifest = Manifest(dict(TASKS), hostname=name)
         self.begun = self.registered = self.registering = False
-        self.register_due = self.turn_due = 0.0
+        self.register_due = self.turn_due = self.token_due = 0.0
         self.stopping_since = None
         self.leaving = False
         self.bids = "bids" in simulation.features and self.network.doorbell is not None
@@ -137,6 +137,10 @@ class Worker(Actor):
             self.leave()
             return
         self.stir()
+        token = self.dispatch.rates.pause()
+        if token is not None and not now < self.token_due <= now + token:
+            self.token_due = now + token
+            self.world.after(token, self, self.turn)
         if now >= self.turn_due:
             busy = stopping or any(each.hand.held for each in self.pool.executors.values())
             pause = TICK_BUSY if busy else TICK_IDLE
