@@ -121,6 +121,7 @@ class Faults:
         step = self.world.random.choice([-20.0, -9.0, -5.0, 5.0, 9.0, 20.0, 3600.0])
         self.world.tell("store", "its wall clock is set by %g s", step)
         self.simulation.clock.ahead += step
+        self.simulation.clock.set_back |= step < 0
 
     def sleep(self):
         seconds = self.world.between(5.0, 40.0)

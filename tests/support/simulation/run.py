@@ -139,6 +139,9 @@ class Simulation:
             world.after(world.between(1.0, 4.0), client, client.read)
         for _ in range(pick.randint(3, 10)):
             self._plan(pick.choice(self.clients), pick.uniform(0.0, rough * 0.7))
+        if self.network.doorbell is not None:  # and some when a ring is all that tells of it
+            for _ in range(3):
+                self._plan(pick.choice(self.clients), rough + pick.uniform(16.0, 22.0))
         Faults(self).draw(rough)
         if "operator" in self.features:
             Operator(self).plan(rough)

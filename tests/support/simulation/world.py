@@ -95,11 +95,13 @@ class World:
 class StoreClock(Clock):
     """The store's clocks: its wall clock can be set."""
 
-    __slots__ = ("ahead", "boots", "born", "latest", "world")
+    __slots__ = ("ahead", "boots", "born", "latest", "set_back", "world")
 
     def __init__(self, world):
         self.world = world
         self.ahead = 0.0
+        #: It was set back at least once.
+        self.set_back = False
         #: How often the machine was started anew, and when the last time: its monotonic clock
         #: begins again then.
         self.boots, self.born = 0, 0.0
