@@ -57,6 +57,11 @@ MET = [
     "expired",
     "ignored",
     "dead",
+    "reopened failed",
+    "reopened with what hung on it",
+    "revoke_stamps",
+    "outbox",
+    "limited",
 ]
 
 ONE = os.environ.get("SIM_SEED")

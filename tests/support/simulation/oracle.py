@@ -98,10 +98,11 @@ def _mirror(simulation, records):
             # again; it is read from the record then.
             if not generations[id]:
                 yield f"{id}: the store of results does not have it"
-        elif (result.state, result.body) != (record.state, record.body):
-            # Left open: which of two ends is the later one is told by the clock alone.
-            if not (generations[id] and simulation.clock.set_back):
-                yield f"{id}: the store of results says {result.state}, it is {record.state}"
+            continue
+        # Left open: which of two ends is the later one is told by the clock alone.
+        unsure = generations[id] and simulation.clock.set_back
+        if not unsure and (result.state, result.body) != (record.state, record.body):
+            yield f"{id}: the store of results says {result.state}, it is {record.state}"
 
 
 def _edges(watch, records):
