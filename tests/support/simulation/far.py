@@ -55,7 +55,7 @@ class Bringing:
 
         def then(turn):
             more = turn is Turn.MORE
-            pause = 0.0 if more else self.world.between(0.3, 3.0)
+            pause = 0.0 if more else self.world.between(1.0, 4.0)
             self.world.after(pause, self.worker, self.look)
 
         play(self.world, self.worker.network, self.worker, self.relay.turn(), then)

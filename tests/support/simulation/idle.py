@@ -4,7 +4,7 @@ from celeriac import states
 from simulation.world import Actor
 
 #: Seconds between two looks; and that something may stand in the line of one who is busy.
-LOOK, IN_LINE = 0.25, 3.0
+LOOK, IN_LINE = 0.4, 3.0
 #: Seconds within which a reaper's pass finds what has fallen due, if whoever was told of it when it
 #: was sent has gone on to something else.
 PASS = 6.0
