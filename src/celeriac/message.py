@@ -76,6 +76,13 @@ class Edges(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     #: header says goes before: those are times, and known when it is sent.
     delay: Limit = 0.0
     lasts: Limit = 0.0
+    #: Id of the record whose end releases this one, where neither ``takes`` nor ``told`` names it.
+    after: str | None = None
+
+    @property
+    def behind(self) -> str | None:
+        """The record whose end releases this one; None if that is a join, nothing or not known."""
+        return self.takes or self.told or self.after
 
     @property
     def given(self) -> tuple[int, ...]:

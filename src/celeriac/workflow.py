@@ -66,8 +66,8 @@ class Part:
     """One call of a plan. What is not said in the call is filled in while it is planned."""
 
     __slots__ = (
-        "call", "failure", "gathers", "group", "id", "immutable", "index", "join", "own", "parent",
-        "root", "success", "takes", "told", "values", "waits", "within",
+        "after", "call", "failure", "gathers", "group", "id", "immutable", "index", "join", "own",
+        "parent", "root", "success", "takes", "told", "values", "waits", "within",
     )  # fmt: skip
 
     def __init__(self, id: str, call: Call | None, member: Member) -> None:
@@ -87,6 +87,7 @@ class Part:
         self.takes: str | None = None
         self.gathers: str | None = None
         self.told: str | None = None
+        self.after: str | None = None
 
     @property
     def task(self) -> str:
@@ -107,6 +108,7 @@ class Part:
             own=tuple(self.own),
             told=self.told,
             immutable=self.immutable,
+            after=self.after,
         )
         return None if made == _NO_EDGES else made
 
@@ -347,6 +349,8 @@ class Planner:
         else:
             (before.own if source.how == "own" else before.failure).append(part.id)
             part.told = source.id if takes else None
+        if source.how != "body" and before.id not in (part.takes, part.told):
+            part.after = before.id
 
     def _branch(self, callback: Any, source: Source, depth: int) -> None:
         """Plan a callback or errback: a line of its own, which no join waits for."""

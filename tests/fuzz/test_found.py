@@ -166,7 +166,7 @@ def test_headers_that_a_worker_could_not_read_are_not_sent(value, path):
 def test_stamps_that_no_client_sends_meet_no_revoke(value):
     wire = with_field("stamps", b"\x81\xa1a\x91" + value).encode()
     revoked = RevokedStamp(1, "a=b", time.time() + 60, None)
-    assert met_by(leased(wire), {"a=b": revoked}) is None
+    assert met_by(leased(wire), {"a=b": revoked}, time.time()) is None
 
 
 # -- what user code writes into the sockets of its process ---------------------------------------

@@ -11,10 +11,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from simulation.more_mutations import MORE_MUTATIONS
 from simulation.mutations import MUTATIONS
 from simulation.run import simulate
 
 import simulation
+
+BROKEN = {**MUTATIONS, **MORE_MUTATIONS}
 
 SEEDS = 2000
 TOGETHER = 50
@@ -54,6 +57,11 @@ MET = [
     "expired",
     "ignored",
     "dead",
+    "reopened failed",
+    "reopened with what hung on it",
+    "revoke_stamps",
+    "outbox",
+    "limited",
 ]
 
 ONE = os.environ.get("SIM_SEED")
@@ -76,13 +84,15 @@ def test_what_failed_once(seed):
     check(seed, sqlite=False)
 
 
-@pytest.mark.parametrize("broken", MUTATIONS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda each: each.__name__)
 def test_a_broken_rule_is_seen(broken, monkeypatch):
-    words, within = MUTATIONS[broken]
+    words, within, *features = BROKEN[broken]
     broken(monkeypatch.setattr)
     found = Counter()
     for seed in range(within):
-        found.update(simulate(seed, sqlite=False).problems)
+        found.update(
+            simulate(seed, sqlite=False, features=features[0] if features else None).problems
+        )
         if any(words in each for each in found):
             return
     pytest.fail(f"not seen in {within} seeds; they show {found.most_common(5)}")

@@ -27,8 +27,10 @@ def random_plan(pick, fresh, flow):
             edges[parent][kind] = (*edges[parent].get(kind, ()), id)
             if kind == "success" and pick.random() < 0.5:
                 edges[id]["takes"] = parent
-            elif kind != "success":
+            elif kind != "success" and pick.random() < 0.7:
                 edges[id]["told"] = parent
+            else:
+                edges[id]["after"] = parent
     messages = [
         message(
             id,

@@ -448,6 +448,76 @@ def test_an_errback_of_two_parts_is_reopened_once():
     assert [each.id for each in world.reopen("a").effects] == ["a", "e", "b"]
 
 
+@pytest.mark.parametrize(
+    ("before", "way", "after"),
+    [
+        (states.RUNNING, "success", states.WAITING),
+        (states.WAITING, "success", states.WAITING),
+        (states.SUCCEEDED, "success", states.QUEUED),
+        (states.FAILED, "success", None),
+        (states.SKIPPED, "success", None),
+        (states.RUNNING, "failure", states.WAITING),
+        (states.FAILED, "failure", states.QUEUED),
+        (states.SUCCEEDED, "failure", None),
+        (states.SKIPPED, "failure", None),
+        (states.RUNNING, "own", states.WAITING),
+        (states.DEAD, "own", states.QUEUED),
+        (states.SUCCEEDED, "own", None),
+    ],
+)
+def test_what_was_revoked_as_it_waited_waits_again_until_its_turn_comes(before, way, after):
+    world = World(
+        Node("a", before, Edges(**{way: ("b",)})),
+        Node("b", states.CANCELLED, Edges(waits=True, after="a")),
+    )
+    assert world.reopen("b").effects == ((Reopen("b", after),) if after else ())
+
+
+def test_an_errback_of_its_own_is_not_reopened_for_what_was_cancelled_with_another():
+    world = World(
+        Node("a", states.FAILED, Edges(waits=True, own=("b",), failure=("c",)), cause="z"),
+        Node("b", states.CANCELLED, Edges(waits=True, told="a")),
+        Node("c", states.CANCELLED, Edges(waits=True, told="a")),
+    )
+    assert world.reopen("b").effects == ()
+    assert [each.id for each in world.reopen("c").effects] == ["c"]
+
+
+def test_an_errback_that_waits_again_is_not_released_by_what_took_its_place():
+    """It was replaced, and what took its place has failed and is retried, too."""
+    world = World(
+        Node("a", states.RUNNING, Edges(own=("e",))),
+        Node("e", states.WAITING, Edges(waits=True, gathers="R")),
+        Node("m", states.FAILED, Edges(join=("R", 0))),
+        joins=[JoinNode("R", "e", 1, 0, 1, "failed", "m")],
+    )
+    world.members["R", 0] = "failed"
+    assert world.reopen("m").effects == (Reopen("m", states.QUEUED), Forget("R", 0, False))
+    world.finish("m")
+    world.finish("a")
+    assert world.states("m", "a", "e") == [states.SUCCEEDED, states.SUCCEEDED, states.SKIPPED]
+
+
+def test_reopen_waits_for_the_body_of_a_header_that_an_errback_is_in():
+    world = World(
+        Node("a", states.FAILED, Edges(failure=("e",))),
+        Node("e", states.SUCCEEDED, Edges(waits=True, join=("J", 0))),
+        Node("body", states.RUNNING, Edges(waits=True, gathers="J")),
+        joins=[JoinNode("J", "body", 1, 1, 0, "done")],
+    )
+    world.members["J", 0] = "done"
+    assert world.reopen("a").effects == ()
+
+
+def test_who_releases_it_may_be_gone_or_not_known():
+    world = World(
+        Node("a", states.CANCELLED, Edges(waits=True, takes="gone")),
+        Node("b", states.CANCELLED, Edges(waits=True)),
+    )
+    assert world.reopen("a").effects == (), "it would run with nothing in the place of a result"
+    assert world.reopen("b").effects == (Reopen("b", states.QUEUED),)
+
+
 def test_reopen_respects_an_eta_ahead():
     world = World(Node("a", states.CANCELLED, eta=NOW + 9))
     assert world.reopen("a").effects == (Reopen("a", states.SCHEDULED, NOW + 9),)

@@ -550,6 +550,40 @@ def test_a_repeat_with_other_arguments_is_retried_with_those(app, add):
     fails.append(True)
 
 
+@pytest.mark.parametrize("kind", ["s", "si", "chord"])
+def test_what_was_revoked_before_its_turn_waits_for_that_again(app, add, total, kind):
+    if kind == "chord":
+        result = chord([add.s(1, 2)], total.s()).delay()
+    else:
+        result = (add.s(1, 2) | (add.s(4) if kind == "s" else add.si(3, 4))).delay()
+    app.control.revoke(result.id)
+    done = app.control.retry(result.id)
+    assert (done.runs, done.left) == ([result.id], {})
+    assert app.store.inspection.get([result.id])[0].state == states.WAITING
+    drain(app)
+    assert app.AsyncResult(result.id).get(timeout=5) == (3 if kind == "chord" else 7)
+
+
+@pytest.mark.parametrize("kind", ["s", "si"])
+def test_a_line_that_was_revoked_as_a_whole_is_retried_from_its_beginning(app, add, kind):
+    result = (add.s(1, 2) | (add.s(4) if kind == "s" else add.si(3, 4))).delay()
+    result.revoke()
+    assert app.control.retry(result.id).runs == [result.parent.id, result.id]
+    drain(app)
+    assert app.AsyncResult(result.id).get(timeout=5) == 7
+
+
+def test_an_errback_of_what_has_succeeded_is_not_retried(app, add):
+    result = add.s(1, 2).on_error(add.si(1, 1)).delay()
+    (errback,) = (each.id for each in app.store.inspection.list([states.WAITING]))
+    app.control.revoke(errback)
+    drain(app)
+    done = app.control.retry(errback)
+    assert (done.runs, done.left[errback].code) == ([], "upstream")
+    told = f"it is for when {result.id} has failed, which is succeeded"
+    assert done.left[errback].text == told
+
+
 def test_an_errback_is_repeated_with_what_it_was_told(app, fail):
     seen = []
 

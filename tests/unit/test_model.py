@@ -11,6 +11,9 @@ Times = timemodel.Times
 JOIN = Rules(tasks=2, join=True, outcomes=(SUCCEEDED, FAILED), release=False, revoke=False)
 #: With requests that come late there are many more states, so less of what multiplies them.
 LATE = Rules(late=True, revoke=False, release=False)
+#: An operator retries what has failed; a stamp is revoked.
+OPERATOR = Rules(operator=True, release=False, outcomes=(SUCCEEDED, FAILED))
+STAMPED = Rules(stamped=True, revoke=False, release=False)
 LATE_ONCE = LATE._replace(at_most_once=True, release=True, outcomes=(SUCCEEDED, QUEUED))
 
 
@@ -23,6 +26,12 @@ LATE_ONCE = LATE._replace(at_most_once=True, release=True, outcomes=(SUCCEEDED, 
         JOIN._replace(grows=True),
         LATE,
         LATE_ONCE,
+        OPERATOR,
+        OPERATOR._replace(late=True, revoke=False),
+        OPERATOR._replace(at_most_once=True),
+        STAMPED,
+        STAMPED._replace(at_most_once=True),
+        OPERATOR._replace(stamped=True, revoke=False),
     ],
     ids=[
         "at least once",
@@ -31,6 +40,12 @@ LATE_ONCE = LATE._replace(at_most_once=True, release=True, outcomes=(SUCCEEDED, 
         "join that grows",
         "late, at least once",
         "late, at most once",
+        "operator",
+        "operator, late",
+        "operator, at most once",
+        "stamped",
+        "stamped, at most once",
+        "stamped, operator",
     ],
 )
 def test_every_promise_holds_in_every_state(rules):
@@ -51,6 +66,12 @@ def test_every_promise_holds_in_every_state(rules):
         (JOIN._replace(grows=True, grow_first=False), "body before its members"),
         (LATE_ONCE._replace(nonce=False), "at-most-once started twice"),
         (Rules(refuse_old=False), "held by a worker that does not know"),
+        (OPERATOR._replace(errback_first=False), "an end that no errback was called for"),
+        (OPERATOR._replace(errback_first=False), "errback of a task that succeeded"),
+        (OPERATOR._replace(errback_again=False), "an end that no errback was called for"),
+        (OPERATOR._replace(late=True, fence=False), "two terminal commits"),
+        (STAMPED._replace(learn_first=False), "begun by who came after its stamp was revoked"),
+        (STAMPED._replace(revoke_met=False), "begun by whoever else"),
     ],
     ids=[
         "no fence",
@@ -62,6 +83,12 @@ def test_every_promise_holds_in_every_state(rules):
         "grown late",
         "owner for nonce",
         "old exchange",
+        "retried early: no call",
+        "retried early: late call",
+        "errback once for ever",
+        "fence of an earlier generation",
+        "not learned first",
+        "called off by the worker alone",
     ],
 )
 def test_without_a_rule_a_promise_breaks(rules, problem):

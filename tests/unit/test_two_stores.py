@@ -134,7 +134,11 @@ class Two:
         self.worker.succeed(self.worker.take(), body)
 
     def relay(self):
-        bring(self.tasks.queue.outbox(100), self.far)
+        self.bring(self.tasks.queue.outbox(100))
+
+    def bring(self, rows):
+        for step in bring(rows):
+            getattr(getattr(self.far, step.face), step.method)(*step.args)
 
 
 @pytest.fixture
@@ -207,7 +211,7 @@ def test_what_a_relay_brings_late_does_not_undo_a_forget(two):
     two.done("a")
     late = two.tasks.queue.outbox(10)
     two.results.forget(["a"])
-    bring(late, two.far)
+    two.bring(late)
     two.tasks.queue.mirrored([each.number for each in late])
     two.relay()
     assert two.results.get_many(["a"])[0].forgotten
@@ -225,7 +229,7 @@ def test_a_relay_that_was_held_up_does_not_bring_back_an_earlier_end(two):
     two.clock.advance(1)
     two.worker.succeed(two.worker.take(), b"1")
     two.relay()
-    bring(late, two.far)
+    two.bring(late)
     assert two.results.get_many(["a"])[0].body == b"1"
 
 

@@ -49,7 +49,7 @@ def test_each_step_of_a_chain_is_released_by_the_one_before(add):
     assert edges(made) == {
         "i0": Edges(success=("i1",)),
         "i1": Edges(waits=True, success=("i2",), takes="i0"),
-        "i2": Edges(waits=True),  # immutable: it takes nothing
+        "i2": Edges(waits=True, after="i1"),  # immutable: it takes nothing
     }
     assert shape(made.shown) == ("i2", ("i1", ("i0", None)))
     assert [(each.root, each.parent) for each in made.parts.values()] == [
@@ -118,7 +118,7 @@ def test_an_empty_header_needs_no_join(add):
     made = planned(chord([], add.s(4)))
     assert (made.joins, calls(made)) == ([], {"i1": ([], 4)})
     made = planned(add.s(1) | group([]) | add.s(4))
-    assert edges(made) == {"i0": Edges(success=("i2",)), "i2": Edges(waits=True)}
+    assert edges(made) == {"i0": Edges(success=("i2",)), "i2": Edges(waits=True, after="i0")}
     assert calls(made) == {"i0": (1,), "i2": ([], 4)}
 
 
@@ -148,14 +148,15 @@ def test_what_is_linked_to_a_whole_follows_its_last_part(add):
     assert made.parts["i1"].success == ["i2"]
     made = planned(chain(add.s(1), group(add.s(2), add.s(3))).set(link=add.s(9)))
     callback = next(each for each in made.parts.values() if each.call.args == (9,))
-    assert callback.edges == Edges(waits=True)  # of the first member, without its result
+    first = made.parts["i2"]  # of that member, without its result
+    assert (first.success, callback.edges) == ([callback.id], Edges(waits=True, after="i2"))
 
 
 def test_errbacks_of_one_step_are_its_own(add):
     made = planned(add.s(1).on_error(add.s(9)).on_error(add.si(8)) | add.s(2))
     assert made.parts["i0"].own == ["i1", "i2"]
     assert made.parts["i1"].edges == Edges(waits=True, told="i0")
-    assert made.parts["i2"].edges == Edges(waits=True)
+    assert made.parts["i2"].edges == Edges(waits=True, after="i0")
     assert made.parts["i3"].own == []
 
 

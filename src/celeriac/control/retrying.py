@@ -35,7 +35,7 @@ class Left(msgspec.Struct, frozen=True):
     """Why an id was left as it is.
 
     *code* is one of ``unknown``, ``group``, ``succeeded``, ``unfinished``, ``revoked`` (of all that
-    failed, what somebody called off is left), ``upstream`` (what it takes will not come),
+    failed, what somebody called off is left), ``upstream`` (its turn has not come and will not),
     ``errback`` (one has not ended), ``not kept``, ``gone`` and ``incomplete``.
     """
 
@@ -165,21 +165,28 @@ def _in_order(app: Celeriac, id: str) -> list[str]:
 
 
 def _wanting(app: Celeriac, id: str) -> list[str]:
-    """Parts that ended without success, without whose results *id* cannot run.
-
-    For what did not end because of them: it was revoked, or expired, while it waited for them.
-    """
-    record = app.store.inspection.get([id])[0]
-    if record is None or record.state not in states.REOPENABLE or record.cause:
+    """Parts that ended without success, and must succeed before the turn of *id* comes, or of what
+    that ended because of: it was revoked, or expired, while it waited for them."""
+    at = _origin(app, app.store.inspection.get([id])[0])
+    if at is None or at.state not in states.REOPENABLE:
         return []
-    edges = _edges(record)
+    edges = _edges(at)
     if edges.gathers is not None:
         join = app.store.inspection.join(edges.gathers)
         if join is None or join.decided != "failed" or not join.cause:
             return []
-        return _failed_members(app, _header_flow(record), join.id)
-    source = None if edges.takes is None else app.store.inspection.get([edges.takes])[0]
-    return [source.id] if source is not None and source.state in states.REOPENABLE else []
+        return _failed_members(app, _header_flow(at), join.id)
+    before = app.store.inspection.get([edges.behind])[0] if edges.behind else None
+    if before is None or before.state not in states.REOPENABLE:
+        return []
+    return [before.id] if edges.takes or at.id in _edges(before).success else []
+
+
+def _origin(app: Celeriac, record: Record | None) -> Record | None:
+    """What *record* ended because of, or itself; None if that is not kept."""
+    if record is None or not record.cause:
+        return record
+    return app.store.inspection.get([record.cause])[0]
 
 
 def _note(done: Retried, reopened: Sequence[str]) -> None:
@@ -275,7 +282,7 @@ def _why_not(app: Celeriac, id: str) -> Left:
         more = f" and {len(wanting) - 1:,} more" if len(wanting) > 1 else ""
         return Left(
             "upstream",
-            f"it takes what {wanting[0]}{more} should have returned, which ended without success. "
+            f"its turn comes once {wanting[0]}{more} has succeeded, which ended without success. "
             "Retry that first",
         )
     called = _errback_called(app, record)
@@ -286,12 +293,28 @@ def _why_not(app: Celeriac, id: str) -> Left:
             "called for this failure, and until it has ended it could not be called for the next "
             f"one. Retry it then, or call that off: celeriac revoke {called.id}",
         )
-    if _edges(record).gathers is not None and not record.cause:
-        return Left("incomplete", "its header was never sent whole; send the workflow anew")
-    return Left(
+    return _no_turn(app, record) or Left(
         "not kept",
         "of it, of what it ended because of or of what waits for it, something is no longer kept",
     )
+
+
+def _no_turn(app: Celeriac, record: Record) -> Left | None:
+    """Why the turn of *record*, or of what it ended because of, has not come and will not."""
+    at = _origin(app, record)
+    edges = _NO_EDGES if at is None else _edges(at)
+    if at is None or not edges.waits:
+        return None
+    if edges.gathers is not None:
+        join = app.store.inspection.join(edges.gathers)
+        if join is not None and join.decided == "failed" and not join.cause:
+            return Left("incomplete", "its header was never sent whole; send the workflow anew")
+        return None
+    before = app.store.inspection.get([edges.behind])[0] if edges.behind else None
+    ways = _NO_EDGES if before is None else _edges(before)
+    if before is None or at.id not in (*ways.failure, *ways.own):
+        return None
+    return Left("upstream", f"it is for when {before.id} has failed, which is {before.state}")
 
 
 def _errback_called(app: Celeriac, record: Record) -> Record | None:

@@ -64,6 +64,7 @@ LIMIT: Final = 500
 
 #: What ``View.member`` says of a member that has ended.
 _NOTED: Final = ("done", "failed")
+_NO_EDGES: Final = Edges()
 
 REVOKED_REASON: Final = "TaskRevokedError: revoked"
 EXPIRED_REASON: Final = "TaskRevokedError: expired"
@@ -145,11 +146,11 @@ def reopen(view: View, id: str, *, now: float) -> Effects:
     Not bounded, unlike :func:`finish`: a workflow reopened in two steps could fail again between
     them, and its second half would then wait for ever. No effects if the record is absent, has
     not ended, has succeeded, or cannot run because its join was given up or its cause is gone; nor
-    as long as an errback that would wait again, or what follows that, is due or runs: it is called
-    for this end, and could not be called for the next one before it has ended.
+    if its turn will not come (it was revoked, or expired, before that); nor as long as an errback
+    that would wait again, or what follows that, is due or runs: it is called for this end, and
+    could not be called for the next one before it has ended.
 
-    What takes a result waits again if that, or the join that it gathers, is still to come; there
-    are no effects if it will not come, as it would run with nothing in its place.
+    What ended before its turn waits again, if that is still to come.
     """
     step = _Step(view, now, limit=0)
     node = step.node(id)
@@ -389,20 +390,32 @@ class _Step:
     # -- an operator's retry
 
     def waits(self, node: Node) -> bool | None:
-        """Whether what *node* takes is still to come; None if it will not come."""
+        """Whether the turn of *node* is still to come. None if it will not come: what it is behind
+        has ended so that it does not release it, or it takes a result that is not kept."""
         edges = node.edges
         if edges is None:
             return False
         if edges.gathers is not None:
             join = self.join(edges.gathers)
             return None if join is None or join.decided == "failed" else not join.decided
-        if edges.takes is None:
+        behind = edges.takes or (edges.behind if edges.waits else None)
+        before = None if behind is None else self.node(behind)
+        if before is None:
+            return None if edges.takes else False
+        ways = before.edges or _NO_EDGES
+        failed = before.state in states.TERMINAL - {states.SUCCEEDED, states.SKIPPED}
+        if edges.takes or node.id in ways.success:
+            has_come, releases = before.state == states.SUCCEEDED, node.id in ways.success
+        elif node.id in ways.failure:
+            has_come, releases = failed, True
+        elif node.id in ways.own:
+            # Not called for what was cancelled with what was before it.
+            has_come, releases = failed and not before.cause, True
+        else:
             return False
-        source = self.node(edges.takes)
-        if source is None or source.state == states.SUCCEEDED:
-            return None if source is None else False
-        releases = source.edges is not None and node.id in source.edges.success
-        return True if releases and source.state not in states.TERMINAL else None
+        if has_come:
+            return False
+        return True if releases and before.state not in states.TERMINAL else None
 
     def reopen(self, node: Node, waits: bool) -> None:
         state, due = (states.WAITING, None) if waits else _when(node, self.now)
@@ -449,6 +462,10 @@ class _Step:
         # was given up stays so: nobody will send the rest of its members.
         if found.failures or not found.decided or found.given_up:
             return
+        body = self.node(found.body)
+        lives = body is not None and body.state not in states.TERMINAL
+        if lives and found.body not in self._reopened and not at.whole:
+            return  # an errback that was replaced: it waits for what it is about, not for this
         self.put_join(msgspec.structs.replace(found, decided="", cause=""), Decide(join, ""))
         yield from self._reopen_waiting(
             found.body, _Reopened(found.body, found.cause or at.cause, at.whole)

@@ -367,8 +367,8 @@ class _Pass:
         except CeleryError as error:
             self._runner.error = error
             return Outcome(states.FAILED, reason=f"{type(error).__name__}: {error}")
-        queue = self._store.queue
-        met = met_by(delivery, {each.stamp: each for each in queue.revoked_stamps()})
+        queue, now = self._store.queue, self._harness.clock.wall()
+        met = met_by(delivery, {each.stamp: each for each in queue.revoked_stamps()}, now)
         if met is None:
             return None
         queue.revoke([delivery.id], met.terminate)

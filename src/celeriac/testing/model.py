@@ -10,10 +10,11 @@ Losses and retries are bounded, as in the protocol; which states count as one is
 ``protocol_states``.
 
 What this covers is the rules, in every order, for one or two tasks: leases, fences, commits,
-retries, hand-backs, revokes, reaping, one join that may grow, requests that are lost, repeated or
-come late. The simulation in the tests has what is too large to be searched whole, and plays the
-product itself: time (leases that run out, trust, due times, expiry, clocks that are set), executors
-and what is sent ahead to them, several lanes, workflows of any shape, headers sent in pieces.
+retries, hand-backs, revokes (by id and by stamp), reaping, one join that may grow, an operator's
+retry with errbacks, requests that are lost, repeated or come late. The simulation in the tests has
+what is too large to be searched whole, and plays the product itself: time (leases that run out,
+trust, due times, expiry, clocks that are set), executors and what is sent ahead to them, several
+lanes, workflows of any shape, headers sent in pieces.
 What parts of workflows may run when is in ``timemodel``.
 """
 
@@ -103,9 +104,9 @@ def _can_reach(ended: list[State], reached_from: dict[State, list[State]]) -> se
 
 
 def _all_ended(state: State) -> bool:
-    return all(row.state in (*TERMINAL, ABSENT) for row in state.rows) and all(
-        worker.phase in ("idle", "asks") for worker in state.workers
-    )
+    return all(
+        row.state in (*TERMINAL, ABSENT) and row.errback != "due" for row in state.rows
+    ) and all(worker.phase in ("idle", "asks") for worker in state.workers)
 
 
 def _broken(state: State, rules: Rules) -> str:
@@ -126,6 +127,12 @@ def _broken(state: State, rules: Rules) -> str:
 
 
 def _row_broken(row: Row, rules: Rules) -> str:
+    if row.wrong:
+        return row.wrong
+    if row.errback == "ended" and row.owed:
+        return "an end that no errback was called for"
+    if row.errback == "due" and row.state == SUCCEEDED:
+        return "errback of a task that succeeded"
     if row.commits > 1:
         return "two terminal commits"
     if row.starts > 1 + row.retries:  # a retry that the task asked for is a start of its own
@@ -168,6 +175,10 @@ def _steps(state: State, rules: Rules) -> Iterator[Step]:
             yield canonical(_reap(state, index, 0, rules)), True
     for after in _late_steps(state, rules):
         yield canonical(after), True
+    if rules.operator:
+        yield from _operator_steps(state, rules)
+    if rules.stamped and not state.revoked:
+        yield canonical(state._replace(revoked=True)), False
     if rules.revoke:
         for task, row in enumerate(state.rows):
             if row.state == QUEUED:
@@ -176,15 +187,46 @@ def _steps(state: State, rules: Rules) -> Iterator[Step]:
                 yield canonical(_put_row(state, task, row._replace(revoked=True))), False
 
 
+def _operator_steps(state: State, rules: Rules) -> Iterator[Step]:
+    for task, row in enumerate(state.rows):
+        if row.errback == "due":  # it runs, as any task does
+            called = row._replace(errback="ended", owed=row.owed - 1)
+            yield canonical(_put_row(state, task, called)), True
+        failed = row.state in TERMINAL and row.state != SUCCEEDED
+        if failed and not row.generation and (row.errback == "ended" or not rules.errback_first):
+            yield canonical(_put_row(state, task, _reopened(row, rules))), False
+
+
+def _reopened(row: Row, rules: Rules) -> Row:
+    """The next generation: what was counted is forgotten, the last fence is not."""
+    waits = rules.errback_again and row.errback == "ended"
+    return Row(
+        applied=row.applied,
+        generation=1,
+        errback="waits" if waits else row.errback,
+        owed=row.owed,
+    )
+
+
 def _worker_steps(state: State, index: int, worker: Worker, rules: Rules) -> Iterator[State]:
     if not worker.before:
         # The process dies; its next incarnation registers, the old one is yet to be reaped.
-        yield _become(_outdate(state, index), index, Worker(before=worker.present))
+        yield _become(_outdate(state, index), index, _anew(state, rules, before=worker.present))
+    if worker.present and state.revoked and not worker.knows:
+        yield _become(state, index, worker._replace(knows=True))  # a beat told
     if worker.phase in ("idle", "asks"):
         yield from _exchange(state, index, worker, rules)
+    elif worker.phase == "has" and worker.knows:
+        yield _called_off(state, index, worker, rules)
     elif worker.phase == "has":
         row = state.rows[worker.task]
-        begun = row._replace(starts=min(row.starts + rules.at_most_once, 3))
+        # What was given out before may still begin with who has lost it and does not know.
+        mine = _is_mine(row, worker, (index, 0), rules)
+        if mine and (worker.later or row.met):
+            who = "who came after its stamp was revoked" if worker.later else "whoever else"
+            row = row._replace(wrong=f"begun by {who}")
+        counts = rules.at_most_once and (mine or not row.generation)
+        begun = row._replace(starts=min(row.starts + counts, 3))
         yield _become(_put_row(state, worker.task, begun), index, worker._replace(phase="ran"))
         if rules.release:
             yield _become(state, index, worker._replace(phase="back"))
@@ -210,7 +252,7 @@ def _worker_steps(state: State, index: int, worker: Worker, rules: Rules) -> Ite
 def _exchange(state: State, index: int, worker: Worker, rules: Rules) -> Iterator[State]:
     if not worker.present:  # told LOST: it takes a new incarnation
         if not worker.before:
-            yield _become(state, index, Worker())
+            yield _become(state, index, _anew(state, rules))
         return
     if worker.phase == "asks" and rules.replay:
         yield _replayed(state, index, worker)
@@ -219,9 +261,24 @@ def _exchange(state: State, index: int, worker: Worker, rules: Rules) -> Iterato
     if worker.phase == "asks":
         yield _rest(state, index)  # rule switched off: a new exchange that brings nothing
     for after, task, nonce in _leases(state, index):
-        yield _become(after, index, Worker("has", task, nonce, before=worker.before))
-        lost = Worker("asks", task, nonce, before=worker.before)
+        yield _become(after, index, worker._replace(phase="has", task=task, nonce=nonce))
+        lost = worker._replace(phase="asks", task=task, nonce=nonce)
         yield _become(after, index, lost)  # the reply is lost
+
+
+def _anew(state: State, rules: Rules, before: bool = False) -> Worker:
+    """A new incarnation, which has registered."""
+    knows = state.revoked and rules.learn_first
+    return Worker(before=before, knows=knows, later=state.revoked)
+
+
+def _called_off(state: State, index: int, worker: Worker, rules: Rules) -> State:
+    """What a worker has carries a revoked stamp: it is revoked, and does not run."""
+    row = state.rows[worker.task]
+    if _is_mine(row, worker, (index, 0), rules):
+        row = row._replace(met=True, revoked=row.revoked or rules.revoke_met)
+        state = _put_row(state, worker.task, row)
+    return _become(state, index, worker._replace(phase="sent", outcome=REVOKED))
 
 
 def _leases(state: State, index: int) -> Iterator[tuple[State, int, int]]:
@@ -342,6 +399,8 @@ def _end(state: State, task: int, final: str, rules: Rules) -> State:
     released = row.released
     if final == SUCCEEDED and rules.one_commit:
         released = min(released + 1, 2)
+    if rules.operator:
+        row = _with_errback(row, final)
     row = row._replace(
         state=final,
         owner=None,
@@ -355,6 +414,14 @@ def _end(state: State, task: int, final: str, rules: Rules) -> State:
     if rules.join and rules.join_set and final == SUCCEEDED:
         state = _count(state, task, rules)
     return _grow(state, final)
+
+
+def _with_errback(row: Row, final: str) -> Row:
+    """Its errback is due, or is not needed; only one that waits can be called."""
+    waits = row.errback == "waits"
+    if final == SUCCEEDED:
+        return row._replace(errback="ended") if waits else row
+    return row._replace(errback="due" if waits else row.errback, owed=min(row.owed + 1, 2))
 
 
 def _grow(state: State, final: str) -> State:
@@ -380,18 +447,20 @@ def _count(state: State, task: int, rules: Rules) -> State:
 
 def _put_row(state: State, task: int, row: Row) -> State:
     rows = (*state.rows[:task], row, *state.rows[task + 1 :])
-    return State(rows, state.workers, state.members, state.bodies, state.wire)
+    return state._replace(rows=rows)
 
 
 def _become(state: State, index: int, worker: Worker) -> State:
     one, two = state.workers
     workers = (worker, two) if index == 0 else (one, worker)
-    return State(state.rows, workers, state.members, state.bodies, state.wire)
+    return state._replace(workers=workers)
 
 
 def _rest(state: State, index: int) -> State:
-    worker = state.workers[index]
-    return _become(state, index, Worker(present=worker.present, before=worker.before))
+    idle = state.workers[index]._replace(
+        phase="idle", task=-1, nonce=NONE, outcome="", applied=False
+    )
+    return _become(state, index, idle)
 
 
 def _outdate(state: State, index: int) -> State:

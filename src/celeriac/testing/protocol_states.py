@@ -54,6 +54,18 @@ class Rules(NamedTuple):
     nonce: bool = True
     #: An exchange that comes after a later one of its lane is refused.
     refuse_old: bool = True
+    #: An operator retries what has ended without success, once; each task has an errback.
+    operator: bool = False
+    #: Nothing is retried before its errback has ended.
+    errback_first: bool = True
+    #: An errback that has ended waits again once its task is retried.
+    errback_again: bool = True
+    #: The task carries a stamp that somebody revokes.
+    stamped: bool = False
+    #: A worker learns what is revoked before it leases anything.
+    learn_first: bool = True
+    #: What meets a revoked stamp is revoked in the store before it is ended.
+    revoke_met: bool = True
 
 
 class Row(NamedTuple):
@@ -71,6 +83,15 @@ class Row(NamedTuple):
     revoked: bool = False
     commits: int = 0
     released: int = 0
+    #: Counted from 0 by retries of an operator.
+    generation: int = 0
+    #: Of its errback: it waits, is due, or has ended; and how many calls it owes.
+    errback: Literal["waits", "due", "ended"] = "waits"
+    owed: int = 0
+    #: A worker has found that it carries a revoked stamp.
+    met: bool = False
+    #: What somebody did who must not: it shows in no other place.
+    wrong: str = ""
 
 
 Phase = Literal["idle", "asks", "has", "ran", "sent", "back", "frees", "counts"]
@@ -87,6 +108,9 @@ class Worker(NamedTuple):
     applied: bool = False
     present: bool = True
     before: bool = False
+    #: It has heard of the revoked stamp; it came after that was revoked.
+    knows: bool = False
+    later: bool = False
     #: Of a request on the wire: who sent it, as an owner.
     sender: tuple[int, int] | None = None
 
@@ -101,6 +125,8 @@ class State(NamedTuple):
     bodies: int = 0
     #: Requests under way that nobody waits for any more, as their senders were: one at most.
     wire: tuple[Worker, ...] = ()
+    #: The stamp is revoked.
+    revoked: bool = False
 
 
 def nonces_of(state: State) -> list[int]:
@@ -135,7 +161,7 @@ def canonical(state: State) -> State:
         each._replace(nonce=names[each.nonce]) if each.nonce else each for each in state.workers
     )
     wire = tuple(each._replace(nonce=names[each.nonce]) for each in state.wire)
-    return State(rows, workers, state.members, state.bodies, wire)
+    return state._replace(rows=rows, workers=workers, wire=wire)
 
 
 def _sort_workers(state: State) -> State:
@@ -150,12 +176,13 @@ def _sort_workers(state: State) -> State:
         each._replace(sender=(1 - each.sender[0], each.sender[1])) if each.sender else each
         for each in state.wire
     )
-    return State(rows, (two, one), state.members, state.bodies, wire)
+    return state._replace(rows=rows, workers=(two, one), wire=wire)
 
 
 def _rank(state: State, index: int, worker: Worker) -> tuple[object, ...]:
     late = [row.owner == (index, 1) for row in state.rows]
-    return (worker.phase, worker.task, worker.outcome, worker.present, worker.before, late)
+    known = worker.present, worker.before, worker.knows, worker.later
+    return (worker.phase, worker.task, worker.outcome, *known, late)
 
 
 def _sort_tasks(state: State) -> State:
@@ -179,7 +206,7 @@ def _sort_tasks(state: State) -> State:
     members = tuple(sorted(order.index(each) if each >= 0 else each for each in state.members))
     rows = tuple(state.rows[each] for each in order)
     wire = tuple(each._replace(task=order.index(each.task)) for each in state.wire)
-    return State(rows, workers, members, state.bodies, wire)
+    return state._replace(rows=rows, workers=workers, members=members, wire=wire)
 
 
 __all__ = [

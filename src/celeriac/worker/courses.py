@@ -11,20 +11,24 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
+from celeriac.control.phrases import clip
 from celeriac.exceptions import OperationalError, StoreError, StoreVersionError
-from celeriac.records import Beat, Exchanged, Fence, Manifest
+from celeriac.records import Beat, Delivery, Exchanged, Fence, Manifest, RevokedStamp
 from celeriac.worker.calledoff import call_off
 from celeriac.worker.dispatch import Batch, Dispatch
 from celeriac.worker.hands import Held
 from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.stamps import RevokedStamps
 
 logger = logging.getLogger("celeriac.worker")
 
 #: The longest a bell listens before it looks for itself.
 WAIT_SECONDS: Final = 10.0
+#: Revoked stamps that one line of the log names.
+_SHOWN: Final = 10
 
 T = TypeVar("T")
 
@@ -207,23 +211,29 @@ class Exchanges:
 
 
 class Pulse:
-    """How an incarnation becomes known and stays so."""
+    """How an incarnation becomes known, stays so, and hears what was revoked by stamp.
+
+    Of :meth:`register` and :meth:`hear` one at a time: each reads what is revoked and then says
+    what is known, and would undo what the other has learned meanwhile.
+    """
 
     def __init__(
         self, incarnation: Incarnation, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        #: What is known of revoked stamps, and what is held and may carry one.
+        self.stamps = RevokedStamps()
+        self.held: Callable[[], Iterable[Delivery]] = tuple
         self._incarnation = incarnation
         self._clock = clock
         self._outage = False
 
-    def register(
-        self, owner: str, manifest: Manifest, learn: Callable[[], None] = lambda: None
-    ) -> Course[None]:
-        """Register *owner*, the incarnation's ``candidate``; *learn* what it has to know before
-        anything is leased, which asks the store by itself. Raises ``OperationalError``."""
+    def register(self, owner: str, manifest: Manifest) -> Course[None]:
+        """Register *owner*, the incarnation's ``candidate``. Raises ``OperationalError``."""
         requested_at = self._clock()
         yield Call("register", (owner, manifest))
-        learn()
+        # Before anything is leased: what was revoked while nobody was there must not begin.
+        found = yield from self._learn(anew=True)
+        self.stamps.number = max((each.number for each in found), default=0)
         self._incarnation.begin(owner, requested_at)
 
     def beat(self, started: Sequence[Fence] = ()) -> Course[Beat | None]:
@@ -244,6 +254,35 @@ class Pulse:
         else:
             self._incarnation.extended(owner, requested_at)
         return beat
+
+    def hear(self, number: int) -> Course[bool]:
+        """Learn of stamps that were revoked since; *number* is the highest there is, as told by a
+        beat. True: something held carries one, which the next beat tells like any revoke."""
+        stamps = self.stamps
+        if number == stamps.number:
+            return False
+        try:
+            found = yield from self._learn(anew=number < stamps.number)
+            ids = stamps.by_signal(self.held(), found)
+            for terminate, some in ids.items():
+                yield Call("revoke", (some, terminate))
+        except OperationalError as error:
+            logger.error("Stamps that were revoked cannot be read: %s", error)
+            return False  # the next beat tells of them again
+        stamps.number = number
+        return bool(ids)
+
+    def _learn(self, *, anew: bool) -> Course[list[RevokedStamp]]:
+        """Read those that are not known yet; with *anew* all of them."""
+        found: list[RevokedStamp] = yield Call(
+            "revoked_stamps", (0 if anew else self.stamps.number,)
+        )
+        self.stamps.learn(found, anew=anew)
+        if found:
+            shown = ", ".join(clip(each.stamp) for each in found[:_SHOWN])
+            more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            logger.info("What carries one of these stamps will not run here: %s%s", shown, more)
+        return found
 
 
 __all__ = ["WAIT_SECONDS", "Call", "Course", "Exchanges", "Pause", "Pulse", "follow"]

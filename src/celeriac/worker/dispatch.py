@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -52,6 +53,7 @@ class Dispatch:
         tasks: dict[str, TaskFacts],
         signer: Signer | None,
         wake: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         lock = threading.Lock()
         #: Guards everything here; a lane waits on it for something to exchange.
@@ -64,8 +66,7 @@ class Dispatch:
         self.closing = False
         #: True while the store is believed to hold work for us.
         self.look = True
-        #: Executors to be replaced so that an isolated task gets a fresh process; the main thread
-        #: takes them.
+        #: To be replaced, for an isolated task's fresh process; the main thread takes them.
         self.outworn: list[Hand] = []
         self._fresh_coming = False
         #: How many more the pool would make room for if there were work for them.
@@ -89,11 +90,10 @@ class Dispatch:
         self._commits: list[Commit] = []
         self._started: list[Fence] = []
         self.paces = Paces(tasks)
-        self.rates = RateLimits(tasks, self.changed, wake)
-        #: The work left in the store is none that goes ahead: asking for it again at once would
-        #: be asking without end.
+        self.rates = RateLimits(tasks, self.changed, wake, clock)
+        #: The work left in the store is none that goes ahead: not asked for at once without end.
         self._unfit = False
-        self._flights = Flights()
+        self._flights = Flights(clock)
 
     # --- store threads ------------------------------------------------------------------------
     def take(self, *, updates: bool = True) -> Batch:

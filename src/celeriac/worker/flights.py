@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,7 +51,8 @@ class Flights:
     """How many exchanges there are, and how much they ask for. A bid is none until there is work,
     but what it asks for may be leased at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.number = 0
         self.free = 0
         self.ahead = 0
@@ -79,7 +80,7 @@ class Flights:
 
     def overbid(self, idle: int) -> bool:
         """Does the bell ask for more than *idle*? True once a second at most."""
-        now = time.monotonic()
+        now = self._clock()
         if self._bid is None or self._bid.want.free <= idle or now < self._recall_due:
             return False
         self._recall_due = now + _RECALL

@@ -1,6 +1,7 @@
 """Those who send, revoke and read, each over the same bad network."""
 
 from celeriac.exceptions import CeleriacError, HeaderIncomplete, OperationalError
+from celeriac.stamps import keys_of
 from celeriac.worker.courses import Call, Pause
 from simulation.network import play
 from simulation.world import Actor
@@ -18,7 +19,7 @@ class Client(Actor):
         self.simulation = simulation
         self.world = simulation.world
         self.acknowledged = []
-        #: What it was told of results that had ended: id → (state, body).
+        #: What it was told of results that had ended: (id, generation) → (state, body).
         self.seen = {}
         #: What the store refused to do for it.
         self.refused = []
@@ -53,6 +54,18 @@ class Client(Actor):
     def revoke(self, ids, terminate):
         self._play(self._persist(Call("revoke", (ids, terminate))), lambda _answer: None)
 
+    def plan_stamps(self, messages):
+        """Perhaps revoke, later, what carries the stamps of one of these."""
+        world, stamps = self.world, messages[0].header.stamps
+        if stamps is None or world.chance(0.6):
+            return
+        how = world.random.choice([None, None, "SIGTERM", "SIGKILL"])
+        call = Call("revoke_stamps", (keys_of(stamps), how))
+        world.after(
+            world.random.expovariate(0.3), self,
+            lambda: self._play(self._persist(call), lambda _answer: None),
+        )  # fmt: skip
+
     def _persist(self, call):
         deadline, attempt = self.world.now + BUDGET, 0
         while True:
@@ -77,8 +90,10 @@ class Client(Actor):
     def read(self):
         """Look at the results of all that it has sent."""
         ids = list(self.acknowledged)
-        if self.world.now >= self.simulation.network.down_until:
-            for result in self.simulation.store.results.get_many(ids):
+        network = self.simulation.network
+        ways = [network] if network.far is None else [network, network.far]
+        if all(self.world.now >= each.down_until for each in ways):
+            for result in self.simulation.results.get_many(ids):
                 self._note(result)
         self.world.after(READ_SECONDS, self, self.read)
 
@@ -86,6 +101,9 @@ class Client(Actor):
         if result is None or result.ended_at is None:
             return
         found = (result.state, result.body)
-        before = self.seen.setdefault(result.id, found)
+        if found in self.simulation.watch.generations.past.get(result.id, ()):
+            return  # the store of results has not been told yet that it was reopened
+        generation = self.simulation.watch.generations.number[result.id]
+        before = self.seen.setdefault((result.id, generation), found)
         if before != found:
             self.simulation.watch.wrong("%s: read %s and later %s", result.id, before, found)

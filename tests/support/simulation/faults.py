@@ -22,6 +22,12 @@ class Faults:
             self.pause_worker, self.pause_supervisor, self.pause_supervisor, self.kill_executor,
             self.kill_executor, self.outage, self.restart, self.set_clock, self.sleep,
         ]  # fmt: skip
+        if "boots" in self.simulation.features:
+            kinds += [self.boot] * 4
+        if network.far is not None:
+            network.far.loss = world.random.choice([0.0, 0.1, 0.25])
+            network.far.slow = world.random.choice([0.0, 0.2])
+            kinds += [self.far_away] * 4
         for _ in range(world.random.randint(0, 9)):
             kind = world.random.choice(kinds)
             world.after(world.between(0.5, until), self._fate, kind)
@@ -80,6 +86,15 @@ class Faults:
         if busy:
             self.world.random.choice(busy).die("killed from outside")
 
+    def boot(self):
+        """The machine that the store and its workers are on starts anew. The store has kept what
+        it acknowledged."""
+        self.world.tell("everything", "on this machine ends, and it starts anew")
+        self.simulation.reopen()
+        for worker in list(self.simulation.workers):
+            worker.die("ended with its machine")
+        self.restart()
+
     def outage(self):
         self._away(self.world.between(1.0, 25.0))
 
@@ -91,15 +106,25 @@ class Faults:
     def _away(self, seconds):
         self.world.tell("store", "cannot be reached for %.1f s", seconds)
         network = self.simulation.network
+        if network.doorbell is not None:
+            network.doorbell.cut()
         network.down_until = max(network.down_until, self.world.now + seconds)
+
+    def far_away(self):
+        """The store of results cannot be reached."""
+        seconds = self.world.between(1.0, 25.0)
+        self.world.tell("results", "cannot be reached for %.1f s", seconds)
+        self.simulation.network.far.down_until = self.world.now + seconds
 
     def set_clock(self):
         # Not far back: what is due at a time of day would rightly wait for it once more.
         step = self.world.random.choice([-20.0, -9.0, -5.0, 5.0, 9.0, 20.0, 3600.0])
         self.world.tell("store", "its wall clock is set by %g s", step)
         self.simulation.clock.ahead += step
+        self.simulation.clock.set_back |= step < 0
 
     def sleep(self):
         seconds = self.world.between(5.0, 40.0)
         self.world.tell("everything", "sleeps for %.1f s", seconds)
         self.world.sleep(seconds)
+        self.simulation.watch.lifetimes.disturb(seconds)

@@ -270,7 +270,8 @@ def result_of_a_late_commit_shown(patch):
     patch(queue.MemoryQueue, "_commit", half)
 
 
-#: Rule broken → words by which it is told, and within how many seeds.
+#: Rule broken → words by which it is told, within how many seeds, and the features of these where
+#: they have them sooner.
 MUTATIONS = {
     fence_not_checked: ("without its lease", 400),
     late_write_applied: ("without its lease", 100),
@@ -279,7 +280,7 @@ MUTATIONS = {
     worker_does_not_resend: ("not ended", 30),
     reaper_forgets_revokes: ("after it", 200),
     lease_forgets_revokes: ("leased after it was revoked", 100),
-    expiry_forgotten_at_lease: ("leased after it had expired", 100),
+    expiry_forgotten_at_lease: ("leased after it had expired", 100, {"operator"}),
     eta_forgotten: ("leased before its time", 100),
     join_counted_twice: ("body leased before", 100),
     join_does_not_grow: ("body leased before", 300),
@@ -295,12 +296,12 @@ MUTATIONS = {
     closing_forgets_what_is_held: ("not ended", 200),
     lease_trusted_past_its_end: ("could not be trusted", 50),
     trust_counted_from_the_answer: ("could not be trusted", 400),
-    lost_lease_not_noticed: ("could not be trusted", 900),
+    lost_lease_not_noticed: ("could not be trusted", 200, {"stamps"}),
     taken_up_under_the_new_name: ("which its worker is no longer", 900),
     hold_is_not_written: ("started 2 times", 100),
-    skipped_is_forgotten: ("not ended", 600),
+    skipped_is_forgotten: ("not ended", 200, {"lost bells"}),
     interrupted_as_if_not_begun: ("as if not", 200),
     bystanders_forgotten: ("not ended", 100),
-    unsure_hand_back_is_run_here: ("repeats are explained", 600),
-    result_of_a_late_commit_shown: ("and later", 400),
+    unsure_hand_back_is_run_here: ("repeats are explained", 200, {"bids"}),
+    result_of_a_late_commit_shown: ("and later", 200, {"stamps"}),
 }

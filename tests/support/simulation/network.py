@@ -2,11 +2,14 @@
 
 from celeriac.backoff import reconnect
 from celeriac.exceptions import CeleriacError, OperationalError
-from celeriac.worker.courses import Pause
+from celeriac.worker.courses import Call, Pause
+from celeriac.worker.duties.relay import Aside
 from simulation.world import Actor
 
 #: A caller gives up a call that has not been answered for so long.
 TIMEOUT = 5.0
+#: What is asked of another face of the store than its queue.
+INSPECTION = ("retry", "discard")
 
 
 class Network:
@@ -25,30 +28,35 @@ class Network:
         self.down_until = 0.0
         #: Grows at each restart of the store: answers of connections from before are lost.
         self.epoch = 0
-        self._wire = Actor("wire")
+        self.wire = Actor("wire")
+        #: Who waits for work; None: bells ring at random.
+        self.doorbell = None
+        #: The way to the store of results, if that is another one.
+        self.far = None
 
     def call(self, actor, call, answer):
         """Have the store do *call*; *answer* gets the result, or the error, once."""
         world = self.world
         answer = self.watch.listening(actor, call, answer)
         if not world.rough:
-            world.after(world.random.uniform(0.0002, 0.003), self._wire,
+            world.after(world.random.uniform(0.0002, 0.003), self.wire,
                         lambda: self._deliver(actor, call, answer))  # fmt: skip
             return
         there = self._delay()
-        if world.chance(self.repeat):
+        # Who leases as it waits sends its request once, and asks in the usual way after an error.
+        if world.chance(self.repeat) and call.method != "wait_and_lease":
             again = there + self._delay() + world.between(0.0, 2 * TIMEOUT)
-            world.after(again, self._wire, lambda: self._apply(actor, call))
+            world.after(again, self.wire, lambda: self.apply(actor, call))
         if world.chance(self.loss):
             self._fail(actor, call, answer, world.between(0.01, TIMEOUT), "request lost")
             return
         if there > TIMEOUT:
             self._fail(actor, call, answer, TIMEOUT, "given up")
-            world.after(there, self._wire, lambda: self._apply(actor, call))
+            world.after(there, self.wire, lambda: self.apply(actor, call))
             return
         lost = world.chance(self.loss)
         epoch = self.epoch
-        world.after(there, self._wire, lambda: self._deliver(actor, call, answer, lost, epoch))
+        world.after(there, self.wire, lambda: self._deliver(actor, call, answer, lost, epoch))
 
     def _delay(self):
         if self.world.chance(self.slow):
@@ -60,7 +68,15 @@ class Network:
         if world.now < self.down_until or (epoch is not None and epoch != self.epoch):
             self._fail(actor, call, answer, world.between(0.001, 0.2), "refused")
             return
-        result = self._apply(actor, call)
+        if self.doorbell is not None and call.method in ("wait", "wait_and_lease"):
+            self.doorbell.wait(
+                actor, call, lambda found: self._reply(actor, call, found, answer, lost)
+            )
+            return
+        self._reply(actor, call, self.apply(actor, call), answer, lost)
+
+    def _reply(self, actor, call, result, answer, lost):
+        world = self.world
         if lost:
             self._fail(actor, call, answer, world.between(0.01, TIMEOUT), "reply lost")
             return
@@ -82,20 +98,28 @@ class Network:
         self.world.tell(actor.name, "%s: %s", call.method, why)
         self.world.after(seconds, actor, lambda: answer(OperationalError(why)))
 
-    def _apply(self, actor, call):
+    def apply(self, actor, call):
         """The store does it; what it raises is the result."""
         if self.world.now < self.down_until:
             return OperationalError("refused")
         if call.method == "wait":
             return True  # a doorbell may ring in vain
+        if call.method == "wait_and_lease":  # it came twice, or when nobody waits for it any more
+            owner, lane, seq, queues, want, _ = call.args
+            return self.apply(actor, Call("exchange", (owner, lane, seq, [], [], queues, want)))
         before = self.watch.before(call)
         try:
-            result = getattr(self.store.queue, call.method)(*call.args, **call.options)
+            ask = getattr(self.face(call), call.method)
+            result = ask(*call.args, **getattr(call, "options", {}))
         except CeleriacError as error:
             self.world.tell("store", "%s of %s refused: %s", call.method, actor.name, error)
             return error
         self.watch.after(actor, call, result, before)
         return result
+
+    def face(self, call):
+        """What of the store is asked."""
+        return self.store.inspection if call.method in INSPECTION else self.store.queue
 
     def now(self, actor, call):
         """The same for a caller that waits where it is: no time passes. Raises what went wrong."""
@@ -105,7 +129,7 @@ class Network:
         if world.now < self.down_until or (lost and world.chance(0.5)):
             world.tell(actor.name, "%s: refused", call.method)
             raise OperationalError("refused")
-        result = self._apply(actor, call)
+        result = self.apply(actor, call)
         if isinstance(result, Exception):
             raise result
         if lost:
@@ -128,4 +152,5 @@ def play(world, network, actor, course, then, sent=None):
         pause = reconnect(step.attempt, world.random)
         world.after(pause, actor, lambda: play(world, network, actor, course, then))
     else:
-        network.call(actor, step, lambda result: play(world, network, actor, course, then, result))
+        way = network.far if isinstance(step, Aside) else network
+        way.call(actor, step, lambda result: play(world, network, actor, course, then, result))

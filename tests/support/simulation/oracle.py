@@ -19,8 +19,8 @@ def judge(simulation):
         watch.lines,
         records.values(),
         interrupted={
-            id: watch.interrupted[id] + watch.replaced[id]
-            for id in {*watch.interrupted, *watch.replaced}
+            id: watch.interrupted[id] + watch.replaced[id] + watch.generations.explained(id)
+            for id in {*watch.interrupted, *watch.replaced, *watch.generations.number}
         },
         workers=[each.owner for each in store.inspection.workers()],
     )
@@ -36,6 +36,7 @@ def judge(simulation):
     found += _ends(watch, records)
     found += _views(simulation, records)
     found += _edges(watch, records)
+    found += _mirror(simulation, records)
     found += [
         f"{client.name} was refused {text}"
         for client in simulation.clients
@@ -64,29 +65,50 @@ def _ends(watch, records):
 
 def _starts(watch, records):
     """A task that may start once at most, and was not asked to repeat, starts once."""
-    starts = {}
-    for line in watch.lines:
-        if line.event == "start":
-            starts[line.id] = starts.get(line.id, 0) + 1
-    for id, count in starts.items():
-        if watch.headers[id].task == "once" and count > 1 + records[id].retries:
+    generations = watch.generations
+    for (id, number), count in generations.starts.items():
+        last = id in records and number == generations.number[id]
+        if last and watch.headers[id].task == "once" and count > 1 + records[id].retries:
             yield f"{id}: at most once, and started {count} times"
+    for id, number in generations.number.items():
+        if id in records and records[id].generation != number:
+            yield f"{id}: reopened {number} times, its generation is {records[id].generation}"
 
 
 def _views(simulation, records):
     """What clients were told is what the store says now."""
     for client in simulation.clients:
-        ids = list(client.seen)
-        for id, result in zip(ids, simulation.store.results.get_many(ids), strict=True):
-            if client.seen[id] != (result.state, result.body):
-                yield f"{id}: {client.name} read {client.seen[id]}, it is {result.state}"
+        last = {id: found for (id, number), found in client.seen.items()
+                if number == simulation.watch.generations.number[id]}  # fmt: skip
+        for id, result in zip(last, simulation.results.get_many([*last]), strict=True):
+            if last[id] != (result.state, result.body):
+                yield f"{id}: {client.name} read {last[id]}, it is {result.state}"
+
+
+def _mirror(simulation, records):
+    """The store of results says what the records say."""
+    far = simulation.network.far
+    if far is None:
+        return
+    generations = simulation.watch.generations.number
+    for id, result in zip(records, far.store.results.get_many([*records]), strict=True):
+        record = records[id]
+        if result is None:
+            # A relay that was held up may forget there, late, what was reopened and has ended
+            # again; it is read from the record then.
+            if not generations[id]:
+                yield f"{id}: the store of results does not have it"
+            continue
+        # Left open: which of two ends is the later one is told by the clock alone.
+        unsure = generations[id] and simulation.clock.set_back
+        if not unsure and (result.state, result.body) != (record.state, record.body):
+            yield f"{id}: the store of results says {result.state}, it is {record.state}"
 
 
 def _edges(watch, records):
     """Bodies, successors and errbacks ran, or did not, as what they hang on ended."""
     joins = {id: join for id, join in watch.joins.items() if id in watch.sealed}
-    runs = {(id, records[id].generation) for id in watch.delivered}
-    run = SimpleNamespace(headers=watch.headers, joins=joins, runs=runs)
+    run = SimpleNamespace(headers=watch.headers, joins=joins, runs=watch.generations.delivered())
     try:
         check_as_the_edges_say(run, records)
     except AssertionError as wrong:

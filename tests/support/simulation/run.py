@@ -1,9 +1,11 @@
 """One seed, from the first call to the verdict."""
 
 import logging
+import random
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from random import Random
 
 from celeriac import states
 from celeriac.stores import connect
@@ -11,8 +13,12 @@ from celeriac.stores.base import Options
 from celeriac.stores.memory import make_store
 from celeriac.worker.courses import Call
 from simulation.clients import Client
+from simulation.doorbell import Doorbell
+from simulation.far import Far
 from simulation.faults import Faults
+from simulation.idle import Idle
 from simulation.network import Network
+from simulation.operator import Operator
 from simulation.oracle import judge
 from simulation.watch import Watch
 from simulation.work import Work
@@ -24,8 +30,13 @@ from simulation.world import BEGIN, Actor, StoreClock, StuckError, World
 PATIENCE = 120.0
 #: And so long it goes on at least, so that what is late on its way arrives.
 AFTERWARDS = 25.0
+#: Seconds of calm after which nobody waits any more for an answer that does not come.
+SETTLED = 15.0
 #: One seed in so many is played on SQLite.
 SQLITE_EVERY = 40
+
+#: What a seed may have besides. One in four has none of it, of the others each some.
+FEATURES = ("operator", "stamps", "bells", "lost bells", "bids", "outbox", "boots", "rates")
 
 
 @dataclass
@@ -40,35 +51,77 @@ class Played:
     simulation: object
 
     def __str__(self):
+        features = ", ".join(sorted(self.simulation.features)) or "nothing besides"
         return "\n".join(
-            [*self.lines, "", f"seed {self.seed}:", *(f"  {each}" for each in self.problems),
+            [*self.lines, "", f"seed {self.seed} ({features}):",
+             *(f"  {each}" for each in self.problems),
              f"again: SIM_SEED={self.seed} python -m pytest tests/simulation"]
         )  # fmt: skip
+
+
+def drawn(seed):
+    """The features of *seed*."""
+    if seed % 4 == 0:
+        return frozenset()
+    pick = Random(f"features of {seed}")
+    return frozenset(each for each in FEATURES if pick.random() < 0.35)
 
 
 class Simulation:
     """The parts of one seed."""
 
-    def __init__(self, seed, folder=None):
+    def __init__(self, seed, features=frozenset(), folder=None):
+        self.features = features
         self.world = World(seed)
         self.clock = StoreClock(self.world)
         self.watch = Watch(self.world, self.clock)
         options = Options(
-            clock=self.clock, random=self.world.random.random, lease=LEASE, durability="relaxed"
-        )
+            clock=self.clock, random=self.world.random.random, lease=LEASE, durability="relaxed",
+            mirror="outbox" in features,
+        )  # fmt: skip
+        self._folder, self._options = folder, options
         if folder is None:
             self.store = make_store("memory://", options)
-            self.watch.look_into(self.store.queue._core)
+            self.core = self.store.queue._core
+            self.watch.look_into(self.core)
         else:
-            self.store = connect(f"sqlite:///{folder}/tasks.db", options)
+            self.store = self._open()
         self.watch.store = self.store
         self.network = Network(self.world, self.store, self.watch)
-        self.work = Work(self.world, self.watch)
+        #: What clients read.
+        self.results = self.store.results
+        if "outbox" in features:
+            self.network.far = Far(self)
+            self.watch.told_later = True
+            self.results = self.network.far.results
+        self.idle = None
+        if folder is None:
+            bells = features & {"bells", "lost bells", "bids"}
+            if bells:
+                lossy = "lost bells" in features
+                self.network.doorbell = Doorbell(self.network, self.core, lossy)
+            self.idle = Idle(self, self.network.doorbell.bound if bells else 3.0)
+        self.work = Work(self.world, self.watch, features)
         self.clients = []
         self.workers = []
         self._owners = 0
         self._keeper = Actor("keeper")
         self.ended_at = self.calm_at = None
+
+    def _open(self):
+        return connect(f"sqlite:///{self._folder}/tasks.db", self._options)
+
+    def reopen(self):
+        """The machine starts anew. A store in memory outlives that here: it is another one's."""
+        if self._folder is None:
+            return
+        self.clock.boot()
+        self.watch.lifetimes.booted()
+        self.store = self.network.store = self.watch.store = self._open()
+        if self.network.far is None:
+            self.results = self.store.results
+        else:
+            self.network.far.near = self.store
 
     def new_owner(self):
         self._owners += 1
@@ -86,7 +139,12 @@ class Simulation:
             world.after(world.between(1.0, 4.0), client, client.read)
         for _ in range(pick.randint(3, 10)):
             self._plan(pick.choice(self.clients), pick.uniform(0.0, rough * 0.7))
+        if self.network.doorbell is not None:  # and some when a ring is all that tells of it
+            for _ in range(3):
+                self._plan(pick.choice(self.clients), rough + pick.uniform(16.0, 22.0))
         Faults(self).draw(rough)
+        if "operator" in self.features:
+            Operator(self).plan(rough)
         world.after(rough, self._keeper, self._calm)
 
     def _worker(self, name):
@@ -102,13 +160,15 @@ class Simulation:
             if kind == "stream":
                 join, body, members = work.stream()
                 client.send_stream(join, body, members)
-                ids = [body.id, *(each.id for each in members)]
+                messages = [body, *members]
             else:
                 make = {"single": lambda: work.single(self.clock), "crowd": work.crowd,
                         "workflow": work.workflow}  # fmt: skip
                 messages, joins = make[kind]()
                 client.send(messages, joins)
-                ids = [each.id for each in messages]
+            ids = [each.id for each in messages]
+            if "stamps" in self.features:
+                client.plan_stamps(messages)
             if pick.random() < 0.25:
                 chosen = [pick.choice(ids)]
                 how = pick.choice([None, None, "SIGTERM", "SIGKILL"])
@@ -136,17 +196,25 @@ class Simulation:
     def _calm(self):
         self.world.tell("fate", "nothing goes wrong any more")
         self.world.rough = False
-        self.calm_at = self.world.now  # later than planned, if everything slept
+        self.calm_at = self.watch.stamped.calm_at = (
+            self.world.now
+        )  # later than planned, if everything slept
         self.network.down_until = 0.0
+        if self.network.far is not None:
+            self.network.far.down_until = 0.0
         for worker in self.workers:
             for each in worker.everything():
                 self.world.resume(each)
         self._look()
+        if self.idle is not None:
+            self.world.after(SETTLED, self._keeper, self.idle.look)
 
     def _look(self):
         """Has everything ended?"""
-        counts = self.store.inspection.counts().states.values()
-        ended = all(state in states.TERMINAL for each in counts for state in each)
+        counts = self.store.inspection.counts()
+        ended = not counts.outbox and all(
+            state in states.TERMINAL for each in counts.states.values() for state in each
+        )
         if ended and self.ended_at is None:
             self.ended_at = self.world.now
         elif not ended:
@@ -185,18 +253,21 @@ def _quiet():
         logging.disable(before)
 
 
-def simulate(seed, sqlite=None):
-    """Play *seed*; on SQLite if *sqlite*, by default one in ``SQLITE_EVERY``."""
+def simulate(seed, sqlite=None, features=None):
+    """Play *seed*; on SQLite if *sqlite*, by default one in ``SQLITE_EVERY``; with *features*, by
+    default what it draws."""
+    features = drawn(seed) if features is None else frozenset(features)
     if sqlite is None:
         sqlite = seed % SQLITE_EVERY == SQLITE_EVERY - 1
     with _quiet():
         if sqlite:
             with tempfile.TemporaryDirectory(prefix="celeriac-sim-") as folder:
-                return _play(seed, Simulation(seed, folder))
-        return _play(seed, Simulation(seed))
+                return _play(seed, Simulation(seed, features, folder))
+        return _play(seed, Simulation(seed, features))
 
 
 def _play(seed, simulation):
+    random.seed(seed)  # of what a bucket turns away, when it is due again
     problems, settled = simulation.play()
     lines = list(simulation.world.lines()) if problems else []
     return Played(seed, problems, lines, settled, simulation)

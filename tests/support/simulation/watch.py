@@ -11,8 +11,12 @@ from celeriac.message import decode
 from celeriac.records import Verdict
 from celeriac.stores.effects import Release
 from celeriac.testing.ledger import Line
+from simulation.generations import Generations
+from simulation.lifetimes import LEASE, Lifetimes
+from simulation.limited import Limited
+from simulation.stamped import Stamped
 
-LEASE, MARGIN = 15.0, 3.0
+MARGIN = 3.0
 
 
 class Watch:
@@ -22,6 +26,8 @@ class Watch:
         self.world = world
         self.clock = clock
         self.store = None
+        #: What was told of an end may be read for a while after it is not true any more.
+        self.told_later = False
         self.problems = []
         self.lines = []
         #: Messages by id as they are stored now, joins by id, sizes of joins that were sealed.
@@ -38,7 +44,10 @@ class Watch:
         self.begun = set()
         #: id → how it ended, by the one commit that ended it.
         self.ends = {}
-        self.delivered = Counter()
+        self.generations = Generations(self)
+        self.stamped = Stamped(self)
+        self.lifetimes = Lifetimes(self)
+        self.limited = Limited(self)
         self.interrupted = Counter()
         self.replaced = Counter()
         self.released = Counter()
@@ -58,6 +67,8 @@ class Watch:
     # --- workers ------------------------------------------------------------------------------
     def listening(self, actor, call, answer):
         """Note with *answer* what the worker may now believe: who it is, and until when."""
+        if call.method == "revoked_stamps":
+            return self._learning(actor, answer)
         if call.method not in ("register", "beat"):
             return answer
         asked_at = self.world.now
@@ -75,6 +86,14 @@ class Watch:
 
         return heard
 
+    def _learning(self, actor, answer):
+        def heard(result):
+            if not isinstance(result, Exception):
+                self.stamped.tell(actor, result)
+            answer(result)
+
+        return heard
+
     def gives(self, worker, delivery):
         """A worker hands a delivery to an executor."""
         owner = delivery.nonce.split(".")[0]
@@ -82,11 +101,15 @@ class Watch:
             self.wrong("%s: begun under %s, which its worker is no longer", delivery.id, owner)
         elif self.world.now > self.trusted[worker]:
             self.wrong("%s: begun when its lease could not be trusted any more", delivery.id)
+        self.stamped.gives(worker, delivery)
+        self.limited.gives(worker, delivery)
 
     # --- executors ----------------------------------------------------------------------------
     def started(self, delivery, process):
         self._line(delivery, process, "start")
         self.begun.add(delivery.fence)
+        self.generations.start(delivery.fence)
+        self.stamped.start(delivery)
 
     def ended(self, delivery, process):
         self._line(delivery, process, "end")
@@ -100,6 +123,8 @@ class Watch:
         """What has to be known from before a call."""
         if call.method == "close_owner":
             return self._held_by(call.args[0])
+        if call.method == "retry":
+            return self.generations.snapshot()
         return None
 
     def after(self, actor, call, result, before):
@@ -145,6 +170,8 @@ class Watch:
 
     def _register(self, actor, result, before, owner, manifest):
         self.reaped.discard(owner)
+        self.stamped.came(owner)
+        self.lifetimes.heard(owner)
 
     def _exchange(self, actor, result, before, owner, lane, seq, commits, started, queues, want):
         if commits or result.deliveries or result.lost:
@@ -217,12 +244,14 @@ class Watch:
             self.wrong("%s: leased, and never sent", id)
             return
         now = self.clock.wall()
-        if header.expires is not None and header.expires <= now:
+        expired = header.expires is not None and header.expires <= now
+        if expired and id not in self.generations.timeless:
             self.wrong("%s: leased after it had expired", id)
         if header.eta is not None and header.eta > self.clock.latest + 1e-6:
             self.wrong("%s: leased before its time", id)
         self._due(id, header.edges)
-        self.delivered[id] += 1
+        self.generations.lease(id, fence)
+        self.stamped.lease(fence)
         self.given.add(fence)
         self.leases[id] = fence
 
@@ -236,7 +265,9 @@ class Watch:
                 self.wrong("%s: leased before %s has succeeded", id, parent)
             if kind != "success" and succeeded:
                 self.wrong("%s: an errback of %s, which succeeded, was leased", id, parent)
-        if edges.gathers is not None:
+        # An errback that was replaced runs on with the results there are once it is reopened.
+        again = (edges.gathers or "").startswith("R") and self.generations.number[id]
+        if edges.gathers is not None and not again:
             ids = self.members.get(edges.gathers, ())
             missing = [each for each in ids if self.ends.get(each, ("",))[0] != states.SUCCEEDED]
             if missing or edges.gathers not in self.sealed:
@@ -267,6 +298,7 @@ class Watch:
 
     def _beat(self, actor, beat, before, owner, started=()):
         self._told(owner, beat.lost)
+        self.lifetimes.heard(owner)
         if beat.reaped is not None:
             self._reap(actor, beat.reaped, None)
 
@@ -278,9 +310,11 @@ class Watch:
             self.wrong("%s was reaped and is not told so", owner)
 
     def _reap(self, actor, reaped, before, dead=()):
+        self.lifetimes.passed()
         for owner in reaped.owners:
             held = self._held_by(owner)
             self.reaped.add(owner)
+            self.lifetimes.given_up(owner, dead)
             self.world.tell("store", "takes %s from %s", held, owner)
             for id in held:
                 self.counts[f"lost with its owner: {self.headers[id].task}"] += 1
@@ -291,16 +325,36 @@ class Watch:
         self.revoked.update(ids)
         self.counts.update(f"revoke {each}" for each in effects.values())
 
+    def _retry(self, actor, reopened, before, ids, messages):
+        self.world.tell(actor.name, "retries %s: reopens %s", ids, reopened)
+        self.generations.reopen(reopened, before)
+        self.generations.timeless.update(messages)  # which have none
+
+    def waits(self, id):
+        """Does *id* wait for another one's end at first?"""
+        edges = self.headers[id].edges
+        return edges is not None and edges.waits
+
+    def same(self, record):
+        """Is *record* as it was?"""
+        now = self.store.inspection.get([record.id])[0]
+        return now is not None and (now.state, now.generation) == (record.state, record.generation)
+
+    def _revoke_stamps(self, actor, result, before, stamps, terminate=None):
+        self.world.tell(actor.name, "revokes what carries %s", stamps)
+        self.stamped.revoke(stamps)
+
     # --- inside the memory store --------------------------------------------------------------
     def look_into(self, core):
         """Watch every move of a record and every release, where the store lets us."""
-        move, apply_one = core.move, core._apply_one
+        move, apply_one, reopen = core.move, core._apply_one, core._reopen
+        reopening = []
 
         def checked_move(row, state):
             self.counts[state] += 1
             if row.state != state and state not in states.TRANSITIONS[row.state]:
                 self.wrong("%s: went from %s to %s", row.id, row.state, state)
-            if row.state in states.TERMINAL and row.state != state:
+            if row.state in states.TERMINAL and row.state != state and row.id not in reopening:
                 self.wrong("%s: was %s and is %s", row.id, row.state, state)
             move(row, state)
 
@@ -309,4 +363,9 @@ class Watch:
                 self.released[effect.id] += 1
             apply_one(effect)
 
-        core.move, core._apply_one = checked_move, checked_apply
+        def checked_reopen(effect):
+            reopening.append(effect.id)
+            reopen(effect)
+            reopening.clear()
+
+        core.move, core._apply_one, core._reopen = checked_move, checked_apply, checked_reopen

@@ -2,20 +2,24 @@
 
 from dataclasses import dataclass
 
+from msgspec.structs import replace
 from random_plans import random_plan
 
 from celeriac import states
-from celeriac.message import ADDED, Edges, NewJoin, decode
+from celeriac.message import ADDED, Edges, NewJoin, compose, decode
 from celeriac.outcome import Outcome
 from celeriac.records import Delivery, TaskFacts
 from celeriac.testing.conformance import message
 
 QUEUES = ("q", "r")
+#: Of the task that has a rate limit, one worker begins so many a second.
+PER_SECOND = 2
 TASKS = {
     "job": TaskFacts(),
     "quick": TaskFacts(),
     "once": TaskFacts(late=False),
     "frail": TaskFacts(requeue_lost=False),
+    "limited": TaskFacts(rate_limit=f"{PER_SECOND}/s"),
 }
 
 #: What single tasks are like; how often, by how often it stands here.
@@ -26,6 +30,9 @@ SINGLE = [
 ]  # fmt: skip
 #: And parts of workflows.
 PART = ["plain"] * 8 + ["fails", "retries", "crashes", "dies after", "replaced", "adds"]
+
+#: Values of the stamp ``batch``.
+STAMPS = [1, 2, 3]
 
 #: How long runs last: brief enough to be sent ahead, or longer than a lease.
 SECONDS = [(0.0002, 0.01), (0.0002, 0.01), (0.05, 4.0), (4.0, 30.0)]
@@ -55,8 +62,9 @@ class Run:
 class Work:
     """Makes messages, remembers what they do, and runs them."""
 
-    def __init__(self, world, watch):
+    def __init__(self, world, watch, features=frozenset()):
         self.world = world
+        self.features = features
         self.pick = world.random
         self.watch = watch
         self.programs = {}
@@ -76,6 +84,24 @@ class Work:
             seconds = 30.0
         self.programs[id] = Program(kind, seconds, pick.randint(1, 3))
 
+    def mend(self, id):
+        """What *id* does from now on has no fault any more."""
+        self.programs[id].kind = "plain"
+        self.programs[id].seconds = min(self.programs[id].seconds, 2.0)
+
+    def stamps(self):
+        """The field of a header for some stamps, or none."""
+        if "stamps" not in self.features or self.pick.random() < 0.4:
+            return {}
+        return {"stamps": {"batch": [self.pick.choice(STAMPS)]}}
+
+    def stamped(self, plain):
+        """*plain* with stamps, or without."""
+        found = self.stamps()
+        if not found:
+            return plain
+        return compose(replace(plain.header, **found), plain.payload)
+
     # --- what is sent -------------------------------------------------------------------------
     def single(self, clock):
         """A task of its own."""
@@ -92,7 +118,7 @@ class Work:
         task = kind if kind in TASKS else "job"
         if kind == "once":
             self.programs[id].kind = pick.choice(["plain", "plain", "plain", "retries", "poison"])
-        return [message(id, task=task, queue=pick.choice(QUEUES), **fields)], []
+        return [message(id, task=task, queue=pick.choice(QUEUES), **fields, **self.stamps())], []
 
     def crowd(self):
         """Many that take no time."""
@@ -101,13 +127,17 @@ class Work:
             brief = self.pick.random() < 0.9  # what was brief need not stay so
             seconds = self.pick.uniform(0.0001, 0.002) if brief else self.pick.uniform(1.0, 9.0)
             self.programs[id] = Program("plain", seconds)
-        return [message(id, task="quick", queue="q") for id in ids], []
+        stamps = self.stamps()
+        task = "limited" if "rates" in self.features and self.pick.random() < 0.5 else "quick"
+        return [message(id, task=task, queue="q", **stamps) for id in ids], []
 
     def workflow(self):
         """Chains, groups and chords, with errbacks, put together at random."""
         messages, joins = random_plan(self.pick, self.fresh, self.fresh("F"))
         for each in messages:
             self.program(each.id, self.pick.choice(PART))
+        if "stamps" in self.features:
+            messages = [self.stamped(each) for each in messages]
         return messages, joins
 
     def stream(self):

@@ -1,16 +1,19 @@
 """One worker: real parts in the order in which the supervisor's threads use them."""
 
 import math
+from collections import deque
 
 from celeriac.backoff import jittered
 from celeriac.records import Manifest
+from celeriac.worker.calledoff import deliveries_of
 from celeriac.worker.courses import Call, Exchanges, Pulse
 from celeriac.worker.custody import Custody
 from celeriac.worker.dispatch import Dispatch
 from celeriac.worker.duties.limits import Limits, MemoryLimits
 from celeriac.worker.incarnation import Incarnation
-from celeriac.worker.pools.shared import Shared
 from celeriac.worker.rhythm import TICK_IDLE
+from celeriac.worker.stamps import RevokedStamps
+from simulation.far import Bringing
 from simulation.network import play
 from simulation.pool import Pool
 from simulation.watch import LEASE, MARGIN
@@ -48,9 +51,12 @@ class Worker(Actor):
         self.world, self.network = simulation.world, simulation.network
         clock = self.world.monotonic
         self.incarnation = Incarnation(LEASE, MARGIN, clock, simulation.new_owner)
-        self.dispatch = Dispatch(self.incarnation, dict(TASKS), None, self.wake)
+        self.dispatch = Dispatch(self.incarnation, dict(TASKS), None, self.wake, clock)
         self.exchanges = Exchanges(self.dispatch, QUEUES, clock)
         self.pulse = Pulse(self.incarnation, clock)
+        self.dispatch.stamps = self.pulse.stamps = RevokedStamps(simulation.clock.wall)
+        self.pulse.held = lambda: deliveries_of(self.dispatch)
+        self._hearing, self._heard = False, deque()
         self.custody = Custody(
             self.dispatch, Direct(self), 5.0, lambda *_: None, self.world.random, clock
         )
@@ -63,10 +69,10 @@ class Worker(Actor):
         self.bell = Lane(lanes + 1)
         self.manifest = Manifest(dict(TASKS), hostname=name)
         self.begun = self.registered = self.registering = False
-        self.register_due = self.turn_due = 0.0
+        self.register_due = self.turn_due = self.token_due = 0.0
         self.stopping_since = None
-        self.overflows = self.world.chance(0.5)
         self.leaving = False
+        self.bids = "bids" in simulation.features and self.network.doorbell is not None
         self.stirred = False
         self.register()
 
@@ -89,9 +95,11 @@ class Worker(Actor):
                     self.begun = True
                     self.pool.fill()
                     self.world.after(self.heartbeat(), self, self.beat)
+                    if self.network.far is not None:
+                        Bringing(self, self.network.far)
             self.turn()
 
-        play(self.world, self.network, self, self.pulse.register(owner, self.manifest), then)
+        self.learn(self.pulse.register(owner, self.manifest), then)
 
     def wake(self, _mask=0):
         self.world.after(0.0005, self, self.turn)
@@ -110,17 +118,14 @@ class Worker(Actor):
             self.register()
             return
         self.dispatch.place()
+        if self.network.doorbell is not None and (stopping or self.dispatch.overbid()):
+            self.network.doorbell.call_away(self)
         self.custody.obey()
         while self.dispatch.outworn:
             hand = self.dispatch.outworn.pop()
             executor = self.pool.executors.get(hand.index)
             if executor is not None and executor.hand is hand:
                 self.pool.retire(executor)
-        if self.overflows:  # as shared pools do
-            for executor in self.pool.executors.values():
-                if executor.hold_above is not None:
-                    self.pool.returned += self.pool.collect_held_back(executor)
-            Shared._return_overflow(self.pool)
         if self.pool.returned:
             self.custody.give_back()
         self.limits.tick(now)
@@ -132,6 +137,10 @@ class Worker(Actor):
             self.leave()
             return
         self.stir()
+        token = self.dispatch.rates.pause()
+        if token is not None and not now < self.token_due <= now + token:
+            self.token_due = now + token
+            self.world.after(token, self, self.turn)
         if now >= self.turn_due:
             busy = stopping or any(each.hand.held for each in self.pool.executors.values())
             pause = TICK_BUSY if busy else TICK_IDLE
@@ -191,8 +200,14 @@ class Worker(Actor):
         with dispatch.changed:
             if not dispatch.may_wait():
                 return
+            bid = dispatch.bid() if self.bids else None
         self.bell.busy = True
-        self.world.after(self.world.between(0.05, 2.0), self, self.ring)
+        if bid is not None:
+            self.lease(bid)
+        elif self.network.doorbell is not None:
+            self.ring()
+        else:
+            self.world.after(self.world.between(0.05, 2.0), self, self.ring)
 
     def ring(self):
         course = self.exchanges.listen(QUEUES)
@@ -205,6 +220,17 @@ class Worker(Actor):
                 batch = self.dispatch.take(updates=False)
             self.exchange(self.bell, batch)
 
+        play(self.world, self.network, self, course, then)
+
+    def lease(self, bid):
+        """Wait, and have the store lease what there is."""
+
+        def then(used):
+            self.bell.sequence += used
+            self.bell.busy = False
+            self.stir()
+
+        course = self.exchanges.lease(self.bell.number, self.bell.sequence + 1, bid, QUEUES)
         play(self.world, self.network, self, course, then)
 
     def exchange(self, lane, batch):
@@ -222,13 +248,35 @@ class Worker(Actor):
     def heartbeat(self, seconds=HEARTBEAT):
         return jittered(seconds, 0.1, self.world.random)
 
+    def learn(self, course, then):
+        """One at a time of what tells this worker of stamps, as a lock has it."""
+        if self._hearing:
+            self._heard.append((course, then))
+            return
+        self._hearing = True
+
+        def done(answer):
+            self._hearing = False
+            if self._heard:
+                self.learn(*self._heard.popleft())
+            then(answer)
+
+        play(self.world, self.network, self, course, done)
+
     def beat(self):
         def then(beat):
+            if beat is not None and not beat.lost and beat.stamps != self.pulse.stamps.number:
+                self.learn(self.pulse.hear(beat.stamps), lambda hurry: heard(beat, hurry))
+            else:
+                heard(beat, False)
+
+        def heard(beat, hurry):
             if beat is not None:
                 self.custody.orders.extend(beat.revoked)
                 if beat.revoked or beat.lost:
                     self.wake()
-            self.world.after(self.heartbeat(HEARTBEAT if beat else 1.0), self, self.beat)
+            pause = 0.0 if hurry else self.heartbeat(HEARTBEAT if beat else 1.0)
+            self.world.after(pause, self, self.beat)
 
         play(self.world, self.network, self, self.pulse.beat(), then)
 

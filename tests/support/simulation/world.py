@@ -95,11 +95,16 @@ class World:
 class StoreClock(Clock):
     """The store's clocks: its wall clock can be set."""
 
-    __slots__ = ("ahead", "latest", "world")
+    __slots__ = ("ahead", "boots", "born", "latest", "set_back", "world")
 
     def __init__(self, world):
         self.world = world
         self.ahead = 0.0
+        #: It was set back at least once.
+        self.set_back = False
+        #: How often the machine was started anew, and when the last time: its monotonic clock
+        #: begins again then.
+        self.boots, self.born = 0, 0.0
         #: The latest that it has ever said: what was due then is not early now.
         self.latest = EPOCH
 
@@ -109,7 +114,11 @@ class StoreClock(Clock):
         return now
 
     def monotonic(self):
-        return self.world.now
+        return self.world.now - self.born
+
+    def boot(self):
+        self.boots += 1
+        self.born = self.world.now - 5.0
 
     def boot_id(self):
-        return "simulated"
+        return f"simulated-{self.boots}"

@@ -213,7 +213,7 @@ class Beside:
 
 def pack_edges(edges: Edges) -> bytes:
     """Edges as the scripts read them: success, failure, join, within, takes, gathers, own, delay,
-    lasts."""
+    lasts, and whom this is behind if that is not whose result it takes."""
     return pack(
         (
             edges.success,
@@ -225,6 +225,7 @@ def pack_edges(edges: Edges) -> bytes:
             edges.own,
             edges.delay or False,
             edges.lasts or False,
+            False if edges.takes else edges.behind or False,
         )
     )
 

@@ -5,13 +5,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from celeriac import states
-from celeriac.message import Edges
+from celeriac.message import Edges, NewJoin
 from celeriac.outcome import Outcome
+from celeriac.records import RevokeEffect
 from celeriac.testing.conformance.kit import Kit, Suite, Worker, message
 from celeriac.testing.conformance.workflows import chain, members
+
+#: How a record may be released by another one's end: the edges of both.
+_WAYS: Final = {
+    "takes": (Edges(success=("b",)), Edges(waits=True, takes="a")),
+    "after": (Edges(success=("b",)), Edges(waits=True, after="a")),
+    "an errback": (Edges(failure=("b",)), Edges(waits=True, told="a")),
+    "an errback of its own": (Edges(own=("b",)), Edges(waits=True, told="a")),
+    "an errback that is told nothing": (Edges(own=("b",)), Edges(waits=True, after="a")),
+}
 
 
 def _fail_next(worker: Worker) -> str:
@@ -189,6 +201,74 @@ class OperatorSuite(Suite):
         kit.tick(4)
         kit.store.inspection.retry(["a"])
         assert kit.worker().take().id == "a"
+
+    @pytest.mark.parametrize("how", [*_WAYS])
+    def test_what_ended_before_its_turn_waits_for_that_again(self, kit: Kit, how: str) -> None:
+        """It was revoked, or expired, while it waited. What it waits for still runs."""
+        before, behind = _WAYS[how]
+        kit.enqueue(message("a", edges=before), message("b", edges=behind))
+        worker = kit.worker()
+        assert kit.store.queue.revoke(["b"]) == {"b": RevokeEffect.REVOKED}
+        assert kit.store.inspection.retry(["b"]) == ["b"]
+        assert kit.state("b") == states.WAITING
+        delivery = worker.take()
+        kit.store.queue.revoke(["b"])
+        assert kit.store.inspection.retry(["b"]) == ["b"]
+        assert kit.states("a", "b") == [states.LEASED, states.WAITING]
+        (worker.succeed if before.success else worker.fail)(delivery)
+        assert worker.take().id == "b"
+
+    @pytest.mark.parametrize("how", [*_WAYS])
+    def test_what_ended_before_its_turn_runs_at_once_if_that_has_come(
+        self, kit: Kit, how: str
+    ) -> None:
+        before, behind = _WAYS[how]
+        kit.enqueue(message("a", edges=before), message("b", edges=behind))
+        kit.store.queue.revoke(["b"])
+        worker = kit.worker()
+        (worker.succeed if before.success else worker.fail)(worker.take())
+        assert kit.store.inspection.retry(["b"]) == ["b"]
+        assert worker.take().id == "b"
+
+    @pytest.mark.parametrize("how", [*_WAYS])
+    def test_what_ended_before_its_turn_is_not_reopened_if_that_never_comes(
+        self, kit: Kit, how: str
+    ) -> None:
+        before, behind = _WAYS[how]
+        kit.enqueue(message("a", edges=before), message("b", edges=behind))
+        kit.store.queue.revoke(["b"])
+        worker = kit.worker()
+        delivery = worker.take()
+        (worker.fail if before.success else worker.succeed)(delivery)
+        assert kit.store.inspection.retry(["b"]) == []
+        assert kit.state("b") == states.CANCELLED
+
+    def test_an_errback_that_waits_again_is_not_released_by_what_took_its_place(
+        self, kit: Kit
+    ) -> None:
+        kit.enqueue(
+            message("a", edges=Edges(own=("e",))), message("e", edges=Edges(waits=True, told="a"))
+        )
+        worker = kit.worker()
+        _fail_next(worker)
+        held = worker.take()
+        part = message("m", edges=Edges(join=("R", 0)))
+        new = message("e", edges=Edges(waits=True, told="a", gathers="R"))
+        outcome = Outcome(
+            states.WAITING,
+            message=new.encode(),
+            parts=(part.encode(),),
+            joins=(NewJoin("R", "e", 1),),
+        )
+        worker.commit(held, outcome)
+        assert _fail_next(worker) == "m"
+        assert kit.store.inspection.retry(["a"]) == ["a", "e"]
+        assert kit.store.inspection.retry(["m"]) == ["m"]
+        deliveries = {each.id: each for each in (worker.take(), worker.take())}
+        worker.succeed(deliveries["m"])
+        assert kit.state("e") == states.WAITING
+        worker.succeed(deliveries["a"])
+        assert kit.state("e") == states.SKIPPED
 
     def test_retry_forgets_the_revoke(self, kit: Kit) -> None:
         kit.send("a")

@@ -12,21 +12,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from celeriac.backoff import jittered
-from celeriac.control.phrases import clip
 from celeriac.exceptions import OperationalError
-from celeriac.records import Beat, Delivery, Fence, Manifest, Reaped, RevokedStamp
+from celeriac.records import Beat, Delivery, Fence, Manifest, Reaped
 from celeriac.stores.base import Store
 from celeriac.worker.courses import Call, Pause, Pulse, follow
 from celeriac.worker.duties.hostlock import HostLock
 from celeriac.worker.incarnation import Incarnation
-from celeriac.worker.stamps import RevokedStamps, by_signal
+from celeriac.worker.stamps import RevokedStamps
 
 logger = logging.getLogger("celeriac.worker")
 
 #: How often host-mates' lock files are tried.
 PROBE_SECONDS = 0.5
-#: Revoked stamps that one line of the log names.
-_SHOWN = 10
 
 
 class Heart:
@@ -50,10 +47,7 @@ class Heart:
         self._failed = failed
         self._started = started
         self._stopping = threading.Event()
-        #: What is known of revoked stamps, and what is held and may carry one.
-        self.stamps = RevokedStamps()
-        self._held: Callable[[], Iterable[Delivery]] = tuple
-        #: Several threads may learn (see `declare`, `register`): none must undo what another has.
+        #: Several threads may learn of stamps (see `declare`, `register`), one at a time.
         self._hearing = threading.Lock()
         #: Set to have it look now.
         self._look = threading.Event()
@@ -63,7 +57,12 @@ class Heart:
 
     def watch(self, stamps: RevokedStamps, held: Callable[[], Iterable[Delivery]]) -> None:
         """Keep *stamps* up to date, and revoke what is *held* and carries one. Before the start."""
-        self.stamps, self._held = stamps, held
+        self._pulse.stamps, self._pulse.held = stamps, held
+
+    @property
+    def stamps(self) -> RevokedStamps:
+        """What is known of revoked stamps."""
+        return self._pulse.stamps
 
     def start(self) -> None:
         self._thread.start()
@@ -94,13 +93,8 @@ class Heart:
         owner = self._incarnation.candidate()
         if self._lock is not None:
             self._lock.hold(owner)
-        follow(self._pulse.register(owner, manifest, self._learn_all), self._call, _no_pause)
-
-    def _learn_all(self) -> None:
-        """Before anything is leased: what was revoked while nobody was there must not begin."""
         with self._hearing:
-            found = self._learn(anew=True)
-            self.stamps.number = max((each.number for each in found), default=0)
+            follow(self._pulse.register(owner, manifest), self._call, _no_pause)
 
     def _run(self) -> None:
         try:
@@ -126,38 +120,13 @@ class Heart:
             return False
         if not beat.lost:
             with self._hearing:
-                self._hear(beat.stamps)
+                if follow(self._pulse.hear(beat.stamps), self._call, _no_pause):
+                    self.hurry()  # what is held is told to us like any other revoke
         self._on_beat(beat)
         return True
 
     def _call(self, call: Call) -> Any:
         return getattr(self._store.queue, call.method)(*call.args)
-
-    def _hear(self, number: int) -> None:
-        """Learn of stamps that were revoked since; *number* is the highest there is."""
-        if number == self.stamps.number:
-            return
-        try:
-            found = self._learn(anew=number < self.stamps.number)
-            ids = by_signal(self._held(), found)
-            for terminate, some in ids.items():
-                self._store.queue.revoke(some, terminate)
-        except OperationalError as error:
-            logger.error("Stamps that were revoked cannot be read: %s", error)
-            return  # the next beat tells of them again
-        self.stamps.number = number
-        if ids:
-            self.hurry()  # what is held is told to us like any other revoke
-
-    def _learn(self, *, anew: bool) -> list[RevokedStamp]:
-        """Read those that are not known yet; with *anew* all of them."""
-        found = self._store.queue.revoked_stamps(0 if anew else self.stamps.number)
-        self.stamps.learn(found, anew=anew)
-        if found:
-            shown = ", ".join(clip(each.stamp) for each in found[:_SHOWN])
-            more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-            logger.info("What carries one of these stamps will not run here: %s%s", shown, more)
-        return found
 
     def _probe(self) -> None:
         if self._lock is None:

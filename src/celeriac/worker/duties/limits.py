@@ -12,6 +12,7 @@ from typing import Final
 
 from celeriac.worker import resources
 from celeriac.worker.dispatch import Dispatch, Held
+from celeriac.worker.overflow import take_overflow
 from celeriac.worker.pools.prefork import LONG_SECONDS, Executor, Prefork
 from celeriac.worker.pools.shared import Crowd, Shared
 from celeriac.worker.slots import Slots
@@ -87,6 +88,8 @@ class Limits:
             return
         if len(executor.hand.held) > 1:
             self._dispatch.requeue(self._pool.collect_held_back(executor))
+        if len(self._dispatch.hands) >= self._pool.size:  # no other is on its way
+            self._pool.returned += take_overflow(self._dispatch)
         if held.hard is not None and elapsed >= held.hard:
             self._pool.kill(executor, f"hard time limit of {held.hard:g} s")
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -28,6 +28,7 @@ from celeriac.exceptions import BackendError, ImproperlyConfigured, OperationalE
 from celeriac.records import Outgoing, StoredResult
 from celeriac.stores.base import Queue, Store
 from celeriac.stores.pair import BACKEND, named
+from celeriac.worker.courses import Call
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -50,6 +51,14 @@ _TELL: Final = 30.0
 _REFUSALS: Final = (OperationalError, BackendError, ImproperlyConfigured)
 #: What may end tasks, of all that a worker asks of its store.
 _ENDING: Final = frozenset({"release", "revoke", "purge", "close_owner", "reap"})
+
+
+class Aside(NamedTuple):
+    """Ask the store of results: a *method* of one of its faces. No *face*: only open it."""
+
+    face: str = ""
+    method: str = ""
+    args: tuple[Any, ...] = ()
 
 
 class Turn(Enum):
@@ -153,25 +162,47 @@ class Relay:
             self._failed(error)
 
     def _turn(self) -> Turn:
-        """Bring one batch."""
+        """Follow :meth:`turn` where we are."""
+        course = self.turn()
+        step = next(course)
         try:
-            rows = self._source.queue.outbox(self._limit)
+            while True:
+                try:
+                    answer = self._do(step)
+                except _REFUSALS as error:
+                    step = course.throw(error)
+                else:
+                    step = course.send(answer)
+        except StopIteration as end:
+            return cast("Turn", end.value)
+
+    def _do(self, step: Call | Aside) -> Any:
+        if isinstance(step, Call):
+            return getattr(self._source.queue, step.method)(*step.args)
+        backend = self._open()
+        return getattr(getattr(backend, step.face), step.method)(*step.args) if step.face else None
+
+    def turn(self) -> Generator[Call | Aside, Any, Turn]:
+        """Bring one batch: a course, without IO (see ``worker/courses.py``)."""
+        try:
+            rows = yield Call("outbox", (self._limit,))
         except OperationalError:
             return Turn.FAILED  # told by the lanes
         if rows:
             crashpoint("relay.read")
         try:
-            bring(rows, self._open())
+            yield Aside()
+            yield from bring(rows)
         except _REFUSALS as error:
             self._outage_begins(error)
             return Turn.FAILED
         self._outage_ends()
         if not rows:
-            self._sweep(self._open())
+            yield from self._sweep()
             return Turn.DONE
         crashpoint("relay.brought")
         try:
-            self._source.queue.mirrored([each.number for each in rows])
+            yield Call("mirrored", ([each.number for each in rows],))
         except OperationalError:
             return Turn.FAILED
         crashpoint("relay.struck")
@@ -186,14 +217,14 @@ class Relay:
             self._backend = backend
         return self._backend
 
-    def _sweep(self, backend: Store) -> None:
+    def _sweep(self) -> Generator[Aside, Any, None]:
         """Remove there what has been kept long enough."""
         now = SYSTEM.monotonic()
         if now < self._sweep_due or self._stopping.is_set():
             return
         self._sweep_due = now + jittered(SWEEP_SECONDS, 0.1)
         try:
-            backend.queue.reap()
+            yield Aside("queue", "reap")
         except _REFUSALS as error:
             self._outage_begins(error)
 
@@ -231,8 +262,8 @@ def next_limit(limit: int, rows: Sequence[Outgoing]) -> int:
     return max(1, min(BATCH, 2 * limit, fitting))
 
 
-def bring(rows: Sequence[Outgoing], backend: Store) -> None:
-    """Have *backend* say what the records of *rows* say."""
+def bring(rows: Sequence[Outgoing]) -> Generator[Aside, Any, None]:
+    """Have the store of results say what the records of *rows* say: a course."""
     ended: list[StoredResult] = []
     reopened: list[str] = []
     for each in rows:
@@ -243,9 +274,9 @@ def bring(rows: Sequence[Outgoing], backend: Store) -> None:
         else:
             reopened.append(each.id)
     if reopened:
-        backend.results.forget(reopened)
+        yield Aside("results", "forget", (reopened,))
     if ended:
-        backend.results.put_many(ended)
+        yield Aside("results", "put_many", (ended,))
 
 
 class _Ringing:
@@ -289,6 +320,7 @@ __all__ = [
     "BATCH_BYTES",
     "LOOK_SECONDS",
     "SWEEP_SECONDS",
+    "Aside",
     "Relay",
     "Turn",
     "bring",

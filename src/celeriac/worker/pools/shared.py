@@ -26,6 +26,7 @@ from celeriac.policies.time_limits import on_hard_limit
 from celeriac.worker import frames
 from celeriac.worker.dispatch import Dispatch, Hand, Held
 from celeriac.worker.hands import Company
+from celeriac.worker.overflow import take_overflow
 from celeriac.worker.pools.autoscale import Autoscale
 from celeriac.worker.pools.nursery import ASYNCIO, THREADS, Nursery
 from celeriac.worker.pools.prefork import Executor, OnDeath, Prefork
@@ -280,24 +281,12 @@ class Shared(Prefork):
         called twice, a tick apart: the first keeps it from beginning."""
         if executor.relieved:
             self.returned += self.collect_held_back(executor)
-            self._return_overflow()
+            self.returned += take_overflow(self._dispatch)
         elif not (executor.spent or executor.draining) and executor.hand.held.keys() - set(
             self.begun(executor)
         ):
             executor.relieved = True
             self.hold_back(executor)
-
-    def _return_overflow(self) -> None:
-        """What was on its way when the last place was taken stands in line: others run it sooner.
-        Those that have to run alone get their cells."""
-        desk = self._dispatch
-        with desk.changed:
-            if any(hand.idle for hand in desk.hands.values()):
-                return
-            line = list(desk.backlog)
-            desk.backlog.clear()
-            desk.backlog.extend(held for held in line if held.alone)
-        self.returned += [held for held in line if not held.alone]
 
     def outgrown(self, executor: Executor) -> None:
         executor.over_memory = True

@@ -65,6 +65,9 @@ local function reopen_join(join_id, index, at)
   table.insert(found.forget, index)
   if found.failures > 0 or found.decided == ''
     or (found.decided == 'failed' and found.cause == '') then return end
+  local body = node(found.body)
+  -- An errback that was replaced: it waits for what it is about, not for this.
+  if body and not OVER[body.state] and not body.again and not at.whole then return end
   local cause = found.cause ~= '' and found.cause or at.cause
   found.decided, found.cause, found.reopened = '', '', true
   reopen_waiting(found.body, {id = found.body, cause = cause, whole = at.whole})
@@ -88,8 +91,15 @@ local function along(at)
   end
 end
 
--- Whether what a record takes is still to come; nil if it will not come.
-local function takes_later(at)
+local function among(ids, id)
+  for _, each in ipairs(ids) do
+    if each == id then return true end
+  end
+  return false
+end
+
+-- Whether the turn of a record is still to come; nil if it will not come.
+local function waits_for_it(at)
   local edges = edges_of(at.rec)
   if not edges then return false end
   if edges[6] then
@@ -97,22 +107,35 @@ local function takes_later(at)
     if not join or join.decided == 'failed' then return nil end
     return join.decided == ''
   end
-  if not edges[5] then return false end
-  local source = node(edges[5])
-  if not source then return nil end
-  if source.state == 's' then return false end
-  local after = edges_of(source.rec)
-  for _, id in ipairs(after and after[1] or {}) do
-    if id == at.id and not OVER[source.state] then return true end
+  local behind = edges[5] or (band(at.rec.v[$flags], WAITS) > 0 and edges[10])
+  local before = behind and node(behind)
+  if not before then
+    if edges[5] then return nil end
+    return false
   end
-  return nil
+  local ways = edges_of(before.rec) or {{}, {}, [7] = {}}
+  local succeeds, over = among(ways[1], at.id), OVER[before.state]
+  local failed = over and before.state ~= 's' and before.state ~= 'i'
+  if edges[5] or succeeds then
+    if before.state == 's' then return false end
+    if not succeeds then return nil end
+  elseif among(ways[2], at.id) then
+    if failed then return false end
+  elseif among(ways[7], at.id) then
+    -- Not called for what was cancelled with what was before it.
+    if failed and before.cause == '' then return false end
+  else
+    return false
+  end
+  if over then return nil end
+  return true
 end
 
 local function start()
   local at = node(ARGV[3])
   if at and at.cause ~= '' then at = node(at.cause) end
   if not at or not OVER[at.state] or at.state == 's' or at.cause ~= '' then return false end
-  local waits = takes_later(at)
+  local waits = waits_for_it(at)
   if waits == nil then return false end
   reopen(at, waits)
   todo[1] = {id = at.id, cause = at.id, whole = false}
