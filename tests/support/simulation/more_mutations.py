@@ -11,7 +11,7 @@ from celeriac.worker.duties import limits, relay
 
 
 def reopened_before_its_turn(patch):
-    patch(finish._Step, "has_its_turn", lambda self, node: True)
+    patch(finish._Step, "waits", lambda self, node: False)
 
 
 def reopened_while_an_errback_is_due(patch):
