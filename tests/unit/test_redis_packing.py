@@ -48,7 +48,7 @@ def test_bytes_go_beside_the_request_and_are_named_by_their_index():
     beside = packing.Beside(4)
     row = beside.message(message("a", edges=Edges(success=("b",), join=("J", 3))))
     assert row[8:] == (4, 5, False, False)
-    edges = [["b"], [], ["J", 3], False, False, False, [], False, False]
+    edges = [["b"], [], ["J", 3], False, False, False, [], False, False, False]
     assert msgspec.msgpack.decode(beside.values[0]) == edges
     assert beside.values[1].endswith(b"[[],{}]")
     # The server's reader knows no binary type.

@@ -139,6 +139,14 @@ REST = Header(
     edges=Edges(waits=True, delay=60.5, lasts=10.0),
 )
 
+#: A part that takes no result, and says whom it is behind.
+BEHIND = Header(
+    id=ID,
+    task="shop.tasks.send_email",
+    nonce="00112233445566ff",
+    edges=Edges(waits=True, after=OTHER),
+)
+
 
 def plain(serializer: str = "json") -> Header:
     return Header(ID, "tasks.add", "0123456789abcdef", serializer=serializer)
@@ -198,6 +206,7 @@ def messages() -> dict[str, bytes]:
         "workflow_part": compose(PART, payload("json")).encode(),
         "stamped": compose(STAMPED, payload("json")).encode(),
         "waits_and_hides": compose(REST, payload("msgpack", "a card", card="a card")).encode(),
+        "behind": compose(BEHIND, payload("json")).encode(),
         "msgpack": compose(plain("msgpack"), payload("msgpack", 1, b"\x00\xff", x=-0.5)).encode(),
         "signed": signed(plain(), payload("json", 1, 2)).encode(),
         "rich_json": compose(plain(), payload("json", *RICH)).encode(),

@@ -81,7 +81,7 @@ def publications() -> dict[str, bytes]:
     signer = Signer.from_setting(SECRET, NAMESPACE)
     command = Command(
         TICKET, "rate_limit", 1769862600.5, {"task_name": "tasks.add", "rate_limit": "10/m"},
-        destination=("w1@host",), pattern="w.", matcher="pcre", reply=True,
+        destination=("w1@host",), pattern="w*", reply=True,
     )  # fmt: skip
     answer = Reply("owner-1", "w1@host", {"ok": "new rate limit set"})
     events = [

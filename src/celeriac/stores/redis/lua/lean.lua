@@ -357,14 +357,16 @@ local function exchange()
   local owner, lane, seq, ids, queues, away = q[1], q[2], q[3], q[5], q[9], q[13]
   if #q[8] > 0 or o[$o_mirror] or #ids > 1000 or q[10] + q[11] > 1500
     or #queues > 400 then return nil end
-  if away ~= '' and call('EXISTS', away) == 1 then return called_away(queues) end
+  -- Looked for at once: an idle worker's exchange is counted by its commands, and finds neither.
+  local odd = away == '' or call('EXISTS', away, P .. 'kn') > 0
+  if odd and away ~= '' and call('EXISTS', away) == 1 then return called_away(queues) end
   local due, now = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2], nil
   if due then
     now = time()
     if tonumber(due) <= now then return nil end
   end
   local found = lines_of(queues)
-  local parked = call('EXISTS', P .. 'kn') == 1
+  local parked = odd and call('EXISTS', P .. 'kn') == 1
   if away ~= '' and #found == 0 and not parked then
     return due and string.format('%.6f', tonumber(due) - now) or '-'
   end
