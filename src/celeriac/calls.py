@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from celeriac.bodies import unseal
 from celeriac.context import Context, placed, stamped
 from celeriac.ends import arguments_of
-from celeriac.exceptions import InvalidTaskError
+from celeriac.exceptions import CeleryError, InvalidTaskError, OperationalError
 from celeriac.failures import describe
 from celeriac.logs import TASK
+from celeriac.malformed import MALFORMED
 from celeriac.message import Header, Message, decode
 from celeriac.records import Delivery
 from celeriac.serialization import decode as decode_value
@@ -100,8 +101,16 @@ class Calls:
         sent, named = arguments_of(self._app, record)
         header = None if record is None or record.wire is None else decode(record.wire).header
         taken: list[Any] = []
-        if record is not None and header is not None and record.cause in ("", record.id):
-            taken = self._inputs(header)  # it has run: what ended because of another one took none
+        # Only what has run took any.
+        ran = record is not None and record.attempt > 0 and record.cause in ("", record.id)
+        if header is not None and ran:
+            try:
+                taken = self._inputs(header)
+            except OperationalError:
+                raise  # it is read later
+            except (CeleryError, *MALFORMED) as error:
+                # Most likely what it failed for: that is told all the same.
+                log.warning("Errback of %s: what it took cannot be read: %s", id, error)
         request = Context(
             id=told.id,
             task=None if record is None else record.task,

@@ -35,6 +35,19 @@ def test_prefork_grows_while_work_waits_and_shrinks_when_idle(place: Site) -> No
     assert place.store.inspection.workers() == []
 
 
+def test_what_waits_behind_long_tasks_makes_the_pool_grow(place: Site) -> None:
+    """Nor is it handed back for others to run, and leased again, without end."""
+    worker = start(place, "--autoscale=8,2", KEEPALIVE="60")
+    gate = place.folder / "gate"
+    long = place.send("tasks.wait_for", str(gate), count=2)
+    eventually(lambda: len(place.ledger("start")) == 2, "both have begun")
+    (third,) = place.send("tasks.whoami")
+    assert place.ended([third])[0].state == "succeeded"
+    assert worker.text().count(f"[{third}] received") <= 3
+    gate.touch()
+    place.ended(long)
+
+
 @pytest.mark.parametrize(
     ("pool", "task"), [("threads", "tasks.wait_for"), ("asyncio", "tasks.until")]
 )

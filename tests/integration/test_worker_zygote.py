@@ -71,6 +71,7 @@ def test_processes_of_another_version_do_not_join_a_worker(how: str, tmp_path: P
         os.kill(doomed.pid, signal.SIGKILL)
         worker.wait_for("Celeriac 9.9 has been installed while this worker runs as ")
         assert "Restart this worker." in worker.text()
+        assert "could not import" not in worker.text()
         assert "Traceback" not in worker.text()
         # Nothing else went wrong: with the old version back it works.
         (place.folder / "updated").unlink()

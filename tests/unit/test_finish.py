@@ -459,7 +459,7 @@ def test_an_errback_of_two_parts_is_reopened_once():
         (states.RUNNING, "failure", states.WAITING),
         (states.FAILED, "failure", states.QUEUED),
         (states.SUCCEEDED, "failure", None),
-        (states.SKIPPED, "failure", None),
+        (states.SKIPPED, "failure", states.QUEUED),
         (states.RUNNING, "own", states.WAITING),
         (states.DEAD, "own", states.QUEUED),
         (states.SUCCEEDED, "own", None),
@@ -471,6 +471,15 @@ def test_what_was_revoked_as_it_waited_waits_again_until_its_turn_comes(before, 
         Node("b", states.CANCELLED, Edges(waits=True, after="a")),
     )
     assert world.reopen("b").effects == ((Reopen("b", after),) if after else ())
+
+
+@pytest.mark.parametrize("way", ["failure", "own"])
+def test_an_errback_is_not_reopened_for_what_was_skipped_with_another(way):
+    world = World(
+        Node("a", states.SKIPPED, Edges(waits=True, **{way: ("b",)}), cause="z"),
+        Node("b", states.CANCELLED, Edges(waits=True, told="a")),
+    )
+    assert world.reopen("b").effects == ()
 
 
 def test_an_errback_of_its_own_is_not_reopened_for_what_was_cancelled_with_another():

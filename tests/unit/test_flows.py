@@ -9,8 +9,10 @@ import pytest
 from inline import count, drain, make_app, steps_of, stored
 
 from celeriac import chain, chord, group, signals, states
+from celeriac.calls import Calls
 from celeriac.exceptions import (
     ChordError,
+    DecodeError,
     EncodeError,
     ImproperlyConfigured,
     NotInThisVersion,
@@ -571,6 +573,36 @@ def test_a_line_that_was_revoked_as_a_whole_is_retried_from_its_beginning(app, a
     assert app.control.retry(result.id).runs == [result.parent.id, result.id]
     drain(app)
     assert app.AsyncResult(result.id).get(timeout=5) == 7
+
+
+def test_a_retry_that_is_refused_leaves_what_is_before_it_alone(app, add):
+    result = (add.s(1, 2) | add.s(4).on_error(add.si(1, 1))).delay()
+    result.revoke()
+    done = app.control.retry(result.id)
+    assert (done.runs, done.left[result.id].code) == ([], "errback")
+    assert app.store.inspection.get([result.parent.id])[0].state == states.CANCELLED
+    drain(app)
+    assert app.control.retry(result.id).runs == [result.parent.id, result.id]
+    drain(app)
+    assert app.AsyncResult(result.id).get(timeout=5) == 7
+
+
+def test_an_errback_is_told_though_what_the_failed_run_took_cannot_be_read(app, add, monkeypatch):
+    seen = []
+
+    @app.task(name="hears")
+    def hears(request, exc, traceback):
+        seen.append((request.id, request.args))
+
+    result = (add.s(1) | add.s("x").on_error(hears.s())).delay()
+    monkeypatch.setattr(Calls, "_input", broken_input)
+    drain(app)
+    assert result.failed()
+    assert seen == [(result.id, ("x",))], "with what it was sent, without what cannot be read"
+
+
+def broken_input(*_args):
+    raise DecodeError("cannot be read")
 
 
 def test_an_errback_of_what_has_succeeded_is_not_retried(app, add):

@@ -39,7 +39,7 @@ FRAMES = st.one_of(
     st.builds(frames.Fork, TEXT, COUNT, TEXT),
     st.builds(frames.Forked, COUNT, COUNT),
     st.builds(frames.Loaded, BYTES, COUNT),
-    st.builds(frames.Broken, TEXT),
+    st.builds(frames.Broken, TEXT, st.booleans()),
 )
 
 

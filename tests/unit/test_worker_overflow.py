@@ -15,8 +15,9 @@ from celeriac.worker.overflow import take_overflow
 class Desk:
     """What of a dispatch is asked."""
 
-    def __init__(self, *hands):
+    def __init__(self, *hands, spare=0):
         self.changed = Condition()
+        self.spare = spare
         self.hands = {hand.index: hand for hand in hands}
         self.backlog = deque([line("a"), line("b", crashes=1), line("c")])
 
@@ -49,6 +50,12 @@ def test_nothing_is_while_an_executor_may_soon_be_free(other):
     desk = Desk(hand(1, closed=True), other)
     assert take_overflow(desk) == []
     assert ids(desk.backlog) == ["a", "b", "c"]
+
+
+def test_nothing_is_while_the_pool_may_grow():
+    desk = Desk(hand(1, closed=True), spare=1)
+    assert take_overflow(desk) == []
+    assert ids(desk.backlog) == ["a", "b", "c"], "which is what makes it grow"
 
 
 def test_an_executor_of_several_is_busy_when_its_places_are_taken():

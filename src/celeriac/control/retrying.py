@@ -89,6 +89,10 @@ def retry(
     for id in dict.fromkeys(ids):
         messages = {id: _mended(app, id, args, kwargs)} if mends and _may_run(app, id) else None
         *before, _ = _in_order(app, id)
+        held_up = _held_up(app, id) if before else None
+        if held_up is not None:  # what is refused has no effect on what is before it
+            done.left[id] = held_up
+            continue
         for each in before:
             _reopen(app, done, each)
         if not _reopen(app, done, id, messages):
@@ -285,17 +289,22 @@ def _why_not(app: Celeriac, id: str) -> Left:
             f"its turn comes once {wanting[0]}{more} has succeeded, which ended without success. "
             "Retry that first",
         )
-    called = _errback_called(app, record)
-    if called is not None:
-        return Left(
-            "errback",
-            f"its errback {called.task}[{called.id}] has not ended (it is {called.state}): it is "
-            "called for this failure, and until it has ended it could not be called for the next "
-            f"one. Retry it then, or call that off: celeriac revoke {called.id}",
-        )
-    return _no_turn(app, record) or Left(
-        "not kept",
-        "of it, of what it ended because of or of what waits for it, something is no longer kept",
+    of = "of it, of what it ended because of or of what waits for it"
+    lost = Left("not kept", f"{of}, something is no longer kept")
+    return _held_up(app, id) or _no_turn(app, record) or lost
+
+
+def _held_up(app: Celeriac, id: str) -> Left | None:
+    """Why *id* is not reopened as long as an errback runs, or is due; None if none does."""
+    record = app.store.inspection.get([id])[0]
+    called = None if record is None else _errback_called(app, record)
+    if called is None:
+        return None
+    return Left(
+        "errback",
+        f"its errback {called.task}[{called.id}] has not ended (it is {called.state}): it is "
+        "called for this failure, and until it has ended it could not be called for the next "
+        f"one. Retry it then, or call that off: celeriac revoke {called.id}",
     )
 
 

@@ -403,14 +403,18 @@ class _Step:
         if before is None:
             return None if edges.takes else False
         ways = before.edges or _NO_EDGES
-        failed = before.state in states.TERMINAL - {states.SUCCEEDED, states.SKIPPED}
+        # What is skipped with another one has a cause; what was ignored by itself called them.
+        skipped = before.state == states.SKIPPED and bool(before.cause)
+        failed = before.state in states.TERMINAL - {states.SUCCEEDED} and not skipped
         if edges.takes or node.id in ways.success:
             has_come, releases = before.state == states.SUCCEEDED, node.id in ways.success
         elif node.id in ways.failure:
             has_come, releases = failed, True
         elif node.id in ways.own:
-            # Not called for what was cancelled with what was before it.
-            has_come, releases = failed and not before.cause, True
+            # Not called for what was cancelled with what was before it. A body that has a cause
+            # failed by a member of its header, for which they are called.
+            has_come = failed and (not before.cause or ways.gathers is not None)
+            releases = True
         else:
             return False
         if has_come:

@@ -14,9 +14,10 @@ __all__ = ["take_overflow"]
 
 def take_overflow(desk: Dispatch) -> list[Held]:
     """Take out of line, and return, what others can run sooner: nothing if there is an executor
-    that may soon be free. What has to run alone stays, and waits for a process of its own."""
+    that may soon be free, or room for one more: what stands in line is what makes the pool grow.
+    What has to run alone stays, and waits for a process of its own."""
     with desk.changed:
-        if not desk.backlog or not all(map(_busy_for_long, desk.hands.values())):
+        if desk.spare or not desk.backlog or not all(map(_busy_for_long, desk.hands.values())):
             return []
         line = list(desk.backlog)
         desk.backlog.clear()

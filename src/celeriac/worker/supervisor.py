@@ -319,7 +319,7 @@ class Supervisor:
         if clean:
             try:
                 self._store.queue.close_owner(self._incarnation.owner)
-            except OperationalError as error:
+            except (OperationalError, StoreVersionError) as error:
                 logger.error("Could not unregister: %s. The lease ends by itself.", error)
                 clean = False
         if self._lock is not None:

@@ -295,7 +295,7 @@ def start_by_exec() -> NoReturn:
     sock = socket.socket(fileno=sock_fd)
     problem = of_another_version(spec)
     if problem:
-        sock.sendall(frames.encode(frames.Broken(problem)))
+        sock.sendall(frames.encode(frames.Broken(problem, tried=False)))
         sys.exit(2)
     main(spec, sock, Slots(slots_fd, count))
 

@@ -220,9 +220,11 @@ class Connection:
         have been followed by an older process. The next link migrates it. Raises if it is newer."""
         if kind != "SCHEMA":
             return False
-        found = int(reply.rpartition(" ")[2])
-        if found > schema.VERSION:
-            raise schema.newer(self.location.shown, found)
+        found = reply.partition(" ")[2]
+        if not found.isdigit():
+            raise troubles.foreign(self.location, f"the key schema holds {found[:40]!r}")
+        if int(found) > schema.VERSION:
+            raise schema.newer(self.location.shown, int(found))
         return True
 
     def _pause(self, number: int, deadline: float) -> bool:

@@ -12,12 +12,14 @@ from typing import Any, Final, TypeVar
 from celeriac.exceptions import StoreError
 from celeriac.malformed import MALFORMED
 from celeriac.records import Record, StoredResult
+from celeriac.stores.redis import schema
 from celeriac.stores.redis.packing import read_base, read_other, read_record, read_result
 from celeriac.stores.redis.steps import Steps
 
 BATCH: Final = 500
 #: Numbers of records in one list of ids (``lua/step.lua``, o:K).
 CHUNK: Final = 4096
+_OURS: Final = str(schema.VERSION).encode()
 
 
 T = TypeVar("T")
@@ -96,7 +98,10 @@ class Reader:
         for start in range(0, len(ids), BATCH):
             some = ids[start : start + BATCH]
             keys = [f"{prefix}{kind}:{id}" for kind in kinds for id in some]
-            flat = self._steps.connection.call("MGET", *keys)
+            *flat, version = self._steps.connection.call("MGET", *keys, f"{prefix}schema")
+            # What guard.lua asks in scripts.
+            if version is not None and version != _OURS:
+                raise schema.newer(self._steps.connection.location.shown, int(version))
             columns = (flat[at : at + len(some)] for at in range(0, len(flat), len(some)))
             yield from zip(some, *columns, strict=True)
 

@@ -243,6 +243,33 @@ class OperatorSuite(Suite):
         assert kit.store.inspection.retry(["b"]) == []
         assert kit.state("b") == states.CANCELLED
 
+    @pytest.mark.parametrize("how", ["failure", "own"])
+    @pytest.mark.parametrize("state", [states.FAILED, states.SKIPPED])
+    def test_an_errback_that_was_called_and_failed_runs_again(
+        self, kit: Kit, how: str, state: str
+    ) -> None:
+        """Also about what ended as ignored by itself."""
+        edges = Edges(failure=("e",)) if how == "failure" else Edges(own=("e",))
+        kit.enqueue(message("a", edges=edges), message("e", edges=Edges(waits=True, told="a")))
+        worker = kit.worker()
+        worker.commit(worker.take(), Outcome(state, reason="no"))
+        assert _fail_next(worker) == "e"
+        assert kit.store.inspection.retry(["e"]) == ["e"]
+        assert worker.take().id == "e"
+
+    def test_an_errback_of_a_body_runs_again_though_a_member_is_what_failed(self, kit: Kit) -> None:
+        parts = [
+            message("m", edges=Edges(join=("J", 0), within=("J", 0))),
+            message("body", edges=Edges(waits=True, gathers="J", own=("e",))),
+            message("e", edges=Edges(waits=True, told="body")),
+        ]
+        kit.store.queue.enqueue(parts, joins=[NewJoin("J", "body", 1)])
+        worker = kit.worker()
+        assert _fail_next(worker) == "m"
+        assert _fail_next(worker) == "e"
+        assert kit.store.inspection.retry(["e"]) == ["e"]
+        assert worker.take().id == "e"
+
     def test_an_errback_that_waits_again_is_not_released_by_what_took_its_place(
         self, kit: Kit
     ) -> None:

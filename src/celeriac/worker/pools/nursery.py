@@ -181,7 +181,8 @@ class Nursery:
                 elif isinstance(frame, frames.Loaded):
                     self._note_threads(frame.threads)
                 elif isinstance(frame, frames.Broken):
-                    logger.error("A new zygote could not import the application:\n%s", frame.text)
+                    what = "could not import the application:\n" if frame.tried else "is no use: "
+                    logger.error("A new zygote %s%s", what, frame.text)
         except DecodeError as error:
             # A thread of the application wrote into its socket.
             logger.error("Zygote %d: %s", self.pid, error)

@@ -114,20 +114,22 @@ local function waits_for_it(at)
     return false
   end
   local ways = edges_of(before.rec) or {{}, {}, [7] = {}}
-  local succeeds, over = among(ways[1], at.id), OVER[before.state]
-  local failed = over and before.state ~= 's' and before.state ~= 'i'
+  local succeeds, has_ended = among(ways[1], at.id), OVER[before.state]
+  -- What is skipped with another one has a cause; what was ignored by itself called them.
+  local failed = has_ended and before.state ~= 's' and (before.state ~= 'i' or before.cause == '')
   if edges[5] or succeeds then
     if before.state == 's' then return false end
     if not succeeds then return nil end
   elseif among(ways[2], at.id) then
     if failed then return false end
   elseif among(ways[7], at.id) then
-    -- Not called for what was cancelled with what was before it.
-    if failed and before.cause == '' then return false end
+    -- Not called for what was cancelled with what was before it. A body that has a cause failed by a
+    -- member of its header, for which they are called.
+    if failed and (before.cause == '' or ways[6]) then return false end
   else
     return false
   end
-  if over then return nil end
+  if has_ended then return nil end
   return true
 end
 
