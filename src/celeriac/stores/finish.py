@@ -148,9 +148,8 @@ def reopen(view: View, id: str, *, now: float) -> Effects:
     not ended, has succeeded, or cannot run because its join was given up or its cause is gone; nor
     if its turn will not come (it was revoked, or expired, before that); nor as long as an errback
     that would wait again, or what follows that, is due or runs: it is called for this end, and
-    could not be called for the next one before it has ended.
-
-    What ended before its turn waits again, if that is still to come.
+    could not be called for the next one before it has ended. What ended before its turn waits
+    again, if that is still to come.
     """
     step = _Step(view, now, limit=0)
     node = step.node(id)
@@ -392,9 +391,7 @@ class _Step:
     def waits(self, node: Node) -> bool | None:
         """Whether the turn of *node* is still to come. None if it will not come: what it is behind
         has ended so that it does not release it, or it takes a result that is not kept."""
-        edges = node.edges
-        if edges is None:
-            return False
+        edges = node.edges or _NO_EDGES
         if edges.gathers is not None:
             join = self.join(edges.gathers)
             return None if join is None or join.decided == "failed" else not join.decided
@@ -407,19 +404,18 @@ class _Step:
         skipped = before.state == states.SKIPPED and bool(before.cause)
         failed = before.state in states.TERMINAL - {states.SUCCEEDED} and not skipped
         if edges.takes or node.id in ways.success:
-            has_come, releases = before.state == states.SUCCEEDED, node.id in ways.success
+            has_come = before.state == states.SUCCEEDED
         elif node.id in ways.failure:
-            has_come, releases = failed, True
-        elif node.id in ways.own:
+            has_come = failed
+        else:
             # Not called for what was cancelled with what was before it. A body that has a cause
             # failed by a member of its header, for which they are called.
-            has_come = failed and (not before.cause or ways.gathers is not None)
-            releases = True
-        else:
-            return False
+            cancelled = bool(before.cause) and ways.gathers is None
+            has_come = node.id not in ways.own or (failed and not cancelled)
         if has_come:
             return False
-        return True if releases and before.state not in states.TERMINAL else None
+        lives = before.state not in states.TERMINAL
+        return True if lives and node.id in (*ways.success, *ways.failure, *ways.own) else None
 
     def reopen(self, node: Node, waits: bool) -> None:
         state, due = (states.WAITING, None) if waits else _when(node, self.now)
