@@ -184,7 +184,7 @@ def test_from_a_result_and_from_the_command_line(place):
 
     said = celeriac("revoke", "--stamp", "batch=2").stdout
     assert said.splitlines() == [
-        f"{mine[1]}  revoked", "What is sent with batch=2 from now on is revoked, too.",
+        f"{mine[1]}  revoked", "What is sent with batch=2 in the next 7 days is revoked, too.",
     ]  # fmt: skip
     found = celeriac("control", "revoke_by_stamped_headers", "batch=3", "batch=4", "--json").stdout
     assert json.loads(found) == {mine[2]: "revoked"}

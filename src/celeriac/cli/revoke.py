@@ -55,8 +55,8 @@ def headers_of(stamps: Sequence[str]) -> dict[str, list[str]]:
     "stamps",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Call off what carries this stamp, now or within 7 days. May be given several times: one "
-    "of them is enough.",
+    help="Revoke what carries this stamp, now or until revoke_expires (7 days) has passed. It "
+    "cannot be undone. May be given several times: one of them is enough.",
 )
 @click.option("--terminate", is_flag=True, help="End it even if it is running.")
 @click.option(
@@ -83,7 +83,8 @@ def revoke(
 
     A task that has not begun ends as REVOKED at once, wherever its worker is. A running one is
     left to end, and is not repeated; with --terminate it is ended by a signal.
-    Exit code 4 if an ID is not known.
+    Exit code 4 if an ID is not known. Of a workflow this revokes the task ID alone, and with it
+    what waits for it; the steps before it go on. result.revoke() in Python revokes those, too.
 
     With --stamp tasks are named by what they are stamped with. What is sent later with that stamp
     ends as REVOKED when a worker takes it.
@@ -113,7 +114,8 @@ def revoke(
     for id, effect in met.items():
         say(f"{clip(id)}  {_MET.get(effect, pending)}")
     for stamp in stamps:
-        say(f"What is sent with {clip(stamp)} from now on is revoked, too.")
+        days = app.conf.revoke_expires / 86_400
+        say(f"What is sent with {clip(stamp)} in the next {days:g} days is revoked, too.")
     return _exit(met)
 
 

@@ -337,7 +337,7 @@ def _held(s: Situation) -> _Answer:
     if not running:
         text += token_note(record, view)
     # Whether its process is there only its host knows, and the store not before its lease ends.
-    if s.now - view.beat_at > s.silent / 2:
+    if s.now - view.beat_at > s.silent * 0.75:
         text += (
             f" The worker was last heard of {ago(view.beat_at, s.now)}; if it has died, the task "
             "goes to another one."

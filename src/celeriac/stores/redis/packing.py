@@ -213,7 +213,8 @@ class Beside:
 
 def pack_edges(edges: Edges) -> bytes:
     """Edges as the scripts read them: success, failure, join, within, takes, gathers, own, delay,
-    lasts, and whom this is behind if that is not whose result it takes."""
+    lasts, and whom this is behind if that is not whose result it takes: what was stored before
+    records had that one runs at once if it is retried though its turn has not come."""
     return pack(
         (
             edges.success,

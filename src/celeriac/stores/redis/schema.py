@@ -2,8 +2,9 @@
 
 Part of the Redis store. The key ``schema`` says it, one for each namespace. It is looked at with
 each new connection (``link.py``), which migrates or refuses, and by every script before anything
-else (``lua/guard.lua``): so a process that runs on while another version migrates the store reads
-and writes nothing any more.
+else (``lua/guard.lua``), and where records are read by a plain command: so a process that runs on
+while another version migrates the store reads and writes no record any more. Locks, the schedule's
+plain commands and the bus are not asked: they keep no records.
 """
 
 from __future__ import annotations
