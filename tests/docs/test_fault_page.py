@@ -27,16 +27,19 @@ def test_the_page_has_what_was_published():
 
 
 def report(outcome="passed", when="call", **noted):
-    return SimpleNamespace(when=when, outcome=outcome, user_properties=list(noted.items()))
+    return SimpleNamespace(
+        when=when, outcome=outcome, user_properties=list(noted.items()), nodeid="test_x"
+    )
 
 
 @pytest.fixture
 def kept(tmp_path):
     """What a whole run leaves; the numbers are made up."""
-    counts = {"faults": 3, "workflows": 2, "acknowledged": 2000, "succeeded": 1999}
+    counts = {"faults": 3, "workflows": 500, "acknowledged": 2000, "succeeded": 1999}
     reports = [report(tally=(store, counts)) for store in ("valkey", "redis", "sqlite")]
-    reports += [report(recovery=(store, FAULT, 1.0, [0.5, 0.25, 0.12345])) for store in ("redis",
-                "valkey", "sqlite")]  # fmt: skip
+    seconds = [0.5, 0.25, 0.12345] * 4
+    stores = ("redis", "valkey", "sqlite")
+    reports += [report(recovery=(store, FAULT, 1.0, seconds)) for store in stores]
     # An execnet channel makes lists of tuples and dicts of counters.
     reports += [report(tally=["redis", {"faults": 1, "lost": 1}]), SimpleNamespace(), report("")]
     fault_page.save(fault_page.gather(reports), tmp_path / "new" / "faults.json")
@@ -50,8 +53,8 @@ def test_the_counts_of_a_store_are_added_up(kept):
     assert list(kept["stores"]["redis"]) == list(COUNTED)
     assert (kept["stores"]["redis"]["faults"], kept["stores"]["redis"]["lost"]) == (4, 1)
     assert (kept["stores"]["valkey"]["faults"], kept["stores"]["valkey"]["lost"]) == (3, 0)
-    assert kept["tests"] == {"passed": 7, "failed": 0}
-    assert kept["recoveries"][0] == ["sqlite", FAULT, 1.0, [0.5, 0.25, 0.123]]
+    assert kept["tests"] == {"passed": 7, "failed": []}
+    assert kept["recoveries"][0] == ["sqlite", FAULT, 1.0, [0.5, 0.25, 0.123] * 4]
     assert set(kept["run"]) == {"date", "commit", "machine"}
 
 
@@ -59,7 +62,7 @@ def test_a_test_that_failed_counts_for_what_it_had_found():
     found = fault_page.gather(
         [report("failed", tally=("redis", {"lost": 2})), report("failed", when="setup")]
     )
-    assert found["tests"] == {"passed": 0, "failed": 2}
+    assert found["tests"] == {"passed": 0, "failed": [["test_x", False], ["test_x", True]]}
     assert found["stores"]["redis"]["lost"] == 2
 
 
@@ -76,7 +79,7 @@ def test_the_page_is_drawn_between_its_marks_and_again_the_same(kept):
     assert "| | SQLite | Redis | Valkey |" in page
     assert "| acknowledged | 2,000 | 2,000 | 2,000 |" in page
     assert "| **lost** (0) | 0 | 1 | 0 |" in page
-    assert "| seconds, median (worst) of 3 | promised | SQLite | Redis | Valkey |" in page
+    assert "| seconds, median (worst) of 12 | promised | SQLite | Redis | Valkey |" in page
     assert f"| {FAULT} | < 1 | 0.25 (0.50) | 0.25 (0.50) | 0.25 (0.50) |" in page
     assert "commit `abc1234`" in page
     assert "7 tests passed" in page
@@ -84,8 +87,16 @@ def test_the_page_is_drawn_between_its_marks_and_again_the_same(kept):
     assert fault_page.NOTHING in fault_page.page(page, None)
 
 
+def test_a_test_that_failed_and_does_not_count_is_named_on_the_page(kept):
+    kept["tests"]["failed"] = [["tests/test_y.py::test_y[redis]", False]]
+    assert fault_page.refused(kept) == []
+    text = f"{fault_page.BEGIN}\n{fault_page.END}\n"
+    told = "7 tests passed, `tests/test_y.py::test_y[redis]` failed. The"
+    assert told in fault_page.page(text, kept)
+
+
 def failed(kept):
-    kept["tests"]["failed"] = 1
+    kept["tests"]["failed"] = [["test_x", True]]
 
 
 def changed(kept):
@@ -104,6 +115,14 @@ def no_workflows(kept):
     kept["stores"]["sqlite"]["workflows"] = 0
 
 
+def few_workflows(kept):
+    kept["stores"]["redis"]["workflows"] = 30
+
+
+def few_strikes(kept):
+    kept["recoveries"][0][3] = [0.5]
+
+
 def no_recovery(kept):
     kept["recoveries"] = [each for each in kept["recoveries"] if each[0] != "redis"]
 
@@ -111,12 +130,14 @@ def no_recovery(kept):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (failed, "tests failed"),
+        (failed, "tests that count failed"),
         (changed, "not committed"),
         (no_repository, "not committed"),
         (no_valkey, "Valkey: no workflows"),
         (no_workflows, "SQLite: no workflows"),
-        (no_recovery, "Redis: no recovery"),
+        (few_workflows, "Redis: 30 workflows, not 500"),
+        (few_strikes, r"strikes of each fault, not 10"),
+        (no_recovery, "Redis: .* strikes of each fault, not 10"),
     ],
 )
 def test_a_run_that_is_no_whole_is_refused(kept, spoil, said, tmp_path, monkeypatch):

@@ -1,14 +1,15 @@
 """What `make test-faults` counted and measured: gathered, printed, kept, and put into the docs.
 
     run → {"date", "commit", "machine"}
-    tests → {"passed", "failed"}
+    tests → {"passed": how many, "failed": [[name, whether it counted or measured]]}
     stores → store → {what is counted (tallies.COUNTED): how many}
     recoveries → [[store, fault, promised seconds, [seconds of each strike]]]
 
 With FAULTS_JSON a test run leaves this in that file. Run as a script (`make faults-publish`) this
 writes ``docs/benchmarks/faults.json`` and, between two marks, ``docs/faults.md``; a test draws the
-page again and compares. It refuses a run that is no whole: with failures, without one of the
-stores, on code that is not committed.
+page again and compares. It refuses a run in which a test failed that counts or measures, one that
+is no whole (:data:`WHOLE`), and one of code that is not committed. Another test that failed is
+named on the page.
 """
 
 import json
@@ -25,17 +26,21 @@ ROOT = Path(__file__).parents[2]
 RAW, PAGE = "docs/benchmarks/faults.json", "docs/faults.md"
 BEGIN, END = "<!-- faults:begin -->", "<!-- faults:end -->"
 NOTHING = "Nothing is published yet: `make test-faults` counts, `make faults-publish` writes it.\n"
+#: Of how many workflows on each store, and of how many strikes of each fault, a whole run is.
+WHOLE = {"workflows": 500, "strikes": 10}
 #: What a store is called where people read it.
 CALLED = {"sqlite": "SQLite", "redis": "Redis", "valkey": "Valkey"}
 
 
 def gather(reports):
     """What tests have noted in their *reports*; of a test that ran in another process, too."""
-    ended, stores, measured, order = Counter(), {}, [], [*CALLED]
+    passed, failed, stores, measured, order = 0, [], {}, [], [*CALLED]
     for each in reports:
         if getattr(each, "when", "") != "call" and getattr(each, "outcome", "") != "failed":
             continue
-        ended[each.outcome] += 1
+        passed += each.outcome == "passed"
+        if each.outcome == "failed":
+            failed.append([each.nodeid, bool(each.user_properties)])
         for name, value in each.user_properties:
             if name == "tally":
                 store, counts = value
@@ -44,7 +49,7 @@ def gather(reports):
                 *fault, seconds = value
                 measured.append([*fault, [round(each, 3) for each in seconds]])
     return {
-        "tests": {"passed": ended["passed"], "failed": ended["failed"]},
+        "tests": {"passed": passed, "failed": sorted(failed)},
         "stores": {
             store: {name: stores[store][name] for name in tallies.COUNTED}
             for store in CALLED if store in stores
@@ -97,16 +102,22 @@ def dump(kept):
 def refused(kept):
     """Why it is no run to publish; empty if it is one."""
     found = []
-    if kept["tests"]["failed"] or not kept["tests"]["passed"]:
-        found.append(f"tests failed: {kept['tests']}")
+    failed = [name for name, counts in kept["tests"]["failed"] if counts]
+    if failed or not kept["tests"]["passed"]:
+        found.append(f"tests that count failed, or none passed: {failed}")
     if not kept["run"]["commit"] or kept["run"]["commit"].endswith("+"):
         found.append("it ran on code that is not committed")
     for store, name in CALLED.items():
         counts = kept["stores"].get(store, {})
         if not all(counts.get(each) for each in ("faults", "workflows", "acknowledged")):
             found.append(f"{name}: no workflows or no faults")
-        if not any(each[0] == store for each in kept["recoveries"]):
-            found.append(f"{name}: no recovery was measured")
+        if counts.get("workflows", 0) < WHOLE["workflows"]:
+            found.append(
+                f"{name}: {counts.get('workflows', 0)} workflows, not {WHOLE['workflows']}"
+            )
+        strikes = [len(seconds) for at, *_, seconds in kept["recoveries"] if at == store]
+        if min(strikes, default=0) < WHOLE["strikes"]:
+            found.append(f"{name}: {strikes} strikes of each fault, not {WHOLE['strikes']}")
     return found
 
 
@@ -119,11 +130,12 @@ def page(text, kept):
 def _block(kept):
     run = kept["run"]
     host = run["machine"]
+    failed = "".join(f", `{name}` failed" for name, _ in kept["tests"]["failed"])
     counted, measured = (_titled(lines) for lines in tables(kept).values())
     return (
         f"{run['date'][:10]}, commit `{run['commit']}`: {host['processor']}, {host['cores']} "
         f"cores, {host['memory']}, {host['system']}, Python {host['python']}. "
-        f"{kept['tests']['passed']:,} tests passed. The figures are also in "
+        f"{kept['tests']['passed']:,} tests passed{failed}. The figures are also in "
         f"[faults.json](benchmarks/faults.json).\n\n"
         f"### What became of acknowledged tasks\n\n{counted}\n\n"
         f"### How soon work goes on\n\n{measured}\n"
