@@ -18,10 +18,10 @@ import psutil
 import pytest
 from servers import LOOPBACK, server
 from wires import Proxy
-from workers import HERE, eventually, site, site_on
+from workers import DEADLINE, HERE, eventually, site, site_on
 
 from celeriac import Celeriac, states
-from celeriac.exceptions import ResultNotFound
+from celeriac.exceptions import OperationalError, ResultNotFound
 from celeriac.message import Header, compose
 from celeriac.outcome import Outcome
 from celeriac.records import Commit, Manifest, TaskFacts, Verdict, Want
@@ -128,6 +128,50 @@ def test_connections_whose_peer_has_vanished_are_left_for_new_ones(proxied) -> N
     assert {line.id: 1 for line in proxied.ledger("end")} == Counter(
         line.id for line in proxied.ledger("end")
     )
+    assert worker.stop() == 0
+
+
+#: What becomes of connections, by name.
+ENDS = {
+    "reset": Proxy.reset,
+    "half-closed": Proxy.half_close,
+    "requests vanish": lambda proxy: proxy.forsake(answers=False),
+    "answers vanish": lambda proxy: proxy.forsake(requests=False),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("how", [*ENDS])
+def test_connections_that_end_in_odd_ways_lose_and_double_nothing(proxied, redis, how) -> None:
+    """Five times, with tasks that run, tasks that end, and calls under way."""
+    worker = proxied.worker("-c", "2", LEASE="6").ready()
+    near = connect(redis.url)
+    ids = []
+
+    def send() -> None:
+        app = Celeriac("sender", broker=proxied.broker, set_as_current=False)
+        while not done.is_set():
+            try:
+                ids.append(app.send_task("tasks.traced").id)
+            except OperationalError:
+                continue  # nobody was told that it is stored
+
+    done = threading.Event()
+    sender = threading.Thread(target=send)
+    sender.start()
+    for _ in range(5):
+        gate = proxied.folder / f"gate-{len(ids)}"
+        running = proxied.send("tasks.wait_for", str(gate))[0]
+        proxied.wait_ledger("start", running)
+        ENDS[how](proxied.proxy)
+        gate.touch()
+        eventually(lambda at=running: near.inspection.get([at])[0].state == "succeeded", "it ends")
+    done.set()
+    sender.join(DEADLINE)
+    records = proxied.ended(ids, deadline=60)
+    assert {(each.state, each.crashes, each.losses) for each in records} == {("succeeded", 0, 0)}
+    ends = Counter(line.id for line in proxied.ledger("end"))
+    assert not [id for id, times in ends.items() if times != 1]
     assert worker.stop() == 0
 
 

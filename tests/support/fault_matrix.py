@@ -349,7 +349,10 @@ ROWS: dict[int, Row] = {
         "the peer has vanished without a word",
         "each wait is bounded; connections are left for new ones",
         sqlite=NO_SERVER,
-        redis=links("connections_whose_peer_has_vanished_are_left_for_new_ones")
+        redis=links(
+            "connections_whose_peer_has_vanished_are_left_for_new_ones",
+            "connections_that_end_in_odd_ways_lose_and_double_nothing",
+        )
         + recovery("connections_are_black_holed")
         + networks(
             "connections_to_a_host_that_has_vanished_are_given_up_in_time",

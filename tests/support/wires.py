@@ -4,6 +4,7 @@ wrongly or not at all. All on loopback."""
 import contextlib
 import random
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ class Proxy:
         self.delay = 0.0
         self.accepted = 0
         self._forsaken: set[socket.socket] = set()
+        self._reset: set[socket.socket] = set()
         #: Sockets on which nothing passes until their event says so.
         self._held: dict[socket.socket, threading.Event] = {}
         #: Pairs of which one direction has ended.
@@ -82,10 +84,28 @@ class Proxy:
             for each in held:
                 self._held.pop(each, None)
 
-    def forsake(self) -> None:
+    def forsake(self, *, requests: bool = True, answers: bool = True) -> None:
         """Let nothing more pass on the connections that there are, for good, and say nothing: their
-        peer has vanished. New ones are taken."""
-        self._forsaken.update(each for pair in self._pairs for each in pair)
+        peer has vanished. Or in one direction only: where *requests* are let through they are
+        obeyed, and nobody hears of it. New connections are taken."""
+        for client, upstream in self._pairs:
+            self._forsaken.update([client] * requests + [upstream] * answers)
+
+    def reset(self) -> None:
+        """End every connection with RST, which drops what is under way; new ones are taken."""
+        with self._lock:
+            pairs = list(self._pairs)
+        for each in (each for pair in pairs for each in pair):
+            self._reset.add(each)
+            with contextlib.suppress(OSError):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                each.shutdown(socket.SHUT_RD)  # wakes the pump, and says nothing to the other end
+
+    def half_close(self) -> None:
+        """Tell each client that there will be no more answers; what it sends still arrives."""
+        for client, _ in list(self._pairs):
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_WR)
 
     def count_arrivals(self) -> list[float]:
         """A list that grows by the time of each connection from now on."""
@@ -132,7 +152,7 @@ class Proxy:
                     self._passed(answers, left - len(data))
         if source in self._forsaken:
             return
-        for each in (source, sink):
+        for each in () if source in self._reset else (source, sink):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
         self._over(frozenset((source, sink)))
@@ -147,6 +167,7 @@ class Proxy:
             self._pairs = [each for each in self._pairs if frozenset(each) != pair]
         for each in pair:
             each.close()
+            self._reset.discard(each)
 
     def _passed(self, answers: bool, left: int | None) -> None:
         if answers:
