@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import noting_worker
-from random_canvases import FAILED, errbacks_of, evaluate, parts_of
+from random_canvases import FAILED, errbacks_of, evaluate, placed
 from tallies import Onlooker, count
 
 from celeriac import states
@@ -222,9 +222,10 @@ class Graph:
         expected = evaluate(tree)
         ran = {number: ids for (name, number), ids in self.ran.parts.items() if name == self.name}
         missing, more = expected.ran - ran.keys(), ran.keys() - expected.ran
-        for each in parts_of(tree):
-            record = self.records.get(f"{self.name}.{each['n']}")
-            if each["do"] == "lost" and record is not None and record.attempt:
+        for each, id in placed(tree, self.name):
+            leased = self.records[id].attempt if id in self.records else 0
+            replaced = max(self.ran.swaps.get(id, ()), default=0)
+            if each["do"] == "lost" and leased > replaced:
                 missing.discard(each["n"])  # whoever ran it may have died before it was written
         if missing or more:
             self.found(f"did not run: {missing}; did: {more}")

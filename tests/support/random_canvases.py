@@ -134,6 +134,22 @@ def parts_of(tree):
             yield from parts_of(tree[name])
 
 
+def placed(tree, name, id=None):
+    """Yield all parts, each with the id of its record: what takes the place of another, or its last
+    part, has the *id* of that one."""
+    if tree["k"] == "part":
+        yield tree, id or f"{name}.{tree['n']}"
+    elif tree["k"] == "swap":
+        yield from placed(tree["to"], name, id or f"{name}.{tree['n']}")
+    *early, last = (*tree.get("of", ()), *tree.get("add", ()), None)
+    if tree["k"] == "chain":
+        *early, last = early
+    for each in early:
+        yield from placed(each, name)
+    for each in filter(None, (last, tree.get("body"))):
+        yield from placed(each, name, id)
+
+
 def errbacks_of(tree):
     """Numbers of all errbacks in *tree*."""
     found = set(tree.get("err", ()))

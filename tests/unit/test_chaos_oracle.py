@@ -1,7 +1,10 @@
 """The oracle of workflows and faults finds what it is there to find."""
 
+from types import SimpleNamespace
+
 import pytest
 from chaos_oracle import Graph, Ran
+from random_canvases import placed
 from tallies import MUST_BE_NONE
 
 from celeriac import states
@@ -166,3 +169,35 @@ def test_what_began_too_early_is_found(late):
     story.ran(late)
     (found,) = story.judged().problems
     assert "began before" in found
+
+
+def test_who_takes_the_place_of_another_has_its_id():
+    def part(n):
+        return {"k": "part", "n": n}
+
+    tree = {"k": "chain", "of": [
+        part(1),
+        {"k": "swap", "n": 2, "to": {"k": "swap", "n": 3, "to": {"k": "chain", "of": [
+            part(4), part(5),
+        ]}}},
+        {"k": "swap", "n": 6, "to": {"k": "chord", "of": [part(7)], "add": [part(8)],
+                                     "body": part(9)}},
+    ]}  # fmt: skip
+    found = {each["n"]: id for each, id in placed(tree, "g")}
+    assert found == {1: "g.1", 4: "g.4", 5: "g.2", 7: "g.7", 8: "g.8", 9: "g.6"}
+
+
+def test_what_died_before_it_was_written_that_it_ran_is_no_part_that_did_not_run():
+    """As when it has taken the place of another: the record has the id of that one."""
+    tree = {"k": "chain", "of": [{"k": "swap", "n": 1, "to": {"k": "part", "n": 2, "do": "lost",
+            "imm": False, "link": [], "err": []}, "err": []}], "err": []}  # fmt: skip
+    failed = SimpleNamespace(state="FAILURE")
+    for attempt, problems in ((2, []), (1, ["g: did not run: {2}; did: set()"])):
+        record = Record("g.1", states.FAILED, "part", "q", wire=message("g.1").encode(),
+                        reason="WorkerLostError: gone", attempt=attempt)  # fmt: skip
+        ran = Ran([])
+        ran.swaps["g.1"].add(1)
+        ran.parts["g", 1].add("g.1")
+        graph = Graph("g", [record], ran)
+        graph.as_the_tree_says(tree, failed)
+        assert graph.problems == problems
