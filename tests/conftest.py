@@ -26,8 +26,8 @@ def shared():
 
 @pytest.fixture
 def hosts():
-    """Hosts on a network of their own (``support/networks.py``), or no test; `make test-faults`
-    takes that for a failure."""
+    """Hosts on a network of their own (``support/networks.py``). Who has not the rights has no
+    test, which `make test-faults` takes for a failure; a command that is missing fails it."""
     from networks import Unavailable, network
 
     try:

@@ -94,7 +94,9 @@ class Network:
 @contextlib.contextmanager
 def network() -> Iterator[Network]:
     """A network without hosts. Its namespaces are gone afterwards, whatever happens."""
-    if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nsenter") is None:
+    if shutil.which("ip") is None or shutil.which("nsenter") is None:
+        raise servers.Missing(NEEDS)  # it can be installed, so nothing is passed over
+    if os.geteuid() != 0:
         raise Unavailable(NEEDS)
     _clear_away()
     try:

@@ -16,7 +16,8 @@ import msgspec
 from celeriac import states
 from celeriac.client import checked_call, verify
 from celeriac.control.flowreading import flow_of
-from celeriac.exceptions import CeleriacError, CeleryError
+from celeriac.control.reading import message_of
+from celeriac.exceptions import CeleriacError
 from celeriac.message import Edges, Message, decode
 from celeriac.records import Record
 from celeriac.serialization import decode as decode_value
@@ -244,17 +245,8 @@ def _parts(app: Celeriac, flow: str) -> Iterator[Record]:
 # -- reading records ---------------------------------------------------------------------------
 
 
-def _message(record: Record) -> Message | None:
-    if record.wire is None:
-        return None
-    try:
-        return decode(record.wire)
-    except CeleryError:
-        return None  # a newer client's; what is known of it is the record
-
-
 def _edges(record: Record) -> Edges:
-    message = _message(record)
+    message = message_of(record)
     return _NO_EDGES if message is None else message.header.edges or _NO_EDGES
 
 
@@ -265,7 +257,7 @@ def _joined(record: Record) -> str | None:
 
 
 def _header_flow(record: Record) -> str:
-    message = _message(record)
+    message = message_of(record)
     return "" if message is None else message.header.flow
 
 
