@@ -45,7 +45,8 @@ def test_a_worker_whose_database_may_not_grow_holds_its_outcomes_until_it_may(
         place.wait_ledger("start", each)
     unlimited = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
     kept = place.python(LIMITED + FILL).split()
-    assert len(kept) > 100
+    # It filled up. How many it takes is a matter of how often the log could start anew.
+    assert len(kept) > 10
     # More than the worker's log may need, and less than one result.
     resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (30_000, unlimited[1]))
     gate.touch()
