@@ -79,11 +79,12 @@ def test_nothing_runs_again_because_all_workers_stood_still(place: Site, tally) 
     for number in (1, 2):
         workers.append(place.worker("-c", "1", LEASE=str(LEASE)))
         eventually(lambda n=number: len(place.ledger("start")) == n, "each runs one")
+    # Before they stand still: one of them may hold the lock of the database then.
+    before = {each.owner for each in place.store.inspection.workers()}
     families = [[psutil.Process(each.pid), *each.children()] for each in workers]
     for family in families:
         for process in family:
             process.suspend()
-    before = {each.owner for each in place.store.inspection.workers()}
     time.sleep(2 * LEASE)
     woken = time.time()
     for family in reversed(families):
