@@ -11,10 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from workers import REDIS_LATER, Site, eventually, site_on
+from workers import EVERY_STORE, REDIS_LATER, Site, eventually, site_on
 
 from celeriac import Celeriac
 from celeriac.crashpoints import ENVIRONMENT
+
+#: The lease of the workers of ``fault_tasks.py``, in seconds.
+LEASE = 4.0
 
 
 @pytest.fixture(params=REDIS_LATER)
@@ -63,6 +66,46 @@ def test_a_worker_that_wakes_after_its_lease_kills_what_it_runs_and_goes_on(
     (later,) = place.send("tasks.traced")
     assert place.ended([later])[0].state == "succeeded"
     assert first.stop() == 0
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("place", EVERY_STORE, indirect=True)
+def test_nothing_runs_again_because_all_workers_stood_still(place: Site, tally) -> None:
+    """The first to go on is one that has not looked for lost mates before, as the other did that
+    for both: it has to see by itself that it stood still."""
+    gate = place.folder / "gate"
+    ids = place.send("tasks.wait_for", str(gate), count=2)
+    workers = []
+    for number in (1, 2):
+        workers.append(place.worker("-c", "1", LEASE=str(LEASE)))
+        eventually(lambda n=number: len(place.ledger("start")) == n, "each runs one")
+    # Before they stand still: one of them may hold the lock of the database then.
+    before = {each.owner for each in place.store.inspection.workers()}
+    families = [[psutil.Process(each.pid), *each.children()] for each in workers]
+    for family in families:
+        for process in family:
+            process.suspend()
+    time.sleep(2 * LEASE)
+    woken = time.time()
+    for family in reversed(families):
+        for process in reversed(family):  # what it runs goes on before its supervisor does
+            process.resume()
+
+    def beaten() -> bool:
+        return all(each.beat_at > woken + LEASE / 2 for each in place.store.inspection.workers())
+
+    eventually(beaten, "each has beaten, and looked for lost mates, since")
+    gate.touch()
+    records = tally(place, ids)
+    assert {each.owner for each in place.store.inspection.workers()} == before
+    assert [(each.state, each.attempt, each.losses, each.crashes) for each in records] == [
+        ("succeeded", 1, 0, 0)
+    ] * 2
+    for event in ("start", "end"):
+        assert sorted(line.id for line in place.ledger(event)) == sorted(ids)
+    for worker in workers:
+        assert "lease was lost" not in worker.text()
+        assert worker.stop() == 0
 
 
 def test_an_executor_that_is_stopped_is_ended_and_its_task_runs_again(place: Site, tally) -> None:

@@ -161,6 +161,7 @@ ROWS: dict[int, Row] = {
     10: Row(
         "everything stands still (a laptop sleeps) and all leases look expired",
         "a reaper that slept gives everybody a lease first; no mass rerun",
+        processes("nothing_runs_again_because_all_workers_stood_still"),
         **conformance(
             "a_reaper_that_slept_gives_everybody_a_lease_first",
             "a_reaper_that_slept_still_reaps_the_dead_it_was_told_of",
@@ -666,6 +667,7 @@ ON_VALKEY = (
     *crashes("the_supervisor_dies_while_it_reaps"),
     *of("acceptance/test_kills", "200_kills_lose_nothing"),
     *of("acceptance/test_flow_faults", "every_workflow_ends_as_it_must_whoever_dies"),
+    *processes("nothing_runs_again_because_all_workers_stood_still"),
     *of(
         "acceptance/test_deploys",
         "short_tasks_are_done_and_long_ones_run_elsewhere",

@@ -277,7 +277,10 @@ class Queue(Protocol):
     def reap(self, dead: Collection[str] = ()) -> Reaped:
         """End the leases of owners whose time has run out, and of *dead* ones whatever the
         time; sweep expiry, unsealed joins, oversized workflow steps and retention; promote and
-        ring. Each batch is one step; repeatable at any point."""
+        ring. Each batch is one step; repeatable at any point.
+
+        Who stood still since it last registered, beat or made a pass, or sees the clocks run apart
+        (``stores.turns``), gives everybody a lease first, and removes nothing in that pass."""
 
     def purge(self, queues: Sequence[str]) -> int:
         """End every queued or scheduled record of *queues* as ``revoked`` ("purged"); return how

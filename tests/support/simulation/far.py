@@ -35,7 +35,7 @@ class Far(Network):
             return
         super().call(actor, call, answer)
 
-    def face(self, call):
+    def face(self, actor, call):
         return getattr(self.store, call.face)
 
 

@@ -10,23 +10,32 @@ class Lifetimes:
         self._watch = watch
         #: Owner → when the store has heard of it last.
         self._heard = {}
+        #: Worker → when it has registered first. What time does from then on, it can tell.
+        self._since = {}
         #: When time was last not to be trusted: everybody has a whole lease from then on.
         self.disturbed_at = 0.0
-        #: There has been a pass: what time has done since can be told from it.
-        self._passed = False
+        self._extended = True
 
-    def passed(self):
-        self._passed = True
+    def registered(self, actor, owner):
+        self._since.setdefault(actor, self._watch.world.now)
+        self.heard(owner)
+
+    def passed(self, actor):
+        """Who was there before gives everybody a lease. Who came later, or is not there yet, sees
+        nothing, and if that one is first, nobody gets one."""
+        if not self._extended and self._since.get(actor, self.disturbed_at) >= self.disturbed_at:
+            self.disturbed_at = 0.0
+        self._extended = True
 
     def disturb(self, seconds):
         """By more than half a lease, all leases are extended before any runs out."""
-        if seconds > LEASE / 2 + 0.1 and self._passed:
+        if seconds > LEASE / 2 + 0.1:
             self.disturbed_at = self._watch.world.now
+            self._extended = False
 
     def booted(self):
         """Whoever lived has ended with the machine, and the store can tell."""
         self._heard.clear()
-        self._passed = False
 
     def heard(self, owner):
         self._heard[owner] = self._watch.world.now

@@ -160,7 +160,28 @@ def a_lost_bid_is_not_asked_for(patch):
 
 def nobody_gets_grace(patch):
     """Everybody slept, and all are given up for it."""
-    patch(reaper, "_time_is_suspect", lambda core: False)
+    patch(reaper, "_time_is_suspect", lambda core, turns: False)
+
+
+def only_passes_are_turns(patch):
+    """A process that makes its first pass has nothing to compare with, and takes its mates for
+    lost, which stood still as it did."""
+    register, beat = queue.MemoryQueue.register, queue.MemoryQueue.beat
+
+    def unnoted(self, owner, manifest):
+        last = self._turns.last
+        register(self, owner, manifest)
+        self._turns.last = last
+
+    def half_noted(self, owner, *args):
+        last = self._turns.last
+        answer = beat(self, owner, *args)
+        if answer.reaped is None:
+            self._turns.last = last
+        return answer
+
+    patch(queue.MemoryQueue, "register", unnoted)
+    patch(queue.MemoryQueue, "beat", half_noted)
 
 
 def beats_do_not_count(patch):
@@ -258,6 +279,7 @@ MORE_MUTATIONS = {
     a_dropped_bid_keeps_its_room: ("due for", 100, {"bids"}),
     a_lost_bid_is_not_asked_for: ("not ended", 100, {"bids"}),
     nobody_gets_grace: ("after it was heard of", 100, {"boots"}),
+    only_passes_are_turns: ("after it was heard of", 200, {"boots"}),
     beats_do_not_count: ("after it was heard of", 100, {"boots"}),
     what_ends_is_not_told: ("does not have it", 100, {"outbox"}),
     struck_before_it_is_brought: ("does not have it", 100, {"outbox"}),

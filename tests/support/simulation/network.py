@@ -109,7 +109,7 @@ class Network:
             return self.apply(actor, Call("exchange", (owner, lane, seq, [], [], queues, want)))
         before = self.watch.before(call)
         try:
-            ask = getattr(self.face(call), call.method)
+            ask = getattr(self.face(actor, call), call.method)
             result = ask(*call.args, **getattr(call, "options", {}))
         except CeleriacError as error:
             self.world.tell("store", "%s of %s refused: %s", call.method, actor.name, error)
@@ -117,9 +117,11 @@ class Network:
         self.watch.after(actor, call, result, before)
         return result
 
-    def face(self, call):
-        """What of the store is asked."""
-        return self.store.inspection if call.method in INSPECTION else self.store.queue
+    def face(self, actor, call):
+        """What of the store *actor* asks."""
+        if call.method in INSPECTION:
+            return self.store.inspection
+        return actor.queue or self.store.queue
 
     def now(self, actor, call):
         """The same for a caller that waits where it is: no time passes. Raises what went wrong."""

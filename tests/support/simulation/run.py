@@ -11,6 +11,7 @@ from celeriac import states
 from celeriac.stores import connect
 from celeriac.stores.base import Options
 from celeriac.stores.memory import make_store
+from celeriac.stores.memory.queue import MemoryQueue
 from celeriac.worker.courses import Call
 from simulation.clients import Client
 from simulation.doorbell import Doorbell
@@ -104,6 +105,8 @@ class Simulation:
         self.work = Work(self.world, self.watch, features)
         self.clients = []
         self.workers = []
+        #: Who has the store open as a process of its own.
+        self._processes = []
         self._owners = 0
         self._keeper = Actor("keeper")
         self.ended_at = self.calm_at = None
@@ -118,10 +121,18 @@ class Simulation:
         self.clock.boot()
         self.watch.lifetimes.booted()
         self.store = self.network.store = self.watch.store = self._open()
+        for each in self._processes:
+            each.queue = None  # what of theirs still arrives does not come from this boot
         if self.network.far is None:
             self.results = self.store.results
         else:
             self.network.far.near = self.store
+
+    def open_for(self, worker):
+        """The store's queue as a process of its own has it: what it knows of its own turns, no
+        other knows."""
+        self._processes.append(worker)
+        return MemoryQueue(self.core) if self._folder is None else self._open().queue
 
     def new_owner(self):
         self._owners += 1

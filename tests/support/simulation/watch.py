@@ -171,7 +171,7 @@ class Watch:
     def _register(self, actor, result, before, owner, manifest):
         self.reaped.discard(owner)
         self.stamped.came(owner)
-        self.lifetimes.heard(owner)
+        self.lifetimes.registered(actor, owner)
 
     def _exchange(self, actor, result, before, owner, lane, seq, commits, started, queues, want):
         if commits or result.deliveries or result.lost:
@@ -310,7 +310,7 @@ class Watch:
             self.wrong("%s was reaped and is not told so", owner)
 
     def _reap(self, actor, reaped, before, dead=()):
-        self.lifetimes.passed()
+        self.lifetimes.passed(actor)
         for owner in reaped.owners:
             held = self._held_by(owner)
             self.reaped.add(owner)

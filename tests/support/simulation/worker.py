@@ -49,6 +49,7 @@ class Worker(Actor):
         super().__init__(name)
         self.simulation = simulation
         self.world, self.network = simulation.world, simulation.network
+        self.queue = simulation.open_for(self)
         clock = self.world.monotonic
         self.incarnation = Incarnation(LEASE, MARGIN, clock, simulation.new_owner)
         self.dispatch = Dispatch(self.incarnation, dict(TASKS), None, self.wake, clock)

@@ -17,6 +17,9 @@ class StuckError(Exception):
 class Actor:
     """Something that can die, or be stopped and go on later."""
 
+    #: The store's queue as it has it open, if that is its own.
+    queue = None
+
     def __init__(self, name):
         self.name = name
         self.alive = True

@@ -75,8 +75,8 @@ class Core:
         self.work = threading.Condition(self.lock)
         self.rings = 0
         self.waiters: dict[str, set[threading.Event]] = defaultdict(set)
-        # The reaper's last pass, (monotonic, wall).
-        self.last_pass: tuple[float, float] | None = None
+        # When the last pass of a reaper was made, monotonic.
+        self.last_pass: float | None = None
 
     @contextmanager
     def step(self) -> Iterator[None]:

@@ -31,6 +31,7 @@ from celeriac.stores import fates, finish
 from celeriac.stores.memory import reaper, storing
 from celeriac.stores.memory.core import Core
 from celeriac.stores.memory.rows import Lane, Owner, Row
+from celeriac.stores.turns import Turns
 
 
 class MemoryQueue:
@@ -39,6 +40,7 @@ class MemoryQueue:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._seen = threading.local()
+        self._turns = Turns()
 
     # -- enqueue
 
@@ -80,6 +82,7 @@ class MemoryQueue:
                 core.owners[owner] = Owner(owner, manifest, now, now, until)
             else:
                 known.manifest, known.beat_at, known.until = manifest, now, until
+            self._turns.begin(reaper.turn(core))
             core.unpark(manifest.tasks)
             core.ring()
 
@@ -89,10 +92,12 @@ class MemoryQueue:
             self._note_started(started)
             found = core.owners.get(owner)
             if found is None:
+                self._turns.had(reaper.turn(core))
                 return Beat(lost=True, gone=tuple(held))
             found.beat_at = core.clock.wall()
             found.until = core.clock.monotonic() + core.options.lease
-            reaped = reaper.reap(core) if reaper.is_due(core) else None
+            reaped = reaper.reap(core, self._turns) if reaper.is_due(core) else None
+            self._turns.had(reaper.turn(core))
             answer = Beat(
                 revoked=tuple(
                     RevokeOrder(_fence(row), row.terminate)
@@ -108,7 +113,7 @@ class MemoryQueue:
 
     def reap(self, dead: Collection[str] = ()) -> Reaped:
         with self._core.step():
-            return reaper.reap(self._core, dead)
+            return reaper.reap(self._core, self._turns, dead)
 
     def close_owner(self, owner: str) -> int:
         core = self._core

@@ -14,22 +14,24 @@ from celeriac.records import Reaped
 from celeriac.stores import fates, finish
 from celeriac.stores.memory.core import Core
 from celeriac.stores.memory.rows import Owner
+from celeriac.stores.turns import Turn, Turns
 
 
 def is_due(core: Core) -> bool:
     """Whether a pass may ride in a heartbeat now."""
     last = core.last_pass
-    return last is None or core.clock.monotonic() - last[0] >= core.options.reap_interval
+    return last is None or abs(core.clock.monotonic() - last) >= core.options.reap_interval
 
 
-def reap(core: Core, dead: Collection[str] = ()) -> Reaped:
-    """One pass. See ``stores.base.Queue.reap``."""
-    grace = _time_is_suspect(core)
+def reap(core: Core, turns: Turns, dead: Collection[str] = ()) -> Reaped:
+    """One pass. See ``stores.base.Queue.reap``. *turns*: those of whoever makes it."""
     now = core.clock.monotonic()
-    if grace:
-        for owner in core.owners.values():
-            owner.until = now + core.options.lease
-    core.last_pass = (now, core.clock.wall())
+    grace = _time_is_suspect(core, turns)
+    turns.had(turn(core))
+    beyond = now + core.options.lease
+    for owner in core.owners.values():
+        owner.until = beyond if grace else min(owner.until, beyond)
+    core.last_pass = now
     lost = [owner for owner in core.owners.values() if owner.until < now or owner.id in dead]
     ended: dict[str, int] = {}
     for owner in lost:
@@ -54,18 +56,13 @@ def reap(core: Core, dead: Collection[str] = ()) -> Reaped:
     )
 
 
-def _time_is_suspect(core: Core) -> bool:
-    """Whether this process or the machine slept, or somebody set the clock, since the last pass.
+def _time_is_suspect(core: Core, turns: Turns) -> bool:
+    return turns.stood_still(turn(core), core.last_pass, core.options.lease)
 
-    Then heartbeats may have been missed by everybody, not by the dead alone.
-    """
-    if core.last_pass is None:
-        return False
-    gap = core.clock.monotonic() - core.last_pass[0]
-    apart = abs(core.clock.wall() - core.last_pass[1] - gap)
-    half = core.options.lease / 2
-    # A pass comes once per reap interval; with a lease shorter than that, a gap is no surprise.
-    return apart > half or gap > max(half, 2 * core.options.reap_interval)
+
+def turn(core: Core) -> Turn:
+    """One now."""
+    return Turn(core.clock.monotonic(), core.clock.wall())
 
 
 def _lose(core: Core, owner: Owner, ended: dict[str, int]) -> None:
@@ -129,4 +126,4 @@ def _sweep(core: Core) -> int:
     return swept
 
 
-__all__ = ["is_due", "reap"]
+__all__ = ["is_due", "reap", "turn"]

@@ -48,6 +48,7 @@ from celeriac.stores.redis.reaper import Reaper
 from celeriac.stores.redis.steps import Steps
 from celeriac.stores.redis.troubles import ScriptError, refusal
 from celeriac.stores.redis.waiter import Waiters
+from celeriac.stores.turns import Turn
 
 #: Records one script touches at most where a call may concern any number of them.
 BATCH: Final = 500
@@ -126,22 +127,27 @@ class RedisQueue:
         names: list[str] = []
         for name, facts in manifest.tasks.items():
             names += (name, str(int(facts.stamp)))
-        self._steps.run(
+        mono = self._steps.clock.monotonic()
+        wall = self._steps.run(
             "register", owner, pack(manifest), manifest.hostname, str(manifest.pid), *names
         )
+        self._reaper.turns.begin(Turn(mono, self._steps.wall(wall)))
         while self._steps.run("unpark", owner):
             pass
 
     def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
         starts, ids = pack(_flat(started)), pack(tuple(held))
-        lost, gone, revoked, due, stamps = self._steps.run("beat", owner, starts, ids, "0")
-        reaped = None
-        if due and not lost:
-            reaped = self._reaper.run(ride=True)
-            if reaped is not None:
-                # The pass may have ended leases of this owner, too.
-                answered = self._steps.run("beat", owner, pack(()), ids, "1")
-                lost, gone, revoked, _, stamps = answered
+        mono = self._steps.clock.monotonic()
+        answered = self._steps.run("beat", owner, starts, ids, "0")
+        lost, gone, revoked, due, stamps, wall = answered
+        reaped = self._reaper.run(ride=True) if due and not lost else None
+        if reaped is not None:
+            # The pass may have ended leases of this owner, too.
+            answered = self._steps.run("beat", owner, pack(()), ids, "1")
+            lost, gone, revoked, _, stamps, _ = answered
+        else:
+            # Not before: were there a pass due and it failed, the next must still see the gap.
+            self._reaper.turns.had(Turn(mono, self._steps.wall(wall)))
         answer = Beat(
             lost=bool(lost),
             revoked=tuple(_orders(revoked)),

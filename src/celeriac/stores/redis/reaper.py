@@ -14,6 +14,7 @@ from celeriac.crashpoints import crashpoint
 from celeriac.records import Reaped
 from celeriac.stores.redis.packing import pack
 from celeriac.stores.redis.steps import Steps
+from celeriac.stores.turns import Turn, Turns
 
 #: Seconds a pass spends on retention at most; the next pass goes on. It rides in a heartbeat.
 _SWEEP_TIME: Final = 0.5
@@ -26,23 +27,23 @@ class Reaper:
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
-        # (monotonic, the store's wall clock) of this process' last pass.
-        self._last: tuple[float, float] | None = None
+        #: By this process' monotonic clock and the server's wall clock.
+        self.turns = Turns()
 
     def run(self, dead: Collection[str] = (), ride: bool = False) -> Reaped | None:
         """One pass; with *ride* only if none was made in this store for ``reap_interval``."""
         steps = self._steps
         self.work_off()
         mono = steps.clock.monotonic()
-        gap: tuple[object, object] = (False, False)
-        if self._last is not None:
-            passed = mono - self._last[0]
-            gap = (self._last[1] + passed, passed)
-        begun, *rest = steps.run("reap_begin", "1" if ride else "0", pack(gap), pack(tuple(dead)))
+        known: tuple[object, object] = (False, False)
+        if self.turns.last is not None:
+            gap = mono - self.turns.last.mono
+            known = (self.turns.last.wall + gap, self.turns.beats and gap)
+        begun, *rest = steps.run("reap_begin", "1" if ride else "0", pack(known), pack(tuple(dead)))
         if not begun:
             return None
         grace, wall, lost = rest
-        self._last = (mono, steps.wall(wall))
+        self.turns.had(Turn(mono, steps.wall(wall)))
         owners = [each.decode() for each in lost[::2]]
         workers = [each.decode() for each in lost[1::2]]
         fates: Counter[str] = Counter()

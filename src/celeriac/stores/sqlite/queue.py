@@ -48,6 +48,7 @@ from celeriac.stores.sqlite.results import own_result
 from celeriac.stores.sqlite.rows import COLUMNS, Row, find, judge
 from celeriac.stores.sqlite.waiter import Waiters
 from celeriac.stores.sqlite.whole import whole
+from celeriac.stores.turns import Turn
 
 #: Records one transaction touches at most where a call may concern any number of them.
 BATCH: Final = 500
@@ -118,6 +119,7 @@ class SqliteQueue:
             # park again what is unparked here.
             self._owners.forget(owner)
             more = unpark(step, tuple(manifest.tasks), BATCH)
+        self._reaper.turns.begin(Turn(step.mono, step.now))
         while more:
             with self._database.write() as step:
                 more = unpark(step, tuple(manifest.tasks), BATCH)
@@ -126,10 +128,13 @@ class SqliteQueue:
         with self._database.write() as step:
             note_started(step, started, self._seqs)
             number = owners.extend(step, owner)
+        reaped = self._reaper.ride_along() if number is not None else None
+        if reaped is None:
+            # Not before: were there a pass due and it failed, the next must still see the gap.
+            self._reaper.turns.had(Turn(step.mono, step.now))
         if number is None:
             answer = Beat(lost=True, gone=tuple(held))
         else:
-            reaped = self._reaper.ride_along()
             # Read after the reaper, which may have ended leases of this owner, too.
             with self._database.reading() as reading:
                 revoked = owners.revoked_of(reading, number)

@@ -26,6 +26,7 @@ from celeriac.stores.sqlite.ending import View, apply, drop, end, give, referred
 from celeriac.stores.sqlite.lease import decode_manifest, parked_names, promote
 from celeriac.stores.sqlite.owners import GIVEN_UP, held_by, name_of, remove
 from celeriac.stores.sqlite.rows import COLUMNS, Row, find
+from celeriac.stores.turns import Turn, Turns
 
 #: Records one transaction touches.
 BATCH: Final = 500
@@ -58,8 +59,7 @@ class Reaper:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        # (monotonic, wall) of this process' last pass: a gap shows that it slept.
-        self._last: tuple[float, float] | None = None
+        self.turns = Turns()
         database.work_off = self.work_off
 
     def ride_along(self) -> Reaped | None:
@@ -78,6 +78,7 @@ class Reaper:
             grace = self._begin(step)
             gone = _give_up(step, dead)
             workers = tuple(name_of(step, number) for number, _ in gone)
+        self.turns.had(Turn(step.mono, step.now))
         ended: Counter[str] = Counter()
         for number, _ in gone:
             while self._lose_some(number, ended):
@@ -103,13 +104,12 @@ class Reaper:
     # -- owners
 
     def _begin(self, step: Transaction) -> bool:
-        """Note the pass. True if time is suspect: everybody's lease was extended then."""
+        """Note the pass. True if time is not to be trusted: everybody's lease was extended."""
         options, boot = self.database.options, self.database.boot
         before = step.one("SELECT boot, mono FROM @pass")
         step.execute("INSERT OR REPLACE INTO @pass VALUES (1, ?, ?)", (boot, step.mono))
-        others = before[1] if before is not None and before[0] == boot else None
-        grace = self._slept(step, others)
-        self._last = (step.mono, step.now)
+        passed = before[1] if before is not None and before[0] == boot else None
+        grace = self.turns.stood_still(Turn(step.mono, step.now), passed, options.lease)
         # Grace: a new lease for all. Else only what a clock that stepped has put too far ahead.
         beyond = step.mono + options.lease
         step.execute(
@@ -117,24 +117,6 @@ class Reaper:
             (beyond, boot, grace, beyond),
         )
         return grace
-
-    def _slept(self, step: Transaction, others: float | None) -> bool:
-        """Whether this process or the machine slept, or somebody set the clock, since the last
-        pass. Then heartbeats may have been missed by everybody, not by the dead alone.
-
-        A pass of another process in between shows that only this one had no turn.
-        """
-        if self._last is None:
-            return False
-        options = self.database.options
-        mono, wall = self._last
-        gap = step.mono - mono
-        apart = abs(step.now - wall - gap)
-        if others is not None:
-            gap = min(gap, step.mono - others)
-        half = options.lease / 2
-        # A pass comes once per reap interval; with a shorter lease a gap is no surprise.
-        return apart > half or gap > max(half, 2 * options.reap_interval)
 
     def _lose_some(self, number: int, ended: Counter[str]) -> bool:
         """Take back a batch of what a lost owner held; False once it holds nothing."""

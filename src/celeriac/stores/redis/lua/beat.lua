@@ -2,7 +2,7 @@
 -- ARGV[3] owner, ARGV[4] packed starts (flat: id, attempt, nonce), ARGV[5] packed held ids,
 -- ARGV[6] 1: only tell (no starts, no extension).
 -- Returns [lost 0|1, gone ids, revoked (flat: id, attempt, nonce, terminate), 1 if a pass of the
--- reaper is due, the highest number of a revoked stamp or 0].
+-- reaper is due, the highest number of a revoked stamp or 0, wall clock (packed)].
 
 local S = begin()
 local owner, P, telling = ARGV[3], S.P, ARGV[6] == '1'
@@ -14,7 +14,7 @@ local key = P .. 'w:' .. owner
 local known = call('HMGET', key, 'reg', 'rev')
 if not known[1] then
   flush(S)
-  return {1, cmsgpack.unpack(ARGV[5]), {}, 0, 0}
+  return {1, cmsgpack.unpack(ARGV[5]), {}, 0, 0, struct.pack('>d', S.now)}
 end
 if not telling then
   call('HSET', key, 'beat', string.format('%.17g', S.now))
@@ -44,4 +44,4 @@ end
 local last = call('HMGET', P .. 'pass', 'mono', 'stamps')
 local due = not last[1] or math.abs(S.mono - tonumber(last[1])) >= S.o[$o_reap_interval]
 flush(S)
-return {0, gone, revoked, due and 1 or 0, tonumber(last[2] or 0)}
+return {0, gone, revoked, due and 1 or 0, tonumber(last[2] or 0), struct.pack('>d', S.now)}

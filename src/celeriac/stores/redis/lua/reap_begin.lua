@@ -1,6 +1,6 @@
 -- reap_begin: note a pass of the reaper and mark the owners that are lost.
 -- ARGV[3] 1: only if a pass is due; ARGV[4] packed [expected wall clock|false, gap|false: seconds
--- since this process' last pass]; ARGV[5] packed ids of owners known to be dead.
+-- since the last turn of this process, if it beats]; ARGV[5] packed ids of owners known to be dead.
 -- Returns [0] if no pass is due; else [1, grace 0|1, wall clock (packed), owners (flat: id, name)].
 -- An owner that is marked is lost even if it beats again before the reaper is through.
 
@@ -14,16 +14,14 @@ local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 call('HSET', P .. 'pass', 'mono', string.format('%.17g', S.mono), 'run', run)
 
--- Did this process or the machine sleep, or somebody set the clock, or the server start anew, since
--- the last pass? Then heartbeats may have been missed by everybody, not by the dead alone.
+-- Did this process or the machine stand still, or somebody set the clock, or the server start anew?
+-- Then heartbeats may have been missed by everybody, not by the dead alone: `turns.py`.
 local expected, gap = unpack(cmsgpack.unpack(ARGV[4]))
 local half, grace = o[$o_lease] / 2, false
 if pass[2] and pass[2] ~= '' and run ~= '' and pass[2] ~= run then grace = true end
-if gap then
-  if last then gap = math.min(gap, math.abs(S.mono - last)) end
-  grace = grace or math.abs(S.now - expected) > half
-    or gap > math.max(half, 2 * o[$o_reap_interval])
-end
+if expected and math.abs(S.now - expected) > half then grace = true end
+if gap and last then gap = math.min(gap, math.abs(S.mono - last)) end
+if gap and gap > half then grace = true end
 local until_ = S.mono + o[$o_lease]
 -- A new lease for all, or only a cut of what a clock that stepped has put too far ahead.
 local which = grace and call('ZRANGEBYSCORE', P .. 'owners', 0, '+inf')

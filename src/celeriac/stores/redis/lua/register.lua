@@ -1,6 +1,6 @@
 -- register: make an owner known, with a fresh lease.
 -- ARGV[3] owner, ARGV[4] manifest, ARGV[5] host name, ARGV[6] process id, ARGV[7 ...] name, stamp, …
--- Returns 1. Repeatable.
+-- Returns the wall clock, packed. Repeatable.
 
 local S = begin()
 local owner, P = ARGV[3], S.P
@@ -16,4 +16,4 @@ for from = 7, #ARGV, 2000 do
 end
 call('ZADD', P .. 'owners', S.mono + S.o[$o_lease], owner)
 flush(S)
-return 1
+return struct.pack('>d', S.now)
