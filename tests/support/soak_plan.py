@@ -20,7 +20,8 @@ MAX_CRASHES = 3
 QUEUES = ("celery", "mail", "reports")
 #: Pools of workers, and how much each runs at once; a worker has one of them.
 SHAPES = (
-    ("prefork", 2), ("prefork", 3), ("prefork", 4), ("threads", 2), ("threads", 6), ("asyncio", 6),
+    ("prefork", 2), ("prefork", 3), ("prefork", 4), ("threads", 2), ("threads", 6),
+    ("asyncio", 3), ("asyncio", 8),
 )  # fmt: skip
 #: A task that no worker knows.
 STRANGER = "soak.stranger"

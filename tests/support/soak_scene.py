@@ -245,13 +245,11 @@ class Soak(Crew):
         until, strike = self.wanted
         if time.monotonic() > until:
             self.wanted = None
-            return
         long = [id for generation in self.open for id in long_ones(generation.orders)]
         begun = set(self.book.just_begun(long, 1.0))
         for worker in self.workers if begun else ():
             if begun & {each.pid for each in worker.titled("executor")}:
-                low, high = OUTLIVED
-                self.stop(worker, low + (high - low) * strike.amount)
+                self.stop(worker, random.Random(strike.amount).uniform(*OUTLIVED))
                 self.report.faults[strike.kind] += 1
                 self.wanted = None
                 return
@@ -385,6 +383,8 @@ class Soak(Crew):
     def sample(self) -> None:
         """Memory and descriptors of those who live all the time."""
         values = of_process("soak itself", os.getpid())
+        if self.at.proxy is not None:  # what passes through us is not ours
+            values["soak itself, descriptors"] -= self.at.proxy.sockets
         if self.steady:
             values |= of_process("supervisor", self.workers[0].pid)
             for each in self.workers[0].titled("zygote")[:1]:

@@ -54,6 +54,11 @@ class Proxy:
         self._thread.join(DEADLINE)
         self.cut()
 
+    @property
+    def sockets(self) -> int:
+        """How many it has open for connections."""
+        return 2 * len(self._pairs)
+
     def cut(self) -> None:
         """End every connection; new ones are taken."""
         with self._lock:
