@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from workers import DEADLINE, EVERY_STORE, eventually, site_on
+from workers import DEADLINE, EVERY_POOL, EVERY_STORE, eventually, site_on
 
 GRACE = float(os.environ.get("DEPLOY_GRACE", "5"))
 #: Seconds after a worker's end by which what it had to leave runs elsewhere.
@@ -33,13 +33,14 @@ def place(tmp_path, request, shared):
         yield made
 
 
-def test_short_tasks_are_done_and_long_ones_run_elsewhere(place, tally):
-    leaving = place.worker("-c", "20", GRACE=str(GRACE)).ready()
+@pytest.mark.parametrize("pool", EVERY_POOL)
+def test_short_tasks_are_done_and_long_ones_run_elsewhere(place, tally, pool):
+    leaving = place.worker("-P", pool, "-c", "20", GRACE=str(GRACE)).ready()
     short = place.send("tasks.nap", GRACE / 2, count=10)
     long = place.send("tasks.nap", 600, count=10)
     for id in (*short, *long):
         place.wait_ledger("start", id)
-    staying = place.worker("-c", "20").ready()
+    staying = place.worker("-P", pool, "-c", "20").ready()
     told = time.monotonic()
     assert leaving.stop(signal.SIGTERM) == 0, leaving.text()
     left = time.monotonic()
@@ -62,8 +63,10 @@ def test_short_tasks_are_done_and_long_ones_run_elsewhere(place, tally):
     assert {each.state for each in ended} == {"revoked"}
 
 
-def test_workers_are_replaced_one_by_one_under_load(place, tally):
-    workers = [place.worker("-c", "2", "-n", f"w{n}@here").ready() for n in range(3)]
+@pytest.mark.parametrize("pool", EVERY_POOL)
+def test_workers_are_replaced_one_by_one_under_load(place, tally, pool):
+    options = ("-P", pool, "-c", "2")
+    workers = [place.worker(*options, "-n", f"w{n}@here").ready() for n in range(3)]
     with (place.folder / "sender.log").open("wb") as log:
         sender = subprocess.Popen(
             [sys.executable, "-c", SENDER],
@@ -72,7 +75,7 @@ def test_workers_are_replaced_one_by_one_under_load(place, tally):
     try:
         for number, old in enumerate(workers):
             assert old.stop(signal.SIGTERM) == 0, old.text()
-            place.worker("-c", "2", "-n", f"w{number}@here").ready()
+            place.worker(*options, "-n", f"w{number}@here").ready()
         sent = place.folder / "sent"
         eventually(lambda: sent.read_text().count("\n") > 150, "enough has been sent")
         (place.folder / "enough").touch()

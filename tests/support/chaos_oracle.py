@@ -20,6 +20,8 @@ from celeriac.records import BUILT_IN
 NO_EDGES = Edges()
 #: Tasks that write nothing down.
 SILENT = {*BUILT_IN, "mix"}
+#: How reasons begin of what was ended together with its process, and does not run again.
+_CUT_OFF = ("WorkerLostError", "DeadTaskError", "TimeLimitExceeded")
 _PUT_BACK = re.compile(r"Task (\S+) cannot begin yet, it is put back")
 
 
@@ -145,9 +147,9 @@ class Graph:
         excused = (
             record.state == states.EXPIRED
             or record.reason.startswith("TaskRevokedError")
-            # Its process or worker died with it, perhaps before it had written that it began; it is
-            # one that does not run again.
-            or (record.reason.startswith("WorkerLostError") and record.attempt)
+            # Its process or worker ended with it, perhaps before it had written that it began: it
+            # may have waited for what it takes. It is one that does not run again.
+            or (record.reason.startswith(_CUT_OFF) and record.attempt)
         )
         if began and not due:
             self.found(f"{what} {record.id} ran though it was not due: {record}", count)
@@ -225,8 +227,8 @@ class Graph:
         for each, id in placed(tree, self.name):
             leased = self.records[id].attempt if id in self.records else 0
             replaced = max(self.ran.swaps.get(id, ()), default=0)
-            if each["do"] == "lost" and leased > replaced:
-                missing.discard(each["n"])  # whoever ran it may have died before it was written
+            if each["do"] in ("lost", "hard") and leased > replaced:
+                missing.discard(each["n"])  # whoever ran it may have ended before it was written
         if missing or more:
             self.found(f"did not run: {missing}; did: {more}")
         errbacks = errbacks_of(tree)

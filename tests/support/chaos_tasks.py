@@ -21,6 +21,13 @@ SETTINGS = {
 }
 
 
+def linger(seconds=60):
+    """Take that long, in steps: a thread is told to end between two of them."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.02)
+
+
 def make(broker, ledger, limits=(0.2, 0.3), pace=0.0, **settings):
     """The application; its tasks write into *ledger*, and beside it which part each id is.
 
@@ -55,7 +62,7 @@ def make(broker, ledger, limits=(0.2, 0.3), pace=0.0, **settings):
         if do == "give_up" or (do == "retry" and not request.retries):
             raise self.retry(countdown=0.05, max_retries=1)
         if do in ("soft", "hard"):
-            time.sleep(60)
+            linger()
         if do != "retry":
             ends(request)
         return mixed(n, *values)

@@ -4,6 +4,7 @@
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from noting_worker import beside, noted
@@ -20,16 +21,18 @@ CALLS = (
 
 
 class Noted(Faults):
-    """Faults that are written down beside the ledger."""
+    """Faults that are written down beside the ledger, and not kept: the worker's memory is
+    judged."""
 
     def run(self, method, call):
-        before = len(self.injected)
         try:
             return super().run(method, call)
         finally:
-            if len(self.injected) > before:
-                with Path(f"{os.environ['LEDGER']}.broken").open("a") as file:
-                    file.write(f"{method}\n")
+            while self.injected:
+                with suppress(IndexError):  # another thread was faster
+                    broken, _ = self.injected.pop()
+                    with Path(f"{os.environ['LEDGER']}.broken").open("a") as file:
+                        file.write(f"{broken}\n")
 
 
 def broken(connect, often):

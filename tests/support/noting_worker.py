@@ -1,7 +1,9 @@
-"""The command line of a worker that writes down what the store said to each outcome it handed in.
+"""The command line of a worker that writes down what the store said to each outcome it handed in,
+and what it handed back although it had begun.
 
 The same arguments as ``celeriac``. The lines stand beside the ledger, and :func:`read` reads them;
-they are what an oracle needs to know whether two runs of one task decided it.
+they are what an oracle needs to know whether two runs of one task decided it, and why there were
+two.
 """
 
 import os
@@ -11,6 +13,11 @@ from pathlib import Path
 import msgspec
 
 from celeriac import states, stores
+from celeriac.worker.pools.shared import BESIDE
+
+#: The state of what was handed back after it had begun, and the verdict while there is no answer:
+#: the call may be applied though its worker is not told, or dies as it is.
+RETURNED, ASKED = "returned", "asked"
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,22 @@ class Judged:
         """Whether the store took it as the end of its record, now or when it came before."""
         return self.state in states.TERMINAL and self.verdict in ("ok", "already")
 
+    @property
+    def returns(self) -> bool:
+        """Whether the store was asked to take it back, uncharged, although it had begun."""
+        return self.state == RETURNED
+
+
+def handed_back(judged):
+    """Id → attempts that the store has taken back uncharged after they had begun, or may have."""
+    lines = [each for each in judged if each.returns]
+    refused = {(each.id, each.attempt, each.nonce) for each in lines if each.verdict == "fenced"}
+    found = {}
+    for each in lines:
+        if (each.id, each.attempt, each.nonce) not in refused:
+            found.setdefault(each.id, set()).add(each.attempt)
+    return found
+
 
 class Noting:
     """The queue of a store, whose verdicts are appended to *path*, one line in one write each."""
@@ -40,18 +63,39 @@ class Noting:
         return getattr(self._queue, name)
 
     def exchange(self, owner, lane, seq, commits, *rest):
+        self._note((each.fence, RETURNED, ASKED) for each in commits if _returns(each.outcome))
         answer = self._queue.exchange(owner, lane, seq, commits, *rest)
         # One that is refused as a whole has no verdicts.
-        text = "".join(
-            f"\n{each.fence.id}\t{each.fence.attempt}\t{each.fence.nonce}\t{each.outcome.state}"
-            f"\t{verdict.value}\t."
+        self._note(
+            (each.fence, RETURNED if _returns(each.outcome) else each.outcome.state, verdict.value)
             for each, verdict in zip(commits, answer.verdicts, strict=False)
+        )
+        return answer
+
+    def release(self, owner, fences, started=False, delay=0.0):
+        if not started:
+            return self._queue.release(owner, fences, started, delay)
+        self._note((each, RETURNED, ASKED) for each in fences)
+        verdicts = self._queue.release(owner, fences, started, delay)
+        self._note(
+            (each, RETURNED, verdict.value) for each, verdict in zip(fences, verdicts, strict=True)
+        )
+        return verdicts
+
+    def _note(self, lines):
+        text = "".join(
+            f"\n{fence.id}\t{fence.attempt}\t{fence.nonce}\t{state}\t{verdict}\t."
+            for fence, state, verdict in lines
         )
         if text:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             os.write(descriptor, text.encode())
             os.close(descriptor)
-        return answer
+
+
+def _returns(outcome):
+    """Whether it takes back, uncharged, what ran in a process that died with its neighbours."""
+    return BESIDE in outcome.reason and not outcome.charge
 
 
 def beside(ledger):

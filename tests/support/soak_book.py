@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from chaos_oracle import Ran, gather, put_back
-from noting_worker import Judged, parse
+from noting_worker import Judged, handed_back, parse
 from soak_plan import generation_of
 
 from celeriac.testing import ledger
@@ -16,6 +17,8 @@ from celeriac.testing import ledger
 #: Seconds after which lines are forgotten that nobody has asked for: of runs that went on, in an
 #: executor whose worker was stopped, after their record had been judged.
 STALE = 300.0
+#: What a worker says whose shared process died: all that ran in it runs again, under its lease.
+_FALLEN = re.compile(r"executor (\d+) .*; it ran \d+ tasks, which run again one by one")
 
 
 class Tail:
@@ -48,10 +51,8 @@ class Book:
         self._swaps: dict[str, list[str]] = defaultdict(list)
         self._verdicts: dict[str, list[Judged]] = defaultdict(list)
         self._put_back: Counter[str] = Counter()
-        #: pid → what it began last.
-        self._last: dict[int, ledger.Line] = {}
-        #: Pids of executors whose worker was told to stop.
-        self.leaving: set[int] = set()
+        #: Pids of executors that died with several tasks in them, and when that was read.
+        self._fallen: dict[int, float] = {}
         self.broken = 0
 
     def read(self, logs: Iterable[Path]) -> None:
@@ -59,8 +60,6 @@ class Book:
         for text in self._tails["lines"].news():
             line = ledger._parse(text)
             self._lines[line.id].append(line)
-            if line.event == "start":
-                self._last[line.pid] = line
         for text in self._tails["parts"].news():
             self._parts[text.split()[1]].append(text)
         for text in self._tails["swaps"].news():
@@ -70,7 +69,16 @@ class Book:
         self.broken += len(self._tails["broken"].news())
         for path in logs:
             tail = self._logs.setdefault(path, Tail(path))
-            self._put_back.update(put_back("\n".join(tail.news())))
+            text = "\n".join(tail.news())
+            self._put_back.update(put_back(text))
+            for pid in _FALLEN.findall(text):
+                self._fallen[int(pid)] = time.monotonic()
+
+    def just_begun(self, ids: Iterable[str], seconds: float) -> list[int]:
+        """Pids that run one of *ids*, begun no longer ago than that."""
+        then = time.monotonic() - seconds
+        last = [self._lines[id][-1] for id in ids if self._lines.get(id)]
+        return [each.pid for each in last if each.event == "start" and each.time > then]
 
     def close_log(self, path: Path) -> None:
         self.read([path])
@@ -79,24 +87,34 @@ class Book:
     def take(self, attempts: dict[str, int], names: Collection[str]) -> Ran:
         """What ran of the records in *attempts* (id → its last attempt), and of the workflows with
         these names. It is not kept."""
+        lines = [line for id in attempts for line in self._lines.pop(id, ())]
         ran = gather(
-            [line for id in attempts for line in self._lines.pop(id, ())],
+            self._without_the_fallen(lines),
             [line for name in names for line in self._parts.pop(name, ())],
             [line for id in attempts for line in self._swaps.pop(id, ())],
         )
         for id in attempts:
             ran.put_back[id] = self._put_back.pop(id, 0)
             ran.verdicts += self._verdicts.pop(id, ())
-        ran.interrupted.update(self._interrupted(attempts))
+        for id, returned in handed_back(ran.verdicts).items():
+            ran.interrupted[id] = len(returned)
         return ran
 
-    def _interrupted(self, attempts: dict[str, int]) -> Iterator[str]:
-        """An executor runs one task at a time: if its worker was told to stop it is the last one
-        that may have been interrupted and handed back, if it began again."""
-        for pid in self.leaving:
-            last = self._last.get(pid)
-            if last is not None and last.attempt < attempts.get(last.id, 0):
-                yield last.id
+    def _without_the_fallen(self, lines: list[ledger.Line]) -> list[ledger.Line]:
+        """*lines* without those of runs in processes that died with several tasks in them, where
+        the same lease began again elsewhere, as it must, or could not and was put back."""
+        last: dict[object, int] = {}
+        for line in lines:
+            if line.event == "start":
+                last[line.id, line.attempt] = last[line.id] = line.pid
+        return [line for line in lines if not self._repeated(line, last)]
+
+    def _repeated(self, line: ledger.Line, last: Mapping[object, int]) -> bool:
+        if line.pid not in self._fallen:
+            return False
+        of_lease = last.get((line.id, line.attempt), line.pid)
+        put_back = self._put_back[line.id] > 0 and last.get(line.id, line.pid) != line.pid
+        return of_lease != line.pid or put_back
 
     def forget(self, oldest: int) -> None:
         """Drop what is left of generations before *oldest*, and what is stale."""
@@ -107,9 +125,8 @@ class Book:
         for id in [id for id, lines in self._lines.items() if lines[-1].time < now - STALE]:
             del self._lines[id]
             self._swaps.pop(id, None)
-        for pid in [pid for pid, line in self._last.items() if line.time < now - STALE]:
-            del self._last[pid]
-            self.leaving.discard(pid)
+        for pid in [pid for pid, since in self._fallen.items() if since < now - STALE]:
+            del self._fallen[pid]
 
 
 _BESIDE = ("parts", "swaps", "broken", "verdicts")

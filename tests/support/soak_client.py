@@ -98,7 +98,7 @@ class Client:
     def revoke(self, due):
         _, id, ending = due
         insist(lambda: self.store.queue.revoke([id], ending))
-        self.write("revoked", id)
+        self.write("revoked", id, time.monotonic())
 
     def write(self, *what):
         # The newline comes first: a kill may tear a line, and the next must not be a part of it.

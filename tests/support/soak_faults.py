@@ -1,10 +1,15 @@
-"""The strikes of a soak: what each does to whom, and how what lasts ends."""
+"""The strikes of a soak: what each does to whom, and how what lasts ends; and the place where it
+happens."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import shutil
 import signal
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -12,10 +17,10 @@ from pathlib import Path
 
 import apsw
 import psutil
-from servers import Server
+from servers import Server, server
 from soak_plan import Strike
 from wires import Proxy
-from workers import Worker
+from workers import Site, Worker, site
 
 
 @contextmanager
@@ -42,6 +47,38 @@ def dead(server: Server) -> Iterator[None]:
     server.stop(signal.SIGKILL)
     yield
     server.start()
+
+
+@contextmanager
+def full(store: Store) -> Iterator[None]:
+    """The store has no room for anything new."""
+    if store.server is not None:
+        store.server.do("CONFIG", "SET", "maxmemory", "1")
+        yield
+        store.server.do("CONFIG", "SET", "maxmemory", "0")
+        return
+    ballast = store.path.with_name("ballast")
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    yield
+    ballast.unlink()
+
+
+@contextmanager
+def small_disk() -> Iterator[Path | None]:
+    """A folder on a file system of its own, of so little room that it can be filled; None: it takes
+    root to mount one."""
+    folder, mount = Path(tempfile.mkdtemp(prefix="soak-")), shutil.which("mount")
+    command = [mount or "", "-t", "tmpfs", "-o", f"size={ROOM},mode=700", "tmpfs", str(folder)]
+    mounted = mount is not None and os.geteuid() == 0
+    mounted = mounted and subprocess.run(command, check=False).returncode == 0
+    try:
+        yield folder if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+        folder.rmdir()
 
 
 @contextmanager
@@ -102,25 +139,43 @@ class Lasting:
 SLOWEST = 0.3
 #: While one of these lasts, the store does not answer us either.
 DEAF = frozenset({"restart", "pause", "lock"})
+#: Of these only one lasts at a time: the end of each takes a store that answers.
+ALONE = DEAF | {"full"}
+#: Of a file system that can be filled.
+ROOM = "64m"
 
 
 class Store:
-    """What can be done to the store: one of SQLite at *path*, or *server* behind *proxy*."""
+    """What can be done to the store: one of SQLite at *path*, or *server* behind *proxy*. If it is
+    *bounded* it can be filled."""
 
     def __init__(
-        self, path: Path, server: Server | None = None, proxy: Proxy | None = None
+        self,
+        path: Path,
+        server: Server | None = None,
+        proxy: Proxy | None = None,
+        bounded: bool = True,
     ) -> None:
-        self.path, self.server, self.proxy = path, server, proxy
+        self.path, self.server, self.proxy, self.bounded = path, server, proxy, bounded
         self.lasting = Lasting()
 
     @property
     def deaf(self) -> bool:
         return any(name in self.lasting for name in DEAF)
 
+    def size(self) -> int:
+        """Bytes that it takes."""
+        if self.server is not None:
+            with self.server.connect() as client:
+                return int(client.info("memory")["used_memory"])
+        files = self.path.parent.glob(f"{self.path.name}*")
+        return sum(each.stat().st_size for each in files if each.is_file())
+
     def strike(self, strike: Strike) -> bool:
         """Do it; False if it cannot be done now."""
         if strike.kind in _LASTING:
-            if strike.kind in self.lasting or (strike.kind in DEAF and self.deaf):
+            alone = strike.kind in ALONE and any(each in self.lasting for each in ALONE)
+            if strike.kind in self.lasting or alone or (strike.kind == "full" and not self.bounded):
                 return False
             # A server that is started again at once is a fault, too.
             seconds = strike.seconds * (strike.amount if strike.kind == "restart" else 1)
@@ -131,8 +186,14 @@ class Store:
         match strike.kind:
             case "cut":
                 self.proxy.cut()
+            case "reset":
+                self.proxy.reset()
+            case "half":
+                self.proxy.half_close()
             case "forsake":
                 self.proxy.forsake()
+            case "unheard":
+                self.proxy.forsake(requests=False)
             case "reply":
                 self.proxy.answers_left = some
             case "request":
@@ -142,9 +203,35 @@ class Store:
 
 _LASTING: dict[str, Callable[[Store, Strike], AbstractContextManager[None]]] = {
     "lock": lambda store, strike: locked(store.path),
+    "full": lambda store, strike: full(store),
     "pause": lambda store, strike: paused(store.server),
     "restart": lambda store, strike: dead(store.server),
     "black hole": lambda store, strike: swallowing(store.proxy),
     "late": lambda store, strike: store.proxy.hold(0.5, random.Random(strike.amount)),
     "slow": lambda store, strike: slow(store.proxy, strike.amount * SLOWEST),
 }
+
+
+@contextmanager
+def stage(kind: str, folder: Path) -> Iterator[tuple[Site, Store, str]]:
+    """A place on a store of that kind, what can be done to the store, and its own address, on which
+    no proxy is in between."""
+    with ExitStack() as stack:
+        if kind == "sqlite":
+            disk = stack.enter_context(small_disk())
+            if disk is None:
+                print("no full disk: it takes root to mount a small one", flush=True)
+            db = (disk or folder) / "celeriac.db"
+            place = stack.enter_context(site(folder, "soak_tasks.py", f"sqlite:///{db}"))
+            try:
+                yield place, Store(db, bounded=disk is not None), place.broker
+            finally:
+                for each in disk.glob(f"{db.name}*") if disk is not None else ():
+                    if each.is_file():
+                        shutil.copy(each, folder)  # to be looked at
+            return
+        own: Server = stack.enter_context(server(kind, appendonly="yes", appendfsync="always"))
+        proxy = stack.enter_context(Proxy(own.port))
+        broker = own.url.replace(str(own.port), str(proxy.port))
+        place = stack.enter_context(site(folder, "soak_tasks.py", broker))
+        yield place, Store(place.db, own, proxy), own.url

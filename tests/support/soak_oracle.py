@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from chaos_oracle import Graph, Ran
-from soak_plan import AT_MOST_ONCE, MAX_CRASHES, STRANGER, Order
+from soak_plan import AT_MOST_ONCE, MAX_CRASHES, OBEYED, STRANGER, Order
 from tallies import Onlooker, doubly
 
 from celeriac import states
@@ -55,7 +55,8 @@ class Receipts:
 
     tried: dict[str, float] = field(default_factory=dict)
     acknowledged: set[str] = field(default_factory=set)
-    revoked: set[str] = field(default_factory=set)
+    #: Id → when the revoke of what was sent had been answered.
+    revoked: dict[str, float] = field(default_factory=dict)
     #: All orders have been tried, and all revokes made.
     whole: bool = False
 
@@ -68,8 +69,8 @@ class Receipts:
                     made.tried[id] = float(moment)
                 case ["ok", id, "."]:
                     made.acknowledged.add(id)
-                case ["revoked", id, "."]:
-                    made.revoked.add(id)
+                case ["revoked", id, moment, "."]:
+                    made.revoked[id] = float(moment)
                 case ["all", _, "."]:
                     made.whole = True
         return made
@@ -107,6 +108,7 @@ class Verdict:
         self._starts({each.id: each for each in orders if not each.tree})
         self._doubly()
         self._changed()
+        self._expired()
 
     def found(self, problem: str, count: str = "other problems") -> None:
         self.problems.append(problem)
@@ -161,6 +163,7 @@ class Verdict:
             self.found(f"{told}, began {due - min(starts.values()):.3f} s before it was due")
         if starts and max(starts) > record.attempt:
             self.found(f"{told}, attempt {max(starts)} began after {record.attempt}", UNEXPLAINED)
+        self._obeys(order, told, starts, ends)
         if record.state != states.SUCCEEDED:
             return
         if record.attempt not in ends:
@@ -168,6 +171,17 @@ class Verdict:
         value = self.seen.values.get(order.id, [order.id, record.attempt])
         if value != [order.id, record.attempt]:
             self.found(f"{told} in attempt {record.attempt}, but its result is {value!r}", DOUBLE)
+
+    def _obeys(
+        self, order: Order, told: str, starts: Mapping[int, float], ends: Mapping[int, float]
+    ) -> None:
+        """What is revoked does not begin again, and ends if it is to be ended."""
+        revoked = self.seen.receipts.revoked.get(order.id)
+        if revoked is None:
+            return
+        last = max([*starts.values(), *(ends.values() if order.ending else ())], default=0.0)
+        if last > revoked + OBEYED:
+            self.found(f"{told}, went on for {last - revoked:.1f} s after it was revoked")
 
     def _starts(self, orders: Mapping[str, Order]) -> None:
         """Each start after the first is explained by a retry, crash, loss or interruption."""
@@ -213,6 +227,13 @@ class Verdict:
         self.problems += graph.problems
 
     # -- all ---------------------------------------------------------------------------------------
+
+    def _expired(self) -> None:
+        """Nothing is leased once it has expired, by the store's clock for both."""
+        for each in self.seen.everything():
+            if each.expires is not None and (each.leased_at or 0.0) > each.expires:
+                late = each.leased_at - each.expires
+                self.found(f"{each.id}: leased {late:.3f} s after it had expired: {each}")
 
     def _changed(self) -> None:
         """Whoever has ended stays as it was: a second commit would have changed it."""

@@ -7,7 +7,7 @@ with a number is the same whenever the seed is, so that a run can begin where an
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from random_canvases import UNSERVED, Maker, hasten, revoked_ids
@@ -18,12 +18,19 @@ from celeriac import states
 MAX_CRASHES = 3
 #: The queues that the workers of a soak take from.
 QUEUES = ("celery", "mail", "reports")
+#: Pools of workers, and how much each runs at once; a worker has one of them.
+SHAPES = (
+    ("prefork", 2), ("prefork", 3), ("prefork", 4), ("threads", 2), ("threads", 6),
+    ("asyncio", 3), ("asyncio", 8),
+)  # fmt: skip
 #: A task that no worker knows.
 STRANGER = "soak.stranger"
 SUCCEEDED = frozenset({states.SUCCEEDED})
 FAILED = frozenset({states.FAILED})
 #: Seconds from the sending of an order that is revoked to the revoke.
 BEFORE = -1.0
+#: Seconds that a task takes that will be ended by its revoke, and within which that must be.
+LONGEST, OBEYED = 32.0, 25.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,15 @@ def generation_of(id: str) -> int | None:
     return int(number) if number.isdecimal() else None
 
 
+def long_ones(orders: Iterable[Order]) -> list[str]:
+    """Ids of those of *orders* that take long enough to be outlived."""
+    return [each.id for each in orders if each.kind in _TIMED and each.args[0] >= LONG]
+
+
+#: Kinds whose first argument is how long they take.
+_TIMED = frozenset({"long", "coroutine"})
+
+
 def _count(pick: random.Random, mean: float) -> int:
     """*mean* on average, so that what is rare is in some generations alone."""
     return int(mean) + (pick.random() < mean % 1)
@@ -102,6 +118,11 @@ def _short(id: str, kind: str, pick: random.Random) -> Order:
 
 def _long(id: str, kind: str, pick: random.Random) -> Order:
     return Order(id, kind, args=(round(pick.uniform(1, 6), 2),), options=_options(pick))
+
+
+def _coroutine(id: str, kind: str, pick: random.Random) -> Order:
+    seconds = pick.choice([0, 0.01, round(pick.uniform(0.5, 4), 2)])
+    return Order(id, kind, "soak.coroutine", (seconds,), _options(pick))
 
 
 def _retry(id: str, kind: str, pick: random.Random) -> Order:
@@ -168,6 +189,22 @@ def _revoked(id: str, kind: str, pick: random.Random) -> Order:
     )  # fmt: skip
 
 
+def _revoked_long(id: str, kind: str, pick: random.Random) -> Order:
+    """Runs for longer than a revoke may take to reach it, or repeats itself for ever."""
+    after = round(pick.uniform(0, 3), 2)
+    revoked = frozenset({states.CANCELLED})
+    if kind == "revoked repeating":
+        args, ending = (10_000, False, 0.3), pick.choice([None, "SIGTERM"])
+        return Order(
+            id, kind, "soak.again", args, _options(pick), revoked, revoke=after, ending=ending
+        )  # fmt: skip
+    ending = pick.choice(["SIGTERM", "SIGKILL"])
+    return Order(
+        id, kind, args=(LONGEST,), options=_options(pick), ends=revoked | SUCCEEDED,
+        revoke=after, ending=ending,
+    )  # fmt: skip
+
+
 def _fragile(task: str):
     """At most once, or not again once its executor has died: whoever dies decides."""
 
@@ -192,7 +229,8 @@ def _flow(id: str, kind: str, pick: random.Random) -> Order:
 KINDS = {
     "short": (16, _short),
     "unread": (2, _short),
-    "long": (3, _long),
+    "long": (4, _long),
+    "coroutine": (3, _coroutine),
     "retries": (2, _retry),
     "gives up": (1, _retry),
     "backs off": (1, _backoff),
@@ -210,6 +248,8 @@ KINDS = {
     "revoked unknown": (1, _revoked),
     "revoked queued": (1, _revoked),
     "revoked running": (1, _revoked),
+    "revoked long": (2, _revoked_long),
+    "revoked repeating": (0.5, _revoked_long),
     "at most once": (1.5, _fragile("soak.once")),
     "not if lost": (0.5, _fragile("soak.frail")),
     "stranger": (0.5, _stranger),
@@ -237,18 +277,21 @@ class Strike:
 #: Kind → how often. Those of servers are for Redis and Valkey.
 WORKERS = {
     "executor": 12, "supervisor": 2, "zygote": 1, "everybody": 0.5, "client": 2, "stop": 1.5,
-    "freeze": 0.7, "deploy": 2,
+    "outlive": 2, "freeze": 0.7, "deploy": 2,
 }  # fmt: skip
 SERVERS = {
-    "restart": 0.7, "pause": 0.5, "cut": 1.5, "forsake": 0.7, "black hole": 0.7, "slow": 1,
-    "late": 1.5, "reply": 2, "request": 1,
+    "restart": 0.7, "pause": 0.5, "full": 1, "cut": 1, "reset": 1, "half": 0.5, "forsake": 0.7,
+    "unheard": 0.7, "black hole": 0.7, "slow": 1, "late": 1.5, "reply": 2, "request": 1,
 }  # fmt: skip
-FILES = {"lock": 1.5}
+FILES = {"lock": 1.5, "full": 1}
 #: Mean seconds between two strikes.
 PAUSE = 0.7
 #: How long what lasts does: half of it shorter than a lease, which is 3 s, and half long enough for
 #: others to have begun anew what is held.
 BRIEF, LASTING = (0.2, 2.5), (4.0, 8.0)
+#: Seconds that a task takes whose supervisor is stopped so that its end comes when another worker
+#: runs it, for how long that is, and for how long the strike waits for such a task to begin.
+LONG, OUTLIVED, WANTED = 3.0, (5.0, 7.0), 10.0
 
 
 def strikes(seed: str, number: int, store: str) -> Iterator[Strike]:

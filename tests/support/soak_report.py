@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from soak_oracle import COUNTED, MUST_BE_NONE
-from soak_plan import FILES, SERVERS, WORKERS, generation_of
+from soak_plan import FILES, SERVERS, SHAPES, WORKERS, generation_of
 from soak_vitals import Vitals
 
 #: Faults that are counted where they happen, not struck.
 CALLS = "calls of workers' stores that failed"
-KINDS = (*WORKERS, *FILES, *SERVERS, CALLS)
+KINDS = (*dict.fromkeys((*WORKERS, *FILES, *SERVERS)), CALLS)
 #: What each kind of strike is, in the table.
 TOLD = {
     "executor": "SIGKILL of an executor",
@@ -22,12 +22,17 @@ TOLD = {
     "everybody": "SIGKILL of workers and client at once",
     "client": "SIGKILL of the client",
     "stop": "SIGSTOP of a supervisor",
+    "outlive": "SIGSTOP of a supervisor until another worker runs its task",
     "freeze": "SIGSTOP of all processes of a worker",
     "deploy": "SIGTERM of a worker",
     "lock": "the file locked",
     "restart": "SIGKILL of the server",
     "pause": "SIGSTOP of the server",
+    "full": "no room in the store",
     "cut": "all connections cut",
+    "reset": "all connections reset",
+    "half": "all connections half closed",
+    "unheard": "all connections carry requests alone",
     "forsake": "all connections half open",
     "black hole": "nothing passes",
     "slow": "slow answers",
@@ -47,6 +52,8 @@ class Report:
     folder: Path
     counts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    #: How many workers there were of each pool.
+    pools: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     vitals: Vitals = field(default_factory=Vitals)
     minutes: float = 0.0
@@ -78,6 +85,8 @@ def table(reports: Sequence[Report]) -> Iterator[str]:
         yield _row(_title(name), (f"{each.counts[name]:,}" for each in reports))
     for name in MUST_BE_NONE:
         yield _row(f"**{name} (0)**", (f"{each.counts[name]:,}" for each in reports))
+    for pool in dict.fromkeys(pool for pool, _ in SHAPES):
+        yield _row(f"workers: {pool}", (f"{each.pools[pool]:,}" for each in reports))
     for kind in KINDS:
         if any(each.faults[kind] for each in reports):
             title = f"faults: {TOLD.get(kind, kind)}"

@@ -13,23 +13,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 from chaos_oracle import flow_of
 from crew import Crew
-from servers import Server, server
 from soak_book import Book
-from soak_faults import Store, frozen
+from soak_faults import Store, frozen, stage
 from soak_oracle import End, Receipts, Seen, Verdict
-from soak_plan import QUEUES, STRANGER, Order, Strike, batch, strikes
+from soak_plan import (
+    OUTLIVED,
+    QUEUES,
+    SHAPES,
+    STRANGER,
+    WANTED,
+    Order,
+    Strike,
+    batch,
+    long_ones,
+    strikes,
+)
 from soak_report import CALLS, Report
 from soak_tasks import soak as application
 from soak_vitals import MIB, members, of_process
-from wires import Proxy
-from workers import Site, Worker, eventually, site
+from workers import Site, Worker, eventually
 
 from celeriac import states
 from celeriac.exceptions import OperationalError
@@ -107,12 +115,16 @@ class Soak(Crew):
         self.undone: list[str] = []
         self.told_to_leave: dict[Worker, float] = {}
         self.strikes: Iterator[Strike] = iter(())
+        #: A strike that waits for its victim, and until when.
+        self.wanted: tuple[float, Strike] | None = None
 
     # -- who takes part ----------------------------------------------------------------------------
 
     @property
     def OPTIONS(self):
-        return "-c", str(self.pick.choice((2, 3))), "-Q", ",".join(QUEUES)
+        pool, width = self.pick.choice(SHAPES)
+        self.report.pools[pool] += 1
+        return "-P", pool, "-c", str(width), "-Q", ",".join(QUEUES)
 
     def start(self) -> None:
         self.workers = [self.worker(dying=not self.steady), self.worker(dying=False)]
@@ -215,12 +227,32 @@ class Soak(Crew):
             case "stop":
                 self.stop(anybody, strike.seconds)
                 return True
+            case "outlive":
+                self.wanted = (time.monotonic() + WANTED, strike)
+                return False  # counted once it comes to it
             case "freeze":
                 if "freeze" in self.at.lasting:
                     return False
                 self.at.lasting.begin("freeze", strike.seconds, frozen(anybody))
                 return True
         return self.at.strike(strike)
+
+    def outlive(self) -> None:
+        """Stop the supervisor of something long that has just begun, until it has ended there and
+        another worker runs it: what comes of the first run then comes too late."""
+        if self.wanted is None:
+            return
+        until, strike = self.wanted
+        if time.monotonic() > until:
+            self.wanted = None
+        long = [id for generation in self.open for id in long_ones(generation.orders)]
+        begun = set(self.book.just_begun(long, 1.0))
+        for worker in self.workers if begun else ():
+            if begun & {each.pid for each in worker.titled("executor")}:
+                self.stop(worker, random.Random(strike.amount).uniform(*OUTLIVED))
+                self.report.faults[strike.kind] += 1
+                self.wanted = None
+                return
 
     def kill_one(self, found: list[psutil.Process], strike: Strike) -> bool:
         return bool(found) and self.kill(found[int(strike.amount * len(found))])
@@ -231,11 +263,9 @@ class Soak(Crew):
 
     def deploy(self, worker: Worker) -> bool:
         """Tell it to stop: what its executors run may be interrupted."""
-        before = worker.titled("executor")
         if not self.ask_to_leave(worker):
             return False
         self.told_to_leave[worker] = time.monotonic()
-        self.book.leaving |= {each.pid for each in (*before, *worker.titled("executor"))}
         return True
 
     # -- generations -------------------------------------------------------------------------------
@@ -332,6 +362,7 @@ class Soak(Crew):
         self.keep(dying=True)
         self.look_after_the_client()
         self.read()
+        self.outlive()
         for worker, since in self.told_to_leave.items():
             if time.monotonic() > since + LEAVING:
                 self.report.wrong(f"{worker.log.name} does not end:\n{worker.text()[-3000:]}")
@@ -352,27 +383,15 @@ class Soak(Crew):
     def sample(self) -> None:
         """Memory and descriptors of those who live all the time."""
         values = of_process("soak itself", os.getpid())
+        if self.at.proxy is not None:  # what passes through us is not ours
+            values["soak itself, descriptors"] -= self.at.proxy.sockets
         if self.steady:
             values |= of_process("supervisor", self.workers[0].pid)
             for each in self.workers[0].titled("zygote")[:1]:
                 values |= of_process("zygote", each.pid)
-        size = self.size()
-        if size is not None:
-            values |= {"store, MiB": size}
+        if not self.at.deaf:
+            values |= {"store, MiB": self.at.size() / MIB}
         self.report.vitals.add(time.monotonic(), values)
-
-    def size(self) -> float | None:
-        """MiB of the store."""
-        if self.at.deaf:
-            return None
-        if self.at.server is not None:
-            with self.at.server.connect() as client:
-                return client.info("memory")["used_memory"] / MIB
-        db = self.place.db
-        return (
-            sum(each.stat().st_size for each in db.parent.glob(f"{db.name}*") if each.is_file())
-            / MIB
-        )
 
     def run(self, seconds: float, enough: Callable[[], bool], tell: Callable[[str], None]) -> None:
         """Send and strike for so many seconds, or until there is *enough*; then wait for the
@@ -404,13 +423,14 @@ class Soak(Crew):
                 tell(self.progress(now - began))
             time.sleep(0.1)
         self.report.minutes = (min(until, time.monotonic()) - began) / 60
+        if self.report.problems:
+            tell(f"{self.report.store}: wrong: {self.report.problems[0]}")
         self.finish()
 
     def progress(self, seconds: float) -> str:
         counts = self.report.counts
-        shown = ", ".join(
-            f"{name} {value:.0f}" for name, value in self.report.vitals.latest().items()
-        )
+        latest = self.report.vitals.latest().items()
+        shown = ", ".join(f"{name} {value:.0f}" for name, value in latest)
         return (
             f"{seconds / 60:5.1f} min {self.report.store}: {counts['acknowledged']} judged, "
             f"{len(self.open)} generations under way, {self.faults()} faults; {shown}"
@@ -451,22 +471,6 @@ class Soak(Crew):
         except OperationalError:
             return False
         return not self.undone
-
-
-@contextmanager
-def stage(kind: str, folder: Path) -> Iterator[tuple[Site, Store, str]]:
-    """A place on a store of that kind, what can be done to the store, and its own address, on which
-    no proxy is in between."""
-    with ExitStack() as stack:
-        if kind == "sqlite":
-            place = stack.enter_context(site(folder, "soak_tasks.py"))
-            yield place, Store(place.db), place.broker
-            return
-        own: Server = stack.enter_context(server(kind, appendonly="yes", appendfsync="always"))
-        proxy = stack.enter_context(Proxy(own.port))
-        broker = own.url.replace(str(own.port), str(proxy.port))
-        place = stack.enter_context(site(folder, "soak_tasks.py", broker))
-        yield place, Store(place.db, own, proxy), own.url
 
 
 def soak(

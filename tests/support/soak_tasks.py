@@ -1,13 +1,15 @@
 """The application of the soak: the tasks of random workflows, and single ones of every kind; copied
 as ``tasks.py``."""
 
+import asyncio
 import os
 import resource
 import signal
+import threading
 import time
 from pathlib import Path
 
-from chaos_tasks import make
+from chaos_tasks import linger, make
 from soak_plan import MAX_CRASHES
 
 from celeriac.exceptions import Ignore, Reject
@@ -17,16 +19,22 @@ SETTINGS = {
     "max_crashes": MAX_CRASHES,
     # Shorter than long tasks, so that a worker that is told to stop interrupts some.
     "grace": 2.0,
+    "pool_drain_grace": 2.0,
     # Executors that a hungry task has had are replaced.
     "worker_max_memory_per_child": 150 * 1024,
     # What the soak has judged it discards; what it could not is gone soon after.
     "result_expires": 600.0,
-    "tombstone_expires": 120.0,
-    "revoke_expires": 120.0,
+    "tombstone_expires": 300.0,
+    "revoke_expires": 300.0,
     "dead_expires": 600.0,
 }
 #: Bytes that a hungry task takes, and how many more than it has one may have that is starved.
 MUCH, LITTLE = 160 << 20, 64 << 20
+
+
+def in_main_thread():
+    """Whether this task has its process for itself, or did not begin beside others."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def soak(broker, ledger, **settings):
@@ -44,6 +52,13 @@ def soak(broker, ledger, **settings):
     @app.task(name="soak.work", bind=True)
     def work(self, seconds):
         return run(self.request, seconds)
+
+    @app.task(name="soak.coroutine", bind=True)
+    async def coroutine(self, seconds):
+        book.write(self.request.id, self.request.attempt, "start")
+        await asyncio.sleep(seconds)
+        book.write(self.request.id, self.request.attempt, "end")
+        return [self.request.id, self.request.attempt]
 
     @app.task(name="soak.again", bind=True)
     def again(self, times, give_up, countdown):
@@ -88,7 +103,7 @@ def soak(broker, ledger, **settings):
     @app.task(name="soak.soft", bind=True, soft_time_limit=0.3)
     def soft(self):
         book.write(self.request.id, self.request.attempt, "start")
-        time.sleep(60)
+        linger()
 
     @app.task(name="soak.hard", bind=True, time_limit=0.5)
     def hard(self):
@@ -101,7 +116,8 @@ def soak(broker, ledger, **settings):
         book.write(self.request.id, self.request.attempt, "start")
         if how == "exit":
             os._exit(3)
-        signal.signal(signal.SIGABRT, signal.SIG_DFL)
+        if in_main_thread():
+            signal.signal(signal.SIGABRT, signal.SIG_DFL)
         os.kill(os.getpid(), getattr(signal, how))
         time.sleep(60)
 
@@ -114,6 +130,8 @@ def soak(broker, ledger, **settings):
     def starved(self):
         """Has less memory than it asks for."""
         run(self.request)
+        if not in_main_thread():
+            raise MemoryError  # a limit is one of the process, and would starve its neighbours
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         before = resource.getrlimit(resource.RLIMIT_AS)
         most = pages * resource.getpagesize() + LITTLE

@@ -36,6 +36,8 @@ class Proxy:
         self._held: dict[socket.socket, threading.Event] = {}
         #: Pairs of which one direction has ended.
         self._halves: set[frozenset[socket.socket]] = set()
+        #: Those on which nothing passes any more and one end has given up.
+        self._given_up: set[frozenset[socket.socket]] = set()
         self._lock = threading.Lock()
         self._arrivals: list[float] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -51,6 +53,11 @@ class Proxy:
         self._listener.close()
         self._thread.join(DEADLINE)
         self.cut()
+
+    @property
+    def sockets(self) -> int:
+        """How many it has open for connections."""
+        return 2 * len(self._pairs)
 
     def cut(self) -> None:
         """End every connection; new ones are taken."""
@@ -87,7 +94,12 @@ class Proxy:
     def forsake(self, *, requests: bool = True, answers: bool = True) -> None:
         """Let nothing more pass on the connections that there are, for good, and say nothing: their
         peer has vanished. Or in one direction only: where *requests* are let through they are
-        obeyed, and nobody hears of it. New connections are taken."""
+        obeyed, and nobody hears of it. New connections are taken, and those that were forsaken
+        before and that one end has given up since are closed, or they would add up."""
+        with self._lock:
+            given_up, self._given_up = self._given_up, set()
+        for pair in given_up:
+            self._close(pair)
         for client, upstream in self._pairs:
             self._forsaken.update([client] * requests + [upstream] * answers)
 
@@ -151,6 +163,8 @@ class Proxy:
                 if left is not None:
                     self._passed(answers, left - len(data))
         if source in self._forsaken:
+            with self._lock:
+                self._given_up.add(frozenset((source, sink)))
             return
         for each in () if source in self._reset else (source, sink):
             with contextlib.suppress(OSError):
@@ -164,10 +178,18 @@ class Proxy:
                 self._halves.add(pair)
                 return
             self._halves.remove(pair)
+        self._close(pair)
+
+    def _close(self, pair: frozenset[socket.socket]) -> None:
+        with self._lock:
             self._pairs = [each for each in self._pairs if frozenset(each) != pair]
+            self._halves.discard(pair)
         for each in pair:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)  # a pump may wait on it
             each.close()
             self._reset.discard(each)
+            self._forsaken.discard(each)
 
     def _passed(self, answers: bool, left: int | None) -> None:
         if answers:

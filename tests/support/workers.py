@@ -35,6 +35,11 @@ REDIS_LATER = ["sqlite", pytest.param("redis", marks=pytest.mark.faults)]
 #: Parameters of a fixture for tests of which every store has its turn; that of Valkey, which runs
 #: the same scripts as Redis, belongs to `make test-faults`.
 EVERY_STORE = ["sqlite", "redis", pytest.param("valkey", marks=pytest.mark.faults)]
+#: The same of tests of which every pool has its turn.
+EVERY_POOL = [
+    "prefork",
+    *(pytest.param(each, marks=pytest.mark.faults) for each in ("threads", "asyncio")),
+]
 
 
 def eventually(

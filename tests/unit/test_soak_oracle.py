@@ -3,7 +3,7 @@
 import pytest
 from chaos_oracle import Ran
 from soak_oracle import DOUBLE, JOINS, LOST, MUST_BE_NONE, UNEXPLAINED, End, Receipts, Seen, Verdict
-from soak_plan import MAX_CRASHES, STRANGER, Order
+from soak_plan import MAX_CRASHES, OBEYED, STRANGER, Order
 
 from celeriac import states
 from celeriac.message import Edges
@@ -23,6 +23,11 @@ ORDERS = {
     "g0.6": Order("g0.6", "stranger", STRANGER, ends=frozenset(), starts=0),
     "g0.7": Order("g0.7", "hasty flow", tree={"k": "chain", "of": [{"n": 3}], "err": []}),
 }
+#: What is revoked while it repeats itself, or runs, beside the rest.
+REVOKED = [
+    Order("g0.8", "revoked repeating", ends=frozenset({states.CANCELLED}), revoke=1.0),
+    Order("g0.9", "revoked long", ends=ONCE, revoke=1.0, ending="SIGTERM"),
+]
 #: A chord of *1* and *2* with the body *3*.
 FLOW = {
     "g0.7.1": Edges(join=("J", 0), within=("J", 0)),
@@ -95,7 +100,8 @@ class Story:
             self.receipts, self.records, {"g0.7": list(self.flow.values())}, {}, self.values,
             self.first, ran,
         )  # fmt: skip
-        return Verdict(ORDERS.values(), seen)
+        more = [each for each in REVOKED if each.id in self.records]
+        return Verdict([*ORDERS.values(), *more], seen)
 
 
 def test_what_is_right_is_found_right():
@@ -227,6 +233,31 @@ def failed_by_itself(story):
     story.first["g0.5"] = End.of(story.records["g0.5"])
 
 
+def leased_late(story):
+    story.ended("g0.0", expires=5.0, leased_at=5.5)
+    story.first["g0.0"] = End.of(story.records["g0.0"])
+
+
+def part_leased_late(story):
+    story.ended("g0.7.1", expires=5.0, leased_at=5.5)
+
+
+def began_long_after_its_revoke(story):
+    story.ran("g0.8", 1, "start")
+    story.time += OBEYED + 1
+    story.ran("g0.8", 2, "start")
+    story.ended("g0.8", states.CANCELLED, "TaskRevokedError", attempt=2, retries=1)
+    story.receipts.revoked["g0.8"] = story.lines[-2].time
+
+
+def ended_long_after_its_revoke(story):
+    story.ran("g0.9", 1, "start")
+    story.time += OBEYED + 1
+    story.ran("g0.9", 1, "end")
+    story.ended("g0.9")
+    story.receipts.revoked["g0.9"] = story.lines[-2].time
+
+
 def wrong_end(story):
     story.ended("g0.2", states.SUCCEEDED, attempt=3, retries=2)
     story.first["g0.2"] = End.of(story.records["g0.2"])
@@ -263,6 +294,10 @@ def dead_too_soon(story):
         (never_ran, OTHER),
         (too_early, OTHER),
         (failed_by_itself, OTHER),
+        (leased_late, OTHER),
+        (part_leased_late, OTHER),
+        (began_long_after_its_revoke, OTHER),
+        (ended_long_after_its_revoke, OTHER),
         (wrong_end, OTHER),
         (retried_too_often, OTHER),
         (dead_too_soon, OTHER),
@@ -277,7 +312,7 @@ def test_what_is_wrong_is_found_and_counted(spoil, count):
 
 
 def test_receipts_are_read_whole_or_not_at_all():
-    text = "\ntry g0.0 1.5 .\nok g0.0 .\ntry g0.1 2.5 .\nok g0.1\nrevoked g0.0 .\nall 0"
+    text = "\ntry g0.0 1.5 .\nok g0.0 .\ntry g0.1 2.5 .\nok g0.1\nrevoked g0.0 3.5 .\nall 0"
     read = Receipts.read(text)
-    assert read == Receipts({"g0.0": 1.5, "g0.1": 2.5}, {"g0.0"}, {"g0.0"}, whole=False)
+    assert read == Receipts({"g0.0": 1.5, "g0.1": 2.5}, {"g0.0"}, {"g0.0": 3.5}, whole=False)
     assert Receipts.read(text + " .").whole

@@ -3,20 +3,35 @@
 import importlib.util
 import itertools
 import os
+import socket
 import time
 from pathlib import Path
 
 import pytest
 from chaos_tasks import SETTINGS
+from noting_worker import ASKED, RETURNED
+from servers import LOOPBACK, until
 from soak_book import Book, Tail
 from soak_oracle import MUST_BE_NONE
-from soak_plan import KINDS, WORKERS, batch, generation_of, kept_seeds, parse_seed, strikes
+from soak_plan import (
+    KINDS,
+    OUTLIVED,
+    SHAPES,
+    WORKERS,
+    batch,
+    generation_of,
+    kept_seeds,
+    long_ones,
+    parse_seed,
+    strikes,
+)
 from soak_report import Report, table
 from soak_scene import STORES
 from soak_vitals import ALLOWED, ENOUGH, Vitals, of_process
+from wires import Proxy
 
 from celeriac import states
-from celeriac.testing.ledger import Ledger
+from celeriac.testing.ledger import Ledger, Line
 
 SOAK = Path(__file__).parents[1] / "soak"
 
@@ -45,10 +60,41 @@ def test_each_order_has_an_id_of_its_generation_and_ends_that_there_are():
 def test_every_kind_of_order_and_of_strike_has_its_turn():
     orders = [each for number in range(20) for each in batch("1", number)]
     assert {each.kind for each in orders} == set(KINDS)
-    for store, kind in (("sqlite", "lock"), ("redis", "restart"), ("valkey", "black hole")):
+    for store, kind in (("sqlite", "lock"), ("sqlite", "full"), ("redis", "restart"),
+                        ("redis", "full"), ("valkey", "black hole")):  # fmt: skip
         done = {each.kind for each in first_strikes("1", 0, store, 2000)}
         assert {*WORKERS, kind} <= done
     assert "lock" not in {each.kind for each in first_strikes("1", 0, "redis", 2000)}
+
+
+def test_what_can_be_outlived_takes_longer_than_a_lease():
+    orders = [each for number in range(20) for each in batch("1", number)]
+    found = set(long_ones(orders))
+    taken = [each.args[0] for each in orders if each.id in found]
+    assert min(taken) >= SETTINGS["lease"]
+    assert max(taken) < OUTLIVED[1], "it would end after its supervisor goes on"
+    assert OUTLIVED[0] > SETTINGS["lease"] + 1, "nobody else would have begun it"
+
+
+def test_connections_that_nobody_uses_any_more_do_not_add_up():
+    with socket.create_server((LOOPBACK, 0)) as server, Proxy(server.getsockname()[1]) as proxy:
+        for _ in range(3):
+            client = socket.create_connection((LOOPBACK, proxy.port))
+            peer, _ = server.accept()
+            client.sendall(b"?")
+            assert peer.recv(1) == b"?"
+            proxy.forsake()
+            assert len(proxy._pairs) == 1
+            client.close()
+            until("the proxy knows", lambda: proxy._given_up)
+            peer.settimeout(0.05)
+            with pytest.raises(TimeoutError):  # the server is not told
+                peer.recv(1)
+            peer.close()
+
+
+def test_every_pool_has_its_turn():
+    assert {pool for pool, _ in SHAPES} == {"prefork", "threads", "asyncio"}
 
 
 def test_some_of_what_lasts_is_longer_than_a_lease_and_some_is_not():
@@ -181,15 +227,58 @@ class TestBook:
         book.read([log])
         assert book.take({"g1.0": 1}, ["g1.1"]).lines == []
 
-    def test_the_last_run_of_an_executor_whose_worker_stops_may_be_interrupted(self, path, book):
-        Ledger(path).write("g1.0", 1, "start")
-        Ledger(path).write("g1.1", 1, "start")
+    def test_what_was_handed_back_after_it_had_begun_was_interrupted(self, path, book):
+        lines = [
+            ("g1.0", 1, RETURNED, ASKED), ("g1.0", 1, RETURNED, "ok"),
+            ("g1.1", 1, RETURNED, ASKED), ("g1.1", 1, RETURNED, "fenced"),
+            ("g1.2", 1, RETURNED, ASKED),  # and nobody was told
+            ("g1.3", 1, states.SCHEDULED, "ok"),
+        ]  # fmt: skip
+        path.with_name("ledger.verdicts").write_text(
+            "".join(f"\n{id}\t{attempt}\tw.0.1\t{state}\t{verdict}\t." + "\n" * (id == "g1.3")
+                    for id, attempt, state, verdict in lines)
+        )  # fmt: skip
         book.read([])
-        assert book.take({"g1.1": 2}, []).interrupted.total() == 0
-        book.leaving.add(os.getpid())
-        assert book.take({"g1.0": 2}, []).interrupted.total() == 0  # not its last one
-        assert book.take({"g1.1": 1}, []).interrupted.total() == 0  # it was not begun again
-        assert dict(book.take({"g1.1": 2}, []).interrupted) == {"g1.1": 1}
+        ran = book.take(dict.fromkeys(("g1.0", "g1.1", "g1.2", "g1.3"), 2), [])
+        assert dict(ran.interrupted) == {"g1.0": 1, "g1.2": 1}
+
+    @pytest.mark.parametrize("put_back", [False, True])
+    def test_what_fell_with_its_neighbours_may_begin_again_under_its_lease(
+        self, path, book, tmp_path, put_back
+    ):
+        def lines(pid, *starts):
+            with path.open("a") as file:
+                file.writelines(str(Line(id, at, "start", 1.0, pid)) for id, at in starts)
+
+        again = 2 if put_back else 1
+        lines(7, ("g1.0", 1), ("g1.1", 1))
+        lines(8, ("g1.0", again))
+        log = tmp_path / "log"
+        log.write_text("Task g1.0 cannot begin yet, it is put back\n" * put_back)
+        book.read([log])
+        ids = {"g1.0": again, "g1.1": 1}
+        assert len(book.take(ids, []).lines) == 3
+
+        lines(7, ("g1.0", 1), ("g1.1", 1))
+        lines(8, ("g1.0", again))
+        with log.open("a") as file:
+            file.write("Task g1.0 cannot begin yet, it is put back\n" * put_back)
+            file.write("executor 7 died of signal 9 (SIGKILL); its peak memory was 3 MiB; ")
+            file.write("it ran 2 tasks, which run again one by one\n")
+        book.read([log])
+        left = [(each.id, each.pid) for each in book.take(ids, []).lines]
+        assert sorted(left) == [("g1.0", 8), ("g1.1", 7)]
+
+    def test_who_has_just_begun_is_known(self, path, book):
+        now = time.monotonic()
+        lines = [
+            Line("g1.0", 1, "start", now - 60, 5), Line("g1.1", 1, "start", now, 6),
+            Line("g1.2", 1, "start", now, 7), Line("g1.2", 1, "end", now, 7),
+            Line("g1.3", 1, "start", now, 8),
+        ]  # fmt: skip
+        path.write_text("".join(map(str, lines)))
+        book.read([])
+        assert book.just_begun(["g1.0", "g1.1", "g1.2", "g1.9"], 30.0) == [6]
 
     def test_what_nobody_asks_for_is_forgotten(self, path, book, monkeypatch):
         Ledger(path).write("g1.0", 1, "start")

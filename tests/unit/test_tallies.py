@@ -1,7 +1,7 @@
 """The counts of the table of faults move when what they count happens."""
 
 import pytest
-from noting_worker import Judged, Noting, beside, noted, read
+from noting_worker import ASKED, RETURNED, Judged, Noting, beside, handed_back, noted, read
 from tallies import COLUMNS, COUNTED, MUST_BE_NONE, Onlooker, count, table
 
 from celeriac import states
@@ -10,6 +10,7 @@ from celeriac.records import Commit, Exchanged, Fence, Manifest, Record, TaskFac
 from celeriac.stores import connect
 from celeriac.testing.conformance import message
 from celeriac.testing.ledger import Line
+from celeriac.worker.pools.shared import BESIDE
 
 
 class Story:
@@ -197,6 +198,32 @@ def test_the_verdicts_of_a_store_are_noted(tmp_path):
     ]
     nonces = [first.nonce, first.nonce, second.nonce, first.nonce, second.nonce]
     assert [each.nonce for each in found] == nonces
+
+
+def test_what_is_handed_back_though_it_had_begun_is_noted_before_and_after(tmp_path):
+    fence = Fence("a", 1, "w.0.1")
+
+    class Queue:
+        def release(self, owner, fences, started, delay):
+            assert read(tmp_path / "ledger") == (
+                [Judged("a", 1, "w.0.1", RETURNED, ASKED)] * started
+            )
+            return [Verdict.OK]
+
+        def exchange(self, *given):
+            return Exchanged((Verdict.FENCED,))
+
+    queue = Noting(Queue(), beside(tmp_path / "ledger"))
+    queue.release("w", [fence])
+    assert read(tmp_path / "ledger") == []
+    queue.release("w", [fence], started=True)
+    assert [each.verdict for each in read(tmp_path / "ledger")] == [ASKED, "ok"]
+    assert handed_back(read(tmp_path / "ledger")) == {"a": {1}}
+    suspect = Outcome(states.SCHEDULED, reason=f"{BESIDE}, and so on")
+    commits = [Commit(Fence("b", 1, "w.0.1"), suspect)]
+    queue.exchange("w", 0, 1, commits, [], [], Want())
+    assert [each.verdict for each in read(tmp_path / "ledger")][2:] == [ASKED, "fenced"]
+    assert handed_back(read(tmp_path / "ledger")) == {"a": {1}}
 
 
 def test_half_a_line_is_left_out(tmp_path):

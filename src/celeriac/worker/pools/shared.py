@@ -54,6 +54,8 @@ CELLS_ALL: Final = 64
 CELL_SECONDS: Final = 5.0
 #: How the reason begins for which an executor was ended while its neighbours were innocent.
 DRAINED: Final = "drained"
+#: What the reason says of a suspect that goes back to the store.
+BESIDE: Final = "it ran beside others in a process that died"
 
 #: A hold is relied on once it is this old (seconds): memory is in step between cores by then.
 HOLD_SECONDS: Final = 0.04
@@ -149,8 +151,8 @@ class Shared(Prefork):
         suspects = self._dispatch.take_suspects()
         for held in suspects:
             text = (
-                "it ran beside others in a process that died, and all "
-                f"{CELLS_ALL} processes for running such tasks alone have been busy"
+                f"{BESIDE}, and all {CELLS_ALL} processes for running such tasks alone have been "
+                "busy"
             )
             again = Outcome(states.SCHEDULED, reason=text, delay=CELL_SECONDS)
             self._dispatch.commit(held.delivery.fence, again)
@@ -411,4 +413,4 @@ class Shared(Prefork):
             self._ask(executor)
 
 
-__all__ = ["DRAINED", "Crowd", "Shape", "Shared", "Told"]
+__all__ = ["BESIDE", "DRAINED", "Crowd", "Shape", "Shared", "Told"]
