@@ -80,7 +80,7 @@ def test_a_worker_that_no_process_can_join_any_more_ends(how: str, tmp_path: Pat
         doomed = next(each for each in worker.titled(f"celeriac: {how}") if each.pid != begun.pid)
         os.kill(doomed.pid, signal.SIGKILL)
         worker.wait_for("Celeriac 9.9 has been installed while this worker runs as ")
-        worker.wait_for("It stops: running tasks have 10 s to finish")
+        worker.wait_for("It stops: running tasks have 20 s to finish")
         (waits,) = place.send("tasks.add", 1, 2)
         (place.folder / f"end-{runs}").touch()
         assert worker.process.wait(60) == 1
