@@ -130,6 +130,7 @@ class Supervisor:
         self._signals: deque[int] = deque()
         self._bug: BaseException | None = None
         self._stopping_since: float | None = None
+        self._status = 0
         self._grace = plan.grace
         self._zygote_due = 0.0
         self._strays_due = 0.0
@@ -299,6 +300,7 @@ class Supervisor:
             "it ends with status 1, for a service manager to start it again.",
             self._nursery.outdated, self._grace,
         )  # fmt: skip
+        self._status = 1
         self._notices.tell("worker_shutting_down", sig="SIGTERM", how="Warm", exitcode=1)
         self.stop()
 
@@ -340,7 +342,7 @@ class Supervisor:
         end_all(self._pool, self._selector)
         self._nursery.bury()
         logger.info("Stopped.")
-        return 0 if clean and not self._nursery.outdated else 1
+        return self._status if clean else 1
 
     # --- leases -------------------------------------------------------------------------------
     def _begin_anew(self) -> None:
