@@ -249,6 +249,8 @@ class Worker:
         """SIGKILL to all of it, its parents first, so that nobody is left to tidy up."""
         members = self.members()
         _kill(members)
+        members += self._sessions()  # what they had started between that look and the blow
+        _kill(members)
         for process in self.processes:
             process.wait(30)
         psutil.wait_procs(members, 30)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 from contestants import Contestant, Ground, Trouble, Worker, ground
+from redis_kill import kill, reliable
 from redis_server import Server
 from redis_sides import QUEUES
 from sides import pss
@@ -46,7 +47,7 @@ class Sizes:
     growth_seconds: float = 10.0  # what the others run in about this time, instead of `growth`
     killed: int = 200
     patience: float = 75.0
-    long_patience: float = 180.0
+    long_patience: float = 100.0
 
     def tasks(self, side: Contestant, share: float = 1.0) -> int:
         """About as many as the side does in the time of a drain."""
@@ -332,66 +333,6 @@ def _resident(worker: Worker) -> float:
     return sum(each.rss - each.shared for each in told) / (1 << 20)
 
 
-def kill(side: Contestant, server: Server, sizes: Sizes) -> Steps:
-    """SIGKILL to the whole worker, set up as it is fastest."""
-    return (yield from _killed(side, server, sizes, "work", sizes.patience))
-
-
-def reliable(side: Contestant, server: Server, sizes: Sizes) -> Steps:
-    """SIGKILL to the whole worker, set up so that it loses least."""
-    return (yield from _killed(side, server, sizes, "reliable", sizes.long_patience,
-                               BENCH_RELIABLE="1"))  # fmt: skip
-
-
-def _killed(
-    side: Contestant, server: Server, sizes: Sizes, pool: str, patience: float, **environment: str
-) -> Steps:
-    """SIGKILL to the whole worker in the middle of tasks of 50 ms; another is started at once.
-
-    What never runs again costs the whole patience, in which nothing happens. So it yields as soon
-    as the second worker has been quiet for some seconds. When each task ended is on the board,
-    whenever it is looked at.
-    """
-    count = sizes.killed
-    with ground(side, server, count, **environment) as place:
-        place.fill("wait")
-        with place.working(pool, 2, LONG, each=4) as worker:
-            worker.wait(lambda: place.ended() >= count // 4, "a quarter of the tasks")
-            worker.kill()
-            killed = time.monotonic()
-        held = place.stamps()
-        running = sum(1 for n in range(count) if held[2 * n] and not held[2 * n + 1])
-        with place.working(pool, 2, LONG, each=4) as worker:
-            yield from _until_all_or(place, worker, killed + patience)
-        ends, runs = place.stamps()[1::2], place.runs()
-    deadline = killed + patience
-    lost = sum(1 for end, ran in zip(ends, runs, strict=True) if not ran or end > deadline)
-    found = {
-        "running when killed": float(running),
-        "not run again": float(lost),
-        "run twice to the end": float(sum(1 for each in runs if each > 1)),
-    }
-    if not lost:
-        found["all run after"] = max(ends) - killed
-    return found
-
-
-#: Seconds without a task that ended, after which others may go on.
-QUIET = 5.0
-
-
-def _until_all_or(place: Ground, worker: Worker, deadline: float) -> Generator[None, None, None]:
-    done, since = place.ended(), time.monotonic()
-    while done < place.tasks and time.monotonic() < deadline:
-        worker.check()
-        time.sleep(0.05)
-        now = place.ended()
-        if now > done:
-            done, since = now, time.monotonic()
-        elif time.monotonic() > since + QUIET:
-            yield
-
-
 def durable(side: Contestant, server: Server, sizes: Sizes) -> Found:
     """Sends one by one and no-ops drained, at the server's durability."""
     with ground(side, server, 1) as place:
@@ -426,6 +367,12 @@ def _after_kill(patience: str) -> tuple[Figure, ...]:
         Figure("all run after", "s from the kill", "lower"),
     )
 
+
+#: Of those that were running; only where what a dead worker held is looked for in time.
+_AGAIN = (
+    Figure("begun again", "of those that ran", ""),
+    Figure("begun again after", "s from the kill, the last of them", "lower"),
+)
 
 ROWS = (
     Row("enqueue", "sending, with nobody working", (
@@ -477,8 +424,8 @@ ROWS = (
     Row("kill", "SIGKILL to the whole worker, another started at once", _after_kill("patience"),
         steps=kill, seconds=9),
     Row("reliable", "the same, each set up to lose as little as its documentation knows how to",
-        _after_kill("long_patience"), steps=reliable, pool="reliable",
-        patience="long_patience", seconds=9, own=True),
+        (_after_kill("long_patience")[0], *_AGAIN, *_after_kill("long_patience")[1:]),
+        steps=reliable, pool="reliable", patience="long_patience", seconds=9, own=True),
     Row("durability", "what the server's log costs", tuple(
         Figure(f"{what}, AOF {mode}", "/s")
         for what in ("one by one", "drain") for mode in ("off", "everysec", "always")

@@ -74,7 +74,9 @@ def celery() -> Contestant:
             "prefork 2; prefetch multiplier 64 for no-ops and 4 for tasks that wait, as its guide "
             "to optimising says; no gossip, mingle, heartbeat, events or remote control: all cost"
         ),
-        reliable="acks_late, reject_on_worker_lost, prefetch 1, visibility_timeout 30 s, not 3600",
+        reliable="acks_late, reject_on_worker_lost, prefetch 1, visibility_timeout 10 s, not 3600; "
+        "unacked_restore_interval 2 s and throttle 1, not 10 and 10: it looks for what is overdue "
+        "every 2 s, not 100",
     )
 
 
@@ -102,7 +104,8 @@ def dramatiq() -> Contestant:
             "2 processes of 8 threads, its default for two cores; its default middleware, Results "
             "and AsyncIO where asked for"
         ),
-        reliable="heartbeat_timeout 10 s, not 60; requeues at each command, not one in a thousand",
+        reliable="heartbeat_timeout 10 s, not 60; maintenance_chance 1,000,000, not 1,000: it "
+        "looks for dead workers with every command, not one in a thousand",
     )
 
 
@@ -126,7 +129,8 @@ def huey() -> Contestant:
             "2 worker processes, no periodic tasks, results that expire; `notify_result` where "
             "somebody waits, since it costs elsewhere"
         ),
-        reliable="retries 3; it has nothing for a worker that dies",
+        reliable="retries 3, which are for tasks that raise; it has nothing for a worker that is "
+        "killed (a worker that is stopped tells of what it interrupted by a signal)",
     )
 
 
@@ -164,7 +168,8 @@ def rq() -> Contestant:
         pace=500,
         settings="worker pool of 2 `SimpleWorker`s, which do not fork for each job: its fastest",
         reliable="Retry(max=3), two workers that fork, their maintenance and heartbeats every 5 s, "
-        "not 600 and 30, worker-ttl 20 s, since they look for what was left between two waits",
+        "not 600 and 30, worker-ttl 20 s, not 420, since they look for what was left between two "
+        "waits; a job counts as left 60 s after its last heartbeat is due, which cannot be set",
     )
 
 
@@ -189,8 +194,8 @@ def taskiq() -> Contestant:
             "2 processes of 100 coroutines on uvloop; streams, the one of its Redis brokers that "
             "acknowledges; results asked for every 1 ms instead of 200"
         ),
-        reliable="acknowledged when saved, idle_timeout and lock 10 s, not 600 and for "
-        "ever; it looks for what was left only after something new has come",
+        reliable="acknowledged when saved, idle_timeout and unacknowledged_lock_timeout 10 s, not "
+        "600 and for ever; it looks for what was left only after something new has come",
     )
 
 

@@ -18,6 +18,7 @@ TASKS = {
     "async_wait": app.task(stamps.async_wait, name="async_wait"),
     "nap": app.task(stamps.nap, name="nap"),
     "first": app.task(stamps.first, name="first"),
+    "nudge": app.task(stamps.nudge, name="nudge", ignore_result=True),
     "step": app.task(stamps.step, name="step"),
     "gather": app.task(stamps.gather, name="gather"),
     "longest": app.task(stamps.longest, name="longest"),

@@ -23,7 +23,12 @@ if os.environ.get("BENCH_RELIABLE"):
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
-        broker_transport_options={"visibility_timeout": 30},
+        # Kombu looks for what is overdue every interval × throttle seconds, 100 if not told.
+        broker_transport_options={
+            "visibility_timeout": 10,
+            "unacked_restore_interval": 2,
+            "unacked_restore_throttle": 1,
+        },
     )
 
 TASKS = {
@@ -33,6 +38,7 @@ TASKS = {
     "load": app.task(stamps.load, name="load", ignore_result=True),
     "wait": app.task(stamps.wait, name="wait"),
     "first": app.task(stamps.first, name="first"),
+    "nudge": app.task(stamps.nudge, name="nudge", ignore_result=True),
     "step": app.task(stamps.step, name="step"),
     "gather": app.task(stamps.gather, name="gather"),
     "longest": app.task(stamps.longest, name="longest"),

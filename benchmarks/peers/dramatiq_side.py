@@ -33,6 +33,7 @@ TASKS = {
     "async_wait": _actor(stamps.async_wait, "async_wait", store_results=True),
     "nap": _actor(stamps.nap, "nap", store_results=True),
     "first": _actor(stamps.first, "first"),
+    "nudge": _actor(stamps.nudge, "nudge"),
 }
 # A queue belongs to an actor here, so each of the eight has one.
 for each in [f"q{index}" for index in range(8)]:

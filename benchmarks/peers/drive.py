@@ -2,11 +2,10 @@
 
     python drive.py SIDE WHAT OPTIONS
 
-SIDE is a module of this folder, WHAT one of `fill`, `one`, `many`, `threads`, `latency` and
-`workflow`, OPTIONS
-a JSON object. What was measured is printed as JSON. A side whose functions are coroutines runs on
-one event loop (uvloop where it is installed), as a web application would use it; "from threads"
-then means that many coroutines at once.
+SIDE is a module of this folder, WHAT one of `fill`, `one`, `many`, `threads`, `latency`, `nudge`
+and `workflow`, OPTIONS a JSON object. What was measured is printed as JSON. A side whose functions
+are coroutines runs on one event loop (uvloop where it is installed), as a web application would use
+it; "from threads" then means that many coroutines at once.
 """
 
 import asyncio
@@ -165,6 +164,15 @@ def _sample(number, sent, got, value):
     return stamps.begun(number) - sent, got - sent
 
 
+def nudge(driver, options):
+    """Send a task that does nothing, again and again, for as long as somebody wants it."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        driver.each("nudge", [[0]])
+        time.sleep(options["pause"])
+    return {}
+
+
 def _peak():
     """The most memory this process has needed, KiB. Not ``ru_maxrss``, which counts what the
     process that started it had needed until then."""
@@ -191,7 +199,7 @@ def workflow(driver, options):
 
 def main():
     module, what, options = sys.argv[1:]
-    whats = {each.__name__: each for each in (fill, one, many, threads, latency, workflow)}
+    whats = {each.__name__: each for each in (fill, one, many, threads, latency, nudge, workflow)}
     print(json.dumps(whats[what](Driver(module), json.loads(options))))
     sys.stdout.flush()
     os._exit(0)  # connections of an event loop that no longer runs have nothing left to tell

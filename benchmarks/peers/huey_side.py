@@ -24,6 +24,7 @@ def _task(function):
 
 TASKS = {each.__name__: _task(each) for each in (
     stamps.noop, stamps.ignored, stamps.stamp, stamps.load, stamps.wait, stamps.first,
+    stamps.nudge,
 )}  # fmt: skip
 
 

@@ -13,8 +13,9 @@ for _name in [f"q{index}" for index in range(8)]:
 
 TASKS = {each.__name__: each for each in (
     stamps.noop, stamps.ignored, stamps.stamp, stamps.load, stamps.wait, stamps.first,
+    stamps.nudge,
 )}  # fmt: skip
-IGNORED = ("ignored", "load")
+IGNORED = ("ignored", "load", "nudge")
 RETRY = Retry(max=3) if os.environ.get("BENCH_RELIABLE") else None
 
 

@@ -127,6 +127,14 @@ def first(number):
     return number
 
 
+def nudge(number):
+    """Nothing: it is sent so that a worker has something new."""
+
+
+async def async_nudge(number):
+    """Nothing, in a coroutine."""
+
+
 def step(before, number):
     """A step of a chain: one more than the step before it returned."""
     return before + 1

@@ -30,6 +30,7 @@ TASKS = {
     "load": broker.task(task_name="load")(stamps.async_load),
     "wait": broker.task(task_name="wait")(stamps.async_wait),
     "first": broker.task(task_name="first")(stamps.async_stamp),
+    "nudge": broker.task(task_name="nudge")(stamps.async_nudge),
 }
 
 

@@ -72,6 +72,10 @@ def test_a_row_brings_its_figures(bench, server, side, tiny, name):
     if name == "kill":
         assert found["not run again"] == 0
         assert found["running when killed"] >= 1
+    if name == "reliable":
+        assert found["not run again"] == 0
+        assert found["begun again"] == found["running when killed"] >= 1
+        assert 0 < found["begun again after"] < found["all run after"]
     if name == "memory":
         assert 0 < found["2 executors"] < found["8 executors"]
     if name == "latency":

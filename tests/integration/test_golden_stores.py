@@ -25,6 +25,10 @@ PLACES = [
     for kind in (["sqlite"] if name.startswith("sqlite") else ["redis", "valkey", "redis-6.2"])
 ]
 
+WITH_WORKFLOWS = [
+    (name, kind) for name, kind in PLACES if "body-told" in (FOLDER / f"{name}.json").read_text()
+]
+
 
 @pytest.fixture
 def place(name: str, kind: str, tmp_path: Path):
@@ -82,6 +86,18 @@ def test_a_worker_of_today_finishes_what_an_old_one_left(name: str, kind: str, p
     assert app.store.inspection.retry(["dead"]) == ["dead"]
     assert app.AsyncResult("dead").get(timeout=30) == []
     assert worker.stop() == 0
+    app.close()
+
+
+@pytest.mark.parametrize(("name", "kind"), WITH_WORKFLOWS)
+def test_what_was_revoked_in_an_old_store_waits_again_for_its_turn(name: str, kind: str, place):
+    """Redis: edges that an earlier version packed do not say what an errback is behind."""
+    app = Celeriac("client", broker=place.broker, set_as_current=False)
+    app.store.queue.revoke(["body-told"])
+    assert place.record("body-told").state == "revoked"
+    assert place.record("body").state == "waiting"
+    assert app.store.inspection.retry(["body-told"]) == ["body-told"]
+    assert place.record("body-told").state == "waiting"
     app.close()
 
 

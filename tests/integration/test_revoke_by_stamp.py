@@ -192,3 +192,28 @@ def test_from_a_result_and_from_the_command_line(place):
     assert "write NAME=VALUE" in celeriac("revoke", "--stamp", "batch", code=2).stderr
     assert "option of apply_async" in celeriac("revoke", "--stamp", "queue=a", code=2).stderr
     assert "Name tasks by ID" in celeriac("revoke", code=2).stderr
+
+
+def test_whoever_asks_hears_that_a_retry_would_be_revoked_again(place):
+    def command(*args):
+        return subprocess.run(
+            [sys.executable, "-m", "celeriac", "-A", "tasks", *args], cwd=place.folder,
+            env=place.environment, capture_output=True, text=True, timeout=DEADLINE, check=False,
+        )  # fmt: skip
+
+    stamped = send(place, "plain", customer="acme")
+    plain = send(place, "plain", customer="other")
+    assert revoke(place, {"customer": "acme"}) == {stamped: "revoked"}
+    app_revoke = f"say(app.control.revoke({plain!r}))"
+    run(place, app_revoke)
+    why = command("why", stamped).stdout
+    assert "Whatever carries customer=acme is revoked until 20" in why
+    assert "send it anew, without that stamp" in why
+    assert f"retry {stamped}" not in why
+    assert f"retry {plain}" in command("why", plain).stdout
+    done = command("retry", stamped)
+    assert done.returncode == 1
+    assert f"{stamped}: it would be revoked again: whatever carries customer=acme" in done.stderr
+    assert state(place, stamped) == ["revoked"]
+    assert command("retry", plain).returncode == 0
+    assert state(place, plain) == ["queued"]

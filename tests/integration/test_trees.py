@@ -64,9 +64,16 @@ def test_a_workflow_from_its_sending_to_its_end(place):
     assert lines[3].startswith('    File "')
     assert lines[3].endswith(", in fail")
     assert lines[5].startswith(f"FAILURE chain of 3 {id}")
-    assert [line.split("[")[0] for line in lines[6:]] == [
+    assert [line.split("[")[0] for line in lines[6:9]] == [
         "├─ SUCCESS tasks.download_file", "├─ FAILURE tasks.fail", "└─ FAILURE tasks.echo",
     ]  # fmt: skip
+    failed = lines[2].partition("[")[2].partition("]")[0]
+    assert lines[9:] == [
+        "",
+        "What to do:",
+        f"  More of what failed: celeriac -A tasks why {failed}",
+        f"  To run it again, and go on from there: celeriac -A tasks retry {failed}",
+    ]
     code, out, _ = tree(place, id, "--json")
     data = json.loads(out)
     assert (code, data["ready"], data["failed"]) == (exits.TASK_FAILED, True, True)
@@ -104,6 +111,44 @@ def test_unknown_ids_and_single_tasks(place):
     code, out, _ = tree(place, id)
     assert code == exits.TIMED_OUT
     assert out.splitlines()[1].startswith(f"PENDING tasks.echo[{id}]: Waiting for a worker")
+
+
+def revoke(place, *args):
+    started = celeriac(place, "revoke", *args)
+    out, err = started.communicate(timeout=DEADLINE)
+    assert err == ""
+    return started.returncode, out
+
+
+def test_a_group_is_revoked_by_its_id(place):
+    """Steps of its chains, and what gathers it, too; what others sent, and what follows, not."""
+    id = send(place, "result = group(echo.s(n) | echo.s() for n in range(2)).delay()")
+    code, out = revoke(place, id)
+    assert (code, out) == (exits.OK, f"{id}  a group: 4 tasks revoked\n")
+    code, out, _ = tree(place, id)
+    lines = out.splitlines()
+    assert code == exits.TASK_FAILED
+    assert lines[:2] == ["REVOKED: 4 tasks: 4 REVOKED", "Revoked:"]
+    first = [line.partition("[")[2].partition("]")[0] for line in lines[2:4]]
+    assert lines[-1] == (
+        f"  To run after all what was revoked: celeriac -A tasks retry {' '.join(first)}"
+    )
+    assert "Failed:" not in out
+    assert revoke(place, id) == (exits.OK, f"{id}  a group: all of its tasks have ended\n")
+    # In the middle of a workflow; one that is gathered has its id on the task that gathers it.
+    id = send(place, "result = (group(echo.s(n) for n in range(2)) | echo.s()).delay()")
+    group = json.loads(tree(place, id, "--json")[1])["children"][0]
+    assert revoke(place, group["id"])[1].endswith("  a group: 2 tasks revoked\n")
+    id = send(place, "result = chord([group(echo.s(1), echo.s(2))], echo.s()).delay()")
+    data = json.loads(tree(place, id, "--json")[1])
+    todo = [data]
+    gathered = next(
+        each for each in todo if todo.extend(each["children"]) or each["task"] == "celeriac.collect"
+    )
+    code, out = revoke(place, gathered["id"], "--json")
+    assert code == exits.OK
+    assert set(json.loads(out).values()) == {"revoked"}
+    assert len(json.loads(out)) == 3
 
 
 def held_group(place):

@@ -55,26 +55,42 @@ threading.Thread(target=threading.Event().wait, daemon=True).start()
 """
 
 
-@pytest.mark.parametrize("how", ["zygote", "exec"])
-def test_processes_of_another_version_do_not_join_a_worker(how: str, tmp_path: Path):
-    """What they say to each other is of one version."""
+RECEIVER = """
+from celeriac.signals import heartbeat_sent
+heartbeat_sent.connect(lambda **_: None, weak=False)
+"""
+
+
+@pytest.mark.parametrize("how", ["zygote", "executor", "hooks"])
+def test_a_worker_that_no_process_can_join_any_more_ends(how: str, tmp_path: Path):
+    """What they say to each other is of one version. It must not look alive with nobody to run
+    anything; what runs is finished first, and what waits is left to others, uncharged."""
     with site(tmp_path) as place:
         (place.folder / "sitecustomize.py").write_text(UPDATED)
-        if how == "exec":
+        if how != "zygote":  # then each process is started as a new interpreter
             with (place.folder / "tasks.py").open("a") as file:
-                file.write(THREAD)
-        worker = place.worker("-c", "1", PYTHONPATH=str(place.folder)).ready()
-        (first,) = place.send("tasks.add", 1, 2)
-        assert place.ended([first])[0].state == "succeeded"
+                file.write(THREAD + RECEIVER)
+        worker = place.worker("-c", "2", PYTHONPATH=str(place.folder)).ready()
+        eventually(lambda: len(worker.titled("celeriac: executor")) == 2, "two executors")
+        if how == "hooks":
+            eventually(lambda: worker.titled("celeriac: hooks"), "who calls the receiver")
+        (runs,) = place.send("tasks.nap_on")
+        (begun,) = place.wait_ledger("start", runs)
         (place.folder / "updated").touch()
-        (doomed,) = worker.titled("zygote" if how == "zygote" else "executor")
+        doomed = next(each for each in worker.titled(f"celeriac: {how}") if each.pid != begun.pid)
         os.kill(doomed.pid, signal.SIGKILL)
         worker.wait_for("Celeriac 9.9 has been installed while this worker runs as ")
-        assert "Restart this worker." in worker.text()
+        worker.wait_for("It stops: running tasks have 20 s to finish")
+        (waits,) = place.send("tasks.add", 1, 2)
+        (place.folder / f"end-{runs}").touch()
+        assert worker.process.wait(60) == 1
         assert "could not import" not in worker.text()
         assert "Traceback" not in worker.text()
-        # Nothing else went wrong: with the old version back it works.
-        (place.folder / "updated").unlink()
-        (second,) = place.send("tasks.add", 1, 2)
-        assert place.ended([second])[0].state == "succeeded"
-        assert worker.stop() == 0
+        assert worker.text().count("has been installed") == 1
+        ended, left = place.record(runs), place.record(waits)
+        assert (ended.state, ended.attempt, ended.crashes) == ("succeeded", 1, 0)
+        assert (left.state, left.attempt, left.losses) == ("queued", 0, 0)
+        # As a service manager would: the worker that is started again is of one version.
+        mate = place.worker(PYTHONPATH=str(place.folder)).ready()
+        assert place.ended([waits])[0].state == "succeeded"
+        assert mate.stop() == 0

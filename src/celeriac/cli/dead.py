@@ -131,7 +131,7 @@ celeriac -A tasks dead show ID1 ID2 --json
 @pass_session
 def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
     """Show tasks whole, with arguments and last stack."""
-    from celeriac.control.phrases import clip
+    from celeriac.control.phrases import UNKNOWN, clip
     from celeriac.control.reading import last_stack
     from celeriac.control.why import Situation, explain
 
@@ -143,7 +143,7 @@ def show(session: Session, /, ids: Sequence[str], as_json: bool) -> int:
     else:
         for id, record in zip(ids, records, strict=True):
             if record is None:
-                note(f"No task {clip(id)} is known to this store.")
+                note(f"{clip(id)}: {UNKNOWN}.")
                 continue
             workers = store.inspection.workers()
             explained = explain(
@@ -272,14 +272,14 @@ def _apply(change: Callable[[Sequence[str]], list[str]], ids: Sequence[str]) -> 
 
 def _tell(store: Store, word: str, ids: Sequence[str], done: Sequence[str], why_not: str) -> int:
     """Say what was done and what was not; return the exit code."""
-    from celeriac.control.phrases import plural
+    from celeriac.control.phrases import UNKNOWN, clip, plural
 
     left = [id for id in ids if id not in set(done)]
     known = dict(zip(left, store.inspection.get(left), strict=True)) if left else {}
     say(f"{word} {plural(len(done), 'task')}.")
     for id, record in known.items():
         note(
-            f"{id}: not known to this store."
+            f"{clip(id)}: {UNKNOWN}."
             if record is None
             else f"{id}: {why_not} (it is {record.state})."
         )

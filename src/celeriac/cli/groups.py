@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from celeriac.cli import exits
@@ -15,13 +16,46 @@ if TYPE_CHECKING:
     from celeriac.cli.follow import Follower
     from celeriac.flowtree import Tree
     from celeriac.groupresult import GroupResult
+    from celeriac.records import Record
 
 
 def group_of(app: Celeriac, id: str) -> GroupResult | None:
     """The result of the group with this id; None if it is a task's, or nobody's."""
+    tree = _tree_of_group(app, id, app.store.inspection.get([id])[0])
+    if tree is None:
+        return None
+    found: GroupResult = _result(app, tree)
+    return found
+
+
+def tasks_of_groups(app: Celeriac, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Of those *ids* that are groups', the tasks of each that have not ended: its members, the
+    steps of those that are chains, and what gathers them. Not what they sent by themselves."""
+    from celeriac.states import READY_STATES, TERMINAL
+
+    found: dict[str, list[str]] = {}
+    for id, record in zip(ids, app.store.inspection.get(list(ids)), strict=True):
+        tree = _tree_of_group(app, id, record)
+        if tree is None:
+            continue
+        found[id] = [] if record is None or record.state in TERMINAL else [id]
+        todo = [tree]
+        while todo:
+            each = todo.pop()
+            if each.kind == "task" and each.state not in READY_STATES:
+                found[id].append(each.id)
+            todo += [part for part in reversed(each.children) if part.role in _OF_THE_GROUP]
+    return found
+
+
+#: What stands under a group, or under one of its members, and is a part of it.
+_OF_THE_GROUP = frozenset({"step", "member", "added", "body", "replacement"})
+
+
+def _tree_of_group(app: Celeriac, id: str, record: Record | None) -> Tree | None:
+    """The group with this id, of which *record* is the record, if there is one."""
     from celeriac.workflow import COLLECT
 
-    record = app.store.inspection.get([id])[0]
     if record is not None and record.task != COLLECT:  # that has the id of the group it collects
         return None
     from celeriac.control.flowreading import read_tree, source_of
@@ -31,8 +65,7 @@ def group_of(app: Celeriac, id: str) -> GroupResult | None:
     while todo:
         each = todo.pop()
         if each.kind == "group" and each.id == id:
-            found: GroupResult = _result(app, each)
-            return found
+            return each
         todo.extend(each.children)
     return None
 

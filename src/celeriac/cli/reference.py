@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
-from celeriac.cli import exits, refused
+from celeriac.cli import exits, refused, session
 from celeriac.cli.root import root
 
 __all__ = ["render", "render_help"]
@@ -36,9 +37,12 @@ def render() -> str:
         "Printed by `python -m celeriac.cli.reference`; change the commands, not this page.",
         "",
         *_help("celeriac", root, None),
+        "",
+        "The options that stand here are taken by every command as well, and not repeated below.",
     ]
     for path, command, parent in _commands():
-        lines += ["", f"## `{path}`", "", *_help(path, command, parent)]
+        with _without_shared(command):
+            lines += ["", f"## `{path}`", "", *_help(path, command, parent)]
     lines += ["", "## Exit codes", "", "| code | meaning |", "|---|---|"]
     lines += [f"| {code} | {text} |" for code, text in exits.MEANINGS.items()]
     lines += [
@@ -94,6 +98,24 @@ def _commands() -> Iterator[tuple[str, click.Command, click.Context]]:
                 found = command.get_command(inner, each)
                 assert found is not None
                 yield f"celeriac {name} {each}", found, inner
+
+
+@contextmanager
+def _without_shared(command: click.Command) -> Iterator[None]:
+    """Hide the options of *command* that all have, for the length of the block."""
+    shared = {each.name for each in session.options(environment=False)}
+    hidden = [
+        each
+        for each in command.params
+        if isinstance(each, click.Option) and each.name in shared and not each.hidden
+    ]
+    for each in hidden:
+        each.hidden = True
+    try:
+        yield
+    finally:
+        for each in hidden:
+            each.hidden = False
 
 
 def _help(path: str, command: click.Command, parent: click.Context | None) -> list[str]:

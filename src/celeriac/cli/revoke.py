@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 import click
 
 from celeriac.cli import exits
 from celeriac.cli.command import AppCommand
+from celeriac.cli.groups import tasks_of_groups
 from celeriac.cli.options import as_json
 from celeriac.cli.output import say, say_json
 from celeriac.cli.session import Session, pass_session
@@ -21,11 +24,10 @@ celeriac -A tasks revoke ID1 --terminate --signal SIGKILL
 celeriac -A tasks revoke --stamp customer=acme               # all that carry it, and will
 """
 
-#: What a revoke met → the sentence for people.
+#: What a revoke met → the sentence for people; of an unknown one it is longer.
 _MET: Final = {
     "revoked": "revoked",
     "ended": "too late: it has ended; see `celeriac why`",
-    "unknown": "not known to this store; if it arrives, it will be revoked",
 }
 
 
@@ -85,6 +87,7 @@ def revoke(
     left to end, and is not repeated; with --terminate it is ended by a signal.
     Exit code 4 if an ID is not known. Of a workflow this revokes the task ID alone, and with it
     what waits for it; the steps before it go on. result.revoke() in Python revokes those, too.
+    If ID is that of a group, all tasks of the group are revoked.
 
     With --stamp tasks are named by what they are stamped with. What is sent later with that stamp
     ends as REVOKED when a worker takes it.
@@ -93,7 +96,10 @@ def revoke(
         raise click.UsageError("Name tasks by ID, or by --stamp NAME=VALUE.")
     headers = headers_of(stamps)
     app = session.load_shared()
-    met = app.control.revoke(ids, terminate=terminate, signal=with_signal) if ids else {}
+    groups = tasks_of_groups(app, ids)
+    single = [id for id in ids if id not in groups]
+    every = dict.fromkeys([*single, *chain.from_iterable(groups.values())])
+    met = app.control.revoke(list(every), terminate=terminate, signal=with_signal) if every else {}
     if headers:
         try:
             met |= app.control.revoke_by_stamped_headers(
@@ -109,14 +115,30 @@ def revoke(
         if terminate
         else "running or about to: it is left to end and not repeated (or use --terminate)"
     )
-    from celeriac.control.phrases import clip
+    from celeriac.control.phrases import UNKNOWN, clip
 
+    days = f"{app.conf.revoke_expires / 86_400:g} days"
+    words = _MET | {"unknown": f"{UNKNOWN}. If it comes in the next {days}, it is revoked"}
+    for id, parts in groups.items():
+        say(f"{clip(id)}  a group: {_counted(met, parts, words, pending)}")
     for id, effect in met.items():
-        say(f"{clip(id)}  {_MET.get(effect, pending)}")
+        if id in single or id not in every:
+            say(f"{clip(id)}  {words.get(effect, pending)}")
     for stamp in stamps:
-        days = app.conf.revoke_expires / 86_400
-        say(f"What is sent with {clip(stamp)} in the next {days:g} days is revoked, too.")
+        say(f"What is sent with {clip(stamp)} in the next {days} is revoked, too.")
     return _exit(met)
+
+
+def _counted(met: dict[str, str], parts: Sequence[str], words: dict[str, str], pending: str) -> str:
+    """What became of the tasks of a group: ``3 tasks revoked; 1 task running …``."""
+    from celeriac.control.phrases import plural
+
+    counts = Counter(met[each] for each in parts)
+    told = [
+        f"{plural(count, 'task')} {words.get(effect, pending)}"
+        for effect, count in sorted(counts.items(), key=lambda each: -each[1])
+    ]
+    return "; ".join(told) or "all of its tasks have ended"
 
 
 def _exit(met: dict[str, str]) -> int:

@@ -71,6 +71,8 @@ def tree(session: Session, /, id: str, watch: bool, every: bool, as_json: bool) 
             return _missing(session, app, id, as_json=as_json)
         if not watch:
             _print(found, now, every=every, as_json=as_json)
+            if not as_json:
+                _say_next(found, session.app)
             return _code(found)
     return _Watch(app, id, every=every, as_json=as_json).until_it_ends(found, now)
 
@@ -122,6 +124,18 @@ def _print(found: Tree, now: float, *, every: bool, as_json: bool) -> None:
         say(msgspec.json.format(msgspec.json.encode(_plain(found)), indent=2).decode())
     else:
         say("\n".join(_lines(found, now, every=every)))
+
+
+def _say_next(found: Tree, spec: str) -> None:
+    """Which command goes on from what failed."""
+    from celeriac.control.phrases import commands
+    from celeriac.control.treetext import next_steps
+
+    steps = next_steps(found)
+    if steps:
+        say("\nWhat to do:")
+        for each in steps:
+            say(f"  {commands(each, spec)}")
 
 
 def _plain(found: Tree) -> dict[str, Any]:

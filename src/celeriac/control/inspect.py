@@ -15,7 +15,8 @@ from celeriac.control.flowreading import flow_of
 from celeriac.control.phrases import clip, commands, iso
 from celeriac.control.reading import header_of, message_of
 from celeriac.control.why import Explanation, Situation, missing
-from celeriac.records import BUILT_IN, Counts, JoinView, Record, WorkerView
+from celeriac.records import BUILT_IN, Counts, JoinView, Record, RevokedStamp, WorkerView
+from celeriac.stamps import keys_of
 from celeriac.stores.base import Store
 from celeriac.upstream import arguments_of
 
@@ -27,6 +28,7 @@ __all__ = [
     "QueueLine",
     "overview",
     "put_aside",
+    "revoked_stamps",
     "situation",
     "with_arguments",
     "without_record",
@@ -50,7 +52,7 @@ def situation(
     if record is None:
         return None
     if record.state in states.TERMINAL:
-        return Situation(record, now, app=app)
+        return Situation(record, now, app=app, revoked=revoked_stamps(store, record))
     workers = tuple(store.inspection.workers())
     counts = store.inspection.counts([record.queue])
     before = _before(store, record, counts) if record.state == states.QUEUED else None
@@ -68,6 +70,15 @@ def situation(
         silent=store.options.lease * 0.4,
         known=known,
     )
+
+
+def revoked_stamps(store: Store, record: Record) -> tuple[RevokedStamp, ...]:
+    """The stamps that *record* carries and that calls are revoked by now."""
+    header = header_of(record)
+    if header is None or not header.stamps:
+        return ()
+    own = set(keys_of(header.stamps))
+    return tuple(each for each in store.queue.revoked_stamps() if each.stamp in own)
 
 
 def without_record(store: Store, id: str, app: str = "") -> Explanation:

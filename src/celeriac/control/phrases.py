@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 __all__ = [
+    "UNKNOWN",
     "absolute",
     "ago",
     "clip",
@@ -24,6 +25,8 @@ __all__ = [
     "size",
 ]
 
+#: Said of an id that is no task's.
+UNKNOWN: Final = "not known to this store: it was never sent here, or its record has expired"
 #: Said of a moment that no calendar holds; a record with one must still be shown.
 _BEYOND: Final = "beyond the year 9999"
 _MINUTE = 60.0

@@ -76,7 +76,9 @@ def _percent(progress: Progress) -> int:
 
 
 def _amount(value: Number) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _rounded(rate: float) -> Number:

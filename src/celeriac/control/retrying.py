@@ -16,7 +16,10 @@ import msgspec
 from celeriac import states
 from celeriac.client import checked_call, verify
 from celeriac.control.flowreading import flow_of
+from celeriac.control.inspect import revoked_stamps
+from celeriac.control.phrases import UNKNOWN
 from celeriac.control.reading import message_of
+from celeriac.control.why import by_stamp
 from celeriac.exceptions import CeleriacError
 from celeriac.message import Edges, Message, decode
 from celeriac.records import Record
@@ -36,8 +39,9 @@ class Left(msgspec.Struct, frozen=True):
     """Why an id was left as it is.
 
     *code* is one of ``unknown``, ``group``, ``succeeded``, ``unfinished``, ``revoked`` (of all that
-    failed, what somebody called off is left), ``upstream`` (its turn has not come and will not),
-    ``errback`` (one has not ended), ``not kept``, ``gone`` and ``incomplete``.
+    failed, what somebody called off is left), ``stamped`` (a stamp of its own is revoked),
+    ``upstream`` (its turn has not come and will not), ``errback`` (one has not ended),
+    ``not kept``, ``gone`` and ``incomplete``.
     """
 
     code: str
@@ -49,9 +53,7 @@ class Left(msgspec.Struct, frozen=True):
         return self.code in {"succeeded", "unfinished", "revoked"}
 
 
-_UNKNOWN: Final = Left(
-    "unknown", "not known to this store: it was never sent here, or its record has expired"
-)
+_UNKNOWN: Final = Left("unknown", UNKNOWN)
 _GROUP: Final = Left(
     "group",
     "it is a group, and runs nothing itself; name members of it, or ask for all that failed "
@@ -88,6 +90,10 @@ def retry(
     if mends and len(ids) != 1:
         raise ValueError("retry(): arguments are those of one task; name one")
     for id in dict.fromkeys(ids):
+        stamped = _stamped(app, id)
+        if stamped is not None:
+            done.left[id] = stamped
+            continue
         messages = {id: _mended(app, id, args, kwargs)} if mends and _may_run(app, id) else None
         *before, _ = _in_order(app, id)
         held_up = _held_up(app, id) if before else None
@@ -121,7 +127,10 @@ def retry_failed(app: Celeriac, id: str) -> Retried:
         elif part.state in states.REOPENABLE and part.id not in done.reopened:
             now = app.store.inspection.get([part.id])[0]
             ended = now is not None and now.state in states.REOPENABLE
-            if ended and not _reopen(app, done, part.id):
+            stamped = _stamped(app, part.id) if ended else None
+            if stamped is not None:
+                done.left[part.id] = stamped
+            elif ended and not _reopen(app, done, part.id):
                 done.left[part.id] = _why_not(app, part.id)
     if found is None and not (flow and app.store.inspection.flow(flow, limit=1)):
         done.left[id] = _UNKNOWN
@@ -284,6 +293,21 @@ def _why_not(app: Celeriac, id: str) -> Left:
     of = "of it, of what it ended because of or of what waits for it"
     lost = Left("not kept", f"{of}, something is no longer kept")
     return _held_up(app, id) or _no_turn(app, record) or lost
+
+
+def _stamped(app: Celeriac, id: str) -> Left | None:
+    """Why a worker would only revoke *id* again; None if it would not."""
+    record = app.store.inspection.get([id])[0]
+    if record is None or record.state not in states.REOPENABLE:
+        return None
+    revoked = revoked_stamps(app.store, record)
+    if not revoked:
+        return None
+    return Left(
+        "stamped",
+        f"it would be revoked again: whatever {by_stamp(revoked)}. Send it anew, without that "
+        "stamp",
+    )
 
 
 def _held_up(app: Celeriac, id: str) -> Left | None:

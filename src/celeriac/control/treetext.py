@@ -15,7 +15,7 @@ from celeriac.control.phrases import clip, duration, plural
 from celeriac.control.progress import bar
 from celeriac.flowtree import BAD, GONE, Tree
 
-__all__ = ["summary", "tree_lines"]
+__all__ = ["next_steps", "summary", "tree_lines"]
 
 #: Of more children than this, so many are shown besides those that failed.
 _SHOWN: Final = 10
@@ -56,11 +56,19 @@ def tree_lines(tree: Tree, now: float, *, every: bool = False) -> list[str]:
 
 
 def _failures(tree: Tree, every: bool) -> Iterator[str]:
-    """What failed by itself, if it is not all there is."""
-    found = tree.failures
-    if not found or (tree.kind == "task" and not tree.children):
+    """What failed by itself, and what was revoked, if it is not all there is."""
+    if tree.kind == "task" and not tree.children:
         return
-    yield "Failed:"
+    revoked = [each for each in tree.failures if each.state == states.REVOKED]
+    failed = [each for each in tree.failures if each.state != states.REVOKED]
+    yield from _listed("Failed:", failed, every)
+    yield from _listed("Revoked:", revoked, every)
+
+
+def _listed(heading: str, found: Sequence[Tree], every: bool) -> Iterator[str]:
+    if not found:
+        return
+    yield heading
     for each in found if every else found[:_LISTED]:
         called = f"{clip(each.task, _NAME)}{clip(each.arguments)}[{clip(each.id)}]"
         yield f"  {called}: {clip(each.reason) or each.state}"
@@ -69,6 +77,21 @@ def _failures(tree: Tree, every: bool) -> Iterator[str]:
     if not every and len(found) > _LISTED:
         yield f"  … and {len(found) - _LISTED:,} more"
     yield ""
+
+
+def next_steps(tree: Tree) -> list[str]:
+    """What an operator may do about what ended without success, with the commands for it."""
+    revoked = [each for each in tree.failures if each.state == states.REVOKED]
+    failed = [each for each in tree.failures if each.state != states.REVOKED]
+    steps = []
+    if failed:
+        steps.append(f"More of what failed: celeriac why {clip(failed[0].id)}")
+        which = clip(failed[0].id) if len(failed) == 1 else f"{clip(tree.id)} --all-failed"
+        steps.append(f"To run it again, and go on from there: celeriac retry {which}")
+    if revoked:
+        which = " ".join(clip(each.id) for each in revoked[:_LISTED])
+        steps.append(f"To run after all what was revoked: celeriac retry {which}")
+    return steps
 
 
 class _Text:

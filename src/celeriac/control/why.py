@@ -27,11 +27,12 @@ from celeriac.control.reading import (
 )
 from celeriac.exceptions import DecodeError, NotRegistered
 from celeriac.malformed import MALFORMED
-from celeriac.records import Counts, JoinView, Record, WorkerView
+from celeriac.records import Counts, JoinView, Record, RevokedStamp, WorkerView
 
 __all__ = [
     "Explanation",
     "Situation",
+    "by_stamp",
     "explain",
     "in_brief",
     "missing",
@@ -52,7 +53,8 @@ class Situation:
     *upstream* are the unfinished tasks whose end releases it, *join* the join it gathers.
     *whole* says that the reader shows the record's last stack as well: no advice points to it.
     *app* is what ``-A`` names, for the commands in the advice; *silent* how many seconds without
-    a beat are too many for a worker. *known* is where the reader's application sends its tasks.
+    a beat are too many for a worker. *known* is where the reader's application sends its tasks,
+    *revoked* are the stamps of its own that calls are revoked by now.
     """
 
     record: Record
@@ -66,6 +68,7 @@ class Situation:
     app: str = ""
     silent: float = _SILENT
     known: Destinations = NOWHERE
+    revoked: Sequence[RevokedStamp] = ()
 
 
 @dataclass(frozen=True)
@@ -383,9 +386,24 @@ def _ended(code: str, word: str) -> Callable[[Situation], _Answer]:
         record = s.record
         when = "" if record.ended_at is None else f" {moment(record.ended_at, s.now)}"
         because = f": {reason_of(record)}" if record.reason else ""
-        return code, f"{word}{when}{because}.", _ended_advice(record)
+        text = f"{word}{when}{because}."
+        if s.revoked and record.state in states.REOPENABLE:
+            return code, f"{text} Whatever {by_stamp(s.revoked)}.", [_STAMPED]
+        return code, text, _ended_advice(record)
 
     return answer
+
+
+#: What to do about a call whose stamp is revoked.
+_STAMPED: Final = (
+    "To run it after all: send it anew, without that stamp. A retry would be revoked again."
+)
+
+
+def by_stamp(revoked: Sequence[RevokedStamp]) -> str:
+    """``carries customer=acme is revoked until …``."""
+    last = max(revoked, key=lambda each: each.until)
+    return f"carries {clip(last.stamp)} is revoked until {absolute(last.until)}"
 
 
 def _ended_advice(record: Record) -> list[str]:

@@ -240,10 +240,12 @@ def start_by_exec() -> NoReturn:
     from celeriac.worker.zygote import load
 
     spec = decode_spec(sys.argv[1])
-    if problem := of_another_version(spec):
-        sys.exit(problem)
     role, title = sys.argv[2:4]
     sock_fd, crash_fd, slots_fd, count, index = (int(text) for text in sys.argv[4:9])
+    if problem := of_another_version(spec):
+        frame = frames.encode(frames.Broken(problem, tried=False))
+        socket.socket(fileno=sock_fd).sendall(frame)
+        sys.exit(2)
     rest = [int(text) for text in sys.argv[9:]]
     for fd in (sock_fd, crash_fd, slots_fd, *rest[:1]):
         os.set_inheritable(fd, False)

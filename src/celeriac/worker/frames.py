@@ -164,8 +164,8 @@ class Loaded(msgspec.Struct, frozen=True, array_like=True, tag=9):
 
 
 class Broken(msgspec.Struct, frozen=True, array_like=True, tag=10):
-    """Zygote → supervisor: the application cannot be used; *text* says why, for people. It was not
-    even *tried* where the library has been updated under the worker."""
+    """Zygote, or process started by exec → supervisor: the application cannot be used; *text* says
+    why, for people. It was not even *tried* where the library was updated under the worker."""
 
     text: str
     tried: bool = True

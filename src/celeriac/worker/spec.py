@@ -81,7 +81,7 @@ def of_another_version(spec: WorkerSpec) -> str:
         return ""
     return (
         f"Celeriac {__version__} has been installed while this worker runs as {spec.version}: "
-        "its processes would not understand each other. Restart this worker."
+        "its processes would not understand each other."
     )
 
 

@@ -130,6 +130,7 @@ class Supervisor:
         self._signals: deque[int] = deque()
         self._bug: BaseException | None = None
         self._stopping_since: float | None = None
+        self._status = 0
         self._grace = plan.grace
         self._zygote_due = 0.0
         self._strays_due = 0.0
@@ -208,6 +209,8 @@ class Supervisor:
             self._pool.fill()
             for duty in self._duties:
                 duty.turn(now)
+            if self._nursery.outdated:
+                self._give_way()
         self._mind_zygote()
 
     def _take_up_duties(self) -> list[Burst | Reload]:
@@ -289,6 +292,18 @@ class Supervisor:
         self._notices.tell("worker_shutting_down", sig=name, how=how, exitcode=0)
         self.stop()
 
+    def _give_way(self) -> None:
+        """No process can join this worker any more: stop as after SIGTERM, while what runs can
+        still finish, rather than look alive with fewer executors, or none."""
+        logger.critical(
+            "%s It stops: running tasks have %g s to finish, others go back to their queues; then "
+            "it ends with status 1, for a service manager to start it again.",
+            self._nursery.outdated, self._grace,
+        )  # fmt: skip
+        self._status = 1
+        self._notices.tell("worker_shutting_down", sig="SIGTERM", how="Warm", exitcode=1)
+        self.stop()
+
     def stop(self) -> None:
         """Begin a graceful stop: lease nothing, hand back what has not begun, wait for the rest."""
         if self._stopping_since is not None:
@@ -327,7 +342,7 @@ class Supervisor:
         end_all(self._pool, self._selector)
         self._nursery.bury()
         logger.info("Stopped.")
-        return 0 if clean else 1
+        return self._status if clean else 1
 
     # --- leases -------------------------------------------------------------------------------
     def _begin_anew(self) -> None:

@@ -105,6 +105,9 @@ class Reload:
     def _take_in(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.Broken):
             self._give_up()
+            if not frame.tried:
+                self._nursery.note_refusal(frame)
+                return
             logger.error(
                 "The new code cannot be loaded; the worker goes on with what it had:\n%s",
                 frame.text,

@@ -126,6 +126,7 @@ class Attendant:
             death = judge(process.pid, status, peak, stack=process.stack())
             if not (self._ward.closing or death.clean):
                 logger.error("%s; %s", death.describe("hooks process"), lost)
+                self._nursery.hear_out(process)
         self._nursery.give_back(process)
         now = time.monotonic()
         if self._ending or now - process.born > _YOUNG_SECONDS:

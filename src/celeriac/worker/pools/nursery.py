@@ -83,6 +83,8 @@ class Nursery:
         self.pidfd = -1
         self.sock: socket.socket | None = None
         self.forks_safely = LINUX
+        #: Why no process that is started from now on can join this worker; "" if they can.
+        self.outdated = ""
         self._inbox = frames.Inbox()
         self._free = list(range(slots.count))
 
@@ -181,13 +183,28 @@ class Nursery:
                 elif isinstance(frame, frames.Loaded):
                     self._note_threads(frame.threads)
                 elif isinstance(frame, frames.Broken):
-                    what = "could not import the application:\n" if frame.tried else "is no use: "
-                    logger.error("A new zygote %s%s", what, frame.text)
+                    self.note_refusal(frame)
         except DecodeError as error:
             # A thread of the application wrote into its socket.
             logger.error("Zygote %d: %s", self.pid, error)
             return False
         return bool(data)
+
+    def note_refusal(self, frame: frames.Broken) -> None:
+        """A process that was to join this worker could not: for good, if nothing was tried."""
+        if frame.tried:
+            logger.error("A new zygote could not import the application:\n%s", frame.text)
+        else:
+            self.outdated = frame.text
+
+    def hear_out(self, process: Process) -> None:
+        """Take in what a process said before it ended, where nobody listened to it."""
+        try:
+            for frame in process.inbox.feed(process.sock.recv(frames.READ_SIZE)):
+                if isinstance(frame, frames.Broken):
+                    self.note_refusal(frame)
+        except (OSError, DecodeError) as error:
+            logger.debug("Nothing to be heard of process %d: %s", process.pid, error)
 
     def end_zygote(self) -> None:
         """End a zygote that is not needed, and wait for it."""

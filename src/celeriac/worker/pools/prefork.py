@@ -90,8 +90,7 @@ class Prefork:
         self._selector = selector
         self._on_death = on_death
         self._max_tasks = max_tasks
-        self._respawn_at = 0.0
-        self._respawn_delay = 0.0
+        self._respawn_at = self._respawn_delay = 0.0
         self._born = 0
         self._oom_kills = resources.oom_kills()
         self._send_lock = threading.Lock()
@@ -300,13 +299,14 @@ class Prefork:
         elif isinstance(frame, frames.Update):
             held = executor.hand.held.get(frame.key)
             if not frame.sound:
-                logger.warning(
-                    "Executor %d: a state that is no text was not shown", executor.process.pid
-                )
+                pid = executor.process.pid
+                logger.warning("Executor %d: a state that is no text was not shown", pid)
             elif held is not None:
                 self._dispatch.note_update(held.delivery.fence, frame.state, frame.meta)
         elif isinstance(frame, frames.Skipped):
             self._dispatch.skipped(executor.hand, frame.key)
+        elif isinstance(frame, frames.Broken):
+            self._nursery.note_refusal(frame)
 
     def _finish(self, executor: Executor, results: list[tuple[int, Outcome, float]]) -> None:
         hand = executor.hand
