@@ -53,14 +53,21 @@ def finish(place: Site, tally):
     return finished
 
 
-def struck(worker: Worker) -> None:
-    assert worker.process.wait(DEADLINE) == -signal.SIGKILL, worker.text()
+def napping(place: Site) -> list[str]:
+    """Two tasks that have begun and go on until they are woken."""
+    ids = place.send("tasks.nap_on", count=2)
+    for task_id in ids:
+        place.wait_ledger("start", task_id)
+    return ids
 
 
-def let_end(place: Site, ids: list[str]) -> None:
-    """From now on these naps end as soon as they run."""
+def wake(place: Site, ids: list[str]) -> None:
     for task_id in ids:
         (place.folder / f"end-{task_id}").touch()
+
+
+def struck(worker: Worker) -> None:
+    assert worker.process.wait(DEADLINE) == -signal.SIGKILL, worker.text()
 
 
 @pytest.mark.parametrize("point", WORKING)
@@ -74,24 +81,20 @@ def test_the_supervisor_dies_in_the_middle_of_work(place: Site, finish, point: s
 @pytest.mark.parametrize("point", sorted(STOPPING))
 def test_the_supervisor_dies_while_it_stops(place: Site, finish, point: str) -> None:
     worker = place.worker(GRACE="0.2", **{ENVIRONMENT: f"{point}:{STOPPING[point]}:kill"}).ready()
-    ids = place.send("tasks.nap_on", count=2)
-    for task_id in ids:
-        place.wait_ledger("start", task_id)
+    ids = napping(place)
     worker.send(signal.SIGTERM)
     struck(worker)
-    let_end(place, ids)
+    wake(place, ids)
     # It was about to hand both back, which is no charge.
     finish(ids, interrupted=dict.fromkeys(ids, 1))
 
 
 def test_the_supervisor_dies_while_it_reaps(place: Site, finish) -> None:
     first = place.worker().ready()
-    ids = place.send("tasks.nap_on", count=2)
-    for task_id in ids:
-        place.wait_ledger("start", task_id)
+    ids = napping(place)
     first.kill()
     struck(place.worker(**{ENVIRONMENT: "reap.applied:1:kill"}))
-    let_end(place, ids)
+    wake(place, ids)
     finish(ids)
 
 

@@ -15,7 +15,7 @@ import apsw
 import pytest
 from workers import Site, eventually, site
 
-ROOM = 1_500_000
+ROOM = 3_000_000
 FILL = (
     "import tasks\n"
     "from celeriac.exceptions import StoreFull\n"

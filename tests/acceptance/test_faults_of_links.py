@@ -4,7 +4,6 @@ Which test shows which row stands in `support/fault_matrix.py`.
 """
 
 import contextlib
-import gc
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from interrupts import interrupted_at
 from servers import LOOPBACK, server
 from wires import Proxy
 from workers import DEADLINE, HERE, eventually, site, site_on
@@ -303,35 +303,6 @@ def test_two_hundred_workers_do_not_come_back_all_at_once() -> None:
 
 
 # -- a call that is interrupted --------------------------------------------------------------------
-
-
-class Interrupted(BaseException):
-    """As a soft time limit raises it, wherever the thread just is."""
-
-
-def interrupted_at(event: int, call) -> bool:
-    """Make *call* and raise at the *event*-th step of the interpreter (a line, the begin of a
-    function); whether it took as many."""
-    left = event
-
-    def trace(*_: object):
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise Interrupted
-        return trace
-
-    # What others have left for the collector would be interrupted in its finalizers.
-    gc.disable()
-    sys.settrace(trace)
-    try:
-        call()
-    except Interrupted:
-        return True
-    finally:
-        sys.settrace(None)
-        gc.enable()
-    return False
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])

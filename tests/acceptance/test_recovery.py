@@ -2,6 +2,8 @@
 
 ``RECOVERY_RUNS`` is how often each fault strikes (``make test-faults``: 10). What is promised holds
 for the median; the worst is printed beside it, and a machine that pauses may cost that one seconds.
+Where it strikes once, among other tests, only that work goes on is judged, not how soon: then each
+gets so much more that it still fails where the fault is not found out at all.
 """
 
 import os
@@ -18,6 +20,10 @@ from workers import EVERY_STORE, eventually, site, site_on
 RUNS = int(os.environ.get("RECOVERY_RUNS", "1"))
 #: The lease of the workers of ``worker_tasks.py``, in seconds.
 LEASE = 4.0
+#: Seconds that one strike alone gets besides.
+BESIDES = 20.0 if RUNS == 1 else 0.0
+#: No lease runs out by itself within that.
+LONG = {"CELERIAC_LEASE": "120"}
 
 
 @pytest.fixture(params=EVERY_STORE)
@@ -41,7 +47,7 @@ def within(record_property, request):
 
     def judge(fault, limit, seconds):
         record_property("recovery", (store, fault, limit, seconds))
-        assert statistics.median(seconds) < limit, (fault, seconds)
+        assert statistics.median(seconds) < limit + BESIDES, (fault, seconds)
 
     return judge
 
@@ -77,10 +83,10 @@ def end(place, id, times):
 def test_a_worker_is_killed_beside_another_on_its_host(place, within, tally):
     seconds, ids = [], []
     for _ in range(RUNS):
-        doomed = place.worker("-c", "1").ready()
+        doomed = place.worker("-c", "1", **LONG).ready()
         (id,) = place.send("tasks.nap_on")
         place.wait_ledger("start", id)
-        other = place.worker("-c", "1").ready()
+        other = place.worker("-c", "1", **LONG).ready()
         struck = time.monotonic()
         doomed.kill()
         seconds.append(started(place, id, 2) - struck)

@@ -262,17 +262,25 @@ def test_the_ping_and_doing_without_it(app):
         assert "celery.ping" in app.tasks
     with start_worker(app, perform_ping_check=False, queues="a, b", exclude_queues="b") as worker:
         assert worker.queues == ("a",)
-    free = threading.Event()
+    begun, free = threading.Event(), threading.Event()
 
     @app.task
     def stuck():
-        free.wait(30)
+        begun.set()
+        free.wait(300)
+
+    def wait_for_it(**_):
+        assert begun.wait(60)
 
     stuck.delay()  # the ping comes behind it
     late = start_worker(app, ping_task_timeout=0.05, shutdown_timeout=0.05)
-    with pytest.raises(RuntimeError, match="still runs a task") as caught, late:
-        pass
-    free.set()
+    test_worker_started.connect(wait_for_it)
+    try:
+        with pytest.raises(RuntimeError, match="still runs a task") as caught, late:
+            pass
+    finally:
+        test_worker_started.disconnect(wait_for_it)
+        free.set()
     assert isinstance(caught.value.__context__, CeleriacTimeoutError)
 
 
@@ -293,7 +301,7 @@ def test_a_task_that_does_not_end_is_told(app):
     @app.task
     def stuck():
         begun.set()
-        free.wait(30)
+        free.wait(300)
 
     worker = start_worker(app, shutdown_timeout=0.05)
     worker.__enter__()

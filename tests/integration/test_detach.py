@@ -1,5 +1,6 @@
 """``celeriac worker --detach`` and ``--pidfile``: a worker away from the terminal."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from workers import DEADLINE, Site, eventually, site
+from workers import DEADLINE, Site, eventually, gone, site
 
 from celeriac.cli.detach import PidFile, find_identity
 
@@ -21,7 +22,8 @@ def place(tmp_path: Path) -> Iterator[Site]:
         for path in tmp_path.glob("**/*.pid"):
             text = path.read_text().strip()
             if text.isdigit() and psutil.pid_exists(int(text)) and int(text) != os.getpid():
-                os.kill(int(text), signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(text), signal.SIGKILL)
 
 
 def celeriac(place: Site, *options: str) -> "subprocess.CompletedProcess[str]":
@@ -34,10 +36,6 @@ def celeriac(place: Site, *options: str) -> "subprocess.CompletedProcess[str]":
         text=True,
         timeout=DEADLINE,
     )
-
-
-def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_worker_leaves_the_terminal_and_works(place: Site) -> None:

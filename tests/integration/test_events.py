@@ -298,11 +298,11 @@ def test_a_worker_in_the_tests_own_process_tells_too():
 
         with start_worker(app, hostname="here@x"), Listener(app) as heard:
             heard.alive("here@x")
-            assert app.control.ping() == [{"here@x": {"ok": "pong"}}]
+            assert app.control.ping(timeout=DEADLINE) == [{"here@x": {"ok": "pong"}}]
             done = double.delay(4)
             assert heard.wait(done.id, "task-succeeded")["result"] == "8"
             assert heard.types(done.id) == ["task-received", "task-started", "task-succeeded"]
-            assert app.control.inspect().stats()["here@x"]["total"] == {"double": 1}
+            assert app.control.inspect(timeout=DEADLINE).stats()["here@x"]["total"] == {"double": 1}
             mine = halfway.delay()
             assert heard.wait(mine.id, "task-halfway")["part"] == 1
             assert heard.of(mine.id)[-1]["hostname"] == "here@x"

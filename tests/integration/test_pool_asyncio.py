@@ -146,7 +146,8 @@ def test_what_cannot_be_cancelled_costs_the_executor_and_neighbours_may_finish(
     worker = start(place, "-c", "5", DRAIN="5")
     gate = place.folder / "gate"
     (long,) = place.send("tasks.until", str(gate))
-    (short,) = place.send("tasks.rest", 3)
+    at_once = task == "tasks.holds_the_gil"
+    (short,) = place.send("tasks.until", str(gate)) if at_once else place.send("tasks.rest", 3)
     began(place, [short, long])
     (over,) = place.send(task)
     (record,) = place.ended([over])
@@ -162,7 +163,7 @@ def test_what_cannot_be_cancelled_costs_the_executor_and_neighbours_may_finish(
         ("succeeded", 0, 0)
     ] * 2
     # An executor that answers gives its neighbours time; one that does not is ended at once.
-    assert len(attempts(place, short)) == (2 if task == "tasks.holds_the_gil" else 1)
+    assert len(attempts(place, short)) == (2 if at_once else 1)
     assert "is replaced (hard time limit of 0.5 s)" in worker.text()
 
 

@@ -204,7 +204,8 @@ class Desk:
     """A dispatch with one executor that only notes what it is sent, and the lanes beside it."""
 
     def __init__(self, store):
-        incarnation = Incarnation(lease=15.0, margin=3.0)
+        # Nobody beats here, so the lease is to be trusted however long it takes.
+        incarnation = Incarnation(lease=600.0, margin=3.0)
         incarnation.begin("w1", time.monotonic())
         incarnation.owner = "w1"
         self.dispatch = Dispatch(incarnation, {"job": TaskFacts()}, None, lambda: None)
@@ -237,20 +238,22 @@ def test_lanes_run_each_task_once_whatever_answers_are_lost(bidder, kind):
     desk = Desk(wrap(bidder.store, faults))
     desk.lanes.start()
     try:
-        for number in range(12):
-            bidder.send(f"t{number}")
-            assert desk.run_next() == f"t{number}"
+        sent = 0
+        # On a busy machine the exchange that commits one may lease the next, and nobody waits.
+        while sent < 12 or ("queue.wait_and_lease", kind) not in faults.injected:
+            bidder.send(f"t{sent}")
+            assert desk.run_next() == f"t{sent}"
+            sent += 1
         until(
             "all have ended",
-            lambda: all(bidder.state(f"t{n}") == states.SUCCEEDED for n in range(12)),
+            lambda: all(bidder.state(f"t{n}") == states.SUCCEEDED for n in range(sent)),
         )
     finally:
         faults.disarm()
         desk.dispatch.close()
         assert desk.lanes.stop(timeout=30.0)
     assert not desk.errors
-    assert len(desk.sent) == 12
-    assert ("queue.wait_and_lease", kind) in faults.injected
+    assert len(desk.sent) == sent
 
 
 def test_a_standing_bid_is_no_exchange_under_way_and_takes_the_room_of_others(bidder):

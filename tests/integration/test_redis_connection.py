@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import threading
 import time
 
@@ -127,7 +126,7 @@ def test_a_replica_cannot_be_migrated_and_says_so():
         replica.do("REPLICAOF", LOOPBACK, primary.port)
         until("it has the key", lambda: replica.do("GET", "{n}:schema") == b"1")
         with pytest.raises(OperationalError, match="is a replica and cannot be written to"):
-            connect(replica.url, timeout=1.0).call("PING")
+            connect(replica.url, timeout=4.0).call("PING")
         assert primary.do("GET", "{n}:schema") == b"1"
 
 
@@ -235,6 +234,7 @@ def clients(of):
 
 
 def test_as_many_links_as_calls_in_flight(empty):
+    empty.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # those of earlier tests
     until("earlier ones are gone", lambda: clients(empty) == 0)
     connection = connect(empty.url)
     for _ in range(50):
@@ -386,8 +386,7 @@ def test_a_restart_within_the_budget_is_waited_out(tmp_path):
 
 
 def test_what_never_answered_is_not_waited_for(empty):
-    with socket.create_server((LOOPBACK, 0)) as taken:
-        port = taken.getsockname()[1]
+    (port,) = servers.free_ports(1)
     began = time.monotonic()
     with pytest.raises(OperationalError, match="connection refused"):
         connect(f"redis://{LOOPBACK}:{port}", timeout=30.0).call("PING")

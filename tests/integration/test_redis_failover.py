@@ -19,9 +19,9 @@ from celeriac.message import Header, compose
 from celeriac.stores import connect
 from celeriac.stores.base import Options
 
-#: Within this after the new primary is announced a worker goes on; a noisy machine gets half as
-#: much more.
-RETURN = 5.0 * 1.5
+#: Within 5 s after the new primary is announced a worker goes on; a noisy machine gets thrice as
+#: much.
+RETURN = 5.0 * 3
 #: Seconds a task takes, and tasks that both servers are to have before the primary dies.
 NAP = 0.01
 ENOUGH = 150
@@ -33,7 +33,7 @@ class Sender(threading.Thread):
 
     def __init__(self, url, primary):
         super().__init__(daemon=True)
-        self.store = connect(url, Options(timeout=2.0))
+        self.store = connect(url, Options(timeout=10.0))
         self.primary = primary
         self.acknowledged: list[str] = []
         self.copied: list[str] = []
@@ -65,7 +65,7 @@ class Sender(threading.Thread):
 
     def stop(self):
         self.stopping.set()
-        self.join(30)
+        self.join(servers.DEADLINE)
         assert not self.is_alive()
 
 

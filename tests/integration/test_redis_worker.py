@@ -59,11 +59,13 @@ def test_a_worker_goes_on_after_a_restart_of_the_server(place, tally):
 
 def test_a_dead_workers_tasks_run_elsewhere(place):
     first = place.worker("-c", "1").ready()
-    (task_id,) = place.send("tasks.nap", 2)
+    (task_id,) = place.send("tasks.nap_on")
     place.wait_ledger("start", task_id)
     first.kill()
     begun = time.monotonic()
     place.worker("-c", "1").ready()
+    place.wait_ledger("start", task_id, 2)
+    (place.folder / f"end-{task_id}").touch()
     (record,) = place.ended([task_id])
     assert (record.state, record.losses, record.attempt) == ("succeeded", 1, 2)
     assert time.monotonic() - begun < 30
@@ -71,7 +73,7 @@ def test_a_dead_workers_tasks_run_elsewhere(place):
 
 def test_a_graceful_stop_leaves_nothing_leased(place):
     worker = place.worker(GRACE="0.2").ready()
-    ids = place.send("tasks.nap", 3, count=4)
+    ids = place.send("tasks.nap", 300, count=4)
     eventually(lambda: place.ledger("start"), "one has begun")
     assert worker.stop() == 0
     states = {place.record(each).state for each in ids}

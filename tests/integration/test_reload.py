@@ -59,7 +59,7 @@ def result(place: Site, task_id: str) -> object:
 
 
 def begun(place: Site, task_id: str) -> None:
-    eventually(lambda: place.record(task_id).state in {"leased", "running"}, "it runs")
+    eventually(lambda: place.record(task_id).state == "running", "it runs")
 
 
 def reloaded(worker: Worker, times: int) -> None:
@@ -88,20 +88,30 @@ def test_new_code_runs_and_what_runs_ends_first(place: Site) -> None:
 
 
 def test_it_takes_less_than_a_second_and_a_half(place: Site) -> None:
-    """On a machine with nothing else to do; here, measured against a start of Python."""
+    """On a machine with nothing else to do; here, measured against starts of Python before and
+    after: how busy the machine is changes from one moment to the next."""
     worker = place.worker("--reload", "-c", "1").ready()
     place.send("tasks.version")
-    best, unit = 60.0, 60.0
-    for number in range(1, 5):
-        begun_at = time.monotonic()
-        subprocess.run([sys.executable, "-c", "import msgspec, click, apsw"], check=True)
-        unit = min(unit, time.monotonic() - begun_at)
+    found = []
+    before = start_of_python()
+    for number in range(1, 10):
         saved = time.monotonic()
         change(place, f"return {number}\n", f"return {number + 1}\n")
         reloaded(worker, number)
-        best = min(best, time.monotonic() - saved)
-    # The reference machine starts Python with these in 0.1 s.
-    assert best < 1.5 * max(1.0, unit / 0.1), (best, unit)
+        took, after = time.monotonic() - saved, start_of_python()
+        found.append((took, before, after))
+        # The reference machine starts Python with these in 0.1 s.
+        if took < 1.5 * max(1.0, max(before, after) / 0.1):
+            return
+        before = after
+    raise AssertionError(found)
+
+
+def start_of_python() -> float:
+    """Seconds."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import msgspec, click, apsw"], check=True)
+    return time.monotonic() - began
 
 
 def test_code_that_cannot_be_loaded_is_told_and_the_old_goes_on(place: Site) -> None:
@@ -212,8 +222,7 @@ def test_a_new_module_and_a_package_are_watched(place: Site) -> None:
     reloaded(worker, 1)
     assert result(place, place.send("tasks.version")[0]) == "42"
     (package / "__init__.py").write_text("answer = 43\n")
-    reloaded(worker, 2)
-    assert "Reloaded: shop/__init__.py" in worker.text()
+    worker.wait_for("Reloaded: shop/__init__.py")
     assert result(place, place.send("tasks.version")[0]) == "43"
     assert worker.stop() == 0
 

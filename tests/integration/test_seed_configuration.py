@@ -42,7 +42,7 @@ def test_the_settings_reach_the_worker(place: Site) -> None:
     place.worker("-Q", "fast", "-c", "1").ready()
     told = place.python(
         "import json, tasks\n"
-        "(conf,) = tasks.app.control.inspect().conf().values()\n"
+        "(conf,) = tasks.app.control.inspect(timeout=60).conf().values()\n"
         "names = 'task_soft_time_limit task_time_limit worker_max_tasks_per_child'.split()\n"
         "print(json.dumps([conf[name] for name in names]))\n"
     )

@@ -63,13 +63,14 @@ def test_the_loop_of_coroutines_ends_with_its_worker() -> None:
 def test_a_solo_worker_tells_that_it_stops(tmp_path: Path, number: signal.Signals) -> None:
     with site(tmp_path) as place:
         worker = place.worker("-P", "solo").ready()
-        (nap,) = place.send("tasks.nap", 1)
+        (nap,) = place.send("tasks.nap_on")
         place.wait_ledger("start", nap)
         worker.send(number)
         worker.wait_for(
             f"{number.name}: stopping; the running task ends first, the solo pool cannot cut it"
         )
         worker.send(number)  # once more changes nothing
+        (place.folder / f"end-{nap}").touch()
         assert worker.process.wait(60) == 0
         assert place.record(nap).state == "succeeded"
         assert worker.text().count("stopping") == 1

@@ -214,7 +214,14 @@ def test_an_id_that_is_used_again_has_its_new_result(place):
 def test_the_supervisor_dies_while_it_brings_results(place, point):
     ids = place.send("tasks.traced", 7, count=40)
     worker = place.worker(**{ENVIRONMENT: f"{point}:2:kill"})
-    assert worker.process.wait(DEADLINE) == -signal.SIGKILL, worker.text()
+
+    def dead():
+        # All may have been brought at once, and it dies when it brings the next.
+        ids.append(place.app.send_task("tasks.traced", (7,)).id)
+        return worker.process.poll() is not None
+
+    eventually(dead, "it dies", interval=0.1)
+    assert worker.process.returncode == -signal.SIGKILL, worker.text()
     place.worker().ready()
     place.ended(ids)
     found = brought(place, ids)
@@ -388,6 +395,7 @@ def test_the_command_line_tells_where_results_are(far):
     assert f"FOUND: store of results {url}: 1 result on the way there, and no worker" in said
     far.worker().ready()
     brought(far, [id])
+    eventually(lambda: not waiting(far), "the outbox knows that it was brought")
     assert f"SUCCESS in {url}" in command(far, "why", id)[1]
     assert "on its way" not in command(far, "status")[1]
     code, said = command(far, "doctor")

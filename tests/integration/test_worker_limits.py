@@ -178,10 +178,12 @@ def test_a_queued_task_is_revoked_before_it_runs(place: Site) -> None:
 
 def test_terminate_ends_the_running_task_and_only_that(place: Site) -> None:
     place.worker().ready()
-    ids = place.send("tasks.nap", 4, count=2)
+    ids = place.send("tasks.nap_on", count=2)
     for task_id in ids:
         place.wait_ledger("start", task_id)
     place.store.queue.revoke([ids[0]], terminate="SIGTERM")
+    place.ended(ids[:1])
+    (place.folder / f"end-{ids[1]}").touch()
     records = place.ended(ids)
     assert [record.state for record in records] == ["revoked", "succeeded"]
     assert len(place.ledger("start")) == 2

@@ -123,6 +123,7 @@ def test_nothing_runs_again_while_an_errback_runs(place, broken):
 def test_arguments_are_mended(place, broken):
     place.worker("-c", "2").ready()
     ((first, second, third),) = run(place, CHAIN)
+    all_ended(place, third)
     refused = celeriac(place, "retry", third, "--with-args", "[5]", code=2)
     assert f"it ended because of {second}" in refused.stderr
     wrong = celeriac(place, "retry", second, "--with-args", "[5, '']".replace("'", '"'),
@@ -157,6 +158,7 @@ def test_a_chord_runs_its_body_once_with_all_results_in_order(place, broken, how
         "say([result.id, [each.id for each in result.parent]])\n",
     )
     body, members = found
+    all_ended(place, body)  # the errback, too: until then nothing is reopened
     broken()
     if how == "member":
         first = retry(place, members[1])

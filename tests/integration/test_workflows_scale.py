@@ -39,7 +39,7 @@ def place(tmp_path, request):
 
 def run(place, code):
     """What *code* prints as JSON in its last line."""
-    return json.loads(place.python(HEAD + code).splitlines()[-1])
+    return json.loads(place.python(HEAD + code, deadline=250).splitlines()[-1])
 
 
 def test_a_chord_of_twenty_thousand_from_a_generator(place):
@@ -48,11 +48,11 @@ def test_a_chord_of_twenty_thousand_from_a_generator(place):
         place,
         "def send(many):\n"
         "    return chord(analyze_data.s([n]) for n in range(many))(echo.s())\n"
-        "send(200).get(timeout=100)\n"
+        "send(200).get(timeout=200)\n"
         "before = peak()\n"
         "result = send(20_000)\n"
         "sent = peak()\n"
-        "same = result.get(timeout=100) == list(range(20_000))\n"
+        "same = result.get(timeout=200) == list(range(20_000))\n"
         "print(json.dumps([before, sent, same]))\n",
     )
     before, sent, same = told
@@ -111,8 +111,8 @@ def test_long_chains_and_chains_side_by_side(place):
         "    [chain(count_on.s(n), *[count_on.s() for _ in range(9)]) for n in range(300)],\n"
         "    echo.s(),\n"
         ")()\n"
-        "print(json.dumps([one.get(timeout=100), other.get(timeout=100),\n"
-        "                  many.get(timeout=100) == list(range(10, 310))]))\n",
+        "print(json.dumps([one.get(timeout=200), other.get(timeout=200),\n"
+        "                  many.get(timeout=200) == list(range(10, 310))]))\n",
     )
     assert told == [1000, 300, True]
 
@@ -123,7 +123,7 @@ def test_a_hundred_thousand_calls_in_chunks(place):
         place,
         "pairs = zip(range(100_000), range(100_000))\n"
         "result = plus.chunks(pairs, 1000)()\n"
-        "found = result.get(timeout=100)\n"
+        "found = result.get(timeout=200)\n"
         "flat = [each for some in found for each in some]\n"
         "print(json.dumps([len(found), flat == list(range(0, 200_000, 2))]))\n",
     )

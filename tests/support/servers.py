@@ -68,8 +68,8 @@ def program(name: str) -> str:
 
 #: Below the ports that the system gives to whoever connects: one of those could take a port of ours
 #: between the look and the start of its server, or while that is down. And with room for the port
-#: of a cluster's bus, 10,000 higher.
-PORTS = range(11_000, 22_000)
+#: of a cluster's bus, 10,000 higher, which is nobody's own.
+PORTS = range(11_000, 21_000)
 #: A port that was given out is marked by its namesake of UDP, which nobody else uses, until this
 #: process ends: other test processes of the machine look for ports at the same time.
 _marks: list[socket.socket] = []
@@ -241,8 +241,9 @@ class Watched:
 
 
 @contextlib.contextmanager
-def watched(password: str = "", sentinels: int = 3) -> Iterator[Watched]:
-    """A primary with one replica under three sentinels that agree on a death within 1.5 s."""
+def watched(password: str = "", sentinels: int = 3, patience: int = 1500) -> Iterator[Watched]:
+    """A primary with one replica under three sentinels that agree on a death within *patience* ms
+    without an answer."""
     with folder() as place, contextlib.ExitStack() as stack:
         ports = free_ports(2 + sentinels)
         secret = {"requirepass": password, "masterauth": password} if password else {}
@@ -263,7 +264,7 @@ def watched(password: str = "", sentinels: int = 3) -> Iterator[Watched]:
             name, settings = "mymaster", {"sentinel resolve-hostnames": "no"}
             lines = {
                 f"sentinel monitor {name}": f"{LOOPBACK} {ports[0]} {sentinels // 2 + 1}",
-                f"sentinel down-after-milliseconds {name}": "1500",
+                f"sentinel down-after-milliseconds {name}": str(patience),
                 f"sentinel failover-timeout {name}": "5000",
                 **({f"sentinel auth-pass {name}": password} if password else {}),
             }
@@ -309,6 +310,10 @@ def _agreed(group: Watched, sentinels: int) -> bool:
             state = client.sentinel_master(group.name)
             if int(state["num-other-sentinels"]) != sentinels - 1 or int(state["num-slaves"]) != 1:
                 return False
+            # Until it has asked the replica itself, it would not have it take over.
+            (replica,) = client.sentinel_slaves(group.name)
+            if replica["master-link-status"] != "ok" or replica["flags"] != "slave":
+                return False
     return True
 
 
@@ -340,14 +345,14 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(kind: str = "redis", replicated: str = "") -> Iterator[Cluster]:
-    """A cluster of three nodes without replicas; the node that has the key *replicated* gets one,
-    and the cluster agrees on a death within about 2 s."""
+def cluster(kind: str = "redis", replicated: str = "", patience: int = 5000) -> Iterator[Cluster]:
+    """A cluster of three nodes without replicas, which agrees on a death after about *patience*
+    ms; the node that has the key *replicated* gets a replica, and then it takes about 2 s."""
     with folder() as place, contextlib.ExitStack() as stack:
-        patience = "1500" if replicated else "5000"
+        patience = 1500 if replicated else patience
 
         def add(name: str, port: int) -> Server:
-            options = {"cluster-enabled": "yes", "cluster-node-timeout": patience}
+            options = {"cluster-enabled": "yes", "cluster-node-timeout": str(patience)}
             made = Server(place / name, BINARIES[kind](), port, options)
             stack.callback(made.stop)
             return made.start()
@@ -385,14 +390,15 @@ def _joined(node: Server, known: int) -> bool:
 # -- shared --------------------------------------------------------------------------------------
 
 
-#: Each kind of place and what starts it.
+#: Each kind of place and what starts it. Nobody dies in those that are shared, so those who watch
+#: have the patience that a machine which stands still for some seconds needs.
 KINDS = {
     "redis": server,
     "valkey": lambda: server("valkey"),
     "redis-6.2": lambda: server("redis-6.2"),
-    "sentinel": watched,
-    "cluster": cluster,
-    "valkey-cluster": lambda: cluster("valkey"),
+    "sentinel": lambda: watched(patience=30_000),
+    "cluster": lambda: cluster(patience=30_000),
+    "valkey-cluster": lambda: cluster("valkey", patience=30_000),
 }
 
 

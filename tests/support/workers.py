@@ -56,6 +56,14 @@ def eventually(
         time.sleep(interval)
 
 
+def gone(pid: int) -> bool:
+    """Whether a process has ended, waited for or not."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 @dataclass(frozen=True)
 class Line:
     """One line a task wrote into the ledger."""
@@ -195,7 +203,7 @@ class Site:
         finally:
             self._before = usual
 
-    def python(self, code: str, **environment: str) -> str:
+    def python(self, code: str, deadline: float = DEADLINE, **environment: str) -> str:
         """Run *code* in the folder as a client would; returns what it printed."""
         done = subprocess.run(
             [*self._before, sys.executable, "-c", code],
@@ -203,7 +211,7 @@ class Site:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=DEADLINE,
+            timeout=deadline,
             check=False,
         )
         assert done.returncode == 0, done.stderr

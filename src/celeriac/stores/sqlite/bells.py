@@ -62,13 +62,14 @@ def quoted(text: str) -> str:
 class Bells:
     """The folder of sockets, and sending to them. Usable from any thread and after a fork."""
 
+    _sender: Bell | None = None
+
     def __init__(self, database: Database) -> None:
         self.database = database
         self.folder = self._place(database.path) / quoted(database.prefix.rstrip("."))
         self._base = f"{self.folder}/"
         self._pid = 0
         self._handle = -1
-        self._sender: Bell | None = None
         self._made: set[str] = set()
         #: Queues of which nobody waits: their folder, and when what was found empty had changed.
         self._deserted: dict[str, tuple[str, int]] = {}
@@ -109,10 +110,10 @@ class Bells:
         top = self.names(".")
         names = [name for name in top if name.startswith("w.")]
         names += [f"{folder}/{name}" for folder in top for name in self.names(folder)]
-        for name in names:
-            if name.endswith(".missed"):
-                continue
-            with Bell() as probe:
+        with Bell() as probe:
+            for name in names:
+                if name.endswith(".missed"):
+                    continue
                 try:
                     probe.connect(self.address(name))
                 except OSError as error:
@@ -284,8 +285,9 @@ class Bell(socket.socket):
         super().__init__(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self.setblocking(False)
 
-    def __del__(self) -> None:
-        self.close()
+    # The one below that of Python: Ctrl-C may have left this half made, and raised in here it would
+    # be printed and lost.
+    __del__ = socket.SocketType.close
 
 
 def _parts(ids: list[str]) -> list[bytes]:

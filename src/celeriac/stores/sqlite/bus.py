@@ -49,6 +49,8 @@ class SqliteBus:
 class _Listening:
     """One subscription."""
 
+    _open = False
+
     def __init__(self, bells: Bells, name: str, bell: Bell) -> None:
         self._bells = bells
         self._name = name
@@ -81,7 +83,7 @@ class _Listening:
             self._bells.unlink(self._name)
 
     def __del__(self) -> None:
-        self.close()
-        self._bell.close()
-        os.close(self._ended)
-        os.close(self._end)
+        if hasattr(self, "_end"):  # else it was interrupted as it was made
+            self.close()
+            os.close(self._ended)
+            os.close(self._end)

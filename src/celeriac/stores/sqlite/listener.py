@@ -57,10 +57,6 @@ class _Process:
         self.name = ""
         self.bell: Bell | None = None
 
-    def __del__(self) -> None:
-        if self.bell is not None:
-            self.bell.close()
-
 
 class Listener:
     """Hears which ids have ended."""

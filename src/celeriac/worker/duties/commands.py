@@ -33,6 +33,8 @@ logger = logging.getLogger("celeriac.worker.control")
 
 #: How long one look at the bus lasts; a stop does not wait for it.
 _LISTEN_SECONDS: Final = 10.0
+#: How long a start waits for the bus at most: a store that is away says so within its own budget.
+_START_SECONDS: Final = 10.0
 _INSTEAD: Final = "ask the store: `celeriac status`, `celeriac why ID`"
 #: A command may come from so far ahead, seconds: clocks differ.
 _AHEAD: Final = 3600.0
@@ -59,7 +61,8 @@ class Ear:
         self._obey = obey
         self._failed = failed
         self._stopping = threading.Event()
-        self._listening = threading.Event()
+        #: It listens, or the store is away.
+        self._settled = threading.Event()
         self._subscription: Subscription | None = None
         self._heard: dict[str, float] = {}
         self._tell_again = 0.0
@@ -67,9 +70,13 @@ class Ear:
         self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
 
     def start(self) -> None:
-        """Begin to listen; returns once commands are heard, or after a second."""
+        """Begin to listen; returns once commands are heard, or the store is known to be away.
+
+        However slow the machine: what is said to a worker that is ready but deaf is lost, and who
+        said it waits in vain for an answer.
+        """
         self._thread.start()
-        self._listening.wait(1.0)
+        self._settled.wait(_START_SECONDS)
 
     def stop(self, timeout: float) -> None:
         """Listen no more. The command at hand is answered first, if that takes no longer."""
@@ -84,7 +91,7 @@ class Ear:
             while not self._stopping.is_set():
                 try:
                     self._subscription = self._store.bus.listen(COMMANDS)
-                    self._listening.set()
+                    self._settled.set()
                     attempt = 0
                     self._listen(self._subscription)
                 except OperationalError as error:
@@ -92,6 +99,7 @@ class Ear:
                     attempt += 1
                     self._stopping.wait(reconnect(attempt))
         except BaseException as error:  # noqa: BLE001 - the main thread raises it
+            self._settled.set()
             self._failed(error)
 
     def _listen(self, subscription: Subscription) -> None:
@@ -107,6 +115,7 @@ class Ear:
             subscription.close()
 
     def _outage_begins(self, error: OperationalError) -> None:
+        self._settled.set()
         if not self._outage:
             self._outage = True
             logger.error("No commands can be heard: %s", error)
