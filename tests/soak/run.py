@@ -13,6 +13,7 @@ store (seed 31, once each); what never ends is given 150 s more:
     the fence looks at the state alone            SQLite 1.1   Redis 0.8
     a member that has run twice counts twice      SQLite 0.6   Redis 0.7
     what has expired is leased all the same       SQLite 0.4   Redis 2
+    what is leased is leased once more            SQLite 1.1   Redis 0.8
     a repeated exchange leases anew               SQLite 2
     nobody is released by what the reaper ends    SQLite 2
     what is handed back forgets its revoke                     Redis 2

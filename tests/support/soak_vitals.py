@@ -1,4 +1,6 @@
-"""Whether memory and descriptors stay flat: samples, and medians of the first and the last quarter.
+"""Whether memory and descriptors stay flat: samples, and what is usual of the first and the last
+quarter: of memory the median, of descriptors the least, since a worker of a shared pool has many
+for a while whenever what ran together runs again alone.
 
 Pure, but for what asks about processes.
 """
@@ -23,7 +25,7 @@ MOST = 2000
 
 
 class Allowance(NamedTuple):
-    """By how much the last quarter's median may be above the first one's: a share and so much."""
+    """By how much the last quarter may be above the first one: a share and so much."""
 
     share: float
     more: float
@@ -76,7 +78,8 @@ class Vitals:
             last = [value for at, value in series if at >= ended - quarter]
             if first and last:
                 judged = ended - warm >= ENOUGH
-                found.append(Trend(name, statistics.median(first), statistics.median(last), judged))
+                usual = min if name.endswith("descriptors") else statistics.median
+                found.append(Trend(name, usual(first), usual(last), judged))
         return found
 
     def latest(self) -> dict[str, float]:

@@ -146,6 +146,14 @@ def test_descriptors_may_be_a_few_more():
     assert not trend.flat
 
 
+def test_descriptors_that_come_and_go_are_no_growth():
+    vitals = Vitals()
+    for at in range(100):
+        vitals.add(at * 10.0, {"supervisor, descriptors": 20 + 40 * (at > 70 and at % 5 != 0)})
+    (trend,) = vitals.trends()
+    assert trend.flat
+
+
 def test_samples_are_bounded_and_those_of_a_process_that_is_gone_are_none():
     vitals = Vitals()
     for at in range(5000):
