@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from simulation.more_mutations import MORE_MUTATIONS
 from simulation.mutations import MUTATIONS
+from simulation.other_mutations import OTHER_MUTATIONS
 from simulation.run import simulate
 
 import simulation
 
-BROKEN = {**MUTATIONS, **MORE_MUTATIONS}
+BROKEN = {**MUTATIONS, **MORE_MUTATIONS, **OTHER_MUTATIONS}
 
 SEEDS = 2000
 TOGETHER = 50
@@ -62,6 +63,13 @@ MET = [
     "revoke_stamps",
     "outbox",
     "limited",
+    "suspects",
+    "purged queued",
+    "purged scheduled",
+    "purged parked",
+    "discarded succeeded",
+    "discarded waiting",
+    "discarded queued",
 ]
 
 ONE = os.environ.get("SIM_SEED")

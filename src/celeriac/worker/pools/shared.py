@@ -277,16 +277,18 @@ class Shared(Prefork):
         return self.executors.get(executor.process.index) is executor
 
     def relieve(self, executor: Crowd) -> None:
-        """All its places are taken for long: what waits behind them goes back to the store. To be
-        called twice, a tick apart: the first keeps it from beginning."""
+        """All its places are taken for long: what waits behind them goes back to the store, and
+        what waits for them in the worker. To be called twice, a tick apart: the first keeps from
+        beginning what the process has been sent."""
         if executor.relieved:
             self.returned += self.collect_held_back(executor)
-            self.returned += take_overflow(self._dispatch)
-        elif not (executor.spent or executor.draining) and executor.hand.held.keys() - set(
-            self.begun(executor)
-        ):
+        elif executor.spent or executor.draining:
+            return
+        elif executor.hand.held.keys() - set(self.begun(executor)):
             executor.relieved = True
             self.hold_back(executor)
+            return
+        self.returned += take_overflow(self._dispatch)
 
     def outgrown(self, executor: Executor) -> None:
         executor.over_memory = True
