@@ -25,6 +25,8 @@ TOGETHER = 50
 
 #: Seeds that failed once, and what it was.
 REGRESSIONS = {
+    2150: "neighbours of a run that could not be stopped were handed back while the store was away",
+    2599: "the same, and nobody ran them as long as their worker lived",
     15: "a hand-back whose reply was lost put its task in line here as well, and it ran twice",
 }
 
