@@ -30,6 +30,14 @@ REGRESSIONS = {
     15: "a hand-back whose reply was lost put its task in line here as well, and it ran twice",
 }
 
+#: The same of seeds with features that they do not draw.
+WITH_FEATURES = {
+    (
+        388,
+        "shared",
+    ): "beside a run that was given up, and that killed their process first, somebody was charged",
+}
+
 #: What must have been met in a few hundred seeds, or they show nothing.
 MET = [
     "commit ok",
@@ -92,6 +100,12 @@ def test_every_promise_holds(first):
 @pytest.mark.parametrize("seed", REGRESSIONS, ids=REGRESSIONS.get)
 def test_what_failed_once(seed):
     check(seed, sqlite=False)
+
+
+@pytest.mark.parametrize(("seed", "feature"), WITH_FEATURES, ids=WITH_FEATURES.values())
+def test_what_failed_once_with_a_feature(seed, feature):
+    played = simulate(seed, sqlite=False, features={feature})
+    assert not played.problems, str(played)
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda each: each.__name__)

@@ -17,13 +17,14 @@ import signal
 import termios
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from celeriac import states
 from celeriac.outcome import Outcome
 from celeriac.policies.time_limits import on_hard_limit
 from celeriac.worker import frames
+from celeriac.worker.deaths import Death
 from celeriac.worker.dispatch import Dispatch, Hand, Held
 from celeriac.worker.hands import Company
 from celeriac.worker.overflow import take_overflow
@@ -293,6 +294,14 @@ class Shared(Prefork):
     def outgrown(self, executor: Executor) -> None:
         executor.over_memory = True
         self.retire(executor)
+
+    def _account(self, executor: Executor, death: Death) -> None:
+        """If a run that was given up took the process along before we ended it, those beside it
+        are as innocent as if we had."""
+        assert isinstance(executor, Crowd)
+        if executor.draining and not death.ordered:
+            death = replace(death, ordered=executor.draining)
+        super()._account(executor, death)
 
     # --- ending runs --------------------------------------------------------------------------
     def terminate(self, executor: Executor, key: int, number: int) -> bool:
