@@ -576,12 +576,17 @@ ROWS: dict[int, Row] = {
     ),
     54: Row(
         "receivers of signals and handlers raise, exit or hang",
-        "logged with the task; no state changes",
+        "logged with the task; no state changes. Who hangs, or ends the process, before the "
+        "outcome is sent ends the run: its limits, or a crash",
         of(
             "integration/test_signals_worker",
             "receivers_outside_the_executors_change_nothing",
             "receivers_of_runs_that_raise_change_nothing",
             "a_receiver_of_a_run_that_hangs_is_ended_with_the_run",
+        )
+        + work(
+            "handlers_that_raise_or_exit_are_told_and_change_nothing",
+            "handlers_that_hang_or_end_their_process_end_the_run",
         ),
     ),
     55: Row(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from celeriac import Celeriac, Task
 from celeriac.exceptions import SoftTimeLimitExceeded
-from celeriac.signals import after_setup_logger, after_setup_task_logger
 
 app = Celeriac(
     "tasks",
@@ -310,7 +309,7 @@ if os.environ.get("LOCKING_THREAD"):
     threading.Thread(target=hold, daemon=True).start()
 
 
-# -- handlers and formatters that do harm ---------------------------------------------------------
+# -- handlers that do harm ------------------------------------------------------------------------
 
 
 def do_harm(how):
@@ -346,30 +345,9 @@ class Handled(Task):
 @app.task(bind=True, base=Handled)
 def handled(self, end, harm):
     note("start", self.request)
-    logging.getLogger("shop").warning("spoilt: %s", self.request.id)
     if end == "fails":
         raise ValueError("by itself")
     if end == "retries" and not self.request.retries:
         raise self.retry(countdown=0)
+    note("end", self.request)
     return "well"
-
-
-class Spoilt(logging.Formatter):
-    """Raises what FORMATTER says for each line that names a task. What a task itself says is left
-    alone if that would end it: it would be the task's own."""
-
-    def format(self, record):
-        text, how = super().format(record), os.environ["FORMATTER"]
-        if "tasks." in text or ("spoilt" in text and how != "exit"):
-            do_harm(how)
-        return text
-
-
-def spoil(logger, **_):
-    for handler in logger.handlers:
-        handler.setFormatter(Spoilt())
-
-
-if os.environ.get("FORMATTER"):
-    after_setup_logger.connect(spoil)
-    after_setup_task_logger.connect(spoil)
