@@ -50,10 +50,12 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture
 def tally(request, record_property):
     """Wait until what was acknowledged has ended, and count for the table of its store what became
-    of it, also where that is not what must be. Returns the records.
+    of it, also where that is not what must be; and look at what is left over (``aftermath.py``).
+    Returns the records.
 
     A function of the place, the ids, and named arguments of ``tallies.count``.
     """
+    import aftermath
     import tallies
 
     def ended(place, ids, *, deadline=60.0, **more):
@@ -62,7 +64,8 @@ def tally(request, record_property):
         finally:
             made = tallies.of(place, ids, **more)
             record_property("tally", (column(request, place), dict(made.counts)))
-        assert not made.problems, "\n".join(made.problems)
+        problems = [*made.problems, *aftermath.problems(place)]
+        assert not problems, "\n".join(problems)
         return records
 
     return ended

@@ -3,8 +3,10 @@
 Layer 0: standard library only. In production every :func:`crashpoint` is one call that looks at
 one global and returns. A test arms them through the environment variable
 ``CELERIAC_CRASHPOINT``: comma-separated ``name:hit:action`` with action one of ``kill`` (SIGKILL
-to itself), ``killgroup`` (SIGKILL to its process group), ``stop`` (SIGSTOP to itself), ``exit``
-(``os._exit(1)``), ``raise`` (:class:`CrashpointReached`); *hit* counts from 1.
+to itself), ``killsession`` (SIGKILL to every process of its session, itself last: of a worker that
+leads one, supervisor, zygote and executors at once, each of which has a process group of its own),
+``stop`` (SIGSTOP to itself), ``exit`` (``os._exit(1)``), ``raise`` (:class:`CrashpointReached`);
+*hit* counts from 1.
 
 The list of names is closed: :data:`POINTS` says where each one stands, and a test asserts that
 every one of them is reached.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Final, NoReturn
 
 ENVIRONMENT: Final = "CELERIAC_CRASHPOINT"
@@ -27,7 +30,12 @@ POINTS: Final[dict[str, str]] = {
     "release.applied": "store: leases handed back, the worker does not know yet",
     "beat.applied": "store: heartbeat committed, the worker does not know yet",
     "reap.applied": "store: one batch of a reap pass committed, more may follow",
+    "sweep.before": "store: a large step is committed, the next batch of what it left is not done",
     "close.applied": "store: everything handed back and the owner gone",
+    "revoke.applied": "store: one batch of ids is revoked, more may follow",
+    "purge.applied": "store: one batch of what a queue held has ended, more may follow",
+    "retry.applied": "store: what failed is reopened, who asked for it does not know",
+    "discard.applied": "store: records are removed, who asked for it does not know",
     "migrate.begun": "store: an older schema was found, nothing of its migration is committed",
     "migrate.applied": "store: the migration is committed, whoever made it has done nothing yet",
     "delivery.received": "supervisor: deliveries decoded, not yet sent to an executor",
@@ -60,8 +68,16 @@ def _kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _killgroup() -> None:
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+def _killsession() -> None:
+    session = os.getsid(0)
+    for entry in Path("/proc").iterdir():
+        try:
+            pid = int(entry.name)
+            if pid != os.getpid() and os.getsid(pid) == session:
+                os.kill(pid, signal.SIGKILL)
+        except (ValueError, ProcessLookupError, PermissionError):
+            continue  # no process, or one that has ended meanwhile
+    _kill()
 
 
 def _stop() -> None:
@@ -78,7 +94,7 @@ def _raise() -> NoReturn:
 
 _ACTIONS: Final = {
     "kill": _kill,
-    "killgroup": _killgroup,
+    "killsession": _killsession,
     "stop": _stop,
     "exit": _exit,
     "raise": _raise,

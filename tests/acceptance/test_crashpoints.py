@@ -22,8 +22,19 @@ RELAY = {name for name in POINTS if name.startswith("relay.")}
 STOPPING = {"release.applied": 1, "close.applied": 1}
 #: Where a store of an older version is migrated: `test_versions.py` dies there.
 MIGRATING = {name for name in POINTS if name.startswith("migrate.")}
+#: Where a command acts, and the words of that command; it is given ids, too.
+COMMANDS = {
+    "revoke.applied": ("revoke",),
+    "purge.applied": ("purge", "-f"),
+    "retry.applied": ("retry",),
+    "discard.applied": ("dead", "discard", "--state", "all", "--yes"),
+}
+#: Where a step leaves work to others: `test_flow_crashpoints.py` dies there.
+LARGE = {"sweep.before"}
 WORKING = sorted(
-    set(POINTS) - set(CLIENT) - set(EXECUTOR) - set(STOPPING) - RELAY - MIGRATING - {"reap.applied"}
+    set(POINTS)
+    - {*CLIENT, *EXECUTOR, *STOPPING, *COMMANDS, "reap.applied"}
+    - (RELAY | MIGRATING | LARGE)
 )
 
 
@@ -143,3 +154,46 @@ def test_a_client_dies(place: Site, finish, point: str) -> None:
     stored = place.store.inspection.get(["client-2"])[0]
     assert (stored is not None) == (point == "enqueue.applied")
     finish(acknowledged + (["client-2"] if stored else []))
+
+
+@pytest.mark.parametrize("place", EVERY_STORE, indirect=True)
+@pytest.mark.parametrize("point", COMMANDS)
+def test_a_command_dies(place: Site, finish, point: str) -> None:
+    """What it was asked for is done, or not, and to ask for it again does the rest."""
+    waiting = place.send("tasks.traced", count=3, countdown=3600)
+    failed = place.send("tasks.flaky", 9, count=2)
+    worker = place.worker().ready()
+    assert {each.state for each in place.ended(failed)} == {"failed"}
+    assert worker.stop() == 0
+    asked = failed if point in ("retry.applied", "discard.applied") else waiting
+    words = [*COMMANDS[point], *(asked if point != "purge.applied" else ())]
+    assert command(place, words, point).returncode == -signal.SIGKILL
+    found = place.store.inspection.get(asked)
+    met = {
+        "revoke.applied": lambda each: each.state == "revoked",
+        "purge.applied": lambda each: each.state == "revoked",
+        "retry.applied": lambda each: each.generation == 1,
+        "discard.applied": lambda each: each is None,
+    }[point]
+    assert met(found[0]), found
+    done = command(place, words)
+    # Of what is gone already it says so.
+    assert done.returncode == (4 if point == "discard.applied" else 0), done.stderr
+    assert all(map(met, place.store.inspection.get(asked)))
+    others = [id for id in (*waiting, *failed) if id not in asked]
+    assert all(each.state in ("scheduled", "failed") for each in place.store.inspection.get(others))
+    finish(place.send("tasks.traced", count=2))
+
+
+def command(place: Site, words: list[str], point: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command of ``celeriac``, which is killed at *point*."""
+    return subprocess.run(
+        [*place.celeriac, "-A", "tasks", *words],
+        cwd=place.folder,
+        env={**place.environment, ENVIRONMENT: f"{point}:1:kill" if point else ""},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from fault_matrix import (
+    AMID,
+    AMID_ELSEWHERE,
     ASKED,
     CRASHES,
     LEFT_OUT,
@@ -123,3 +125,12 @@ def test_somebody_dies_at_every_crash_point_of_each_store(collected, store: str)
     }
     assert any(store in words for words, _ in collected[REAPS[0]])
     assert hit | {"reap.applied"} == set(POINTS)
+
+
+@pytest.mark.parametrize("store", [*STORES, "valkey"])
+def test_somebody_dies_amid_workflows_at_every_crash_point_that_can_be_met_there(
+    collected, store: str
+) -> None:
+    hit = {word for test in AMID for words, _ in collected[test] if store in words
+           for word in words if word in POINTS}  # fmt: skip
+    assert hit | AMID_ELSEWHERE == set(POINTS)

@@ -276,3 +276,64 @@ def test_an_old_and_a_new_worker_side_by_side_lose_nothing(old_and_new: Site) ->
     records = old_and_new.ended([*fresh, *more])
     assert {(each.state, each.crashes) for each in records} == {("succeeded", 0)}
     assert [old.stop(), new.stop()] == [0, 0]
+
+
+#: Handlers, each with the end of a run that calls it, and what becomes of that run.
+HANDLERS = {
+    "on_success": ("succeeds", "succeeded"),
+    "on_failure": ("fails", "failed"),
+    "on_retry": ("retries", "succeeded"),
+    "after_return": ("succeeds", "succeeded"),
+}
+
+
+@pytest.mark.parametrize("how", ["raise", "exit"])
+def test_handlers_that_raise_or_exit_are_told_and_change_nothing(
+    place: Site, app: Celeriac, how: str
+) -> None:
+    worker = place.worker("-c", "1").ready()
+    (process,) = values_of(app, place.send("tasks.pid"))
+    cases = [*HANDLERS.items(), ("after_return", ("fails", "failed"))]
+    ids = [place.send("tasks.handled", end, {name: how})[0] for name, (end, _) in cases]
+    # What comes before the body is a part of the run.
+    (before,) = place.send("tasks.handled", "succeeds", {"before_start": how})
+    records = place.ended([*ids, before])
+    assert [each.state for each in records] == [*(state for _, (_, state) in cases), "failed"]
+    assert {each.crashes for each in records} == {0}
+    raised = {"raise": "ValueError", "exit": "SystemExit"}[how]
+    for id, (name, _) in zip(ids, cases, strict=True):
+        worker.wait_for(f"Task tasks.handled[{id}]: {name} raised {raised}")
+    for record, (_, (end, _)) in zip(records, cases, strict=False):
+        assert record.retries == (end == "retries")
+        assert (record.state != "failed") or record.reason == "ValueError: by itself"
+    assert records[-1].reason.startswith(raised)
+    assert values_of(app, place.send("tasks.pid")) == [process], "one process ran them all"
+    assert worker.stop() == 0
+
+
+@pytest.mark.faults
+def test_handlers_that_hang_or_end_their_process_end_the_run(place: Site, tally) -> None:
+    """Its outcome was not sent: that of a run that hangs, or dies, is what its limits say."""
+    worker = place.worker("-c", "2").ready()
+    hang = {
+        name: place.send("tasks.handled", end, {name: "hang"}, time_limit=1)[0]
+        for name, (end, _) in HANDLERS.items()
+    }
+    die = {
+        name: place.send("tasks.handled", end, {name: "die"})[0]
+        for name, (end, _) in HANDLERS.items()
+    }
+    (after,) = place.send("tasks.traced")
+    ids = [*hang.values(), *die.values(), after]
+    records = {each.id: each for each in tally(place, ids, faults=8)}
+    for name, id in hang.items():
+        assert (records[id].state, records[id].crashes) == ("failed", 0), name
+        assert records[id].reason.startswith("TimeLimitExceeded"), name
+    for name, id in die.items():
+        assert (records[id].state, records[id].crashes) == ("dead", 3), name
+    assert records[after].state == "succeeded"
+    assert worker.stop() == 0
+
+
+def values_of(app: Celeriac, ids: list[str]) -> list:
+    return [app.AsyncResult(id).get(timeout=60) for id in ids]

@@ -48,7 +48,7 @@ def scene(tmp_path, request):
         if request.param != "sqlite":
             redis = stack.enter_context(server(request.param))
             broker, stall = redis.url, partial(paused, redis)
-        place = stack.enter_context(site(tmp_path, "chaos_tasks.py", broker))
+        place = stack.enter_context(site(tmp_path, "chaos_tasks.py", broker, noting=True))
         made = Scene(place, seed, stall)
         made.start()
         yield made

@@ -13,18 +13,29 @@ from pathlib import Path
 import pytest
 from simulation.more_mutations import MORE_MUTATIONS
 from simulation.mutations import MUTATIONS
+from simulation.other_mutations import OTHER_MUTATIONS
 from simulation.run import simulate
 
 import simulation
 
-BROKEN = {**MUTATIONS, **MORE_MUTATIONS}
+BROKEN = {**MUTATIONS, **MORE_MUTATIONS, **OTHER_MUTATIONS}
 
 SEEDS = 2000
 TOGETHER = 50
 
 #: Seeds that failed once, and what it was.
 REGRESSIONS = {
+    2150: "neighbours of a run that could not be stopped were handed back while the store was away",
+    2599: "the same, and nobody ran them as long as their worker lived",
     15: "a hand-back whose reply was lost put its task in line here as well, and it ran twice",
+}
+
+#: The same of seeds with features that they do not draw.
+WITH_FEATURES = {
+    (
+        388,
+        "shared",
+    ): "beside a run that was given up, and that killed their process first, somebody was charged",
 }
 
 #: What must have been met in a few hundred seeds, or they show nothing.
@@ -62,6 +73,13 @@ MET = [
     "revoke_stamps",
     "outbox",
     "limited",
+    "suspects",
+    "purged queued",
+    "purged scheduled",
+    "purged parked",
+    "discarded succeeded",
+    "discarded waiting",
+    "discarded queued",
 ]
 
 ONE = os.environ.get("SIM_SEED")
@@ -82,6 +100,12 @@ def test_every_promise_holds(first):
 @pytest.mark.parametrize("seed", REGRESSIONS, ids=REGRESSIONS.get)
 def test_what_failed_once(seed):
     check(seed, sqlite=False)
+
+
+@pytest.mark.parametrize(("seed", "feature"), WITH_FEATURES, ids=WITH_FEATURES.values())
+def test_what_failed_once_with_a_feature(seed, feature):
+    played = simulate(seed, sqlite=False, features={feature})
+    assert not played.problems, str(played)
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda each: each.__name__)

@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter, defaultdict
 
+import aftermath
 from chaos_oracle import Graph, flow_of, read
 from chaos_tasks import make
 from crew import Crew
@@ -28,14 +29,15 @@ STRIKES = {"executor": 16, "worker": 3, "zygote": 1, "stop": 2, "term": 2, "revo
 class Scene(Crew):
     """Two workers that are struck and replaced, and a client that dies and whose calls are doubled.
 
-    *seed* is what strikes are chosen by, *stall* a context in which the store does not answer.
+    *seed* is what strikes are chosen by, *stall* a context in which the store does not answer,
+    *settings* are those of the client's application.
     """
 
-    def __init__(self, place, seed, stall):
+    def __init__(self, place, seed, stall, **settings):
         super().__init__(place, random.Random(seed))
         self.stall = stall
         self.ledger = Ledger(place.ledger_path)
-        settings = {"namespace": place.options.namespace, "set_as_current": False}
+        settings |= {"namespace": place.options.namespace, "set_as_current": False}
         self.app = make(place.broker, place.ledger_path, **settings)
         self.doubled = Faults(
             Rule("queue.enqueue", "after", probability=0.3),
@@ -128,11 +130,16 @@ class Scene(Crew):
                 self.strike(victims)
             else:
                 self.keep(dying=False)
+        return self.judge(trees, results, uncertain)
+
+    def judge(self, trees, results, uncertain):
+        """Counts and problems of what has come of *trees*; *results* are what their callers have.
+        What is left over is a problem, too."""
         logs = "".join(each.text() for each in self.place.workers)
         flows, ran = self.flows(), read(self.ledger, logs)
         ran.onlooker = self.onlooker
         faults = self.struck.total() + len(self.doubled.injected) + ran.broken
-        counts, problems = Counter(faults=faults), []
+        counts, problems = Counter(faults=faults), aftermath.problems(self.place)
         for name, tree in trees:
             graph = Graph(name, flows[results[name].id], ran)
             if name not in uncertain:

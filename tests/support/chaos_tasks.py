@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 from random_canvases import build, mixed
 
@@ -57,6 +58,9 @@ def make(broker, ledger, limits=(0.2, 0.3), pace=0.0, **settings):
             os.kill(os.getpid(), signal.SIGKILL)
         if do in ("fail", "give_up", "retry"):
             ends(request)  # what it does from here on is how it ends
+        if do == "mendable" and not Path(f"{ledger}.mended").exists():
+            ends(request)
+            raise ValueError(f"part {n} before it was mended")
         if do == "fail":
             raise ValueError(f"part {n}")
         if do == "give_up" or (do == "retry" and not request.retries):

@@ -36,11 +36,13 @@ class Crew:
         #: When a worker that was stopped goes on, and which one; those that were asked to end.
         self.stopped, self.leaving = [], []
 
-    def worker(self, dying):
-        """A worker whose store breaks now and then; *dying*: at a crash point of its own, too."""
+    def worker(self, dying, at=""):
+        """A worker whose store breaks now and then; *dying*: at a crash point of its own, too, or
+        *at* that one."""
         number = len(self.place.workers)
         log = self.place.folder / f"worker-{number}.log"
-        more = {ENVIRONMENT: self.pick.choice(DYING)} if dying else {}
+        at = self.pick.choice(DYING) if dying else at
+        more = {ENVIRONMENT: at} if at else {}
         command = [sys.executable, str(HERE / "chaos_worker.py"), "-A", "tasks", "worker"]
         with log.open("wb") as file:
             process = subprocess.Popen(

@@ -78,9 +78,31 @@ def limits(*names: str) -> tuple[str, ...]:
     return of("integration/test_worker_limits", *names)
 
 
+def amid(*names: str) -> tuple[str, ...]:
+    return of("acceptance/test_flow_crashpoints", *names)
+
+
+def pools(*names: str) -> tuple[str, ...]:
+    return of("acceptance/test_faults_of_pools", *names)
+
+
 def recovery(*names: str) -> tuple[str, ...]:
     return of("acceptance/test_recovery", *names)
 
+
+#: Somebody is killed amid workflows, at the points that are parameters.
+AMID = amid(
+    "a_worker_dies_amid_workflows",
+    "a_worker_dies_between_the_steps_of_a_large_one",
+    "an_executor_dies_amid_workflows",
+    "a_worker_dies_while_it_stops_amid_workflows",
+    "a_client_dies_while_it_sends_workflows",
+    "a_command_dies_that_ends_workflows",
+    "a_command_dies_that_retries_workflows",
+)
+#: Points at which nobody is amid workflows: a store of an older version is opened; or what the
+#: oracle of workflows goes by is taken away, which the conformance suite has.
+AMID_ELSEWHERE = {"migrate.begun", "migrate.applied", "discard.applied"}
 
 NO_SERVER = "there is no server and no connection: each process opens the file itself"
 
@@ -98,7 +120,8 @@ ROWS: dict[int, Row] = {
             "a_task_that_crashed_once_runs_again_and_succeeds",
             "at_most_once_and_no_requeue_fail_at_the_first_crash",
         )
-        + recovery("an_executor_is_killed"),
+        + recovery("an_executor_is_killed")
+        + pools("an_executor_is_killed"),
     ),
     3: Row(
         "an executor is killed after the body returned",
@@ -114,19 +137,22 @@ ROWS: dict[int, Row] = {
             "a_dead_workers_task_starts_on_a_host_mate_long_before_its_lease_ends",
             "an_at_most_once_task_of_a_dead_worker_fails_visibly",
         )
-        + recovery("a_worker_is_killed_beside_another_on_its_host", "a_worker_goes_silent"),
+        + recovery("a_worker_is_killed_beside_another_on_its_host", "a_worker_goes_silent")
+        + pools("a_worker_is_killed_and_what_it_ran_runs_elsewhere"),
     ),
     5: Row(
-        "kill -9 at every step of a life, of everybody at random",
-        "nothing acknowledged is lost, one commit each, every start explained",
+        "kill -9 at every step of a life, of everybody at random, of whole families at once",
+        "nothing acknowledged is lost, one commit each, every start explained; amid workflows too",
         crashes(
             "the_supervisor_dies_in_the_middle_of_work",
             "the_supervisor_dies_while_it_stops",
             "the_supervisor_dies_while_it_reaps",
             "an_executor_dies",
             "a_client_dies",
+            "a_command_dies",
         )
-        + of("acceptance/test_kills", "200_kills_lose_nothing"),
+        + of("acceptance/test_kills", "200_kills_lose_nothing")
+        + AMID,
     ),
     6: Row(
         "killed, or cut off, between an applied commit and its answer",
@@ -151,12 +177,14 @@ ROWS: dict[int, Row] = {
         "a whole worker is stopped for longer than its lease, and goes on",
         "its task runs elsewhere; awake it is FENCED, kills what it ran, is a new incarnation",
         deaths("a_worker_stopped_for_longer_than_its_lease_is_fenced")
-        + processes("a_worker_that_wakes_after_its_lease_kills_what_it_runs_and_goes_on"),
+        + processes("a_worker_that_wakes_after_its_lease_kills_what_it_runs_and_goes_on")
+        + pools("a_worker_that_wakes_after_its_lease_is_fenced_and_goes_on"),
     ),
     9: Row(
         "one executor is stopped",
         "the supervisor sees it, kills it after a lease, crash 1",
-        processes("an_executor_that_is_stopped_is_ended_and_its_task_runs_again"),
+        processes("an_executor_that_is_stopped_is_ended_and_its_task_runs_again")
+        + pools("an_executor_that_is_stopped_is_ended"),
     ),
     10: Row(
         "everything stands still (a laptop sleeps) and all leases look expired",
@@ -372,6 +400,7 @@ ROWS: dict[int, Row] = {
         "another takes over once the lease has ended; healed it is FENCED and goes on anew",
         sqlite=deaths("a_worker_stopped_for_longer_than_its_lease_is_fenced"),
         redis=links("a_worker_that_is_cut_off_for_twice_its_lease_is_fenced")
+        + pools("a_worker_that_is_black_holed_is_fenced_and_goes_on")
         + networks("a_worker_of_a_host_that_is_cut_off_is_fenced_and_begins_anew")
         + recovery("a_worker_of_another_host_is_cut_off"),
     ),
@@ -548,12 +577,17 @@ ROWS: dict[int, Row] = {
     ),
     54: Row(
         "receivers of signals and handlers raise, exit or hang",
-        "logged with the task; no state changes",
+        "logged with the task; no state changes. Who hangs, or ends the process, before the "
+        "outcome is sent ends the run: its limits, or a crash",
         of(
             "integration/test_signals_worker",
             "receivers_outside_the_executors_change_nothing",
             "receivers_of_runs_that_raise_change_nothing",
             "a_receiver_of_a_run_that_hangs_is_ended_with_the_run",
+        )
+        + work(
+            "handlers_that_raise_or_exit_are_told_and_change_nothing",
+            "handlers_that_hang_or_end_their_process_end_the_run",
         ),
     ),
     55: Row(
@@ -655,7 +689,9 @@ CRASHES = (
         "the_supervisor_dies_while_it_stops",
         "an_executor_dies",
         "a_client_dies",
+        "a_command_dies",
     ),
+    *amid("a_worker_dies_between_the_steps_of_a_large_one"),
     *of("integration/test_two_stores", "the_supervisor_dies_while_it_brings_results"),
     *of(
         "acceptance/test_versions",

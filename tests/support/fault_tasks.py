@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from celeriac import Celeriac
+from celeriac import Celeriac, Task
 from celeriac.exceptions import SoftTimeLimitExceeded
 
 app = Celeriac(
@@ -53,6 +53,15 @@ def wait_for(self, gate, size=4):
         time.sleep(0.01)
     note("end", self.request)
     return "x" * size
+
+
+@app.task(bind=True)
+async def await_for(self, gate):
+    note("start", self.request)
+    while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - the gate is for other processes
+        await asyncio.sleep(0.01)
+    note("end", self.request)
+    return gate
 
 
 @app.task
@@ -298,3 +307,47 @@ if os.environ.get("LOCKING_THREAD"):
                 time.sleep(0.01)
 
     threading.Thread(target=hold, daemon=True).start()
+
+
+# -- handlers that do harm ------------------------------------------------------------------------
+
+
+def do_harm(how):
+    if how == "raise":
+        raise ValueError("no good")
+    if how == "exit":
+        raise SystemExit(3)
+    if how == "die":
+        os._exit(3)
+    if how == "hang":
+        time.sleep(600)
+
+
+class Handled(Task):
+    """Its handlers do what the second argument says, by their names."""
+
+    def before_start(self, task_id, args, kwargs):
+        do_harm(args[1].get("before_start"))
+
+    def on_success(self, retval, task_id, args, kwargs):
+        do_harm(args[1].get("on_success"))
+
+    def on_failure(self, exc, task_id, args, kwargs, einfo):
+        do_harm(args[1].get("on_failure"))
+
+    def on_retry(self, exc, task_id, args, kwargs, einfo):
+        do_harm(args[1].get("on_retry"))
+
+    def after_return(self, status, retval, task_id, args, kwargs, einfo):
+        do_harm(args[1].get("after_return"))
+
+
+@app.task(bind=True, base=Handled)
+def handled(self, end, harm):
+    note("start", self.request)
+    if end == "fails":
+        raise ValueError("by itself")
+    if end == "retries" and not self.request.retries:
+        raise self.retry(countdown=0)
+    note("end", self.request)
+    return "well"

@@ -18,6 +18,8 @@ ILL = ["fail", "give_up", "soft", "expire", "revoke"]
 #: For processes alone: what ends, or is ended with, the process that it runs in.
 DEADLY_WELL, DEADLY_ILL = ["crash"], ["lost", "hard"]
 HASTY = "hasty"
+#: Fails until somebody has mended what is wrong.
+MENDABLE = "mendable"
 #: A queue that no worker takes from: what expires or is revoked there never ran.
 UNSERVED = "unserved"
 
@@ -121,6 +123,22 @@ def hasten(tree, pick):
         if each["do"] == "ok" and pick.random() < 0.3:
             each["do"] = HASTY
     return tree
+
+
+def mendable(tree):
+    """*tree*, all parts of which that fail do so until they are mended."""
+    made = json.loads(json.dumps(tree))
+    for each in parts_of(made):
+        each["do"] = each["do"] if each["do"] in WELL + DEADLY_WELL else MENDABLE
+    return made
+
+
+def mended(tree):
+    """What a tree that is mendable is once it is mended."""
+    made = json.loads(json.dumps(tree))
+    for each in parts_of(made):
+        each["do"] = "ok" if each["do"] == MENDABLE else each["do"]
+    return made
 
 
 def parts_of(tree):

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import psutil
 import pytest
+from aftermath import family
 from servers import Shared
 
 from celeriac.records import Record, WorkerView
@@ -275,18 +276,33 @@ class Site:
         return eventually(look, f"{count} × {event} of {task_id} in the ledger")
 
     def close(self) -> None:
-        """End every worker that is left, by pid, and its executors."""
+        """End every worker that is left, by pid, and its executors.
+
+        Where verdicts are noted, so that all is held against an oracle, processes of a worker must
+        end by themselves once it is killed; else that is an ``AssertionError``.
+        """
+        families = []
         for worker in self.workers:
-            family = worker.children()
+            families += worker.children()
             if worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGCONT)
                 worker.process.kill()
                 worker.process.wait(DEADLINE)
-            for child in family:
-                try:
-                    child.kill()
-                except psutil.NoSuchProcess:
-                    continue
+        left = self.orphans() if self.noting else []
+        for child in families:
+            try:
+                child.kill()
+            except psutil.NoSuchProcess:
+                continue
+        assert not left, f"outlived their worker: {left}"
+
+    def orphans(self) -> list[str]:
+        """Processes that are left of workers that have ended, a minute later."""
+        leaders = {each.pid for each in self.workers}
+        end = time.monotonic() + DEADLINE
+        while (found := family(leaders)) and time.monotonic() < end:
+            time.sleep(0.02)
+        return [str(each) for _, each in found]
 
 
 @contextmanager

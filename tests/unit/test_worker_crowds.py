@@ -2,6 +2,8 @@
 
 import os
 import time
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -12,6 +14,8 @@ from celeriac.records import Delivery, Exchanged, TaskFacts, Verdict, Want
 from celeriac.worker.dispatch import Dispatch, Hand
 from celeriac.worker.hands import Company
 from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.pools.nursery import Process
+from celeriac.worker.pools.shared import Crowd, Shared
 from celeriac.worker.slots import Board, Slots
 
 DONE = Outcome(states.SUCCEEDED)
@@ -176,6 +180,23 @@ def test_what_has_not_begun_is_taken_back_and_what_is_picked_counts_no_more() ->
     desk.dispatch.done(hand, [(begun[0], DONE, 1.0)])  # its outcome comes too late
     with desk.dispatch.changed:
         assert desk.dispatch.take().commits == []
+
+
+def test_what_waits_in_the_worker_goes_back_when_all_places_are_taken_for_long() -> None:
+    """Also if nothing stands behind them in the process: others can run it at once."""
+    desk = Desk(2)
+    desk.lease("a", "b", "c")
+    begun = SimpleNamespace(keys=lambda: list(desk.hands[0].held))
+    pool = Shared.__new__(Shared)
+    pool.returned, pool._dispatch = [], desk.dispatch
+    pool.relieve(Crowd(cast("Process", SimpleNamespace(board=begun)), desk.hands[0]))
+    assert [held.delivery.id for held in pool.returned] == ["c"]
+    assert not desk.dispatch.backlog
+    # There is room again: it is not given away.
+    desk.dispatch.done(desk.hands[0], [(desk.key_of(desk.hands[0], "a"), DONE, 1.0)])
+    desk.lease("d")
+    pool.relieve(Crowd(cast("Process", SimpleNamespace(board=begun)), desk.hands[0]))
+    assert len(pool.returned) == 1
 
 
 # --- the board --------------------------------------------------------------------------------

@@ -9,8 +9,10 @@ from celeriac.exceptions import OperationalError
 from celeriac.message import Header, compose
 from celeriac.records import Delivery, TaskFacts, Verdict
 from celeriac.worker.custody import Custody
+from celeriac.worker.deaths import Death
 from celeriac.worker.dispatch import Dispatch, Held
 from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.pools.shared import DRAINED
 
 
 class Queue:
@@ -19,9 +21,12 @@ class Queue:
     def __init__(self):
         self.cut = False
         self.asked = []
+        #: Ids that were handed back as interrupted.
+        self.interrupted = []
 
     def release(self, owner, fences, started=False):
         self.asked.append([fence.id for fence in fences])
+        self.interrupted += [fence.id for fence in fences if started]
         if self.cut:
             raise OperationalError("the reply is lost")
         return (Verdict.OK,) * len(fences)
@@ -57,6 +62,21 @@ def test_what_may_have_been_handed_back_is_not_run_here(desk):
     desk.queue.cut = False
     desk.custody.give_back()
     assert desk.queue.asked == [["a", "b"], ["a", "b"]]
+    assert desk.custody.pool.returned == []
+
+
+def test_what_was_interrupted_is_handed_back_until_the_store_answers(desk):
+    """Neighbours of a run that could not be stopped: nobody has them, and their lease lives."""
+    ran = [held(desk, "a"), held(desk, "b")]
+    desk.queue.cut = True
+    desk.custody.on_death(Death(7, 9, None, 0, f"{DRAINED}: hard time limit of 1 s"), ran)
+    desk.custody.pool.returned.append(held(desk, "c"))
+    desk.custody.give_back()
+    desk.clock.advance(1.0)
+    desk.queue.cut, desk.queue.asked, desk.queue.interrupted = False, [], []
+    desk.custody.give_back()
+    assert desk.queue.asked == [["c"], ["a", "b"]]
+    assert desk.queue.interrupted == ["a", "b"]
     assert desk.custody.pool.returned == []
 
 

@@ -91,7 +91,11 @@ class Custody:
         return not running
 
     def hand_back(self, items: Sequence[Held], *, started: bool) -> None:
-        """Hand back what was not begun or, *started*, what was interrupted."""
+        """Hand back what was not begun or, *started*, what was interrupted.
+
+        Nobody has the latter any more, so the store is asked again until it answers: else it
+        would be leased to us, and run by nobody, as long as we live.
+        """
         fences = [held.delivery.fence for held in items if self._dispatch.owns(held)]
         if not fences:
             return
@@ -99,24 +103,31 @@ class Custody:
             self._queue.release(self._dispatch.incarnation.owner, fences, started=started)
         except OperationalError as error:
             logger.error("%d task(s) could not be handed back: %s", len(fences), error)
+            if started:
+                for held in items:
+                    held.interrupted = True
+                self.pool.returned += items
 
     def give_back(self) -> None:
-        """Hand back what others can run sooner. While the store does not answer it is neither
-        ours to run nor theirs: it may have been handed back, and would run twice. So it is asked
-        again, which is harmless, until it answers or the lease is lost."""
+        """Hand back what others can run sooner, and what was interrupted. While the store does
+        not answer it is neither ours to run nor theirs: it may have been handed back, and would
+        run twice. So it is asked again, which is harmless, until it answers or the lease is
+        lost."""
         now = self._clock()
         if now < self._give_back_due:
             return
         items, self.pool.returned = self.pool.returned, []
-        fences = [held.delivery.fence for held in items if self._dispatch.owns(held)]
-        if not fences:
-            return
-        try:
-            self._queue.release(self._dispatch.incarnation.owner, fences)
-        except OperationalError as error:
-            logger.warning("%d task(s) could not be handed back yet: %s", len(fences), error)
-            self.pool.returned = items
-            self._give_back_due = now + _AGAIN
+        for started in (False, True):
+            some = [held for held in items if held.interrupted is started]
+            fences = [held.delivery.fence for held in some if self._dispatch.owns(held)]
+            if not fences:
+                continue
+            try:
+                self._queue.release(self._dispatch.incarnation.owner, fences, started=started)
+            except OperationalError as error:
+                logger.warning("%d task(s) could not be handed back yet: %s", len(fences), error)
+                self.pool.returned += some
+                self._give_back_due = now + _AGAIN
 
     # --- revokes ------------------------------------------------------------------------------
     def obey(self) -> None:

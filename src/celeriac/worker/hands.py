@@ -37,6 +37,8 @@ class Held:
     suspect: bool = False
     #: It waits for a token of its rate limit.
     limited: bool = False
+    #: It had begun when we ended it: if it goes back to the store, then as one that is interrupted.
+    interrupted: bool = False
 
     @property
     def alone(self) -> bool:

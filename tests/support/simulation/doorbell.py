@@ -35,7 +35,7 @@ class Doorbell:
         self._loss = self.world.random.choice([0.4, 1.0]) if lossy else 0.0
         self._core = core
         self._waiters = []
-        core.ring = self.ring
+        core.ring, core.summon = self.ring, self.summon
 
     def wait(self, actor, call, answer):
         """A call to wait arrives: look, else listen."""
@@ -59,6 +59,13 @@ class Doorbell:
             if pick.random() < 0.3:
                 self._wake(0.0)
 
+    def summon(self):
+        """Ring all who wait, as for what is parked: any of them may know the name. This is not
+        lost: nobody's look finds what is parked, so each pass of a reaper rings for it."""
+        self._core.rings += 1
+        for _ in range(len(self._waiters)):
+            self._wake(0.0)
+
     def _wake(self, seconds):
         """Wake whoever has waited longest, of those whose connection stands."""
         listening = (each for each in self._waiters if each.ghost or each.actor.alive)
@@ -68,8 +75,9 @@ class Doorbell:
             self.world.after(seconds, self.network.wire, lambda: self._woken(waiter))
 
     def _woken(self, waiter):
+        """It was rung for something, which may be parked, where nobody sees it who only looks."""
         if not self._look(waiter):
-            self._reply(waiter, True if waiter.call.method == "wait" else None)
+            self._reply(waiter, True if waiter.call.method == "wait" else self._lease(waiter))
 
     def _end(self, waiter):
         """Its time is over."""
@@ -90,10 +98,13 @@ class Doorbell:
         if not leases:
             self._reply(waiter, True)
             return True
-        owner, lane, seq, queues, want, _ = call.args
-        request = Call("exchange", (owner, lane, seq, [], [], queues, want))
-        self._reply(waiter, self.network.apply(waiter.actor, request))
+        self._reply(waiter, self._lease(waiter))
         return True
+
+    def _lease(self, waiter):
+        owner, lane, seq, queues, want, _ = waiter.call.args
+        request = Call("exchange", (owner, lane, seq, [], [], queues, want))
+        return self.network.apply(waiter.actor, request)
 
     def _reply(self, waiter, result):
         if not waiter.ghost:

@@ -1,6 +1,7 @@
 """Whether anything waits while somebody is free."""
 
 from celeriac import states
+from celeriac.worker.hands import Company
 from simulation.world import Actor
 
 #: Seconds between two looks; and that something may stand in the line of one who is busy.
@@ -19,6 +20,8 @@ class Idle:
         self._actor = Actor("idle")
         #: id → since when it is due and nobody has it.
         self._due = {}
+        #: Parked, which a worker that waits does not see: a pass rings for it.
+        self._aside = set()
         #: Id → since when it stands in a worker's line; who that is.
         self._line = {}
         self._told = set()
@@ -29,6 +32,7 @@ class Idle:
         world = self._simulation.world
         world.after(LOOK, self._actor, self.look)
         now = world.now
+        self._aside.clear()
         due = dict(self._waiting())
         free = [
             (each, each.dispatch.totals.total())
@@ -40,20 +44,29 @@ class Idle:
         latest = now - self._bound
         bored = [each for (each, _), since in self._free.items() if since < latest]
         for id, since in self._due.items():
-            if bored and since < min(latest, now - due[id]) and id not in self._told:
+            before = min(latest, now - due[id])
+            able = [
+                each
+                for (each, _), free in self._free.items()
+                if free < (before if id in self._aside else latest) and self._knows(each, id)
+            ]
+            if able and since < before and id not in self._told:
                 self._told.add(id)
                 self._simulation.watch.wrong(
-                    "%s: due for %.1f s, and %s is free", id, now - since, bored[0].name
+                    "%s: due for %.1f s, and %s is free", id, now - since, able[0].name
                 )
         self._line = {each: self._line.get(each, now) for each in self._in_line()}
         for (id, worker), since in self._line.items():
-            others = [each for each in bored if each is not worker]
+            others = [each for each in bored if each is not worker and self._knows(each, id)]
             if others and since < now - IN_LINE and id not in self._told:
                 self._told.add(id)
                 self._simulation.watch.wrong(
                     "%s: in the line of %s for %.1f s, and %s is free",
                     id, worker.name, now - since, others[0].name,
                 )  # fmt: skip
+
+    def _knows(self, worker, id):
+        return self._simulation.watch.headers[id].task in worker.manifest.tasks
 
     def _in_line(self):
         for worker in self._simulation.workers:
@@ -67,14 +80,16 @@ class Idle:
         for row in core.rows.values():
             if row.task == "limited":
                 continue  # its turn may be later
-            queued = row.state == states.QUEUED and not row.parked
+            queued = row.state == states.QUEUED
+            if row.parked:
+                self._aside.add(row.id)
             due = row.state == states.SCHEDULED and row.due is not None and row.due <= now
             if queued or due:
-                yield row.id, PASS if due else 0.0
+                yield row.id, PASS if due or row.parked else 0.0
 
     def _has_room(self, worker):
         desk = worker.dispatch
         if not worker.alive or worker.paused or desk.closing or not worker.incarnation.trusted:
             return False
-        room = sum(hand.free for hand in desk.hands.values())
+        room = sum(each.free for each in desk.hands.values() if each.company is not Company.CELL)
         return room > len(desk.backlog) + len(desk.apart)

@@ -13,24 +13,35 @@ def judge(simulation):
     watch, store = simulation.watch, simulation.store
     ids = list(watch.headers)
     records = {each.id: each for each in store.inspection.get(ids) if each is not None}
+    found = [f"{id}: discarded, and it is there again" for id in watch.gone.keys() & records.keys()]
+    records = {**records, **watch.gone}
     acknowledged = [id for client in simulation.clients for id in client.acknowledged]
     report = ledger.check(
         acknowledged,
         watch.lines,
         records.values(),
         interrupted={
-            id: watch.interrupted[id] + watch.replaced[id] + watch.generations.explained(id)
-            for id in {*watch.interrupted, *watch.replaced, *watch.generations.number}
+            id: watch.interrupted[id]
+            + watch.replaced[id]
+            + watch.generations.explained(id)
+            + watch.suspected[id]
+            for id in {
+                *watch.interrupted,
+                *watch.replaced,
+                *watch.generations.number,
+                *watch.suspected,
+            }
         },
         workers=[each.owner for each in store.inspection.workers()],
     )
-    found = [*watch.problems, *report.problems]
+    found += [*watch.problems, *report.problems]
     found += [
         f"{id}: has not ended, it is {each.state}"
         for id, each in records.items()
         if each.state not in states.TERMINAL and id not in acknowledged
     ]
     found += _starts(watch, records)
+    found += _charged(watch, records)
     if any(each.state not in states.TERMINAL for each in records.values()):
         return found
     found += _ends(watch, records)
@@ -63,6 +74,15 @@ def _ends(watch, records):
             yield f"{id}: released {count} times"
 
 
+def _charged(watch, records):
+    """Who died alone is charged, and nobody else but what must not run twice: it fails by it."""
+    for id, record in records.items():
+        once = watch.headers[id].task in ("once", "frail")
+        if record.crashes > watch.convicted[id] + (watch.suspected[id] if once else 0):
+            alone = watch.convicted[id]
+            yield f"{id}: charged {record.crashes} crashes, it died alone {alone} times"
+
+
 def _starts(watch, records):
     """A task that may start once at most, and was not asked to repeat, starts once."""
     generations = watch.generations
@@ -79,7 +99,8 @@ def _views(simulation, records):
     """What clients were told is what the store says now."""
     for client in simulation.clients:
         last = {id: found for (id, number), found in client.seen.items()
-                if number == simulation.watch.generations.number[id]}  # fmt: skip
+                if number == simulation.watch.generations.number[id]
+                and id not in simulation.watch.gone}  # fmt: skip
         for id, result in zip(last, simulation.results.get_many([*last]), strict=True):
             if last[id] != (result.state, result.body):
                 yield f"{id}: {client.name} read {last[id]}, it is {result.state}"
@@ -91,6 +112,7 @@ def _mirror(simulation, records):
     if far is None:
         return
     generations = simulation.watch.generations.number
+    records = {id: each for id, each in records.items() if id not in simulation.watch.gone}
     for id, result in zip(records, far.store.results.get_many([*records]), strict=True):
         record = records[id]
         if result is None:

@@ -70,13 +70,22 @@ class Process(Actor):
         world, pool = self.pool.world, self.pool
         world.after(world.between(0.0, 0.002), pool.worker, lambda: pool.read(self))
 
+    def on_board(self):
+        """Keys of what it runs."""
+        return [self.key] if self.running else []
+
     def die(self, why):
         if not self.alive:
             return
         self.alive = False
         world, pool = self.pool.world, self.pool
+        pool.died(self, why)
         world.tell(self.name, why)
         world.after(world.between(0.001, 0.02), pool.worker, lambda: pool.bury(self, why))
+
+
+#: Deaths of which nobody knows whose fault they are, if several ran there.
+SUSPICIOUS = {"killed by its task", "killed behind its outcome", "killed from outside"}
 
 
 class Nowhere:
@@ -86,8 +95,8 @@ class Nowhere:
         return lambda *args, **kwargs: None
 
 
-class Pool(Prefork):
-    """The real pool, but for everything that asks the operating system."""
+class Made:
+    """Of a real pool, everything that asks the operating system."""
 
     def __init__(self, worker, work, dispatch, size, on_death):
         self.worker = worker
@@ -117,13 +126,19 @@ class Pool(Prefork):
         process.low, process.high = low, high
 
     # What sockets and signals are.
-    def _make_executor(self):
-        self._born += 1
-        process = self.processes[self._born] = Process(self, self._born)
-        hand = Hand(process.index, process.feed)
-        hand.left = self._max_tasks
-        executor = self.executors[process.index] = Executor(process, hand)
-        self.world.after(self.world.between(0.01, 0.3), self.worker, lambda: self.ready(executor))
+    def died(self, process, why):
+        """Who is to be charged with this death, if anybody is: it ran alone."""
+        watch, executor = self.work.watch, self.executors.get(process.index)
+        held = {} if executor is None else executor.hand.held
+        ids = [held[key].delivery.id for key in process.on_board() if key in held]
+        if len(ids) == 1:
+            watch.convicted[ids[0]] += 1
+        elif why in SUSPICIOUS:
+            watch.counts["suspects"] += len(ids)
+            watch.suspected.update(ids)
+            watch.suspects |= {
+                held[key].delivery.fence for key in process.on_board() if key in held
+            }
 
     def ready(self, executor):
         if executor.process.alive and not executor.spent:
@@ -141,7 +156,7 @@ class Pool(Prefork):
         executor.process.soon(lambda: executor.process.die(why))
 
     def read(self, process):
-        """Take in what an executor says."""
+        """Take in what an executor says. A real pool reads its socket."""
         said, process.pipe = process.pipe, []
         executor = self.executors.get(process.index)
         if executor is None or not said:
@@ -150,6 +165,8 @@ class Pool(Prefork):
         for what, key, *rest in said:
             if what == "done":
                 results.append((key, *rest))
+            elif what == "frame":
+                self._hear(executor, key)
             elif what == "skipped":
                 self._dispatch.skipped(executor.hand, key)
             elif key in executor.hand.held:
@@ -172,9 +189,25 @@ class Pool(Prefork):
         )
         self.worker.stir()
 
+    def _hear_out(self, executor):
+        self.read(executor.process)
+        return self.executors.get(executor.process.index) is executor
+
     def _slow_down(self, executor, useful):
         pass
 
     def end_run(self, held, outcome, how, stack=""):
         self.world.tell(self.worker.name, "%s: %s, so %s", held.delivery.id, how, outcome.state)
         super().end_run(held, outcome, how, stack)
+
+
+class Pool(Made, Prefork):
+    """Executors that run one task at a time."""
+
+    def _make_executor(self):
+        self._born += 1
+        process = self.processes[self._born] = Process(self, self._born)
+        hand = Hand(process.index, process.feed)
+        hand.left = self._max_tasks
+        executor = self.executors[process.index] = Executor(process, hand)
+        self.world.after(self.world.between(0.01, 0.3), self.worker, lambda: self.ready(executor))

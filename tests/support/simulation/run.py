@@ -13,7 +13,9 @@ from celeriac.stores.base import Options
 from celeriac.stores.memory import make_store
 from celeriac.stores.memory.queue import MemoryQueue
 from celeriac.worker.courses import Call
+from simulation.clearing import Clearing
 from simulation.clients import Client
+from simulation.crowd import ROLES, virtual_time
 from simulation.doorbell import Doorbell
 from simulation.far import Far
 from simulation.faults import Faults
@@ -22,7 +24,7 @@ from simulation.network import Network
 from simulation.operator import Operator
 from simulation.oracle import judge
 from simulation.watch import Watch
-from simulation.work import Work
+from simulation.work import OLD, Work
 from simulation.worker import LEASE, Worker
 from simulation.world import BEGIN, Actor, StoreClock, StuckError, World
 
@@ -37,7 +39,8 @@ SETTLED = 15.0
 SQLITE_EVERY = 40
 
 #: What a seed may have besides. One in four has none of it, of the others each some.
-FEATURES = ("operator", "stamps", "bells", "lost bells", "bids", "outbox", "boots", "rates")
+FEATURES = ("operator", "stamps", "bells", "lost bells", "bids", "outbox", "boots", "rates",
+            "shared", "clearing", "names")  # fmt: skip
 
 
 @dataclass
@@ -156,11 +159,18 @@ class Simulation:
         Faults(self).draw(rough)
         if "operator" in self.features:
             Operator(self).plan(rough)
+        if "clearing" in self.features:
+            Clearing(self).plan(rough)
         world.after(rough, self._keeper, self._calm)
 
     def _worker(self, name):
         pick = self.world.random
-        return Worker(self, name, slots=pick.randint(1, 3), lanes=pick.randint(1, 2))
+        more = {}
+        if "shared" in self.features:
+            more["role"] = pick.choice([None, *ROLES])
+        if "names" in self.features and self.world.rough and pick.random() < 0.6:
+            more["tasks"] = OLD
+        return Worker(self, name, slots=pick.randint(1, 3), lanes=pick.randint(1, 2), **more)
 
     def _plan(self, client, when):
         """One thing that a client sends, and perhaps revokes."""
@@ -216,9 +226,19 @@ class Simulation:
         for worker in self.workers:
             for each in worker.everything():
                 self.world.resume(each)
+        if not any("novel" in each.manifest.tasks for each in self.workers if each.alive):
+            self._deploy()
         self._look()
         if self.idle is not None:
             self.world.after(SETTLED, self._keeper, self.idle.look)
+
+    def _deploy(self):
+        """Replace those who do not know everything, one after the other, by some who do."""
+        for worker in self.workers:
+            if worker.alive and "novel" not in worker.manifest.tasks:
+                worker.stop()
+                self.world.after(1.0, self._keeper, self._deploy)
+                return
 
     def _look(self):
         """Has everything ended?"""
@@ -279,6 +299,7 @@ def simulate(seed, sqlite=None, features=None):
 
 def _play(seed, simulation):
     random.seed(seed)  # of what a bucket turns away, when it is due again
-    problems, settled = simulation.play()
+    with virtual_time(simulation.world):
+        problems, settled = simulation.play()
     lines = list(simulation.world.lines()) if problems else []
     return Played(seed, problems, lines, settled, simulation)

@@ -11,6 +11,7 @@ from celeriac.message import decode
 from celeriac.records import Verdict
 from celeriac.stores.effects import Release
 from celeriac.testing.ledger import Line
+from simulation.clearing import Cleared
 from simulation.generations import Generations
 from simulation.lifetimes import LEASE, Lifetimes
 from simulation.limited import Limited
@@ -48,10 +49,20 @@ class Watch:
         self.stamped = Stamped(self)
         self.lifetimes = Lifetimes(self)
         self.limited = Limited(self)
+        self.cleared = Cleared(self)
         self.interrupted = Counter()
         self.replaced = Counter()
         self.released = Counter()
         self.revoked = set()
+        #: id → deaths of processes in which nothing else ran; those in which others did, too, after
+        #: which it runs again alone, under the lease it has.
+        self.convicted = Counter()
+        self.suspected = Counter()
+        self.suspects = set()
+        #: id → its record as it was discarded. Who knows which names. When each was first stored.
+        self.gone = {}
+        self.names = {}
+        self.stored = {}
         #: Owners that were reaped, and so have to be told.
         self.reaped = set()
         self.counts = Counter()
@@ -116,14 +127,16 @@ class Watch:
 
     def _line(self, delivery, process, event):
         self.world.tell(process.name, "%s of %s, attempt %d", event, delivery.id, delivery.attempt)
-        self.lines.append(Line(delivery.id, delivery.attempt, event, self.world.now, process.index))
+        again = self.suspected[delivery.id]
+        attempt = f"{delivery.attempt}, alone, {again}" if again else delivery.attempt
+        self.lines.append(Line(delivery.id, attempt, event, self.world.now, process.index))
 
     # --- calls --------------------------------------------------------------------------------
     def before(self, call):
         """What has to be known from before a call."""
         if call.method == "close_owner":
             return self._held_by(call.args[0])
-        if call.method == "retry":
+        if call.method in ("retry", "purge", "discard"):
             return self.generations.snapshot()
         return None
 
@@ -154,6 +167,7 @@ class Watch:
 
     def know(self, message):
         header = self.headers[message.id] = message.header
+        self.stored.setdefault(message.id, self.world.now)
         edges = header.edges
         if edges is None:
             return
@@ -170,6 +184,7 @@ class Watch:
 
     def _register(self, actor, result, before, owner, manifest):
         self.reaped.discard(owner)
+        self.names[owner] = set(manifest.tasks)
         self.stamped.came(owner)
         self.lifetimes.registered(actor, owner)
 
@@ -243,6 +258,10 @@ class Watch:
         if header is None:
             self.wrong("%s: leased, and never sent", id)
             return
+        if header.task not in self.names[owner]:
+            self.wrong("%s: leased to %s, which does not know %s", id, owner, header.task)
+        if id in self.gone:
+            self.wrong("%s: leased after it was discarded", id)
         now = self.clock.wall()
         expired = header.expires is not None and header.expires <= now
         if expired and id not in self.generations.timeless:
@@ -329,6 +348,14 @@ class Watch:
         self.world.tell(actor.name, "retries %s: reopens %s", ids, reopened)
         self.generations.reopen(reopened, before)
         self.generations.timeless.update(messages)  # which have none
+
+    def _purge(self, actor, count, before, queues):
+        self.world.tell(actor.name, "purges %s: %d", queues, count)
+        self.cleared.purged(count, before, queues)
+
+    def _discard(self, actor, removed, before, ids):
+        self.world.tell(actor.name, "discards %s: %s", ids, removed)
+        self.cleared.discarded(removed, before, ids)
 
     def waits(self, id):
         """Does *id* wait for another one's end at first?"""

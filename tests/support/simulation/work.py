@@ -20,7 +20,10 @@ TASKS = {
     "once": TaskFacts(late=False),
     "frail": TaskFacts(requeue_lost=False),
     "limited": TaskFacts(rate_limit=f"{PER_SECOND}/s"),
+    "novel": TaskFacts(),
 }
+#: What workers know that were not replaced since it was written.
+OLD = {name: facts for name, facts in TASKS.items() if name != "novel"}
 
 #: What single tasks are like; how often, by how often it stands here.
 SINGLE = [
@@ -102,6 +105,10 @@ class Work:
             return plain
         return compose(replace(plain.header, **found), plain.payload)
 
+    def named(self, task):
+        """The name of a task, which may be one that not everybody knows."""
+        return "novel" if "names" in self.features and self.pick.random() < 0.4 else task
+
     # --- what is sent -------------------------------------------------------------------------
     def single(self, clock):
         """A task of its own."""
@@ -116,6 +123,8 @@ class Work:
         if kind == "overruns":
             fields["time_limit"] = 1.0
         task = kind if kind in TASKS else "job"
+        if task == "job":
+            task = self.named(task)
         if kind == "once":
             self.programs[id].kind = pick.choice(["plain", "plain", "plain", "retries", "poison"])
         return [message(id, task=task, queue=pick.choice(QUEUES), **fields, **self.stamps())], []
@@ -136,6 +145,11 @@ class Work:
         messages, joins = random_plan(self.pick, self.fresh, self.fresh("F"))
         for each in messages:
             self.program(each.id, self.pick.choice(PART))
+        if "names" in self.features:
+            messages = [
+                compose(replace(each.header, task=self.named(each.header.task)), each.payload)
+                for each in messages
+            ]
         if "stamps" in self.features:
             messages = [self.stamped(each) for each in messages]
         return messages, joins

@@ -9,10 +9,11 @@ from celeriac.worker.calledoff import deliveries_of
 from celeriac.worker.courses import Call, Exchanges, Pulse
 from celeriac.worker.custody import Custody
 from celeriac.worker.dispatch import Dispatch
-from celeriac.worker.duties.limits import Limits, MemoryLimits
+from celeriac.worker.duties.limits import MemoryLimits, make_limits
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.rhythm import TICK_IDLE
 from celeriac.worker.stamps import RevokedStamps
+from simulation.crowd import CrowdPool
 from simulation.far import Bringing
 from simulation.network import play
 from simulation.pool import Pool
@@ -45,14 +46,14 @@ class Lane:
 class Worker(Actor):
     """A worker process with its executors; dies as a whole, and another takes its place."""
 
-    def __init__(self, simulation, name, slots, lanes):
+    def __init__(self, simulation, name, slots, lanes, role=None, tasks=TASKS):
         super().__init__(name)
         self.simulation = simulation
         self.world, self.network = simulation.world, simulation.network
         self.queue = simulation.open_for(self)
         clock = self.world.monotonic
         self.incarnation = Incarnation(LEASE, MARGIN, clock, simulation.new_owner)
-        self.dispatch = Dispatch(self.incarnation, dict(TASKS), None, self.wake, clock)
+        self.dispatch = Dispatch(self.incarnation, dict(tasks), None, self.wake, clock)
         self.exchanges = Exchanges(self.dispatch, QUEUES, clock)
         self.pulse = Pulse(self.incarnation, clock)
         self.dispatch.stamps = self.pulse.stamps = RevokedStamps(simulation.clock.wall)
@@ -61,14 +62,18 @@ class Worker(Actor):
         self.custody = Custody(
             self.dispatch, Direct(self), 5.0, lambda *_: None, self.world.random, clock
         )
-        self.pool = self.custody.pool = Pool(
+        #: Which shared pool it has, if it is not prefork.
+        self.role = role
+        self.pool = self.custody.pool = (CrowdPool if role else Pool)(
             self, simulation.work, self.dispatch, slots, self.custody.on_death
         )
-        self.limits = Limits(self.pool, self.dispatch, self.pool, MemoryLimits(2**60, None), LEASE)
+        self.limits = make_limits(
+            self.pool, self.dispatch, self.pool, MemoryLimits(2**60, None), LEASE
+        )
         self.limits._memory_due = math.inf  # there are no processes to measure
         self.lanes = [Lane(number) for number in range(1, lanes + 1)]
         self.bell = Lane(lanes + 1)
-        self.manifest = Manifest(dict(TASKS), hostname=name)
+        self.manifest = Manifest(dict(tasks), hostname=name)
         self.begun = self.registered = self.registering = False
         self.register_due = self.turn_due = self.token_due = 0.0
         self.stopping_since = None

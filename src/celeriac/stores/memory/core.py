@@ -269,7 +269,7 @@ class Core:
         row.token = self.number()
         row.parked = True
         self.parked[row.queue, row.task][row.id] = None
-        self.ring()
+        self.summon()
 
     def unpark(self, names: Iterable[str]) -> None:
         """Queue what is parked under *names* again, behind what is queued."""
@@ -455,6 +455,10 @@ class Core:
     def ring(self) -> None:
         self.rings += 1
         self.work.notify_all()
+
+    def summon(self) -> None:
+        """Ring all who wait for what is parked: nobody knows which of them knows the name."""
+        self.ring()
 
 
 def _discard(index: dict[str, set[str]], key: str, id: str) -> None:

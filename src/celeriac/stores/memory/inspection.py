@@ -6,6 +6,7 @@ import builtins
 from collections.abc import Collection, Mapping, Sequence
 
 from celeriac import states as store_states
+from celeriac.crashpoints import crashpoint
 from celeriac.message import Message
 from celeriac.records import Counts, JoinView, Record, WorkerView
 from celeriac.stores import fates, finish
@@ -89,7 +90,8 @@ class MemoryInspection:
                 if id not in reopened:
                     reopened |= dict.fromkeys(self._retry(id, messages or {}))
             core.ring()
-            return [*reopened]
+        crashpoint("retry.applied")
+        return [*reopened]
 
     def _retry(self, id: str, messages: Mapping[str, Message]) -> builtins.list[str]:
         core = self._core
@@ -116,7 +118,8 @@ class MemoryInspection:
                     core.finish(id, store_states.CANCELLED, fates.DISCARDED_REASON)
                 core.drop(row)
                 removed.append(id)
-            return removed
+        crashpoint("discard.applied")
+        return removed
 
     def workers(self) -> builtins.list[WorkerView]:
         core = self._core

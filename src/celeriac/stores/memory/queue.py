@@ -293,7 +293,9 @@ class MemoryQueue:
 
     def revoke(self, ids: Sequence[str], terminate: str | None = None) -> dict[str, RevokeEffect]:
         with self._core.step():
-            return {id: self._revoke(id, terminate) for id in ids}
+            effects = {id: self._revoke(id, terminate) for id in ids}
+        crashpoint("revoke.applied")
+        return effects
 
     def _revoke(self, id: str, terminate: str | None) -> RevokeEffect:
         core = self._core
@@ -339,7 +341,8 @@ class MemoryQueue:
             ]
             for row in purged:
                 core.finish(row.id, states.CANCELLED, fates.PURGED_REASON)
-            return len(purged)
+        crashpoint("purge.applied")
+        return len(purged)
 
     # -- mirroring
 

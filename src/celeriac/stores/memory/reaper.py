@@ -43,6 +43,10 @@ def reap(core: Core, turns: Turns, dead: Collection[str] = ()) -> Reaped:
     swept = 0 if grace else _sweep(core)
     if any(core.ready.values()):
         core.ring()
+    if any(
+        task in owner.manifest.tasks for owner in core.owners.values() for _, task in core.parked
+    ):
+        core.summon()
     crashpoint("reap.applied")
     return Reaped(
         owners=tuple(owner.id for owner in lost),

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from celeriac import states as store_states
+from celeriac.crashpoints import crashpoint
 from celeriac.message import Message
 from celeriac.records import Counts, JoinView, Manifest, Record, WorkerView
 from celeriac.stores.base import Trap
@@ -174,6 +175,7 @@ class RedisInspection:
                 except ScriptError as error:
                     raise not_reopened(error, id) from None
                 reopened |= dict.fromkeys(each.decode() for each in again)
+                crashpoint("retry.applied")
         return [*reopened]
 
     def discard(self, ids: Sequence[str]) -> builtins.list[str]:
@@ -185,5 +187,6 @@ class RedisInspection:
                 gone, left = self._steps.run("discard", DISCARDED_REASON, *some)
                 removed += [each.decode() for each in gone]
                 if left:
-                    self._reaper.work_off()
+                    self._reaper.work_off(left=True)
+                crashpoint("discard.applied")
         return removed

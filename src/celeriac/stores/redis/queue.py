@@ -169,7 +169,7 @@ class RedisQueue:
             some, gone, left = self._steps.run("close", owner)
             count += some
             if left:
-                self._reaper.work_off()
+                self._reaper.work_off(left=True)
         crashpoint("close.applied")
         return count
 
@@ -204,7 +204,7 @@ class RedisQueue:
         """What the script answered; *nonce* is that of what it leased."""
         lost, more, left, verdicts, deliveries = answer[:5]
         if left:
-            self._reaper.work_off()
+            self._reaper.work_off(left=True)
         answered = Exchanged(
             tuple([VERDICTS[letter] for letter in verdicts.decode()]),
             _deliveries(deliveries, nonce),
@@ -290,7 +290,7 @@ class RedisQueue:
             "release", pack(_flat(fences)), "1" if started else "0", _DOUBLE.pack(delay)
         )
         if left:
-            self._reaper.work_off()
+            self._reaper.work_off(left=True)
         crashpoint("release.applied")
         return tuple(VERDICTS[letter] for letter in letters.decode())
 
@@ -315,10 +315,11 @@ class RedisQueue:
             some = ids[start : start + BATCH]
             letters, left = self._steps.run("revoke", terminate or "", *some)
             if left:
-                self._reaper.work_off()
+                self._reaper.work_off(left=True)
             effects.update(
                 (id, _EFFECTS[letter]) for id, letter in zip(some, letters.decode(), strict=True)
             )
+            crashpoint("revoke.applied")
         return effects
 
     def revoke_stamps(self, stamps: Sequence[str], terminate: str | None = None) -> None:
@@ -353,7 +354,8 @@ class RedisQueue:
         """Run a script that ends records; work off what it left. Its other answers."""
         answers: list[int] = self._steps.run(script, PURGED_REASON, *args)
         if answers.pop():
-            self._reaper.work_off()
+            self._reaper.work_off(left=True)
+        crashpoint("purge.applied")
         return answers
 
     # -- mirroring

@@ -64,10 +64,17 @@ class Reaper:
             workers=tuple(workers),
         )
 
-    def work_off(self) -> None:
-        """Follow the edges that large steps left, a bounded number in each script."""
-        while self._steps.run("work_off"):
-            pass
+    def work_off(self, left: bool = False) -> None:
+        """Follow the edges that large steps left, a bounded number in each script.
+
+        *left*: it is known that there are some.
+        """
+        while True:
+            if left:
+                crashpoint("sweep.before")
+            left = bool(self._steps.run("work_off"))
+            if not left:
+                return
 
     def _lose(self, owner: str, worker: str, fates: Counter[str]) -> None:
         random = self._steps.options.random
@@ -77,7 +84,7 @@ class Reaper:
             letters, gone, left = self._steps.run("lose", owner, worker, draws)
             fates.update(letters.decode())
             if left:
-                self.work_off()
+                self.work_off(left=True)
             crashpoint("reap.applied")
 
     def _fall_due(self) -> tuple[int, int]:
@@ -88,7 +95,7 @@ class Reaper:
             joins += given_up
             if left:
                 crashpoint("reap.applied")
-                self.work_off()
+                self.work_off(left=True)
         return expired, joins
 
     def _sweep(self) -> int:

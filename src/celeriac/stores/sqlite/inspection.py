@@ -10,6 +10,7 @@ from typing import Any, Final
 import apsw
 
 from celeriac import states as store_states
+from celeriac.crashpoints import crashpoint
 from celeriac.message import Message
 from celeriac.records import Counts, JoinView, Record, WorkerView
 from celeriac.stores import finish
@@ -215,6 +216,7 @@ class SqliteInspection:
             for id in ids:
                 if id not in reopened:
                     reopened |= dict.fromkeys(_retry(step, id, messages or {}))
+        crashpoint("retry.applied")
         return [*reopened]
 
     def discard(self, ids: Sequence[str]) -> builtins.list[str]:
@@ -229,6 +231,7 @@ class SqliteInspection:
                     end(step, row, store_states.CANCELLED, DISCARDED_REASON)
                 drop(step, row)
                 removed.append(id)
+        crashpoint("discard.applied")
         return removed
 
     def _work_off(self) -> None:

@@ -272,6 +272,7 @@ class SqliteQueue:
             with self._database.write() as step:
                 for id in ids[start : start + BATCH]:
                     effects[id] = _revoke(step, id, terminate)
+            crashpoint("revoke.applied")
         return effects
 
     def revoke_stamps(self, stamps: Sequence[str], terminate: str | None = None) -> None:
@@ -310,6 +311,7 @@ class SqliteQueue:
                         if now is not None and not now.terminal:
                             end(step, now, states.CANCELLED, PURGED_REASON)
                 count += len(rows)
+                crashpoint("purge.applied")
                 if len(rows) < BATCH:
                     break
                 after = rows[-1].seq

@@ -180,6 +180,7 @@ class Reaper:
             return
         left = True
         while left:
+            crashpoint("sweep.before")
             with self.database.write() as step:
                 found = step.one("SELECT id, how, state, cause, position FROM @pending LIMIT 1")
                 if found is None:

@@ -15,7 +15,7 @@ import pytest
 from celeriac import crashpoints, states
 from celeriac.message import Edges
 from celeriac.outcome import Outcome
-from celeriac.records import Commit, Verdict
+from celeriac.records import Commit, RevokeEffect, Verdict
 from celeriac.testing.conformance.dynamic import adding, group_for
 from celeriac.testing.conformance.kit import Kit, Suite, message
 from celeriac.testing.conformance.plans import body, plan
@@ -98,6 +98,38 @@ class CrashpointSuite(Suite):
         _crash("close.applied", lambda: kit.store.queue.close_owner("w1"))
         assert (kit.state("a"), kit.store.inspection.workers()) == (states.QUEUED, [])
         assert kit.store.queue.close_owner("w1") == 0
+
+    def test_after_revoke_applied_it_is_revoked_and_a_repeat_says_so(self, kit: Kit) -> None:
+        kit.send("a")
+        _crash("revoke.applied", lambda: kit.store.queue.revoke(["a"]))
+        assert kit.state("a") == states.CANCELLED
+        assert kit.store.queue.revoke(["a"]) == {"a": RevokeEffect.REVOKED}
+
+    def test_after_purge_applied_the_batch_has_ended_and_a_repeat_ends_the_rest(
+        self, kit: Kit
+    ) -> None:
+        kit.send("a")
+        _crash("purge.applied", lambda: kit.store.queue.purge(["celery"]))
+        kit.store.queue.purge(["celery"])
+        assert kit.state("a") == states.CANCELLED
+        assert kit.store.queue.purge(["celery"]) == 0
+
+    def test_after_retry_applied_it_is_reopened_once(self, kit: Kit) -> None:
+        kit.send("a")
+        worker = kit.worker()
+        worker.exchange([Commit(worker.take().fence, Outcome(states.FAILED))])
+        _crash("retry.applied", lambda: kit.store.inspection.retry(["a"]))
+        assert (kit.state("a"), kit.get("a").generation) == (states.QUEUED, 1)
+        assert kit.store.inspection.retry(["a"]) == []
+        kit.done(worker, "a")
+
+    def test_after_discard_applied_it_is_gone_and_what_it_was_for_has_ended(self, kit: Kit) -> None:
+        parts, joins = plan(1)
+        kit.store.queue.enqueue(parts, None, joins)
+        _crash("discard.applied", lambda: kit.store.inspection.discard(["J-0"]))
+        assert kit.find("J-0") is None
+        assert kit.state("body") == states.FAILED
+        assert kit.store.inspection.discard(["J-0"]) == []
 
     def test_after_a_join_is_opened_and_sealed_the_calls_can_be_repeated(self, kit: Kit) -> None:
         opened = message("body")

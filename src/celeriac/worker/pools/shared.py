@@ -17,13 +17,14 @@ import signal
 import termios
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from celeriac import states
 from celeriac.outcome import Outcome
 from celeriac.policies.time_limits import on_hard_limit
 from celeriac.worker import frames
+from celeriac.worker.deaths import Death
 from celeriac.worker.dispatch import Dispatch, Hand, Held
 from celeriac.worker.hands import Company
 from celeriac.worker.overflow import take_overflow
@@ -279,20 +280,30 @@ class Shared(Prefork):
         return self.executors.get(executor.process.index) is executor
 
     def relieve(self, executor: Crowd) -> None:
-        """All its places are taken for long: what waits behind them goes back to the store. To be
-        called twice, a tick apart: the first keeps it from beginning."""
+        """All its places are taken for long: what waits behind them goes back to the store, and
+        what waits for them in the worker. To be called twice, a tick apart: the first keeps from
+        beginning what the process has been sent."""
         if executor.relieved:
             self.returned += self.collect_held_back(executor)
-            self.returned += take_overflow(self._dispatch)
-        elif not (executor.spent or executor.draining) and executor.hand.held.keys() - set(
-            self.begun(executor)
-        ):
+        elif executor.spent or executor.draining:
+            return
+        elif executor.hand.held.keys() - set(self.begun(executor)):
             executor.relieved = True
             self.hold_back(executor)
+            return
+        self.returned += take_overflow(self._dispatch)
 
     def outgrown(self, executor: Executor) -> None:
         executor.over_memory = True
         self.retire(executor)
+
+    def _account(self, executor: Executor, death: Death) -> None:
+        """If a run that was given up took the process along before we ended it, those beside it
+        are as innocent as if we had."""
+        assert isinstance(executor, Crowd)
+        if executor.draining and not death.ordered:
+            death = replace(death, ordered=executor.draining)
+        super()._account(executor, death)
 
     # --- ending runs --------------------------------------------------------------------------
     def terminate(self, executor: Executor, key: int, number: int) -> bool:
