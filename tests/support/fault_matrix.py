@@ -104,6 +104,12 @@ AMID = amid(
 #: oracle of workflows goes by is taken away, which the conformance suite has.
 AMID_ELSEWHERE = {"migrate.begun", "migrate.applied", "discard.applied"}
 
+#: Of the conformance suite, with a case for each call of the seam.
+LOST_ANSWERS = (
+    "a_call_that_was_not_applied_has_changed_nothing_and_can_be_repeated",
+    "a_call_that_was_applied_and_reported_as_failed_is_repeated_as_if_made_once",
+)
+ALL_CALLS = of("conformance/test_lost_answers", "every_call_of_the_seam_has_a_case")
 NO_SERVER = "there is no server and no connection: each process opens the file itself"
 
 ROWS: dict[int, Row] = {
@@ -358,15 +364,24 @@ ROWS: dict[int, Row] = {
     ),
     30: Row(
         "a call is cut off in the middle, its answer is lost",
-        "sent again under the same number it is applied once",
+        "each call of the seam that is repeated is as if made once; an exchange that is sent again "
+        "under the same number is applied once",
         sqlite=of(
             "integration/test_sqlite_processes",
             "a_transaction_that_was_cut_is_not_there",
             "kill_9_at_a_crash_point_loses_nothing",
-        ),
-        redis=links(
+        )
+        + conformance(*LOST_ANSWERS)["sqlite"]
+        + ALL_CALLS,
+        redis=conformance(*LOST_ANSWERS)["redis"]
+        + ALL_CALLS
+        + links(
             "an_exchange_whose_answer_is_cut_after_any_byte_is_applied_once",
             "a_request_that_is_cut_after_any_byte_is_sent_again",
+        )
+        + of(
+            "integration/test_redis_resends",
+            "whichever_answer_is_lost_the_call_is_applied_once",
         )
         + of(
             "integration/test_redis_bids",

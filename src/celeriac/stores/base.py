@@ -239,7 +239,7 @@ class Queue(Protocol):
         """
 
     def wake(self) -> None:
-        """Make every :meth:`wait` of this process return soon (shutdown)."""
+        """Make every :meth:`wait` of this process return soon (shutdown). Never fails."""
 
     def release(
         self, owner: str, fences: Sequence[Fence], started: bool = False, delay: float = 0.0
@@ -250,7 +250,7 @@ class Queue(Protocol):
         revoke ends it. One step; repeatable (ALREADY)."""
 
     def update(self, fence: Fence, state: str, meta: bytes | None) -> Verdict:
-        """Keep a user-set state and metadata (progress) for a delivery. Last write wins."""
+        """Keep a state and metadata (progress) that a run has set. Last write wins. Repeatable."""
 
     def revoke(self, ids: Sequence[str], terminate: str | None = None) -> dict[str, RevokeEffect]:
         """Revoke durably. What is not held ends now; what is held is told to its owner and is
@@ -272,7 +272,7 @@ class Queue(Protocol):
 
     def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
         """Extend the owner's lease, note starts; learn of revokes and of the *held* ids that
-        are gone. Reaping rides in it, at most once per ``reap_interval`` per store."""
+        are gone. Reaping rides in it, at most once per ``reap_interval`` per store. Repeatable."""
 
     def reap(self, dead: Collection[str] = ()) -> Reaped:
         """End the leases of owners whose time has run out, and of *dead* ones whatever the
@@ -284,11 +284,11 @@ class Queue(Protocol):
 
     def purge(self, queues: Sequence[str]) -> int:
         """End every queued or scheduled record of *queues* as ``revoked`` ("purged"); return how
-        many."""
+        many: of a repeat, those that came meanwhile."""
 
     def close_owner(self, owner: str) -> int:
         """Hand back everything leased to *owner*, uncharged, then unregister it. Returns how many
-        were handed back. Repeatable."""
+        were handed back: a repeat, none."""
 
     def outbox(self, limit: int) -> list[Outgoing]:
         """What another store of results has not been told yet (``Options.mirror``, protocol
@@ -343,8 +343,8 @@ class Results(Protocol):
         """
 
     def forget(self, ids: Sequence[str]) -> None:
-        """Drop the result; the record shrinks to a tombstone. A result that an unfinished
-        record refers to is kept until that has ended. Unfinished records are not touched."""
+        """Drop the result; the record shrinks to a tombstone. A result that an unfinished record
+        refers to is kept until that has ended. Unfinished ones are not touched. Repeatable."""
 
     def put_many(self, results: Iterable[StoredResult]) -> None:
         """Keep results of records that live in another store (mirroring), for
@@ -363,12 +363,12 @@ class Coordinator(Protocol):
         it. False: all places are taken."""
 
     def release(self, key: str, holder: str) -> None:
-        """Give the place back; nothing happens if it was not held."""
+        """Give the place back; nothing happens if it was not held. Repeatable."""
 
     def take(self, key: str, amount: float, rate: float, burst: float) -> float:
         """Take *amount* from a token bucket that refills *rate* a second up to *burst*.
 
-        Returns 0.0 if taken, else the seconds until it could be (nothing is taken)."""
+        0.0 if taken, else (nothing is) the seconds until it could be. A repeat takes again."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -387,14 +387,14 @@ class Schedules(Protocol):
         """All entries by name."""
 
     def save(self, entry: Entry) -> None:
-        """Insert or replace by name; keeps ``last_tick`` if the entry has none."""
+        """Insert or replace by name; keeps ``last_tick`` if the entry has none. Repeatable."""
 
     def remove(self, name: str) -> bool:
-        """Remove; False if it was not there."""
+        """Remove; False if it was not there, as it is not for a repeat."""
 
     def claim(self, name: str, tick: float, messages: Sequence[Message] = ()) -> bool:
-        """In one step: if *tick* is later than the entry's last tick, move the cursor, enqueue
-        *messages* and return True. So two schedulers fire once."""
+        """In one step: if *tick* is later than the entry's last, move that, enqueue *messages* and
+        return True: two schedulers fire once. False: claimed before (to a repeat), or no entry."""
 
 
 class Trap(msgspec.Struct, frozen=True):
@@ -448,7 +448,7 @@ class Inspection(Protocol):
 
     def discard(self, ids: Sequence[str]) -> builtins.list[str]:
         """Remove ended records for good; end queued ones as ``revoked`` ("discarded") first.
-        Held ones are left. Returns the ids removed."""
+        Held ones are left. Returns the ids removed: a repeat, those that were left."""
 
     def workers(self) -> builtins.list[WorkerView]:
         """Registered owners."""
@@ -464,7 +464,7 @@ class Bus(Protocol):
     """Commands and live events: at most once, a wake-up hint and nothing more."""
 
     def publish(self, channel: str, data: bytes) -> None:
-        """Send *data* to whoever listens on *channel* now."""
+        """Send *data* to whoever listens on *channel* now. A repeat is heard twice."""
 
     def listen(self, channel: str) -> Subscription:
         """Begin to listen; close the subscription when done."""
@@ -477,7 +477,7 @@ class Subscription(Protocol):
         """The next message, or None after *timeout* seconds or once closed."""
 
     def close(self) -> None:
-        """Stop listening. Repeatable."""
+        """Stop listening. Repeatable, and never fails."""
 
 
 class Store(msgspec.Struct, frozen=True):

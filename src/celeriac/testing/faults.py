@@ -11,18 +11,40 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, Protocol, cast, get_type_hints
 
 import msgspec
 
 from celeriac.exceptions import OperationalError
-from celeriac.stores.base import Store
+from celeriac.stores import base
+from celeriac.stores.base import Store, Subscription
 
 Kind = Literal["before", "after", "delay"]
 
 FACES: Final = ("queue", "results", "coordinator", "schedules", "inspection", "bus")
+
+
+def _calls() -> Iterator[str]:
+    hints = get_type_hints(Store)
+    faces = {hints[face]: face for face in FACES} | {Subscription: "subscription"}
+    for protocol in vars(base).values():
+        if getattr(protocol, "_is_protocol", False) and protocol is not Protocol:
+            # One that only some stores have extends the one that all have.
+            face = next((faces[each] for each in protocol.__mro__ if each in faces), None)
+            if face is None:
+                raise LookupError(f"{protocol} is no face of a store: rules cannot name its calls")
+            for name, value in vars(protocol).items():
+                if callable(value) and not name.startswith("_"):
+                    yield f"{face}.{name}"
+
+
+#: Those that say of themselves that a store that is away does not make them fail.
+NEVER_FAIL: Final = frozenset({"queue.wake", "subscription.close"})
+#: Every call of the seam that may fail, as rules name it: ``queue.enqueue``, …,
+#: ``subscription.get``. Read from the protocols, so that one that is added to them is here, too.
+CALLS: Final = frozenset(_calls()) - NEVER_FAIL
 
 
 @dataclass(frozen=True)
@@ -84,10 +106,10 @@ class Faults:
                 time.sleep(rule.seconds)
         kinds = {rule.kind for rule in chosen}
         if "before" in kinds:
-            raise OperationalError(f"injected fault: {method} was not applied")
+            raise _broken(f"injected fault: {method} was not applied")
         answer = call()
         if "after" in kinds:
-            raise OperationalError(f"injected fault: {method} was applied, its answer is lost")
+            raise _broken(f"injected fault: {method} was applied, its answer is lost")
         return answer
 
     def _choose(self, method: str) -> list[Rule]:
@@ -107,8 +129,14 @@ class Faults:
         return chosen
 
 
+def _broken(text: str) -> OperationalError:
+    error = OperationalError(text)
+    error.passing = True  # another attempt may succeed, as on a new connection
+    return error
+
+
 class _Face:
-    """One face of the store, each of its methods through the faults."""
+    """One face of the store, or a subscription: each of its methods through the faults."""
 
     def __init__(self, name: str, face: object, faults: Faults) -> None:
         self._name = name
@@ -122,7 +150,8 @@ class _Face:
         name = f"{self._name}.{method}"
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._faults.run(name, lambda: inner(*args, **kwargs))
+            answer = self._faults.run(name, lambda: inner(*args, **kwargs))
+            return _Face("subscription", answer, self._faults) if method == "listen" else answer
 
         return call
 
@@ -133,4 +162,4 @@ def wrap(store: Store, faults: Faults) -> Store:
     return msgspec.structs.replace(store, **faces)
 
 
-__all__ = ["FACES", "Faults", "Kind", "Rule", "wrap"]
+__all__ = ["CALLS", "FACES", "NEVER_FAIL", "Faults", "Kind", "Rule", "wrap"]

@@ -171,7 +171,7 @@ class RedisInspection:
         for id in ids:
             if id not in reopened:
                 try:
-                    again = self._steps.run("retry", id, packed, *beside.values)
+                    again = self._steps.run_once("retry", id, packed, *beside.values)
                 except ScriptError as error:
                     raise not_reopened(error, id) from None
                 reopened |= dict.fromkeys(each.decode() for each in again)
@@ -184,7 +184,7 @@ class RedisInspection:
         for start in range(0, len(ids), BATCH):
             left, some = 1, builtins.list(ids[start : start + BATCH])
             while left:
-                gone, left = self._steps.run("discard", DISCARDED_REASON, *some)
+                gone, left = self._steps.run_once("discard", DISCARDED_REASON, *some)
                 removed += [each.decode() for each in gone]
                 if left:
                     self._reaper.work_off(left=True)

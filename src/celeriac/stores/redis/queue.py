@@ -352,7 +352,7 @@ class RedisQueue:
 
     def _end(self, script: str, *args: str) -> list[int]:
         """Run a script that ends records; work off what it left. Its other answers."""
-        answers: list[int] = self._steps.run(script, PURGED_REASON, *args)
+        answers: list[int] = self._steps.run_once(script, PURGED_REASON, *args)
         if answers.pop():
             self._reaper.work_off(left=True)
         crashpoint("purge.applied")

@@ -57,7 +57,7 @@ class RedisSchedules:
         beside = Beside(6)
         packed = pack([beside.message(each) for each in messages])
         try:
-            claimed = self._steps.run("claim", name, repr(float(tick)), packed, *beside.values)
+            claimed = self._steps.run_once("claim", name, repr(float(tick)), packed, *beside.values)
         except ScriptError as error:
             raise refusal(error, None) from None
         if claimed:

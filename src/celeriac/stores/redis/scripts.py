@@ -115,6 +115,8 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
 _KEEPS_TO_MAXMEMORY: Final = frozenset(
     {"enqueue_plain", "enqueue_members", "enqueue", "open_join", "claim", "put", "save_entry"}
 )
+#: Those whose repeat would answer otherwise than the first time, or do more (``Steps.run_once``).
+ONCE: Final = frozenset({"retry", "discard", "purge", "end_all", "claim"})
 #: Those that write nothing.
 _READS: Final = frozenset({"read", "look", "stamps"})
 #: Redis 6.2 has no flags. It refuses what may take memory only where a script has written nothing
@@ -126,6 +128,8 @@ _OPENING: Final = "redis.call('UNLINK', KEYS[1] .. 'no such key')"
 def script(name: str, flags: bool) -> Script:
     """The script *name*; *flags*: the server knows flags (Redis 7, Valkey)."""
     text = "\n".join(_source(each) for each in (*_SHARED[name], name))
+    if name in ONCE:
+        text = f"local function step()\n{text}\nend\n{_source('once')}"
     text = f"{schema.guard(writes=name not in _READS)}\n{text}"
     if name not in _KEEPS_TO_MAXMEMORY:
         if flags:

@@ -3,6 +3,7 @@ commands with the prefix. Part of the Redis store."""
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import Any, Final
 
@@ -39,6 +40,11 @@ class Steps:
         """Run script *name* with the clock, the options and *args*."""
         found = self._scripts.get(name) or self.script(name)
         return self.connection.run(found, self.time(), self._options, *args)
+
+    def run_once(self, name: str, *args: bytes | str) -> Any:
+        """:meth:`run` for a script of ``scripts.ONCE``: if its answer is lost and it is sent again,
+        it is applied once and answers the same."""
+        return self.run(name, *args, os.urandom(12))
 
     def run_bare(self, name: str, *args: bytes | str) -> Any:
         """Run a script that needs no options."""

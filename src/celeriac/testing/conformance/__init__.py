@@ -20,6 +20,9 @@ import pytest
 
 # Before the modules are imported: so that what an assertion saw is shown when it fails.
 for _module in (
+    "acts",
+    "acts_of_others",
+    "acts_of_queues",
     "crashes",
     "deaths",
     "dynamic",
@@ -27,6 +30,7 @@ for _module in (
     "flows",
     "kit",
     "leases",
+    "lost_answers",
     "mirroring",
     "operators",
     "others",
@@ -55,6 +59,7 @@ from celeriac.testing.conformance.leases import (  # noqa: E402
     ReleaseSuite,
     RepeatSuite,
 )
+from celeriac.testing.conformance.lost_answers import LostAnswerSuite  # noqa: E402
 from celeriac.testing.conformance.mirroring import MirrorSuite  # noqa: E402
 from celeriac.testing.conformance.operators import OperatorSuite  # noqa: E402
 from celeriac.testing.conformance.others import (  # noqa: E402
@@ -131,6 +136,7 @@ class StoreSuite(
     InspectionSuite,
     BusSuite,
     CrashpointSuite,
+    LostAnswerSuite,
 ):
     """All of it."""
 
@@ -153,6 +159,7 @@ __all__ = [
     "JoinSuite",
     "Kit",
     "LeaseSuite",
+    "LostAnswerSuite",
     "MirrorSuite",
     "NeverSentSuite",
     "OpenStore",

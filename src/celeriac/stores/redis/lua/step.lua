@@ -30,6 +30,7 @@
 --   rv:ID f:ID  string  revoked before it came; result of another store; rvs fs zset: until when
 --   rs rsn      hash, zset  revoked stamp -> until when and terminate, packed; -> its number. The
 --               highest number is in `pass`, which every beat reads
+--   once:TOKEN  string  what was answered to a call that may be sent again; see once.lua
 --   outbox      zset    ended ids to be mirrored     seq  string  the last number
 --   bell:QUEUE  list    at most a token or few: look at that queue
 --
