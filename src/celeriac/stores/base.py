@@ -255,8 +255,7 @@ class Queue(Protocol):
     def revoke(self, ids: Sequence[str], terminate: str | None = None) -> dict[str, RevokeEffect]:
         """Revoke durably. What is not held ends now; what is held is told to its owner and is
         checked at lease, retry, requeue, reap and release; without *terminate* a running task's
-        outcome stands. An unknown id leaves a tombstone the later enqueue meets. Repeatable:
-        what is revoked already reads REVOKED again."""
+        outcome stands. An unknown id leaves a tombstone for its enqueue. Repeatable (REVOKED)."""
 
     def revoke_stamps(self, stamps: Sequence[str], terminate: str | None = None) -> None:
         """Keep *stamps*, each ``NAME=VALUE``, as revoked, for ``Options.revoke_expires`` from now.
@@ -270,9 +269,11 @@ class Queue(Protocol):
     def revoked_stamps(self, after: int = 0) -> list[RevokedStamp]:
         """The stamps that are revoked now, those with a number above *after*, in that order."""
 
-    def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
-        """Extend the owner's lease, note starts; learn of revokes and of the *held* ids that
-        are gone. Reaping rides in it, at most once per ``reap_interval`` per store."""
+    def beat(self, owner: str, started: Sequence[Fence] = ()) -> Beat:
+        """Extend the owner's lease, note starts; learn of revokes. Reaping rides in it."""
+
+    def leases(self, owner: str) -> builtins.list[Fence]:
+        """The owner's leases, in no order: it asks if the store may have gone back."""
 
     def reap(self, dead: Collection[str] = ()) -> Reaped:
         """End the leases of owners whose time has run out, and of *dead* ones whatever the
@@ -280,8 +281,7 @@ class Queue(Protocol):
         ring. Each batch is one step; repeatable at any point."""
 
     def purge(self, queues: Sequence[str]) -> int:
-        """End every queued or scheduled record of *queues* as ``revoked`` ("purged"); return how
-        many."""
+        """End what waits in *queues* as ``revoked`` ("purged"); return how many."""
 
     def close_owner(self, owner: str) -> int:
         """Hand back everything leased to *owner*, uncharged, then unregister it. Returns how many

@@ -132,25 +132,28 @@ class RedisQueue:
         while self._steps.run("unpark", owner):
             pass
 
-    def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
-        starts, ids = pack(_flat(started)), pack(tuple(held))
-        lost, gone, revoked, due, stamps = self._steps.run("beat", owner, starts, ids, "0")
+    def beat(self, owner: str, started: Sequence[Fence] = ()) -> Beat:
+        starts = pack(_flat(started))
+        lost, revoked, due, stamps, run = self._steps.run("beat", owner, starts, "0")
         reaped = None
         if due and not lost:
             reaped = self._reaper.run(ride=True)
             if reaped is not None:
                 # The pass may have ended leases of this owner, too.
-                answered = self._steps.run("beat", owner, pack(()), ids, "1")
-                lost, gone, revoked, _, stamps = answered
+                answered = self._steps.run("beat", owner, pack(()), "1")
+                lost, revoked, _, stamps, run = answered
         answer = Beat(
             lost=bool(lost),
             revoked=tuple(_orders(revoked)),
-            gone=tuple(each.decode() for each in gone),
             reaped=reaped,
             stamps=stamps,
+            run=run.decode(),
         )
         crashpoint("beat.applied")
         return answer
+
+    def leases(self, owner: str) -> list[Fence]:
+        return _fences(self._steps.run("leases", owner))
 
     def reap(self, dead: Collection[str] = ()) -> Reaped:
         reaped = self._reaper.run(dead)
@@ -431,6 +434,11 @@ def _flat(fences: Sequence[Fence]) -> list[Any]:
     for each in fences:
         flat += (each.id, each.attempt, each.nonce)
     return flat
+
+
+def _fences(flat: list[Any]) -> list[Fence]:
+    rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    return [Fence(id.decode(), attempt, nonce.decode()) for id, attempt, nonce in rows]
 
 
 def _orders(revoked: list[Any]) -> list[RevokeOrder]:

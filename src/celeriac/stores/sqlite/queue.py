@@ -122,22 +122,25 @@ class SqliteQueue:
             with self._database.write() as step:
                 more = unpark(step, tuple(manifest.tasks), BATCH)
 
-    def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
+    def beat(self, owner: str, started: Sequence[Fence] = ()) -> Beat:
         with self._database.write() as step:
             note_started(step, started, self._seqs)
             number = owners.extend(step, owner)
         if number is None:
-            answer = Beat(lost=True, gone=tuple(held))
+            answer = Beat(lost=True)
         else:
             reaped = self._reaper.ride_along()
             # Read after the reaper, which may have ended leases of this owner, too.
             with self._database.reading() as reading:
                 revoked = owners.revoked_of(reading, number)
-                gone = owners.not_held(reading, number, held)
                 stamps = owners.last_stamp(reading)
-            answer = Beat(revoked=revoked, gone=gone, reaped=reaped, stamps=stamps)
+            answer = Beat(revoked=revoked, reaped=reaped, stamps=stamps)
         crashpoint("beat.applied")
         return answer
+
+    def leases(self, owner: str) -> list[Fence]:
+        with self._database.reading() as reading:
+            return owners.leases_of(reading, owner)
 
     def reap(self, dead: Collection[str] = ()) -> Reaped:
         return self._reaper.run(dead)
