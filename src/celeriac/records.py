@@ -169,12 +169,13 @@ class Beat(msgspec.Struct, frozen=True):
 
     lost: bool = False
     revoked: tuple[RevokeOrder, ...] = ()
-    #: Ids the owner reported as held that are no longer its own.
-    gone: tuple[str, ...] = ()
     reaped: Reaped | None = None
     #: The highest number of a revoked stamp, 0 if there are none: if it is another than the owner
     #: knows, there is something to be read with ``Queue.revoked_stamps``.
     stamps: int = 0
+    #: The run of the server, where there is one that tells it. If it is another than before, that
+    #: was started anew or another has taken its place, and the store may be what it once was.
+    run: str = ""
 
 
 class Reaped(msgspec.Struct, frozen=True):

@@ -273,11 +273,11 @@ def test_who_bids_more_than_there_is_room_for_is_called_away(bidder):
     desk.lanes.start()
     try:
         until("the bell sleeps", bidder.asleep)
-        bid = desk.dispatch._flights._bid
+        bid = desk.dispatch.flights._bid
         assert bid.want.free == 1
         desk.hand.closed = True
         desk.lanes.settle()
-        until("the bid is gone", lambda: desk.dispatch._flights._bid is not bid)
+        until("the bid is gone", lambda: desk.dispatch.flights._bid is not bid)
         bidder.send("a")
         assert bidder.state("a") == states.QUEUED
         assert not desk.sent

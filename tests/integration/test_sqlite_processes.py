@@ -306,7 +306,8 @@ def repeat(store, point, fences):
             assert states(store, ["a", "b"]) == ["queued"] * 2
         case "beat.applied":
             assert states(store, ["a", "b"]) == ["running"] * 2
-            assert not store.queue.beat("w1", fences, ["a", "b"]).gone
+            assert not store.queue.beat("w1", fences).lost
+            assert set(store.queue.leases("w1")) == set(fences)
         case "reap.applied":
             assert states(store, ["a", "b"]) == ["queued"] * 2
             assert store.queue.beat("w1").lost

@@ -432,12 +432,17 @@ ROWS: dict[int, Row] = {
     ),
     35: Row(
         "a failover loses the last writes",
-        "what was copied is finished; fences of the lost past hold nothing; the worker goes on",
+        "what was copied is finished; fences of the lost past hold nothing, and no lease is left "
+        "that nobody answers for; the worker goes on",
         sqlite="a file has no replica",
         redis=of(
             "integration/test_redis_failover",
             "behind_sentinels_the_primary_dies_under_a_worker",
             "a_node_of_the_cluster_dies_under_a_worker",
+        )
+        + of(
+            "acceptance/test_faults_of_failovers",
+            "workers_go_on_from_what_the_new_primary_has",
         ),
     ),
     36: Row(

@@ -64,6 +64,14 @@ async def await_for(self, gate):
     return gate
 
 
+@app.task(bind=True, acks_late=False)
+def wait_once_for(self, gate):
+    note("start", self.request)
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    note("end", self.request)
+
+
 @app.task
 def pid():
     return os.getpid()

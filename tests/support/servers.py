@@ -215,6 +215,51 @@ def server(kind: str = "redis", **options: str) -> Iterator[Server]:
             made.stop()
 
 
+# -- replicas ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Copied:
+    """A primary and its replica, which nobody watches: the test promotes it."""
+
+    primary: Server
+    replica: Server
+
+    def part(self) -> None:
+        """The replica is told nothing more, and keeps what it has."""
+        (nowhere,) = free_ports(1)
+        self.replica.do("REPLICAOF", LOOPBACK, nowhere)
+
+    def promote(self) -> None:
+        """Kill the primary; what it alone had is lost."""
+        self.primary.stop(signal.SIGKILL)
+        self.replica.do("REPLICAOF", "NO", "ONE")
+
+
+@contextlib.contextmanager
+def copied(kind: str = "redis") -> Iterator[Copied]:
+    """A primary with one replica that has all it has."""
+    with folder() as place, contextlib.ExitStack() as stack:
+        one, two = free_ports(2)
+        options = {"repl-diskless-sync-delay": "0"}
+        primary = Server(place / "a", BINARIES[kind](), one, dict(options))
+        replica = Server(
+            place / "b", BINARIES[kind](), two, {**options, "replicaof": f"{LOOPBACK} {one}"}
+        )
+        for each in (primary, replica):
+            stack.callback(each.stop)
+            each.start()
+        until("the replica follows", lambda: _follows(replica))
+        yield Copied(primary, replica)
+
+
+def caught_up(group: Copied) -> bool:
+    """Whether the replica has all that was written until now."""
+    with group.primary.connect() as client:
+        client.set("mark", 1)
+        return bool(client.wait(1, 5000))
+
+
 # -- sentinels -----------------------------------------------------------------------------------
 
 

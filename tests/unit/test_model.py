@@ -14,6 +14,7 @@ LATE = Rules(late=True, revoke=False, release=False)
 #: An operator retries what has failed; a stamp is revoked.
 OPERATOR = Rules(operator=True, release=False, outcomes=(SUCCEEDED, FAILED))
 STAMPED = Rules(stamped=True, revoke=False, release=False)
+BACK = Rules(goes_back=True, revoke=False, release=False, outcomes=(SUCCEEDED,))
 LATE_ONCE = LATE._replace(at_most_once=True, release=True, outcomes=(SUCCEEDED, QUEUED))
 
 
@@ -32,6 +33,8 @@ LATE_ONCE = LATE._replace(at_most_once=True, release=True, outcomes=(SUCCEEDED, 
         STAMPED,
         STAMPED._replace(at_most_once=True),
         OPERATOR._replace(stamped=True, revoke=False),
+        BACK,
+        BACK._replace(at_most_once=True),
     ],
     ids=[
         "at least once",
@@ -46,6 +49,8 @@ LATE_ONCE = LATE._replace(at_most_once=True, release=True, outcomes=(SUCCEEDED, 
         "stamped",
         "stamped, at most once",
         "stamped, operator",
+        "goes back",
+        "goes back, at most once",
     ],
 )
 def test_every_promise_holds_in_every_state(rules):
@@ -72,6 +77,7 @@ def test_every_promise_holds_in_every_state(rules):
         (OPERATOR._replace(late=True, fence=False), "two terminal commits"),
         (STAMPED._replace(learn_first=False), "begun by who came after its stamp was revoked"),
         (STAMPED._replace(revoke_met=False), "begun by whoever else"),
+        (BACK._replace(compare=False), "held by a worker that does not know"),
     ],
     ids=[
         "no fence",
@@ -89,6 +95,7 @@ def test_every_promise_holds_in_every_state(rules):
         "fence of an earlier generation",
         "not learned first",
         "called off by the worker alone",
+        "not compared after it went back",
     ],
 )
 def test_without_a_rule_a_promise_breaks(rules, problem):

@@ -749,21 +749,21 @@ class AnyOrder(RuleBasedStateMachine):
             del self.all_hands[hand.index]
             self.dispatch.requeue(self.dispatch.remove(hand).values())
         begin_anew(self.desk)
-        waiting = {commit.fence.id for commit in self.dispatch._commits}
+        waiting = {commit.fence.id for commit in self.dispatch.commits}
         self.leased &= waiting
 
     @invariant()
     def flights_are_counted(self):
-        assert self.dispatch._flights.number == sum(not each.bid for each in self.open.values())
-        assert self.dispatch._flights.free == sum(each.want.free for each in self.open.values())
-        assert self.dispatch._flights.ahead == sum(each.want.ahead for each in self.open.values())
+        assert self.dispatch.flights.number == sum(not each.bid for each in self.open.values())
+        assert self.dispatch.flights.free == sum(each.want.free for each in self.open.values())
+        assert self.dispatch.flights.ahead == sum(each.want.ahead for each in self.open.values())
 
     @invariant()
     def each_delivery_is_in_exactly_one_place(self):
         places = list(self.desk.waiting)
         for hand in self.all_hands.values():
             places += self.desk.ids(hand)
-        places += [commit.fence.id for commit in self.dispatch._commits]
+        places += [commit.fence.id for commit in self.dispatch.commits]
         assert len(places) == len(set(places)), "a delivery is in two places"
         assert set(places) == self.leased, "a delivery was forgotten or kept too long"
 

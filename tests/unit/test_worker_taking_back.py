@@ -97,7 +97,7 @@ class Bench:
             for id in ids
         )
         with self.dispatch.changed:
-            batch = self.dispatch._flights.begin(Batch(self.incarnation.owner, [], [], Want(), []))
+            batch = self.dispatch.flights.begin(Batch(self.incarnation.owner, [], [], Want(), []))
         self.dispatch.settle(batch, Exchanged((), found))
 
     # --- the executor's steps -----------------------------------------------------------------

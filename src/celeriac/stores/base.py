@@ -255,8 +255,7 @@ class Queue(Protocol):
     def revoke(self, ids: Sequence[str], terminate: str | None = None) -> dict[str, RevokeEffect]:
         """Revoke durably. What is not held ends now; what is held is told to its owner and is
         checked at lease, retry, requeue, reap and release; without *terminate* a running task's
-        outcome stands. An unknown id leaves a tombstone the later enqueue meets. Repeatable:
-        what is revoked already reads REVOKED again."""
+        outcome stands. An unknown id leaves a tombstone for its enqueue. Repeatable (REVOKED)."""
 
     def revoke_stamps(self, stamps: Sequence[str], terminate: str | None = None) -> None:
         """Keep *stamps*, each ``NAME=VALUE``, as revoked, for ``Options.revoke_expires`` from now.
@@ -270,21 +269,21 @@ class Queue(Protocol):
     def revoked_stamps(self, after: int = 0) -> list[RevokedStamp]:
         """The stamps that are revoked now, those with a number above *after*, in that order."""
 
-    def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
-        """Extend the owner's lease, note starts; learn of revokes and of the *held* ids that
-        are gone. Reaping rides in it, at most once per ``reap_interval`` per store. Repeatable."""
+    def beat(self, owner: str, started: Sequence[Fence] = ()) -> Beat:
+        """Extend the owner's lease, note starts; learn of revokes; reap at times. Repeatable."""
+
+    def leases(self, owner: str) -> builtins.list[Fence]:
+        """The owner's leases, in no order: it asks if the store may have gone back."""
 
     def reap(self, dead: Collection[str] = ()) -> Reaped:
         """End the leases of owners whose time has run out, and of *dead* ones whatever the
         time; sweep expiry, unsealed joins, oversized workflow steps and retention; promote and
-        ring. Each batch is one step; repeatable at any point.
-
-        Who stood still since it last registered, beat or made a pass, or sees the clocks run apart
-        (``stores.turns``), gives everybody a lease first, and removes nothing in that pass."""
+        ring. Each batch is one step; repeatable at any point. Who has stood still or sees clocks
+        apart (``stores.turns``) gives everybody a lease first, and removes nothing in that pass."""
 
     def purge(self, queues: Sequence[str]) -> int:
-        """End every queued or scheduled record of *queues* as ``revoked`` ("purged"); return how
-        many: of a repeat, those that came meanwhile."""
+        """End what waits in *queues* as ``revoked`` ("purged"); return how many: of a repeat, those
+        that came meanwhile."""
 
     def close_owner(self, owner: str) -> int:
         """Hand back everything leased to *owner*, uncharged, then unregister it. Returns how many
@@ -398,10 +397,7 @@ class Schedules(Protocol):
 
 
 class Trap(msgspec.Struct, frozen=True):
-    """Something in a store's own set-up that loses tasks or holds them up.
-
-    A *note* is worth knowing and nothing wrong.
-    """
+    """What in a store's own set-up loses tasks or holds them up; a *note* is nothing wrong."""
 
     code: str
     what: str

@@ -40,8 +40,13 @@ from celeriac.testing.protocol_states import (
     Rules,
     State,
     Worker,
+    assured,
+    become,
     canonical,
     nonces_of,
+    outdate,
+    put_row,
+    rest,
 )
 
 
@@ -152,6 +157,8 @@ def _lease_broken(state: State, task: int, row: Row) -> str:
         return ""
     assert row.owner is not None
     index, incarnation = row.owner
+    if state.doubt[index]:
+        return ""  # it is about to compare
     worker = state.workers[index]
     if not (worker.before if incarnation else worker.present):
         return "held by nobody"
@@ -175,6 +182,8 @@ def _steps(state: State, rules: Rules) -> Iterator[Step]:
             yield canonical(_reap(state, index, 0, rules)), True
     for after in _late_steps(state, rules):
         yield canonical(after), True
+    if rules.goes_back:
+        yield from _back_steps(state, rules)
     if rules.operator:
         yield from _operator_steps(state, rules)
     if rules.stamped and not state.revoked:
@@ -184,17 +193,54 @@ def _steps(state: State, rules: Rules) -> Iterator[Step]:
             if row.state == QUEUED:
                 yield canonical(_end(state, task, REVOKED, rules)), False
             elif row.state == HELD and not row.revoked:
-                yield canonical(_put_row(state, task, row._replace(revoked=True))), False
+                yield canonical(put_row(state, task, row._replace(revoked=True))), False
+
+
+def _back_steps(state: State, rules: Rules) -> Iterator[Step]:
+    """The store becomes what it was at some moment; workers find out, each when it does."""
+    if not (state.saved or state.back):
+        known = tuple((worker.present, worker.before) for worker in state.workers)
+        yield canonical(state._replace(saved=(state.rows, known))), False
+    if state.saved:
+        yield canonical(state._replace(saved=None, back=True)), True  # it never does
+        rows, known = state.saved
+        # What began under a lease that is kept has begun.
+        rows = tuple(
+            old._replace(starts=now.starts) if old.state == HELD else old
+            for old, now in zip(rows, state.rows, strict=True)
+        )
+        workers = tuple(
+            worker._replace(present=present, before=before)
+            for worker, (present, before) in zip(state.workers, known, strict=True)
+        )
+        doubt = (rules.compare and known[0][0], rules.compare and known[1][0])
+        past = state._replace(rows=rows, workers=workers, saved=None, back=True, doubt=doubt)
+        yield canonical(past), False
+    for index, worker in enumerate(state.workers):
+        if state.doubt[index]:
+            yield canonical(_compared(state, index, worker, rules)), True
+
+
+def _compared(state: State, index: int, worker: Worker, rules: Rules) -> State:
+    """A worker hands back leases that it knows nothing of, and ends what is not its own."""
+    for task, row in enumerate(state.rows):
+        knows = worker.nonce == row.nonce and worker.task == task
+        if row.state == HELD and row.owner == (index, 0) and not knows:
+            stray = Worker(task=task, nonce=row.nonce, outcome="begun")
+            state = _handed_back(state, stray, rules)
+    state = assured(state, index)
+    gone = worker.phase in ("has", "ran") and state.rows[worker.task].nonce != worker.nonce
+    return rest(state, index) if gone else state
 
 
 def _operator_steps(state: State, rules: Rules) -> Iterator[Step]:
     for task, row in enumerate(state.rows):
         if row.errback == "due":  # it runs, as any task does
             called = row._replace(errback="ended", owed=row.owed - 1)
-            yield canonical(_put_row(state, task, called)), True
+            yield canonical(put_row(state, task, called)), True
         failed = row.state in TERMINAL and row.state != SUCCEEDED
         if failed and not row.generation and (row.errback == "ended" or not rules.errback_first):
-            yield canonical(_put_row(state, task, _reopened(row, rules))), False
+            yield canonical(put_row(state, task, _reopened(row, rules))), False
 
 
 def _reopened(row: Row, rules: Rules) -> Row:
@@ -209,11 +255,11 @@ def _reopened(row: Row, rules: Rules) -> Row:
 
 
 def _worker_steps(state: State, index: int, worker: Worker, rules: Rules) -> Iterator[State]:
-    if not worker.before:
+    if not worker.before and _may_be_anew(state, index):
         # The process dies; its next incarnation registers, the old one is yet to be reaped.
-        yield _become(_outdate(state, index), index, _anew(state, rules, before=worker.present))
+        yield become(outdate(state, index), index, _anew(state, rules, before=worker.present))
     if worker.present and state.revoked and not worker.knows:
-        yield _become(state, index, worker._replace(knows=True))  # a beat told
+        yield become(state, index, worker._replace(knows=True))  # a beat told
     if worker.phase in ("idle", "asks"):
         yield from _exchange(state, index, worker, rules)
     elif worker.phase == "has" and worker.knows:
@@ -225,45 +271,50 @@ def _worker_steps(state: State, index: int, worker: Worker, rules: Rules) -> Ite
         if mine and (worker.later or row.met):
             who = "who came after its stamp was revoked" if worker.later else "whoever else"
             row = row._replace(wrong=f"begun by {who}")
-        counts = rules.at_most_once and (mine or not row.generation)
+        counts = rules.at_most_once and (mine or not (row.generation or state.back))
         begun = row._replace(starts=min(row.starts + counts, 3))
-        yield _become(_put_row(state, worker.task, begun), index, worker._replace(phase="ran"))
+        yield become(put_row(state, worker.task, begun), index, worker._replace(phase="ran"))
         if rules.release:
-            yield _become(state, index, worker._replace(phase="back"))
+            yield become(state, index, worker._replace(phase="back"))
     elif worker.phase == "ran":
         for outcome in rules.outcomes:
-            yield _become(state, index, worker._replace(phase="sent", outcome=outcome))
+            yield become(state, index, worker._replace(phase="sent", outcome=outcome))
         if rules.release:  # interrupted by a graceful stop
-            yield _become(state, index, worker._replace(phase="back", outcome="begun"))
+            yield become(state, index, worker._replace(phase="back", outcome="begun"))
     elif worker.phase == "sent":
         yield from _commit(state, index, worker, rules)
     elif worker.phase == "back":
         yield from _hand_back(state, index, worker, rules)
     elif worker.phase == "frees":
         row = state.rows[worker.task]
-        applied = _put_row(state, worker.task, row._replace(released=min(row.released + 1, 2)))
-        yield _become(applied, index, worker._replace(phase="sent", applied=True))
+        applied = put_row(state, worker.task, row._replace(released=min(row.released + 1, 2)))
+        yield become(applied, index, worker._replace(phase="sent", applied=True))
     else:
         counted = _count(state, worker.task, rules)
         yield counted  # the reply is lost: it will be counted again
-        yield _rest(counted, index)
+        yield rest(counted, index)
 
 
 def _exchange(state: State, index: int, worker: Worker, rules: Rules) -> Iterator[State]:
     if not worker.present:  # told LOST: it takes a new incarnation
-        if not worker.before:
-            yield _become(state, index, _anew(state, rules))
+        if not worker.before and _may_be_anew(state, index):
+            yield become(outdate(state, index), index, _anew(state, rules))
         return
     if worker.phase == "asks" and rules.replay:
         yield _replayed(state, index, worker)
         return
     # A request that is lost changes nothing: the worker is where it was.
     if worker.phase == "asks":
-        yield _rest(state, index)  # rule switched off: a new exchange that brings nothing
+        yield rest(state, index)  # rule switched off: a new exchange that brings nothing
     for after, task, nonce in _leases(state, index):
-        yield _become(after, index, worker._replace(phase="has", task=task, nonce=nonce))
+        yield become(after, index, worker._replace(phase="has", task=task, nonce=nonce))
         lost = worker._replace(phase="asks", task=task, nonce=nonce)
-        yield _become(after, index, lost)  # the reply is lost
+        yield become(after, index, lost)  # the reply is lost
+
+
+def _may_be_anew(state: State, index: int) -> bool:
+    """No more than two incarnations of a worker are in the model at once."""
+    return not (state.saved and state.saved[1][index][1])
 
 
 def _anew(state: State, rules: Rules, before: bool = False) -> Worker:
@@ -277,8 +328,8 @@ def _called_off(state: State, index: int, worker: Worker, rules: Rules) -> State
     row = state.rows[worker.task]
     if _is_mine(row, worker, (index, 0), rules):
         row = row._replace(met=True, revoked=row.revoked or rules.revoke_met)
-        state = _put_row(state, worker.task, row)
-    return _become(state, index, worker._replace(phase="sent", outcome=REVOKED))
+        state = put_row(state, worker.task, row)
+    return become(state, index, worker._replace(phase="sent", outcome=REVOKED))
 
 
 def _leases(state: State, index: int) -> Iterator[tuple[State, int, int]]:
@@ -287,15 +338,15 @@ def _leases(state: State, index: int) -> Iterator[tuple[State, int, int]]:
         if row.state == QUEUED:
             nonce = 1 + max(nonces_of(state), default=NONE)
             leased = row._replace(state=HELD, owner=(index, 0), nonce=nonce)
-            yield _put_row(state, task, leased), task, nonce
+            yield put_row(state, task, leased), task, nonce
 
 
 def _replayed(state: State, index: int, worker: Worker) -> State:
     """The same seq again: what is still leased under its nonce."""
     row = state.rows[worker.task]
     if row.state == HELD and row.nonce == worker.nonce:
-        return _become(state, index, worker._replace(phase="has"))
-    return _rest(state, index)
+        return become(state, index, worker._replace(phase="has"))
+    return rest(state, index)
 
 
 def _late_steps(state: State, rules: Rules) -> Iterator[State]:
@@ -329,48 +380,48 @@ def _commit(state: State, index: int, worker: Worker, rules: Rules) -> Iterator[
     """Commit the outcome. The reply comes, or is lost and the commit sent again."""
     row = state.rows[worker.task]
     if not _is_mine(row, worker, (index, 0), rules):
-        yield _rest(state, index)  # ALREADY or FENCED
+        yield rest(state, index)  # ALREADY or FENCED
         return
     if worker.outcome == SUCCEEDED and not rules.one_commit and not worker.applied:
-        yield _become(state, index, worker._replace(phase="frees"))  # successors first
+        yield become(state, index, worker._replace(phase="frees"))  # successors first
         return
     after = _committed(state, worker, rules)
     if rules.join and not rules.join_set and after.rows[worker.task].state == SUCCEEDED:
-        yield _become(after, index, worker._replace(phase="counts"))
+        yield become(after, index, worker._replace(phase="counts"))
         return
-    yield _rest(after, index)
-    yield _become(after, index, worker._replace(phase="sent"))
+    yield rest(after, index)
+    yield become(after, index, worker._replace(phase="sent"))
 
 
 def _committed(state: State, worker: Worker, rules: Rules) -> State:
     row = state.rows[worker.task]._replace(applied=worker.nonce)
-    state = _put_row(state, worker.task, row)
+    state = put_row(state, worker.task, row)
     if worker.outcome == QUEUED and row.revoked:
         return _end(state, worker.task, REVOKED, rules)
     if worker.outcome == QUEUED and row.retries < MAX_RETRIES:
         again = row._replace(state=QUEUED, owner=None, nonce=NONE, retries=row.retries + 1)
-        return _put_row(state, worker.task, again)
+        return put_row(state, worker.task, again)
     final = FAILED if worker.outcome == QUEUED else worker.outcome
     return _end(state, worker.task, final, rules)
 
 
 def _hand_back(state: State, index: int, worker: Worker, rules: Rules) -> Iterator[State]:
     if not _is_mine(state.rows[worker.task], worker, (index, 0), rules):
-        yield _rest(state, index)
+        yield rest(state, index)
         return
     after = _handed_back(state, worker, rules)
-    yield _rest(after, index)
-    yield _become(after, index, worker._replace(phase="back"))
+    yield rest(after, index)
+    yield become(after, index, worker._replace(phase="back"))
 
 
 def _handed_back(state: State, worker: Worker, rules: Rules) -> State:
     row = state.rows[worker.task]._replace(applied=worker.nonce)
-    state = _put_row(state, worker.task, row)
+    state = put_row(state, worker.task, row)
     if row.revoked:
         return _end(state, worker.task, REVOKED, rules)
     if rules.at_most_once and worker.outcome == "begun":
         return _end(state, worker.task, FAILED, rules)
-    return _put_row(state, worker.task, row._replace(state=QUEUED, owner=None, nonce=NONE))
+    return put_row(state, worker.task, row._replace(state=QUEUED, owner=None, nonce=NONE))
 
 
 def _reap(state: State, index: int, incarnation: int, rules: Rules) -> State:
@@ -387,10 +438,10 @@ def _reap(state: State, index: int, incarnation: int, rules: Rules) -> State:
             state = _end(state, task, DEAD, rules)
         else:
             freed = row._replace(state=QUEUED, owner=None, nonce=NONE, losses=losses)
-            state = _put_row(state, task, freed)
+            state = put_row(state, task, freed)
     worker = state.workers[index]
     known = worker._replace(before=False) if incarnation else worker._replace(present=False)
-    return _become(state, index, known)
+    return become(state, index, known)
 
 
 def _end(state: State, task: int, final: str, rules: Rules) -> State:
@@ -409,7 +460,7 @@ def _end(state: State, task: int, final: str, rules: Rules) -> State:
         released=released,
         revoked=False,
     )
-    state = _put_row(state, task, row)
+    state = put_row(state, task, row)
     state = _grow(state, final) if rules.grow_first else state
     if rules.join and rules.join_set and final == SUCCEEDED:
         state = _count(state, task, rules)
@@ -440,41 +491,6 @@ def _count(state: State, task: int, rules: Rules) -> State:
     size = sum(row.state != ABSENT for row in state.rows)
     complete = len(members) == size and len(members) != len(state.members)
     return state._replace(members=members, bodies=min(state.bodies + complete, 2))
-
-
-# --- small tools ------------------------------------------------------------------------------
-
-
-def _put_row(state: State, task: int, row: Row) -> State:
-    rows = (*state.rows[:task], row, *state.rows[task + 1 :])
-    return state._replace(rows=rows)
-
-
-def _become(state: State, index: int, worker: Worker) -> State:
-    one, two = state.workers
-    workers = (worker, two) if index == 0 else (one, worker)
-    return state._replace(workers=workers)
-
-
-def _rest(state: State, index: int) -> State:
-    idle = state.workers[index]._replace(
-        phase="idle", task=-1, nonce=NONE, outcome="", applied=False
-    )
-    return _become(state, index, idle)
-
-
-def _outdate(state: State, index: int) -> State:
-    """What the present incarnation of a worker held is now held by the one before."""
-    rows = tuple(
-        row._replace(owner=(index, 1)) if row.owner == (index, 0) else row for row in state.rows
-    )
-    wire = tuple(
-        each._replace(sender=(index, min(each.sender[1] + 1, 2)))
-        if each.sender and each.sender[0] == index
-        else each
-        for each in state.wire
-    )
-    return state._replace(rows=rows, wire=wire)
 
 
 __all__ = ["FAILED", "QUEUED", "SUCCEEDED", "Found", "Row", "Rules", "State", "Worker", "explore"]

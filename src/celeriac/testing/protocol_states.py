@@ -66,6 +66,11 @@ class Rules(NamedTuple):
     learn_first: bool = True
     #: What meets a revoked stamp is revoked in the store before it is ended.
     revoke_met: bool = True
+    #: The store becomes once what it was: it loses its last writes. One task, without requests that
+    #: come late. What is counted is what happened in the history that is kept.
+    goes_back: bool = False
+    #: A worker then compares what it holds with what the store has.
+    compare: bool = True
 
 
 class Row(NamedTuple):
@@ -127,6 +132,11 @@ class State(NamedTuple):
     wire: tuple[Worker, ...] = ()
     #: The stamp is revoked.
     revoked: bool = False
+    #: What the store may go back to: its rows, and of each worker `present` and `before`.
+    saved: tuple[tuple[Row, ...], tuple[tuple[bool, bool], ...]] | None = None
+    #: It did; and which workers have not compared since.
+    back: bool = False
+    doubt: tuple[bool, bool] = (False, False)
 
 
 def nonces_of(state: State) -> list[int]:
@@ -135,6 +145,8 @@ def nonces_of(state: State) -> list[int]:
     found.extend(row.nonce for row in state.rows)
     found.extend(row.applied for row in state.rows)
     found.extend(request.nonce for request in state.wire)
+    for row in state.saved[0] if state.saved else ():
+        found += (row.nonce, row.applied)
     return found
 
 
@@ -146,17 +158,25 @@ def canonical(state: State) -> State:
     # A nonce that only `applied` remembers can never come again: it counts as none.
     living = [worker.nonce for worker in state.workers] + [row.nonce for row in state.rows]
     living += [request.nonce for request in state.wire]
+    saved = state.saved[0] if state.saved else ()
+    living += [row.nonce for row in saved]
     names = {NONE: NONE}
     for nonce in living:
         names.setdefault(nonce, len(names))
     if all(old == new for old, new in names.items()) and all(
-        row.applied in names for row in state.rows
+        row.applied in names for row in (*state.rows, *saved)
     ):
         return state
-    rows = tuple(
-        row._replace(nonce=names[row.nonce], applied=names.get(row.applied, NONE))
-        for row in state.rows
-    )
+
+    def renamed(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+        return tuple(
+            row._replace(nonce=names[row.nonce], applied=names.get(row.applied, NONE))
+            for row in rows
+        )
+
+    rows = renamed(state.rows)
+    if state.saved:
+        state = state._replace(saved=(renamed(saved), state.saved[1]))
     workers = tuple(
         each._replace(nonce=names[each.nonce]) if each.nonce else each for each in state.workers
     )
@@ -168,15 +188,22 @@ def _sort_workers(state: State) -> State:
     one, two = state.workers
     if _rank(state, 0, one) <= _rank(state, 1, two):
         return state
-    rows = tuple(
-        row._replace(owner=(1 - row.owner[0], row.owner[1])) if row.owner else row
-        for row in state.rows
-    )
+
+    def swapped(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+        return tuple(
+            row._replace(owner=(1 - row.owner[0], row.owner[1])) if row.owner else row
+            for row in rows
+        )
+
     wire = tuple(
         each._replace(sender=(1 - each.sender[0], each.sender[1])) if each.sender else each
         for each in state.wire
     )
-    return state._replace(rows=rows, workers=(two, one), wire=wire)
+    if state.saved:
+        state = state._replace(saved=(swapped(state.saved[0]), state.saved[1][::-1]))
+    return state._replace(
+        rows=swapped(state.rows), workers=(two, one), wire=wire, doubt=state.doubt[::-1]
+    )
 
 
 def _rank(state: State, index: int, worker: Worker) -> tuple[object, ...]:
@@ -209,6 +236,59 @@ def _sort_tasks(state: State) -> State:
     return state._replace(rows=rows, workers=workers, members=members, wire=wire)
 
 
+# --- small tools ------------------------------------------------------------------------------
+
+
+def put_row(state: State, task: int, row: Row) -> State:
+    """The state with another *row*."""
+    rows = (*state.rows[:task], row, *state.rows[task + 1 :])
+    return state._replace(rows=rows)
+
+
+def become(state: State, index: int, worker: Worker) -> State:
+    """The state with another *worker*."""
+    one, two = state.workers
+    workers = (worker, two) if index == 0 else (one, worker)
+    return state._replace(workers=workers)
+
+
+def assured(state: State, index: int) -> State:
+    """A worker has compared, or has nothing to compare."""
+    one, two = state.doubt
+    return state._replace(doubt=(one and index != 0, two and index != 1))
+
+
+def rest(state: State, index: int) -> State:
+    """The state with a worker that does nothing."""
+    idle = state.workers[index]._replace(
+        phase="idle", task=-1, nonce=NONE, outcome="", applied=False
+    )
+    return become(state, index, idle)
+
+
+def outdate(state: State, index: int) -> State:
+    """What the present incarnation of a worker held is now held by the one before."""
+
+    def older(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+        return tuple(
+            row._replace(owner=(index, 1)) if row.owner == (index, 0) else row for row in rows
+        )
+
+    rows = older(state.rows)
+    if state.saved:
+        known = list(state.saved[1])
+        known[index] = (False, known[index][0])
+        state = state._replace(saved=(older(state.saved[0]), tuple(known)))
+    state = assured(state, index)
+    wire = tuple(
+        each._replace(sender=(index, min(each.sender[1] + 1, 2)))
+        if each.sender and each.sender[0] == index
+        else each
+        for each in state.wire
+    )
+    return state._replace(rows=rows, wire=wire)
+
+
 __all__ = [
     "ABSENT",
     "DEAD",
@@ -226,6 +306,11 @@ __all__ = [
     "Rules",
     "State",
     "Worker",
+    "assured",
+    "become",
     "canonical",
     "nonces_of",
+    "outdate",
+    "put_row",
+    "rest",
 ]

@@ -94,6 +94,13 @@ class Exchanges:
 
     def exchange(self, lane: int, sequence: int, batch: Batch) -> Course[None]:
         """Repeat one exchange until the store has answered, then settle it."""
+        self._sets_out(lane, sequence, batch)
+        try:
+            yield from self._exchange(lane, sequence, batch)
+        finally:
+            self._arrived(lane)
+
+    def _exchange(self, lane: int, sequence: int, batch: Batch) -> Course[None]:
         attempt, telling = 0, bool(batch.updates)
         while True:
             try:
@@ -141,6 +148,13 @@ class Exchanges:
 
     def lease(self, lane: int, sequence: int, bid: Batch, queues: Sequence[str]) -> Course[bool]:
         """Wait, and have the store lease what *bid* asks for; whether the number is used up."""
+        self._sets_out(lane, sequence, bid)
+        try:
+            return (yield from self._lease(lane, sequence, bid, queues))
+        finally:
+            self._arrived(lane)
+
+    def _lease(self, lane: int, sequence: int, bid: Batch, queues: Sequence[str]) -> Course[bool]:
         request = (bid.owner, lane, sequence, queues, bid.want, WAIT_SECONDS)
         try:
             reply = yield Call("wait_and_lease", request)
@@ -158,8 +172,15 @@ class Exchanges:
             yield from self._settle(bid, reply)
             return True
         # Whether anything was leased is not known: the same number tells.
-        yield from self.exchange(lane, sequence, bid)
+        yield from self._exchange(lane, sequence, bid)
         return True
+
+    def _sets_out(self, lane: int, sequence: int, batch: Batch) -> None:
+        """What the store may lease to it from now on is spoken for (see ``reconciling``)."""
+        self._dispatch.flights.under_way[lane] = f"{batch.owner}.{lane}.{sequence}", batch
+
+    def _arrived(self, lane: int) -> None:
+        del self._dispatch.flights.under_way[lane]
 
     def _settle(self, batch: Batch, reply: Exchanged) -> Course[None]:
         self._outage_ends()
@@ -170,6 +191,7 @@ class Exchanges:
             yield from self._call_off(items, terminate)
         for delay, fences in self._dispatch.rates.take_returns():
             # What a rate limit turned away is due again after *delay*.
+            batch.returning += fences
             yield from self._insist(Call("release", (batch.owner, fences), {"delay": delay}))
 
     def _call_off(self, items: Sequence[Held], terminate: str | None) -> Course[None]:
@@ -223,9 +245,14 @@ class Pulse:
         #: What is known of revoked stamps, and what is held and may carry one.
         self.stamps = RevokedStamps()
         self.held: Callable[[], Iterable[Delivery]] = tuple
+        #: The store may have gone back (``Beat.run``, or it was away): what it has under our lease
+        #: and what we hold are to be held against each other. Whoever does it takes this back.
+        self.doubt = False
         self._incarnation = incarnation
         self._clock = clock
         self._outage = False
+        self._run = ""
+        self._anew = False
 
     def register(self, owner: str, manifest: Manifest) -> Course[None]:
         """Register *owner*, the incarnation's ``candidate``. Raises ``OperationalError``."""
@@ -246,6 +273,9 @@ class Pulse:
                 self._outage = True
                 logger.error("No heartbeat: %s", error)
             return None
+        if self._outage or beat.run not in ("", self._run):
+            self.doubt = self._anew = True
+            self._run = beat.run or self._run
         if self._outage:
             self._outage = False
             logger.warning("Heartbeats reach the store again")
@@ -259,17 +289,17 @@ class Pulse:
         """Learn of stamps that were revoked since; *number* is the highest there is, as told by a
         beat. True: something held carries one, which the next beat tells like any revoke."""
         stamps = self.stamps
-        if number == stamps.number:
+        if number == stamps.number and not self._anew:
             return False
         try:
-            found = yield from self._learn(anew=number < stamps.number)
+            found = yield from self._learn(anew=self._anew or number < stamps.number)
             ids = stamps.by_signal(self.held(), found)
             for terminate, some in ids.items():
                 yield Call("revoke", (some, terminate))
         except OperationalError as error:
             logger.error("Stamps that were revoked cannot be read: %s", error)
             return False  # the next beat tells of them again
-        stamps.number = number
+        stamps.number, self._anew = number, False
         return bool(ids)
 
     def _learn(self, *, anew: bool) -> Course[list[RevokedStamp]]:

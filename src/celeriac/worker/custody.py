@@ -20,12 +20,13 @@ from celeriac.exceptions import OperationalError
 from celeriac.outcome import Outcome
 from celeriac.policies import crashes
 from celeriac.policies.time_limits import on_hard_limit
-from celeriac.records import RevokeOrder
+from celeriac.records import Fence, RevokeOrder, Verdict
 from celeriac.stores.base import Queue
 from celeriac.worker.calledoff import call_off
 from celeriac.worker.deaths import Death
 from celeriac.worker.dispatch import Dispatch, Held
 from celeriac.worker.pools.shared import DRAINED
+from celeriac.worker.reconciling import gone, held_at, stray
 
 if TYPE_CHECKING:
     from celeriac.worker.pools.prefork import Executor, Prefork
@@ -62,6 +63,8 @@ class Custody:
         #: Revokes of what is in our hands; appended to from any thread.
         self.orders: deque[RevokeOrder] = deque()
         self.stopping = False
+        #: What runs here and the store does not know as ours.
+        self._gone: list[Fence] = []
         self._dispatch = dispatch
         self._queue = queue
         self._crash_delay = crash_delay
@@ -129,23 +132,59 @@ class Custody:
                 self.pool.returned += some
                 self._give_back_due = now + _AGAIN
 
+    def reconcile(self) -> None:
+        """The store may be what it once was (see ``reconciling``): hand back what it thinks is
+        here, and end what it does not know as ours. Raises ``OperationalError``; repeatable."""
+        desk = self._dispatch
+        owner, before = desk.incarnation.owner, held_at(desk)
+        theirs = set(self._queue.leases(owner))
+        strays = stray(desk, theirs, self.pool.returned)
+        verdicts = self._queue.release(owner, strays, started=True) if strays else ()
+        back = verdicts.count(Verdict.OK)
+        lost = [held for held in gone(desk, before, theirs) if desk.owns(held)]
+        for held in lost:
+            if desk.withdraw(held.delivery.fence) is None:
+                self._gone.append(held.delivery.fence)
+        if back or lost:
+            logger.error(
+                "The store has gone back to an earlier state: %d task(s) that this worker was "
+                "through with were handed back, %d that it holds are not its own any more",
+                back, len(lost),
+            )  # fmt: skip
+
+    def _end_gone(self) -> None:
+        """End runs that are not ours; nothing comes of them."""
+        waiting, self._gone = self._gone, []
+        for fence in waiting:
+            for executor, key in self._find(fence):
+                begun = key in self.pool.begun(executor)
+                if not begun or not self.pool.terminate(executor, key, signal.SIGKILL, LEASE_LOST):
+                    self._gone.append(fence)
+
+    def _find(self, fence: Fence) -> list[tuple[Executor, int]]:
+        """Which executor holds it, under which key: one, or none."""
+        return [
+            (executor, key)
+            for executor in self.pool.executors.values()
+            for key, held in executor.hand.held.items()
+            if held.delivery.fence == fence
+        ]
+
     # --- revokes ------------------------------------------------------------------------------
     def obey(self) -> None:
         """Do what was ordered since."""
         for _ in range(len(self.orders)):
             self._obey(self.orders.popleft())
+        if self._gone:
+            self._end_gone()
 
     def _obey(self, order: RevokeOrder) -> None:
         """A revoke for something in our hands."""
-        for executor in list(self.pool.executors.values()):
-            for key, held in list(executor.hand.held.items()):
-                if held.delivery.fence != order.fence:
-                    continue
-                if key not in self.pool.begun(executor):
-                    return  # checked again at its next requeue; it ends as it ends
-                if order.terminate is not None:
-                    self._terminate(executor, key, order.terminate)
-                return
+        for executor, key in self._find(order.fence):
+            # If it has not begun, it is checked again at its next requeue; it ends as it ends.
+            if key in self.pool.begun(executor) and order.terminate is not None:
+                self._terminate(executor, key, order.terminate)
+            return
         withdrawn = self._dispatch.withdraw(order.fence)
         if withdrawn is not None:
             call_off(self._dispatch, withdrawn)

@@ -87,39 +87,39 @@ class Dispatch:
         self.wake = wake
         self.stamps = RevokedStamps()
         self._updates = Updates()
-        self._commits: list[Commit] = []
+        self.commits: list[Commit] = []
         self._started: list[Fence] = []
         self.paces = Paces(tasks)
         self.rates = RateLimits(tasks, self.changed, wake, clock)
         #: The work left in the store is none that goes ahead: not asked for at once without end.
         self._unfit = False
-        self._flights = Flights(clock)
+        self.flights = Flights(clock)
 
     # --- store threads ------------------------------------------------------------------------
     def take(self, *, updates: bool = True) -> Batch:
         """Take what there is to exchange; the caller holds ``changed``."""
-        commits, self._commits = self._commits[:BATCH], self._commits[BATCH:]
+        commits, self.commits = self.commits[:BATCH], self.commits[BATCH:]
         started, self._started = self._started[:BATCH], self._started[BATCH:]
         news = self._updates.take() if updates else []
         owner = self.incarnation.owner
-        return self._flights.begin(Batch(owner, commits, started, self.want(), news))
+        return self.flights.begin(Batch(owner, commits, started, self.want(), news))
 
     def bid(self) -> Batch:
         """Ask for all the room there is, whenever there is work; the caller holds ``changed``.
         Until it is settled or dropped nobody else may have that room."""
         owner = self.incarnation.owner
-        return self._flights.begin(Batch(owner, [], [], self.want(), [], bid=True))
+        return self.flights.begin(Batch(owner, [], [], self.want(), [], bid=True))
 
     def drop_bid(self, bid: Batch) -> None:
         """Nothing came of *bid*."""
         with self.changed:
-            self._flights.end(bid)
+            self.flights.end(bid)
 
     def overbid(self) -> bool:
         """Does the bell ask for more than is idle by now? True once a second at most."""
         with self.changed:
             hands = [each for each in self.hands.values() if each.company is not Company.CELL]
-            return self._flights.overbid(self.spare + sum(hand.free for hand in hands))
+            return self.flights.overbid(self.spare + sum(hand.free for hand in hands))
 
     def updated(self) -> None:
         """The updates of a batch have been brought to the store; the next ones may go."""
@@ -143,7 +143,7 @@ class Dispatch:
             for held in arrived:
                 notices.tell("task_received", held.delivery)
         with self.changed:
-            self._flights.end(batch)
+            self.flights.end(batch)
             met = self.stamps.sift(arrived) if self.stamps.known and not self.closing else []
             if batch.owner != self.incarnation.owner or self.incarnation.lost:
                 arrived = []  # leased by an incarnation that is gone; the reaper has them
@@ -164,7 +164,7 @@ class Dispatch:
     def give_back(self, batch: Batch) -> None:
         """The store refused the exchange itself: its outcomes go with the next one."""
         with self.changed:
-            self._commits[:0] = batch.commits
+            self.commits[:0] = batch.commits
 
     def _stir(self) -> None:
         """Wake whoever has something to do now: a lane to exchange, else the bell to listen."""
@@ -175,7 +175,7 @@ class Dispatch:
 
     def has_work(self) -> bool:
         """Is there a reason for an exchange? The caller holds ``changed``."""
-        if self._commits or self._started or self._updates.ready:
+        if self.commits or self._started or self._updates.ready:
             return True
         if not self.look:
             return False
@@ -206,8 +206,8 @@ class Dispatch:
                 room += hand.room(depth)
                 idle += hand.free
         waiting = len(self.backlog) + len(self.apart) - self._suspects
-        free = max(0, idle - waiting - self._flights.free)
-        ahead = room - waiting - self._flights.free - self._flights.ahead - free
+        free = max(0, idle - waiting - self.flights.free)
+        ahead = room - waiting - self.flights.free - self.flights.ahead - free
         return self.rates.want(
             Want(min(free, _FREE_MOST), min(max(0, ahead), BATCH), self.paces.brief)
         )
@@ -342,7 +342,7 @@ class Dispatch:
                     events.ran(held, runtime)
                 if notices is not None:
                     notices.ended(held.delivery, outcome)
-                self._commits.append(Commit(held.delivery.fence, outcome))
+                self.commits.append(Commit(held.delivery.fence, outcome))
                 self.paces.measure(held.name, runtime)
             if not hand.held:
                 hand.isolated = False
@@ -352,7 +352,7 @@ class Dispatch:
     def commit(self, fence: Fence, outcome: Outcome) -> None:
         """Queue an outcome the supervisor itself decided."""
         with self.changed:
-            self._commits.append(Commit(fence, outcome))
+            self.commits.append(Commit(fence, outcome))
             self.changed.notify_all()
 
     def skipped(self, hand: Hand, key: int) -> None:
@@ -483,8 +483,8 @@ class Dispatch:
     def flushed(self) -> bool:
         """Nothing waits for a commit and no exchange is under way."""
         with self.changed:
-            at_hand = self._commits or self._started or self._updates or self.stamps.pending
-            return not (at_hand or self._flights.number)
+            at_hand = self.commits or self._started or self._updates or self.stamps.pending
+            return not (at_hand or self.flights.number)
 
     def drop_all(self) -> None:
         """The incarnation is lost: what waits is not ours any more. Commits stay; the store judges

@@ -267,6 +267,10 @@ class RateLimits:
         """Everything that waits here for a token."""
         return [held for bucket in list(self._buckets.values()) for held in list(bucket.waiting)]
 
+    def returning(self) -> list[Fence]:
+        """What is to be handed back, and nobody has taken yet."""
+        return [held.delivery.fence for _, held in self._returns]
+
     def _remove(self, bucket: Bucket, held: Held) -> None:
         bucket.waiting.remove(held)
         held.limited = False

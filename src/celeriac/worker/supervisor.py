@@ -135,7 +135,7 @@ class Supervisor:
         self._zygote_due = 0.0
         self._strays_due = 0.0
         self._registered = True
-        self._register_due = 0.0
+        self._register_due = self._reconcile_due = 0.0
         self._rhythm = Rhythm()
         #: What is done at each turn besides, until the worker stops.
         self._duties: list[Burst | Reload] = []
@@ -192,6 +192,8 @@ class Supervisor:
             self._begin_anew()
         if not (self._registered or stopping) and now >= self._register_due:
             self._register()
+        if self._heart.doubt and self._registered and not self._incarnation.lost:
+            self._reconcile(now)
         self._dispatch.place()
         self._remote.turn()
         self._lanes.settle()
@@ -364,12 +366,24 @@ class Supervisor:
             logger.error("The store does not take this worker's registration: %s", error)
             self._register_due = time.monotonic() + 1.0
 
+    def _reconcile(self, now: float) -> None:
+        """The store may have gone back: what it says of this worker is put right."""
+        if now < self._reconcile_due:
+            return
+        self._heart.doubt = False  # first: there may be another reason meanwhile
+        try:
+            self._custody.reconcile()
+            self._heart.declare_again()
+        except OperationalError as error:
+            logger.error("Leases could not be compared with the store's yet: %s", error)
+            self._heart.doubt, self._reconcile_due = True, now + 1.0
+
     def _on_beat(self, beat: Beat) -> None:
         """From the heart's thread."""
         report(beat.reaped)
         self._notices.tell("heartbeat_sent")
         self._custody.orders.extend(beat.revoked)
-        if beat.revoked or beat.lost:
+        if beat.revoked or beat.lost or self._heart.doubt:
             self._wake()
 
     def _ended_by(self, task_id: str, number: int) -> None:

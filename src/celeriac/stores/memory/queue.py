@@ -86,14 +86,14 @@ class MemoryQueue:
             core.unpark(manifest.tasks)
             core.ring()
 
-    def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
+    def beat(self, owner: str, started: Sequence[Fence] = ()) -> Beat:
         core = self._core
         with core.step():
             self._note_started(started)
             found = core.owners.get(owner)
             if found is None:
                 self._turns.had(reaper.turn(core))
-                return Beat(lost=True, gone=tuple(held))
+                return Beat(lost=True)
             found.beat_at = core.clock.wall()
             found.until = core.clock.monotonic() + core.options.lease
             reaped = reaper.reap(core, self._turns) if reaper.is_due(core) else None
@@ -104,12 +104,17 @@ class MemoryQueue:
                     for row in core.held_by(found)
                     if row.revoked
                 ),
-                gone=tuple(id for id in held if id not in found.held),
                 reaped=reaped,
                 stamps=max((each.number for each in core.stamps.values()), default=0),
             )
         crashpoint("beat.applied")
         return answer
+
+    def leases(self, owner: str) -> list[Fence]:
+        core = self._core
+        with core.step():
+            found = core.owners.get(owner)
+            return [] if found is None else [_fence(row) for row in core.held_by(found)]
 
     def reap(self, dead: Collection[str] = ()) -> Reaped:
         with self._core.step():

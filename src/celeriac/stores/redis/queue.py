@@ -135,28 +135,31 @@ class RedisQueue:
         while self._steps.run("unpark", owner):
             pass
 
-    def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
-        starts, ids = pack(_flat(started)), pack(tuple(held))
+    def beat(self, owner: str, started: Sequence[Fence] = ()) -> Beat:
+        starts = pack(_flat(started))
         mono = self._steps.clock.monotonic()
-        answered = self._steps.run("beat", owner, starts, ids, "0")
-        lost, gone, revoked, due, stamps, wall = answered
+        answered = self._steps.run("beat", owner, starts, "0")
+        lost, revoked, due, stamps, wall, run = answered
         reaped = self._reaper.run(ride=True) if due and not lost else None
         if reaped is not None:
             # The pass may have ended leases of this owner, too.
-            answered = self._steps.run("beat", owner, pack(()), ids, "1")
-            lost, gone, revoked, _, stamps, _ = answered
+            answered = self._steps.run("beat", owner, pack(()), "1")
+            lost, revoked, _, stamps, _, run = answered
         else:
             # Not before: were there a pass due and it failed, the next must still see the gap.
             self._reaper.turns.had(Turn(mono, self._steps.wall(wall)))
         answer = Beat(
             lost=bool(lost),
             revoked=tuple(_orders(revoked)),
-            gone=tuple(each.decode() for each in gone),
             reaped=reaped,
             stamps=stamps,
+            run=run.decode(),
         )
         crashpoint("beat.applied")
         return answer
+
+    def leases(self, owner: str) -> list[Fence]:
+        return _fences(self._steps.run("leases", owner))
 
     def reap(self, dead: Collection[str] = ()) -> Reaped:
         reaped = self._reaper.run(dead)
@@ -439,6 +442,11 @@ def _flat(fences: Sequence[Fence]) -> list[Any]:
     for each in fences:
         flat += (each.id, each.attempt, each.nonce)
     return flat
+
+
+def _fences(flat: list[Any]) -> list[Fence]:
+    rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    return [Fence(id.decode(), attempt, nonce.decode()) for id, attempt, nonce in rows]
 
 
 def _orders(revoked: list[Any]) -> list[RevokeOrder]:

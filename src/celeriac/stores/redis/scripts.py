@@ -89,6 +89,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "unpark": _STEP,
     "exchange": ("lean", *_GIVE, "insert", "commit", "lease"),
     "beat": _GIVE,
+    "leases": (*_GIVE, "owners"),
     "release": _GIVE,
     "update": _GIVE,
     "close": (*_GIVE, "owners"),

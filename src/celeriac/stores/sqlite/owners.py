@@ -25,6 +25,9 @@ _REGISTER: Final = """
 INSERT INTO @owner (id, manifest, boot, deadline, registered_at, beat_at)
 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET manifest = excluded.manifest,
     boot = excluded.boot, deadline = excluded.deadline, beat_at = excluded.beat_at"""
+_LEASES: Final = (
+    "SELECT id, attempt, nonce FROM @record WHERE owner = (SELECT number FROM @owner WHERE id = ?)"
+)
 _REVOKED: Final = "SELECT id, attempt, nonce, terminate FROM @record WHERE owner = ? AND revoked"
 
 
@@ -86,13 +89,9 @@ def last_stamp(reading: Reading) -> int:
     return int(found[0] or 0) if found is not None else 0
 
 
-def not_held(reading: Reading, number: int, ids: Sequence[str]) -> tuple[str, ...]:
-    """Those of *ids* that the owner does not hold."""
-    return tuple(
-        id
-        for id in ids
-        if reading.one("SELECT 1 FROM @record WHERE id = ? AND owner = ?", (id, number)) is None
-    )
+def leases_of(reading: Reading, id: str) -> list[Fence]:
+    """See ``stores.base.Queue.leases``."""
+    return [Fence(*row) for row in reading.rows(_LEASES, (id,))]
 
 
 def name_of(step: Transaction, number: int | None) -> str:

@@ -124,7 +124,7 @@ class SqliteQueue:
             with self._database.write() as step:
                 more = unpark(step, tuple(manifest.tasks), BATCH)
 
-    def beat(self, owner: str, started: Sequence[Fence] = (), held: Sequence[str] = ()) -> Beat:
+    def beat(self, owner: str, started: Sequence[Fence] = ()) -> Beat:
         with self._database.write() as step:
             note_started(step, started, self._seqs)
             number = owners.extend(step, owner)
@@ -133,16 +133,19 @@ class SqliteQueue:
             # Not before: were there a pass due and it failed, the next must still see the gap.
             self._reaper.turns.had(Turn(step.mono, step.now))
         if number is None:
-            answer = Beat(lost=True, gone=tuple(held))
+            answer = Beat(lost=True)
         else:
             # Read after the reaper, which may have ended leases of this owner, too.
             with self._database.reading() as reading:
                 revoked = owners.revoked_of(reading, number)
-                gone = owners.not_held(reading, number, held)
                 stamps = owners.last_stamp(reading)
-            answer = Beat(revoked=revoked, gone=gone, reaped=reaped, stamps=stamps)
+            answer = Beat(revoked=revoked, reaped=reaped, stamps=stamps)
         crashpoint("beat.applied")
         return answer
+
+    def leases(self, owner: str) -> list[Fence]:
+        with self._database.reading() as reading:
+            return owners.leases_of(reading, owner)
 
     def reap(self, dead: Collection[str] = ()) -> Reaped:
         return self._reaper.run(dead)

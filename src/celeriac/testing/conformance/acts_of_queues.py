@@ -211,10 +211,17 @@ def _that_tells_of_a_start(kit: Kit, store: Store) -> Act:
     kit.clock.advance(5)
 
     def make() -> Any:
-        beat = store.queue.beat("w1", [fence], ["a", "gone"])
-        return beat.lost, beat.revoked, beat.gone
+        beat = store.queue.beat("w1", [fence])
+        return beat.lost, beat.revoked
 
-    return Act(make, (False, (), ("gone",)))
+    return Act(make, (False, ()))
+
+
+@case("queue.leases")
+def _of_one_that_holds_something(kit: Kit, store: Store) -> Act:
+    kit.send("a")
+    fence = kit.worker().take().fence
+    return Act(lambda: store.queue.leases("w1"), [fence], changes=False)
 
 
 @case("queue.reap")

@@ -42,7 +42,7 @@ class DeathSuite(Suite):
         worker = kit.worker()
         worker.take()
         kit.reap(["w1"])
-        beat = kit.store.queue.beat("w1", held=["a"])
+        beat = kit.store.queue.beat("w1")
         assert beat.lost
         assert worker.exchange((), 1).lost
 
@@ -148,13 +148,17 @@ class DeathSuite(Suite):
         kit.reap(["w1"])
         assert kit.state("a") == states.EXPIRED
 
-    def test_beat_tells_which_held_ids_are_gone(self, kit: Kit) -> None:
-        kit.send("a", "b")
-        worker = kit.worker()
-        a, _ = worker.lease(2)
+    def test_an_owner_can_read_its_leases(self, kit: Kit) -> None:
+        kit.send("a", "b", "c", "d")
+        worker = kit.worker("w1")
+        a, b, c = worker.lease(3)
+        (d,) = kit.worker("w2").lease(1)
         worker.succeed(a)
-        answer = kit.store.queue.beat("w1", held=["a", "b", "never"])
-        assert set(answer.gone) == {"a", "never"}
+        kit.store.queue.beat("w1", started=[b.fence])
+        assert set(kit.store.queue.leases("w1")) == {b.fence, c.fence}
+        assert kit.store.queue.leases("w2") == [d.fence]
+        kit.reap(["w1"])
+        assert kit.store.queue.leases("w1") == kit.store.queue.leases("never") == []
 
     def test_a_lost_record_follows_its_edges(self, kit: Kit) -> None:
         kit.enqueue(

@@ -49,6 +49,9 @@ class Heart:
         self._stopping = threading.Event()
         #: Several threads may learn of stamps (see `declare`, `register`), one at a time.
         self._hearing = threading.Lock()
+        #: What the store was told last that this worker is; told anew by one thread at a time.
+        self._declared: Manifest | None = None
+        self._declaring = threading.Lock()
         #: Set to have it look now.
         self._look = threading.Event()
         self._hurried = False
@@ -63,6 +66,15 @@ class Heart:
     def stamps(self) -> RevokedStamps:
         """What is known of revoked stamps."""
         return self._pulse.stamps
+
+    @property
+    def doubt(self) -> bool:
+        """Whether the store may have gone back (``Pulse.doubt``)."""
+        return self._pulse.doubt
+
+    @doubt.setter
+    def doubt(self, value: bool) -> None:
+        self._pulse.doubt = value
 
     def start(self) -> None:
         self._thread.start()
@@ -83,13 +95,25 @@ class Heart:
         Right after a beat, so that the lease certainly lives: an owner that the store has given
         up must not be registered again under the same id. Raises ``OperationalError``.
         """
+        with self._declaring:
+            self._declared = manifest
+            self._declare()
+
+    def declare_again(self) -> None:
+        """The same with what was said last."""
+        with self._declaring:
+            self._declare()
+
+    def _declare(self) -> None:
+        assert self._declared is not None, "it is registered first"
         if not (self._beat() and self._incarnation.trusted):
             raise OperationalError("the store does not answer, or has given this worker up")
-        self._store.queue.register(self._incarnation.owner, manifest)
+        self._store.queue.register(self._incarnation.owner, self._declared)
 
     def register(self, manifest: Manifest) -> None:
         """Register this incarnation, or a new one if it was lost. Lock file first, so that nobody
         sees an owner without one."""
+        self._declared = manifest
         owner = self._incarnation.candidate()
         if self._lock is not None:
             self._lock.hold(owner)

@@ -456,14 +456,14 @@ class Prefork:
         if executor.hold_above is None:
             self.close_behind(executor, self.begun(executor)[0])
 
-    def terminate(self, executor: Executor, key: int, number: int) -> bool:
-        """End a run that is revoked; False: to be asked again at the next turn."""
+    def terminate(self, executor: Executor, key: int, number: int, why: str = "") -> bool:
+        """End a run, revoked or for *why*; False: to be asked again at the next turn."""
         if executor.hold_above != key:
             # Nothing else may begin in that process before the signal arrives: hold now, signal
             # at the next turn.
             self.close_behind(executor, key)
             return False
-        self.kill(executor, f"revoked, {signal.Signals(number).name}", number)
+        self.kill(executor, why or f"revoked, {signal.Signals(number).name}", number)
         return True
 
     def outgrown(self, executor: Executor) -> None:

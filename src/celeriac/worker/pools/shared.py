@@ -306,15 +306,18 @@ class Shared(Prefork):
         super()._account(executor, death)
 
     # --- ending runs --------------------------------------------------------------------------
-    def terminate(self, executor: Executor, key: int, number: int) -> bool:
+    def terminate(self, executor: Executor, key: int, number: int, why: str = "") -> bool:
         assert isinstance(executor, Crowd)
-        why = f"revoked, {signal.Signals(number).name}"
         if not self._runs_still(executor, key):
             return False  # nothing will be found to be ended
+        outcome = None if why else _TERMINATED
+        why = why or f"revoked, {signal.Signals(number).name}"
         if executor.is_cell:
             self.kill(executor, why, number)
-        else:
-            self._stop_run(executor, key, Told(self._shape.drain_grace, why, _TERMINATED))
+            return True
+        if outcome is None:
+            self._dispatch.pick(executor.hand, key)  # whatever comes of it is nobody's
+        self._stop_run(executor, key, Told(self._shape.drain_grace, why, outcome))
         return True
 
     def overrun(self, executor: Crowd, key: int, limit: float) -> None:

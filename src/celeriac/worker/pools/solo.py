@@ -196,6 +196,8 @@ class Solo:
             stopping = self._stopping.is_set()
             if stopping and not commits:
                 return
+            if self._heart.doubt:
+                self._reconcile(commits)
             sequence += 1
             free = 1 if self._incarnation.trusted and not stopping else 0
             reply = self._exchange(sequence, commits, queues, Want(free=free))
@@ -210,6 +212,20 @@ class Solo:
                 if self._burst and free:
                     return
                 self._wait(queues)
+
+    def _reconcile(self, commits: Sequence[Commit]) -> None:
+        """The store may have gone back (see ``reconciling``): all that is here is *commits*."""
+        self._heart.doubt = False
+        owner, ours = self._incarnation.owner, {each.fence for each in commits}
+        try:
+            strays = [each for each in self._store.queue.leases(owner) if each not in ours]
+            if strays:
+                self._store.queue.release(owner, strays, started=True)
+                logger.error("%d task(s) that this worker was through with were handed back: the "
+                             "store has gone back to an earlier state", len(strays))  # fmt: skip
+        except OperationalError as error:
+            logger.error("Leases could not be compared with the store's yet: %s", error)
+            self._heart.doubt = True
 
     def _exchange(
         self, sequence: int, commits: Sequence[Commit], queues: Sequence[str], want: Want
