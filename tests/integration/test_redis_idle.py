@@ -22,8 +22,9 @@ from celeriac.testing.conformance import message
 IDLERS = 200
 #: Seconds the commands are counted for: several beats of each, and more than one whole wait.
 WINDOW = 15.0
-#: What clients send; everything else is called by scripts.
-SENT = {"evalsha", "eval", "blpop", "ping", "hello", "get", "client|setname", "subscribe", "info"}
+#: What clients send; everything else is called by scripts, of which each begins with a GET. Some of
+#: INFO, too: passes of the reaper ask which run of the server it is.
+SENT = {"evalsha", "eval", "blpop", "ping", "hello", "client|setname", "subscribe", "info"}
 #: Enqueues of which each is to wake one worker.
 SINGLE = 40
 
@@ -76,7 +77,7 @@ def test_200_idle_workers_cost_little_and_one_enqueue_wakes_one(here):
         whole = made.total() / took
         print(f"{sent:.0f} commands a second, {whole:.0f} with those inside scripts, "
               f"{cpu / took:.1%} of a core; {dict(made)}")  # fmt: skip
-        assert sent < IDLERS
+        assert sent < 0.75 * IDLERS
         assert whole < 3.5 * IDLERS
         assert made["blpop"] > 0 < made["evalsha"]
         assert not crowd.said["failed"]
