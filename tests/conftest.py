@@ -37,6 +37,19 @@ def hosts():
         pytest.skip(str(error))
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of a few megabytes (``support/disks.py``). Who has not the rights has no test,
+    which `make test-faults` takes for a failure."""
+    from disks import Unavailable, disk
+
+    try:
+        with disk(tmp_path / "disk", 6 << 20) as made:
+            yield made
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """With CELERIAC_NO_SKIPS a test that gives up has failed: the fault matrix counts on it."""

@@ -105,6 +105,39 @@ def test_a_writer_that_holds_the_file_for_eight_seconds_costs_nobody_a_task(
 
 
 @pytest.mark.faults
+def test_a_database_that_takes_two_seconds_for_each_step_loses_nobody(place: Site, tally) -> None:
+    """Somebody else holds it most of the time, for two seconds at a time, as a slow disk would."""
+    place.environment["LEASE"] = "15"
+    workers = [place.worker("-c", "1").ready() for _ in range(2)]
+    ids = place.send("tasks.nap", 0.5, count=12)
+    over, holds = threading.Event(), 0
+
+    def hold() -> None:
+        nonlocal holds
+        with closing(apsw.Connection(str(place.db))) as other:
+            other.set_busy_timeout(60_000)
+            while not over.is_set():
+                other.execute("BEGIN IMMEDIATE")
+                holds += 1
+                over.wait(2.0)
+                other.execute("ROLLBACK")
+                over.wait(0.05)  # each of the others has a step meanwhile, or has not
+
+    slow = threading.Thread(target=hold)
+    slow.start()
+    try:
+        records = tally(place, ids, faults=1, deadline=200)
+    finally:
+        over.set()
+        slow.join()
+    assert {(each.state, each.crashes, each.losses) for each in records} == {("succeeded", 0, 0)}
+    assert Counter(line.id for line in place.ledger("end")) == dict.fromkeys(ids, 1)
+    assert holds > 5
+    assert len(place.alive_workers()) == 2
+    assert [each.stop() for each in workers] == [0, 0]
+
+
+@pytest.mark.faults
 def test_a_reader_of_a_minute_keeps_nobody_from_working(place: Site) -> None:
     worker = place.worker("-c", "2").ready()
     with closing(apsw.Connection(str(place.db))) as other:

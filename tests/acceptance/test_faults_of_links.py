@@ -62,7 +62,10 @@ def begin(place, url: str, name: str, lease: str = "4"):
 # -- an answer that is cut off ---------------------------------------------------------------------
 
 
-def test_an_exchange_whose_answer_is_cut_after_any_byte_is_applied_once(redis) -> None:
+@pytest.mark.parametrize("what", ["answers", "requests"])
+def test_an_exchange_that_is_cut_after_any_byte_is_applied_once(redis, what: str) -> None:
+    """It commits and leases; a request that is cut is not obeyed, an answer that is cut was."""
+    left, shortest = {"answers": ("answers_left", 0), "requests": ("requests_left", 1)}[what]
     with Proxy(redis.port) as proxy:
         near, far = (
             connect(f"redis://{LOOPBACK}:{port}/0", Options(timeout=20.0))
@@ -70,21 +73,22 @@ def test_an_exchange_whose_answer_is_cut_after_any_byte_is_applied_once(redis) -
         )
         near.queue.register("w1", MANIFEST)
         cuts, held = 0, ()
-        for number in range(0, 400, STEP):
+        for number in range(shortest, 2000, STEP):
             id = f"t{number}"
             near.queue.enqueue([job(id)])
-            proxy.answers_left = number
+            setattr(proxy, left, number)
             commits = [Commit(each.fence, Outcome(states.SUCCEEDED, b"r")) for each in held]
             answer = far.queue.exchange("w1", 0, number + 1, commits, [], ["celery"], Want(free=1))
             # Cut before its end it was asked for again, and says ALREADY of what it had applied.
             assert set(answer.verdicts) <= {Verdict.OK, Verdict.ALREADY}
             assert [(each.id, each.attempt) for each in answer.deliveries] == [(id, 1)]
             held = answer.deliveries
-            if proxy.answers_left is not None:
-                break  # the whole answer is shorter than that
+            if getattr(proxy, left) is not None:
+                break  # the whole of it is shorter than that
             cuts += 1
-        assert cuts * STEP > 100, "the answer has so many bytes"
-        found = near.inspection.get([f"t{number}" for number in range(0, cuts * STEP, STEP)])
+        assert cuts * STEP > 100, "it has so many bytes"
+        numbers = range(shortest, shortest + cuts * STEP, STEP)
+        found = near.inspection.get([f"t{number}" for number in numbers])
         assert {(each.state, each.attempt) for each in found} == {(states.SUCCEEDED, 1)}
 
 

@@ -63,7 +63,12 @@ def cut_files(folder: Path):
     log = Path(f"{whole}-wal").read_bytes()
     page = int.from_bytes(log[8:12], "big")
     base = whole.read_bytes()
-    for length in range(0, len(log) + 1, (page + 24) * 4 // 3):
+    # A header, then frames. At each of their bounds, and somewhere within each of them.
+    frame = page + 24
+    bounds = range(32, len(log) + 1, frame)
+    assert bounds[-1] == len(log)
+    within = (each + (number * 997) % frame for number, each in enumerate(bounds[:-1]))
+    for length in sorted({0, *bounds, *within}):
         part = folder / f"cut{length}.db"
         part.write_bytes(base)
         part.chmod(0o600)

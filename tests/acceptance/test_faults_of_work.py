@@ -17,6 +17,9 @@ from workers import DEADLINE, REDIS_LATER, Site, eventually, site_on
 from celeriac import Celeriac, states
 from celeriac.message import Header, compose
 
+#: Bytes around one text in the arguments of a call: ``[["``, ``"],{}]``.
+ROUND = 9
+
 
 @pytest.fixture(params=REDIS_LATER)
 def place(tmp_path: Path, request, shared):
@@ -70,7 +73,7 @@ def test_what_cannot_be_sent_is_refused_and_nothing_is_stored(place: Site) -> No
         "    lambda: tasks.typed.delay(1, 'x', 'too many'),\n"
         "    lambda: tasks.typed.delay(1, third=3),\n"
         "    lambda: tasks.give.delay({'a': [1, {'b': threading.Lock()}]}),\n"
-        "    lambda: tasks.give.delay('x' * limit),\n"
+        f"    lambda: tasks.give.delay('x' * (limit - {ROUND} + 1)),\n"
         "    lambda: tasks.give.delay('x' * 100_000_000),\n"
         "    lambda: tasks.give.apply_async((1,), queue='🥬'),\n"
         "    lambda: tasks.give.apply_async((1,), queue='x' * 129),\n"
@@ -86,6 +89,8 @@ def test_what_cannot_be_sent_is_refused_and_nothing_is_stored(place: Site) -> No
     assert "a'][1]['b'" in said[3] or '"a"][1]["b"' in said[3], said[3]
     assert not [line for line in said if line.startswith("stored")], said
     assert len(said) == 9
+    assert [line.partition(" ")[0] for line in said[4:6]] == ["PayloadTooLarge"] * 2
+    assert "1,048,577 bytes and 1,048,576 are allowed" in said[4]
     counts = place.store.inspection.counts().states
     assert not any(sum(each.values()) for each in counts.values())
 
@@ -94,7 +99,7 @@ def test_what_is_just_allowed_travels_whole(place: Site, app: Celeriac) -> None:
     worker = place.worker("-c", "1", "-Q", f"celery,{'q' * 128}").ready()
     sent = place.python(
         "import tasks\n"
-        "most = tasks.app.conf.payload_max - 100\n"
+        f"most = tasks.app.conf.payload_max - {ROUND}\n"
         "print(tasks.sized_result.apply_async((3,), queue='q' * 128).id)\n"
         "print(tasks.give.apply_async((None,), task_id='i' * 128).id)\n"
         "print(tasks.give.delay('').id)\n"
@@ -102,13 +107,60 @@ def test_what_is_just_allowed_travels_whole(place: Site, app: Celeriac) -> None:
         "print(tasks.give.delay([]).id)\n"
         "print(tasks.give.delay({}).id)\n"
         "print(tasks.traced.delay('x' * most).id)\n"
+        "print(tasks.sized_result.delay(tasks.app.conf.result_max - 2).id)\n"
+        "print(tasks.sized_result.delay(tasks.app.conf.result_max - 1).id)\n"
     ).split()
     found = [app.AsyncResult(id).get(timeout=60) for id in sent[:6]]
     assert found == ["xxx", None, "", "🥬\x00", [], {}]
     assert {each.state for each in place.ended(sent[:6])} == {"succeeded"}
     # As long as a payload may be is longer than a result may, which is said.
     assert place.ended([sent[6]])[0].reason.startswith("ResultTooLarge")
+    # To the byte: two of them are the quotes of the text.
+    assert [each.state for each in place.ended(sent[7:])] == ["succeeded", "failed"]
+    assert place.record(sent[8]).reason.startswith("ResultTooLarge: the result takes 100001 bytes")
     assert worker.stop() == 0
+
+
+def test_what_is_revoked_does_not_run_whoever_lives(place: Site, app: Celeriac, tally) -> None:
+    """Before it came, in its queue, leased behind another, running, between two repeats, with no
+    worker alive, and with every worker replaced since."""
+    gate, never = (str(place.folder / name) for name in ("gate", "never"))
+    kinds = ("early", "queued", "runs", "stands", "repeats", "scheduled")
+    early, queued, runs, stands, repeats, scheduled = (f"{each}-{gate[-4:]}" for each in kinds)
+    app.control.revoke(early)
+    app.send_task("tasks.wait_for", (gate,), task_id=early)
+    worker = place.worker("-c", "2").ready()
+    app.send_task("tasks.wait_for", (never,), task_id=runs)
+    app.send_task("tasks.wait_for", (gate,), task_id=stands)
+    for each in (runs, stands):
+        place.wait_ledger("start", each)
+    app.send_task("tasks.again_in", (3600,), task_id=repeats, priority=9)
+    app.send_task("tasks.traced", task_id=queued, queue="elsewhere")
+    app.send_task("tasks.traced", task_id=scheduled, countdown=3600)
+    # Of what runs, one is ended and the other left to end.
+    app.control.revoke([runs], terminate=True, signal="SIGKILL")
+    place.wait_ledger("start", repeats)
+    eventually(lambda: place.record(repeats).state == states.SCHEDULED, "it waits for its repeat")
+    app.control.revoke([stands, repeats, queued, scheduled])
+    ends = [early, queued, runs, repeats, scheduled]
+    records = tally(place, ends, faults=len(ends))
+    assert {each.state for each in records} == {states.CANCELLED}
+    Path(gate).touch()
+    assert place.ended([stands])[0].state == states.SUCCEEDED, "without terminate its end stands"
+    assert worker.stop() == 0
+
+    # With nobody alive, and then before others begin.
+    down = [f"{each}-down" for each in kinds[:2]]
+    app.send_task("tasks.traced", task_id=down[1])
+    app.control.revoke(down)
+    app.send_task("tasks.traced", task_id=down[0])
+    place.worker("-c", "1").ready()
+    (after,) = place.send("tasks.traced")
+    assert place.ended([after, *down])[0].state == states.SUCCEEDED
+    assert {each.state for each in place.ended([*ends, *down])} == {states.CANCELLED}
+    begun = {line.id for line in place.ledger("start")}
+    assert begun == {runs, stands, repeats, after}
+    assert len(place.ledger("start")) == len(begun)
 
 
 def test_names_that_nobody_can_know_wait_aside_and_hurt_nobody(place: Site) -> None:

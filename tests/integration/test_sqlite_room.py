@@ -3,8 +3,6 @@ there is room again."""
 
 import os
 import resource
-import shutil
-import subprocess
 import sys
 import traceback
 
@@ -85,24 +83,7 @@ def test_a_limit_on_the_size_of_files(tmp_path):
     assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 3 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = shutil.which("mount")
-    made = mount is not None and os.geteuid() == 0
-    if made:
-        done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)])
-        made = done.returncode == 0
-    if not made:
-        pytest.skip("mounting a small file system takes root; the file size limit is tested")
-    place.chmod(0o700)
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 def test_a_full_disk(small_disk):
     """ENOSPC, on a file system with nothing left."""
-    (small_disk / "ballast").write_bytes(b"x" * 1_000_000)
-    run_into_the_wall(f"sqlite:///{small_disk}/jobs.db", (small_disk / "ballast").unlink)
+    small_disk.leave(2_000_000)
+    run_into_the_wall(f"sqlite:///{small_disk.path}/jobs.db", small_disk.make_room)

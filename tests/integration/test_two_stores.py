@@ -63,10 +63,10 @@ def place(tmp_path, servers, request):
         yield made
 
 
-@pytest.fixture
-def far(tmp_path, servers):
-    """Tasks in a file, results on a server that can be stopped."""
-    with two_stores(tmp_path, servers, "sqlite-redis") as made:
+@pytest.fixture(params=["sqlite-redis"])
+def far(tmp_path, servers, request):
+    """Tasks in a file (or on a server), results on a server that can be stopped."""
+    with two_stores(tmp_path, servers, request.param) as made:
         made.server = servers[1]
         yield made
         if made.server.process is None:
@@ -243,6 +243,7 @@ def test_killed_between_the_end_and_the_other_store(far, only_woken):
     brought(far, [result.id])
 
 
+@pytest.mark.parametrize("far", ["sqlite-redis", "redis-redis"], indirect=True)
 def test_the_other_store_is_away_while_tasks_end(far, only_woken, caplog):
     worker = far.worker().ready()
     far.app.conf.publish_timeout = 0.5
@@ -268,6 +269,7 @@ def test_the_other_store_is_away_while_tasks_end(far, only_woken, caplog):
     assert worker.stop() == 0
 
 
+@pytest.mark.parametrize("far", ["sqlite-redis", "redis-redis"], indirect=True)
 def test_a_worker_begins_without_the_other_store(far):
     far.server.stop()
     # Not the whole time that a call may take, which in these tests is long.
@@ -279,6 +281,36 @@ def test_a_worker_begins_without_the_other_store(far):
     far.server.start()
     assert brought(far, [result.id])[0].state == states.SUCCEEDED
     assert result.get(timeout=DEADLINE) == 3
+
+
+def test_the_store_of_tasks_is_away_while_tasks_end(tmp_path, servers):
+    """The other one of two servers: outcomes are held, and results come once it is back."""
+    with two_stores(tmp_path, servers, "redis-redis") as place:
+        worker = place.worker().ready()
+        gate = tmp_path / "gate"
+        runs = place.app.send_task("tasks.progress", (str(gate),))
+        place.wait_ledger("start", runs.id)
+        with ThreadPoolExecutor(1) as pool:
+            value = pool.submit(runs.get, timeout=DEADLINE)
+            servers[0].stop(9)
+            try:
+                gate.touch()
+                place.wait_ledger("end", runs.id)
+                worker.wait_for("The store does not answer; outcomes are held and retried")
+                place.app.conf.publish_timeout = 1.0
+                with pytest.raises(OperationalError, match="connection refused"):
+                    Celeriac(
+                        "web", broker=place.broker, backend=place.backend, set_as_current=False,
+                        publish_timeout=1.0,
+                    ).send_task("tasks.add", (1, 1))  # fmt: skip
+                assert kept(place, [runs.id]) == [None]
+            finally:
+                servers[0].start()
+            value.result(DEADLINE)
+        assert brought(place, [runs.id])[0].state == states.SUCCEEDED
+        assert place.app.send_task("tasks.add", (1, 1)).get(timeout=DEADLINE) == 2
+        assert len(place.ledger("start", runs.id)) == 1
+        assert worker.stop() == 0
 
 
 def test_a_wrong_password_of_the_other_store_ends_the_worker(far):

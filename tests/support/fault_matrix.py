@@ -62,6 +62,10 @@ def networks(*names: str) -> tuple[str, ...]:
     return of("acceptance/test_faults_of_networks", *names)
 
 
+def outages(*names: str) -> tuple[str, ...]:
+    return of("acceptance/test_faults_of_outages", *names)
+
+
 def files(*names: str) -> tuple[str, ...]:
     return of("acceptance/test_faults_of_files", *names)
 
@@ -335,6 +339,7 @@ ROWS: dict[int, Row] = {
             "a_worker_goes_on_after_a_restart_of_the_server",
         )
         + recovery("the_store_is_restarted")
+        + outages("work_goes_on_in_time_after_an_outage")
         + of(
             "integration/test_redis_outage",
             "a_worker_goes_on_within_seconds_of_its_servers_return",
@@ -360,7 +365,8 @@ ROWS: dict[int, Row] = {
             "sending_while_an_outage_lasts_fails_within_the_budget",
             "sending_to_a_server_that_is_away_fails_in_time_and_says_what_to_do",
             "a_worker_goes_on_within_seconds_of_its_servers_return",
-        ),
+        )
+        + outages("work_goes_on_in_time_after_an_outage"),
     ),
     30: Row(
         "a call is cut off in the middle, its answer is lost",
@@ -376,7 +382,7 @@ ROWS: dict[int, Row] = {
         redis=conformance(*LOST_ANSWERS)["redis"]
         + ALL_CALLS
         + links(
-            "an_exchange_whose_answer_is_cut_after_any_byte_is_applied_once",
+            "an_exchange_that_is_cut_after_any_byte_is_applied_once",
             "a_request_that_is_cut_after_any_byte_is_sent_again",
         )
         + of(
@@ -407,7 +413,7 @@ ROWS: dict[int, Row] = {
     32: Row(
         "the store takes seconds for each answer",
         "heartbeats have a connection of their own: nobody is given up, nothing runs twice",
-        sqlite=files("a_writer_that_holds_the_file_for_eight_seconds_costs_nobody_a_task"),
+        sqlite=files("a_database_that_takes_two_seconds_for_each_step_loses_nobody"),
         redis=links("a_store_that_takes_two_seconds_for_each_answer_loses_nobody"),
     ),
     33: Row(
@@ -428,7 +434,13 @@ ROWS: dict[int, Row] = {
             "the_other_store_is_away_while_tasks_end",
             "a_worker_begins_without_the_other_store",
         ),
-        redis=of("integration/test_two_stores", "the_supervisor_dies_while_it_brings_results"),
+        redis=of(
+            "integration/test_two_stores",
+            "the_other_store_is_away_while_tasks_end",
+            "a_worker_begins_without_the_other_store",
+            "the_store_of_tasks_is_away_while_tasks_end",
+            "the_supervisor_dies_while_it_brings_results",
+        ),
     ),
     35: Row(
         "a failover loses the last writes",
@@ -450,10 +462,10 @@ ROWS: dict[int, Row] = {
         "enqueue raises StoreFull and stores nothing; outcomes are held and stored once there is "
         "room; what was acknowledged stays",
         sqlite=files("a_worker_whose_database_may_not_grow_holds_its_outcomes_until_it_may")
+        + of("acceptance/test_faults_of_disks", "a_database_on_a_disk_that_is_full")
         + of("integration/test_sqlite_room", "a_limit_on_the_size_of_files", "a_full_disk"),
-        redis=of(
-            "integration/test_redis_outage", "a_full_server_refuses_what_is_sent_and_is_drained"
-        )
+        redis=of("acceptance/test_faults_of_disks", "a_server_whose_disk_is_full")
+        + of("integration/test_redis_outage", "a_full_server_refuses_what_is_sent_and_is_drained")
         + of(
             "integration/test_redis_bad_input",
             "a_disk_that_is_full_refuses_what_is_sent",
@@ -662,7 +674,8 @@ ROWS: dict[int, Row] = {
         limits(
             "a_queued_task_is_revoked_before_it_runs",
             "terminate_ends_the_running_task_and_only_that",
-        ),
+        )
+        + work("what_is_revoked_does_not_run_whoever_lives"),
         **conformance(
             "an_unknown_id_leaves_a_tombstone_that_the_enqueue_meets",
             "what_has_not_begun_ends_now",

@@ -113,7 +113,11 @@ def refused(kept):
             found.append(
                 f"{name}: {counts.get('workflows', 0)} workflows, not {WHOLE['workflows']}"
             )
-        strikes = [len(seconds) for at, *_, seconds in kept["recoveries"] if at == store]
+        strikes = [
+            len(seconds)
+            for at, fault, _, seconds in kept["recoveries"]
+            if at == store and not fault.endswith(recoveries.BY_DEFAULT)
+        ]
         if min(strikes, default=0) < WHOLE["strikes"]:
             found.append(f"{name}: {strikes} strikes of each fault, not {WHOLE['strikes']}")
     return found

@@ -231,6 +231,13 @@ def again(self, gate):
         self.delay(gate)
 
 
+@app.task(bind=True)
+def again_in(self, seconds):
+    """Has itself repeated then."""
+    note("start", self.request)
+    raise self.retry(countdown=seconds)
+
+
 # -- what a task leaves behind --------------------------------------------------------------------
 
 

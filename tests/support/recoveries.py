@@ -3,6 +3,9 @@
 import statistics
 from collections.abc import Iterable, Iterator
 
+#: How the faults are called that struck once, with the lease and beat that workers have by default.
+BY_DEFAULT = " (lease 15 s)"
+
 
 def table(recoveries: Iterable[tuple[str, str, float, list[float]]]) -> Iterator[str]:
     """Lines of Markdown: of each fault on each store the median, the worst and what is promised.
@@ -14,8 +17,13 @@ def table(recoveries: Iterable[tuple[str, str, float, list[float]]]) -> Iterator
     for store, fault, limit, seconds in recoveries:
         rows.setdefault((fault, limit), {})[store] = seconds
     stores = list(dict.fromkeys(store for found in rows.values() for store in found))
-    strikes = sorted({len(each) for found in rows.values() for each in found.values()})
-    many = " or ".join(map(str, strikes))
+    strikes = {
+        len(each)
+        for (fault, _), found in rows.items()
+        for each in found.values()
+        if not fault.endswith(BY_DEFAULT)
+    }
+    many = " or ".join(map(str, sorted(strikes)))
     yield f"| seconds, median (worst) of {many} | promised | " + " | ".join(stores) + " |"
     yield "|---|---|" + "---|" * len(stores)
     for (fault, limit), found in rows.items():
@@ -26,4 +34,6 @@ def table(recoveries: Iterable[tuple[str, str, float, list[float]]]) -> Iterator
 def _cell(seconds: list[float] | None) -> str:
     if seconds is None:
         return "–"
+    if len(seconds) == 1:
+        return f"{seconds[0]:.2f}"
     return f"{statistics.median(seconds):.2f} ({max(seconds):.2f})"

@@ -15,9 +15,9 @@ from celeriac.exceptions import SoftTimeLimitExceeded
 app = Celeriac(
     "tasks",
     broker=os.environ["BROKER"],
-    lease=4.0,
-    heartbeat=0.5,
-    lease_margin=1.0,
+    lease=float(os.environ.get("LEASE", "4")),
+    heartbeat=float(os.environ.get("HEARTBEAT", "0.5")),
+    lease_margin=float(os.environ.get("LEASE_MARGIN", "1")),
     crash_delay=0.3,
     grace=float(os.environ.get("GRACE", "20")),
 )
