@@ -3,6 +3,7 @@
 Which test shows which row stands in `support/fault_matrix.py`.
 """
 
+import os
 import random
 import signal
 import subprocess
@@ -384,6 +385,22 @@ def test_handlers_that_hang_or_end_their_process_end_the_run(place: Site, tally)
     for name, id in die.items():
         assert (records[id].state, records[id].crashes) == ("dead", 3), name
     assert records[after].state == "succeeded"
+    assert worker.stop() == 0
+
+
+def test_a_formatter_that_raises_changes_no_state(place: Site, tally) -> None:
+    """The formatter of the application, of each line that names a task."""
+    worker = place.worker("-c", "2", FORMATTER="raises").ready()
+    ends = ["succeeds", "fails", "retries"] * 3
+    ids = [place.send("tasks.handled", end, {})[0] for end in ends]
+    (died,) = place.send("tasks.wait_for", str(place.folder / "gate"))
+    (begun,) = place.wait_ledger("start", died)
+    os.kill(begun.pid, signal.SIGKILL)  # of which the supervisor has to tell
+    (place.folder / "gate").touch()
+    records = tally(place, [*ids, died], faults=1)
+    expected = {"succeeds": "succeeded", "fails": "failed", "retries": "succeeded"}
+    assert [each.state for each in records] == [*(expected[each] for each in ends), "succeeded"]
+    assert sum(each.crashes for each in records) == 1
     assert worker.stop() == 0
 
 

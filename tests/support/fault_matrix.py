@@ -568,7 +568,12 @@ ROWS: dict[int, Row] = {
             "an_idle_worker_hears_of_it_with_its_next_beat",
             "whoever_has_the_store_open_writes_nothing_old",
         )
-        + of("integration/test_golden_stores", "a_worker_of_today_finishes_what_an_old_one_left"),
+        + of("integration/test_golden_stores", "a_worker_of_today_finishes_what_an_old_one_left")
+        + of(
+            "acceptance/test_old_code",
+            "what_old_code_left_is_finished_and_it_is_refused_from_then_on",
+            "old_and_new_code_of_one_schema_work_side_by_side",
+        ),
         sqlite=of(
             "unit/test_sqlite_place",
             "a_newer_schema_is_refused_and_both_versions_are_named",
@@ -608,7 +613,7 @@ ROWS: dict[int, Row] = {
         processes("whatever_an_exception_is_it_is_the_failure_of_its_task"),
     ),
     54: Row(
-        "receivers of signals and handlers raise, exit or hang",
+        "receivers of signals and handlers raise, exit or hang, a formatter of logs raises",
         "logged with the task; no state changes. Who hangs, or ends the process, before the "
         "outcome is sent ends the run: its limits, or a crash",
         of(
@@ -620,6 +625,7 @@ ROWS: dict[int, Row] = {
         + work(
             "handlers_that_raise_or_exit_are_told_and_change_nothing",
             "handlers_that_hang_or_end_their_process_end_the_run",
+            "a_formatter_that_raises_changes_no_state",
         ),
     ),
     55: Row(

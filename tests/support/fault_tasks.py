@@ -12,6 +12,7 @@ from pathlib import Path
 
 from celeriac import Celeriac, Task
 from celeriac.exceptions import SoftTimeLimitExceeded
+from celeriac.signals import after_setup_logger, after_setup_task_logger
 
 app = Celeriac(
     "tasks",
@@ -324,7 +325,7 @@ if os.environ.get("LOCKING_THREAD"):
     threading.Thread(target=hold, daemon=True).start()
 
 
-# -- handlers that do harm ------------------------------------------------------------------------
+# -- handlers and formatters that do harm ---------------------------------------------------------
 
 
 def do_harm(how):
@@ -360,9 +361,30 @@ class Handled(Task):
 @app.task(bind=True, base=Handled)
 def handled(self, end, harm):
     note("start", self.request)
+    logging.getLogger("shop").warning("spoilt: %s", self.request.id)
     if end == "fails":
         raise ValueError("by itself")
     if end == "retries" and not self.request.retries:
         raise self.retry(countdown=0)
     note("end", self.request)
     return "well"
+
+
+class Spoilt(logging.Formatter):
+    """Raises for each line that names a task, and what the task itself says."""
+
+    def format(self, record):
+        text = super().format(record)
+        if "tasks." in text or "spoilt" in text:
+            raise ValueError("no good")
+        return text
+
+
+def spoil(logger, **_):
+    for handler in logger.handlers:
+        handler.setFormatter(Spoilt())
+
+
+if os.environ.get("FORMATTER"):
+    after_setup_logger.connect(spoil)
+    after_setup_task_logger.connect(spoil)
