@@ -21,7 +21,6 @@ from workers import EVERY_STORE, eventually, site, site_on
 
 from celeriac.conf import Settings
 
-
 #: Seconds that one strike alone gets besides.
 BESIDES = 20.0
 
