@@ -22,6 +22,7 @@ class Queue:
 
     def release(self, owner, fences, started=False):
         self.asked.append([fence.id for fence in fences])
+        self.started = started
         if self.cut:
             raise OperationalError("the reply is lost")
         return (Verdict.OK,) * len(fences)
@@ -58,6 +59,21 @@ def test_what_may_have_been_handed_back_is_not_run_here(desk):
     desk.custody.give_back()
     assert desk.queue.asked == [["a", "b"], ["a", "b"]]
     assert desk.custody.pool.returned == []
+
+
+def test_what_was_interrupted_is_handed_back_until_the_store_answers(desk):
+    desk.queue.cut = True
+    desk.custody.hand_back([held(desk, "a")], started=True)
+    assert desk.custody.owes
+    desk.clock.advance(1.0)
+    desk.custody.give_back()
+    assert desk.queue.asked == [["a"], ["a"]]
+    assert desk.custody.owes
+    desk.queue.cut = False
+    desk.clock.advance(1.0)
+    desk.custody.give_back()
+    assert (desk.queue.asked, desk.queue.started) == ([["a"]] * 3, True)
+    assert not desk.custody.owes
 
 
 def test_what_was_leased_by_an_incarnation_that_is_lost_is_not_handed_back(desk):

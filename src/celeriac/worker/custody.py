@@ -69,6 +69,8 @@ class Custody:
         self._rng = rng
         self._clock = clock
         self._give_back_due = 0.0
+        #: What was interrupted, and the store has not taken back yet.
+        self._cut: list[Held] = []
 
     # --- the lease ----------------------------------------------------------------------------
     def lose_all(self) -> None:
@@ -90,33 +92,39 @@ class Custody:
             self.pool.kill_all(STOPPED)
         return not running
 
-    def hand_back(self, items: Sequence[Held], *, started: bool) -> None:
-        """Hand back what was not begun or, *started*, what was interrupted."""
+    def hand_back(self, items: Sequence[Held], *, started: bool) -> bool:
+        """Hand back what was not begun or, *started*, what was interrupted; whether that is done.
+
+        While the store does not answer it is neither ours to run nor theirs: it may have been
+        handed back, and would run twice. So :meth:`give_back` asks again, which is harmless, until
+        the store answers or the lease is lost.
+        """
         fences = [held.delivery.fence for held in items if self._dispatch.owns(held)]
         if not fences:
-            return
+            return True
         try:
             self._queue.release(self._dispatch.incarnation.owner, fences, started=started)
         except OperationalError as error:
-            logger.error("%d task(s) could not be handed back: %s", len(fences), error)
+            logger.warning("%d task(s) could not be handed back yet: %s", len(fences), error)
+            left = self._cut if started else self.pool.returned
+            left += items
+            self._give_back_due = self._clock() + _AGAIN
+            return False
+        return True
+
+    @property
+    def owes(self) -> bool:
+        """Is there something to be handed back?"""
+        return bool(self.pool.returned or self._cut)
 
     def give_back(self) -> None:
-        """Hand back what others can run sooner. While the store does not answer it is neither
-        ours to run nor theirs: it may have been handed back, and would run twice. So it is asked
-        again, which is harmless, until it answers or the lease is lost."""
-        now = self._clock()
-        if now < self._give_back_due:
+        """Hand back what others can run sooner, and what could not be handed back before."""
+        if self._clock() < self._give_back_due:
             return
         items, self.pool.returned = self.pool.returned, []
-        fences = [held.delivery.fence for held in items if self._dispatch.owns(held)]
-        if not fences:
-            return
-        try:
-            self._queue.release(self._dispatch.incarnation.owner, fences)
-        except OperationalError as error:
-            logger.warning("%d task(s) could not be handed back yet: %s", len(fences), error)
-            self.pool.returned = items
-            self._give_back_due = now + _AGAIN
+        if self.hand_back(items, started=False):
+            cut, self._cut = self._cut, []
+            self.hand_back(cut, started=True)
 
     # --- revokes ------------------------------------------------------------------------------
     def obey(self) -> None:

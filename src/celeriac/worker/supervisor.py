@@ -39,6 +39,7 @@ from celeriac.worker.duties.reload import Reload
 from celeriac.worker.helm import Helm
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.lanes import Lanes
+from celeriac.worker.opening import register, unregister
 from celeriac.worker.orders import exit_signals
 from celeriac.worker.pools.choice import make_pool
 from celeriac.worker.pools.ending import end_all
@@ -146,7 +147,7 @@ class Supervisor:
         self._listen_to_signals()
         self._watch_zygote()
         self._remote.start()  # first: who sees this worker registered expects an answer
-        self._heart.register(self._remote.manifest)
+        register(self._heart, self._remote.manifest, lambda: bool(self._signals))
         self._pool.fill()
         self._heart.start()
         self._lanes.start()
@@ -197,7 +198,7 @@ class Supervisor:
         self._custody.obey()
         self._pool.flush()
         self._replace_outworn()
-        if self._pool.returned:
+        if self._custody.owes:
             self._custody.give_back()
         self._rhythm.looked(now)
         self._limits.tick(now)
@@ -223,7 +224,7 @@ class Supervisor:
         """Whether the worker holds nothing and has asked the store in vain."""
         desk = self._dispatch
         held = any(executor.hand.held for executor in self._pool.executors.values())
-        waiting = desk.backlog or desk.apart or desk.rates.pending or self._pool.returned
+        waiting = desk.backlog or desk.apart or desk.rates.pending or self._custody.owes
         return desk.flushed and not (held or waiting or desk.look)
 
     def _renew(self, facts: AppFacts, pid: int, sock: socket.socket, threads: int) -> None:
@@ -318,7 +319,7 @@ class Supervisor:
         clean = self._dispatch.flushed and not self._lanes.abandoned
         if clean:
             try:
-                self._store.queue.close_owner(self._incarnation.owner)
+                unregister(self._store, self._incarnation.owner)
             except (OperationalError, StoreVersionError) as error:
                 logger.error("Could not unregister: %s. The lease ends by itself.", error)
                 clean = False
