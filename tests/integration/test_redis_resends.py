@@ -10,6 +10,7 @@ import pytest
 import redis
 from msgspec.structs import replace
 
+from celeriac import states
 from celeriac.stores import connect
 from celeriac.stores.redis.link import Link
 from celeriac.testing.conformance import Kit
@@ -86,3 +87,14 @@ def test_whichever_answer_is_lost_the_call_is_applied_once(case, fresh):
         assert answer == act.first or (case.call not in EXACT and answer == act.repeated)
         assert picture(kit) == expected
         act.proof("after")
+
+
+def test_a_retry_that_is_sent_again_late_does_not_reopen_what_has_failed_anew(fresh):
+    kit = fresh()
+    kit.send("a")
+    worker = kit.worker()
+    worker.fail(worker.take())
+    # What large steps have left is worked off first; the second trip reopens the record.
+    with trips(1, lambda: worker.fail(worker.take())):
+        assert kit.store.inspection.retry(["a"]) == ["a"]
+    assert (kit.state("a"), kit.get("a").generation) == (states.FAILED, 1)

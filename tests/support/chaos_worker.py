@@ -1,50 +1,62 @@
 """The command line of a worker whose store breaks: calls fail before and after they are applied.
 
-``CHAOS`` is the probability of each; the same arguments as ``celeriac``.
+``CHAOS`` is the probability of each. With ``CHAOS_FIRST``, which is ``before`` or ``after``, every
+call of every process fails in that way first, and then in the other. The same arguments as
+``celeriac``.
 """
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from noting_worker import beside, noted
 
 from celeriac import stores
-from celeriac.testing.faults import Faults, Rule, wrap
+from celeriac.testing.faults import CALLS, Faults, Rule, wrap
 
-CALLS = (
-    *(f"queue.{name}"
-      for name in ("exchange", "wait_and_lease", "wait", "beat", "reap", "release", "register")),
-    *(f"results.{name}" for name in ("get_many", "join_results")),
-    *(f"inspection.{name}" for name in ("get", "join")),
-)  # fmt: skip
+KINDS = ("before", "after")
 
 
 class Noted(Faults):
     """Faults that are written down beside the ledger, and not kept: the worker's memory is
     judged."""
 
-    def run(self, method, call):
-        try:
-            return super().run(method, call)
-        finally:
-            while self.injected:
-                with suppress(IndexError):  # another thread was faster
-                    broken, _ = self.injected.pop()
-                    with Path(f"{os.environ['LEDGER']}.broken").open("a") as file:
-                        file.write(f"{broken}\n")
+    def _choose(self, method):
+        chosen = super()._choose(method)
+        if chosen:
+            self.injected.clear()
+            with Path(f"{os.environ['LEDGER']}.broken").open("a") as file:
+                file.write("".join(f"{method} {each.kind}\n" for each in chosen))
+        return chosen
 
 
-def broken(connect, often):
-    """*connect*, whose stores break as often, in each process in a way of its own."""
-    rules = [Rule(name, kind, probability=often) for name in CALLS for kind in ("before", "after")]
-    return lambda *args, **more: wrap(connect(*args, **more), Noted(*rules, seed=os.getpid()))
+def rules(often, first):
+    """What :func:`broken` breaks: each call *often*, and each once in both ways, *first* in one."""
+    found = [Rule(name, kind, probability=often) for name in sorted(CALLS) for kind in KINDS]
+    if first:
+        found += [
+            Rule(name, kind, hit=1 if kind == first else 2)
+            for name in sorted(CALLS)
+            for kind in KINDS
+        ]
+    return found
+
+
+def broken(connect):
+    """*connect*, whose stores break as the environment says, each process in a way of its own."""
+    often, first = float(os.environ.get("CHAOS", "0")), os.environ.get("CHAOS_FIRST", "")
+    return lambda *args, **more: wrap(
+        connect(*args, **more), Noted(*rules(often, first), seed=os.getpid())
+    )
+
+
+def break_stores():
+    """Let all stores of this process, and of those it forks, break."""
+    # Verdicts are noted next to the store: what was said counts, also if the worker is not told.
+    stores.connect = broken(noted(stores.connect, beside(os.environ["LEDGER"])))
 
 
 if __name__ == "__main__":
-    # Verdicts are noted next to the store: what was said counts, also if the worker is not told.
-    connect = noted(stores.connect, beside(os.environ["LEDGER"]))
-    stores.connect = broken(connect, float(os.environ.get("CHAOS", "0")))
+    break_stores()
     from celeriac.cli import main
 
     main()

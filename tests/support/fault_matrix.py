@@ -372,6 +372,10 @@ ROWS: dict[int, Row] = {
         "a call is cut off in the middle, its answer is lost",
         "each call of the seam that is repeated is as if made once; an exchange that is sent again "
         "under the same number is applied once",
+        of(
+            "acceptance/test_lost_answers",
+            "every_call_fails_in_every_process_and_nothing_is_lost_or_doubled",
+        ),
         sqlite=of(
             "integration/test_sqlite_processes",
             "a_transaction_that_was_cut_is_not_there",
@@ -388,6 +392,7 @@ ROWS: dict[int, Row] = {
         + of(
             "integration/test_redis_resends",
             "whichever_answer_is_lost_the_call_is_applied_once",
+            "a_retry_that_is_sent_again_late_does_not_reopen_what_has_failed_anew",
         )
         + of(
             "integration/test_redis_bids",
@@ -743,6 +748,10 @@ ON_VALKEY = (
     *of("acceptance/test_kills", "200_kills_lose_nothing"),
     *of("acceptance/test_flow_faults", "every_workflow_ends_as_it_must_whoever_dies"),
     *processes("nothing_runs_again_because_all_workers_stood_still"),
+    *of(
+        "acceptance/test_lost_answers",
+        "every_call_fails_in_every_process_and_nothing_is_lost_or_doubled",
+    ),
     *of(
         "acceptance/test_deploys",
         "short_tasks_are_done_and_long_ones_run_elsewhere",

@@ -39,6 +39,7 @@ from celeriac.worker.duties.reload import Reload
 from celeriac.worker.helm import Helm
 from celeriac.worker.incarnation import Incarnation
 from celeriac.worker.lanes import Lanes
+from celeriac.worker.opening import register, unregister
 from celeriac.worker.orders import exit_signals
 from celeriac.worker.pools.choice import make_pool
 from celeriac.worker.pools.ending import end_all
@@ -147,7 +148,7 @@ class Supervisor:
         self._listen_to_signals()
         self._watch_zygote()
         self._remote.start()  # first: who sees this worker registered expects an answer
-        self._heart.register(self._remote.manifest)
+        register(self._heart, self._remote.manifest, lambda: bool(self._signals))
         self._pool.fill()
         self._heart.start()
         self._lanes.start()
@@ -335,7 +336,7 @@ class Supervisor:
         clean = self._dispatch.flushed and not self._lanes.abandoned
         if clean:
             try:
-                self._store.queue.close_owner(self._incarnation.owner)
+                unregister(self._store, self._incarnation.owner)
             except (OperationalError, StoreVersionError) as error:
                 logger.error("Could not unregister: %s. The lease ends by itself.", error)
                 clean = False

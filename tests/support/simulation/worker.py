@@ -89,7 +89,7 @@ class Worker(Actor):
 
         def then(answer):
             if isinstance(answer, Exception) and not self.begun:
-                self.die("could not begin")  # as a real one does; it is started again
+                self.world.after(0.3, self, self.register)  # nothing else is done until then
                 return
             self.registering = False
             if isinstance(answer, Exception):
@@ -132,7 +132,7 @@ class Worker(Actor):
             executor = self.pool.executors.get(hand.index)
             if executor is not None and executor.hand is hand:
                 self.pool.retire(executor)
-        if self.pool.returned:
+        if self.custody.owes:
             self.custody.give_back()
         self.limits.tick(now)
         if not stopping:

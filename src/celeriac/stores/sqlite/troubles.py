@@ -23,10 +23,12 @@ def described_error(error: apsw.Error, path: Path | str, timeout: float, number:
             "Make room on its disk; workers keep what they have finished and store it then."
         )
     if isinstance(error, apsw.BusyError | apsw.LockedError):
-        return OperationalError(
+        locked = OperationalError(
             f"The database {path} stayed locked for {timeout:g} s: another process holds it in a "
             "long transaction. Find it (fuser shows who has the file open), or raise the timeout."
         )
+        locked.passing = True
+        return locked
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return StoreError(
             f"{path} is not a sound SQLite database: {error}. Stop all workers and restore a "

@@ -32,6 +32,7 @@ from celeriac.worker.duties.heart import Heart, report
 from celeriac.worker.duties.hostlock import HostLock
 from celeriac.worker.duties.notices import Tells
 from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.opening import register, unregister
 from celeriac.worker.ratelimits import Turns
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Solo:
         if self.remote is not None:
             self.remote.start()  # first: who sees this worker registered expects an answer
         try:
-            self._heart.register(self.manifest)
+            register(self._heart, self.manifest, self._stopping.is_set)
         except BaseException:
             if self.remote is not None:
                 self.remote.stop()
@@ -179,7 +180,7 @@ class Solo:
             if self.remote is not None:
                 self.remote.stop()
             self._heart.stop(timeout=5.0)
-            self._store.queue.close_owner(self._incarnation.owner)
+            unregister(self._store, self._incarnation.owner)
             if self._lock is not None:
                 self._lock.drop()
             # Last, because it ends what coroutines have left running: code of the user's.
@@ -327,7 +328,7 @@ class Solo:
     def _begin_anew(self) -> None:
         logger.error("This worker's lease was lost; its tasks run elsewhere. It starts afresh.")
         self._incarnation.lose(self._incarnation.owner)
-        self._heart.register(self.manifest)
+        register(self._heart, self.manifest, self._stopping.is_set)
 
     # --- from a thread of its own ----------------------------------------------------------------
     def _tell_stop(self) -> None:
