@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from disks import Disk
 from servers import BINARIES, Server, folder, free_ports
-from workers import Site, Worker, eventually, site
+from workers import Site, Worker, site
 
 from celeriac import states
 
@@ -110,7 +110,7 @@ def test_a_server_whose_disk_is_full(tmp_path: Path, small_disk: Disk, tally, ki
         # It is all on the disk, too.
         server.stop(9)
         server.start()
-        found = eventually(lambda: place.store.inspection.get(ids), "it answers")
+        found = place.store.inspection.get(ids)
         assert Counter(each.state for each in found) == {
             states.SUCCEEDED: 2, states.QUEUED: len(ids) - 2,
         }  # fmt: skip

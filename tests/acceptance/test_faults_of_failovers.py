@@ -16,7 +16,7 @@ import pytest
 import servers
 from servers import LOOPBACK
 from wires import Proxy
-from workers import Site, eventually, site
+from workers import Site, eventually, gone, site
 
 from celeriac import Celeriac, states
 from celeriac.exceptions import ResultNotFound
@@ -86,7 +86,7 @@ def test_workers_go_on_from_what_the_new_primary_has(place: Site) -> None:
     # nobody knows any more.
     again = place.wait_ledger("start", begins, 2)[1]
     for pid in doomed:
-        eventually(lambda pid=pid: not psutil.pid_exists(pid), "what is not ours is ended")
+        eventually(lambda pid=pid: gone(pid), "what is not ours is ended")
     assert psutil.pid_exists(again.pid)
     for name in ("on", "begins"):
         gates[name].touch()

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from servers import LOOPBACK, server
 from wires import Proxy
-from workers import REDIS_LATER, Site, Worker, eventually, site, site_on
+from workers import REDIS_LATER, Site, Worker, eventually, gone, site, site_on
 
 from celeriac.records import Record
 
@@ -99,11 +99,11 @@ def test_an_executor_that_is_stopped_is_ended(place: Site, pool: str) -> None:
     (executor,) = {line.pid for line in place.ledger("start")}
     os.kill(executor, signal.SIGSTOP)
     began_again(place, ids)
-    assert "it was stopped by a signal for longer than the lease" in made.text()
+    made.wait_for("it was stopped by a signal for longer than the lease")
     gate.touch()
     for record in suspects(place, ids):
         assert (record.state, record.crashes, record.losses) == ("succeeded", 0, 0)
-    assert not psutil.pid_exists(executor)
+    eventually(lambda: gone(executor), "it has ended")
     assert made.stop() == 0
 
 
@@ -127,7 +127,7 @@ def test_a_worker_that_wakes_after_its_lease_is_fenced_and_goes_on(
         gate.touch()  # it cannot end what it runs itself: that ends too, and is refused
     first.wait_for("lease was lost")
     if pool != "solo":
-        eventually(lambda: not psutil.pid_exists(runner), "the old runs' process is gone")
+        eventually(lambda: gone(runner), "the old runs' process is gone")
         gate.touch()
     for record in tally(place, ids, faults=1):
         assert (record.state, record.attempt, record.losses) == ("succeeded", 2, 1)
@@ -157,7 +157,7 @@ def test_a_worker_that_is_black_holed_is_fenced_and_goes_on(tmp_path: Path, pool
             gate.touch()  # it cannot end what it runs itself
         lonely.wait_for("lease was lost")
         if pool != "solo":
-            eventually(lambda: not psutil.pid_exists(runner), "the old runs' process is gone")
+            eventually(lambda: gone(runner), "the old runs' process is gone")
             gate.touch()
         records = place.ended(ids)
         assert {(each.state, each.attempt, each.losses) for each in records} == {

@@ -123,8 +123,8 @@ def test_what_is_just_allowed_travels_whole(place: Site, app: Celeriac) -> None:
 
 
 def test_what_is_revoked_does_not_run_whoever_lives(place: Site, app: Celeriac, tally) -> None:
-    """Before it came, in its queue, leased behind another, running, between two repeats, with no
-    worker alive, and with every worker replaced since."""
+    """Before it came, in its queue, running, between two repeats, with no worker alive, and with
+    every worker replaced since."""
     gate, never = (str(place.folder / name) for name in ("gate", "never"))
     kinds = ("early", "queued", "runs", "stands", "repeats", "scheduled")
     early, queued, runs, stands, repeats, scheduled = (f"{each}-{gate[-4:]}" for each in kinds)
@@ -253,11 +253,11 @@ def test_what_a_killed_process_holds_is_free_once_its_time_is_over(place: Site) 
     code = (
         "import sys, time, tasks\n"
         "take = tasks.app.store.coordinator.acquire\n"
-        "assert take('lock', 'holder', 1, 5.0)\n"
+        "assert take('lock', 'holder', 1, 3.0)\n"
         "print('held', flush=True)\n"
         "while True:\n"
         "    time.sleep(0.2)\n"
-        "    assert take('lock', 'holder', 1, 5.0)\n"
+        "    assert take('lock', 'holder', 1, 3.0)\n"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code], cwd=place.folder, env=place.environment,
@@ -266,15 +266,15 @@ def test_what_a_killed_process_holds_is_free_once_its_time_is_over(place: Site) 
     take = place.store.coordinator.acquire
     try:
         assert holder.stdout.readline() == "held\n"
-        until = time.monotonic() + 6.0
+        until = time.monotonic() + 4.0
         while time.monotonic() < until:  # longer than its time: it is kept
-            assert not take("lock", "other", 1, 5.0)
+            assert not take("lock", "other", 1, 3.0)
             time.sleep(0.05)
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.communicate()
     died = time.monotonic()
-    eventually(lambda: take("lock", "other", 1, 5.0), "it is free")
+    eventually(lambda: take("lock", "other", 1, 3.0), "it is free")
     assert time.monotonic() - died < DEADLINE / 2
 
 

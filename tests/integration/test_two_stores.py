@@ -297,7 +297,6 @@ def test_the_store_of_tasks_is_away_while_tasks_end(tmp_path, servers):
                 gate.touch()
                 place.wait_ledger("end", runs.id)
                 worker.wait_for("The store does not answer; outcomes are held and retried")
-                place.app.conf.publish_timeout = 1.0
                 with pytest.raises(OperationalError, match="connection refused"):
                     Celeriac(
                         "web", broker=place.broker, backend=place.backend, set_as_current=False,

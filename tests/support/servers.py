@@ -257,7 +257,7 @@ def caught_up(group: Copied) -> bool:
     """Whether the replica has all that was written until now."""
     with group.primary.connect() as client:
         client.set("mark", 1)
-        return bool(client.wait(1, 5000))
+        return bool(client.wait(1, 60_000))
 
 
 # -- sentinels -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import aftermath
 import psutil
 import pytest
+from workers import eventually
 
 from celeriac.clock import ManualClock
 from celeriac.records import Manifest, TaskFacts, Want
@@ -75,6 +76,5 @@ def test_a_process_that_outlives_its_worker_is_found(place) -> None:
 
 def _titled(pid: int) -> bool:
     """Wait until bash has become it."""
-    while "celeriac" not in " ".join(psutil.Process(pid).cmdline()[:1]):
-        pass
+    eventually(lambda: "celeriac" in " ".join(psutil.Process(pid).cmdline()[:1]), "it is titled")
     return True

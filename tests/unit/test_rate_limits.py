@@ -138,7 +138,7 @@ def test_without_limits_nothing_is_done():
     want = Want(1, 2, frozenset({"quick"}))
     assert limits.want(want) is want
     assert limits.pause() is None
-    assert limits.take_returns() == []
+    assert limits.take_returns([]) == []
 
 
 def test_tasks_without_a_limit_pass(limits):
@@ -198,13 +198,13 @@ def test_what_another_lane_has_handed_back_is_not_handed_back_again(limits, monk
     class Late:
         def __enter__(self):
             monkeypatch.undo()  # the other lane has the lock itself
-            taken.extend(limits.take_returns())
+            taken.extend(limits.take_returns([]))
 
         def __exit__(self, *_):
             pass
 
     monkeypatch.setattr(limits, "_lock", Late())
-    assert limits.take_returns() == []
+    assert limits.take_returns([]) == []
     assert sum(len(fences) for _, fences in taken) == 79
 
 
@@ -213,8 +213,8 @@ def test_what_has_its_turn_later_goes_back_until_then(limits, clock):
     limits.admit(tasks)
     assert limits.waiting == 21  # two seconds' worth
     assert limits.pending
-    lots = limits.take_returns()
-    assert limits.take_returns() == []
+    lots = limits.take_returns([])
+    assert limits.take_returns([]) == []
     ids = [fence.id for _, fences in lots for fence in fences]
     assert ids == [each.delivery.id for each in tasks[21:]]
     assert all(isinstance(each, Fence) for _, fences in lots for each in fences)
@@ -276,7 +276,7 @@ def test_everything_comes_through_in_the_end(clock, monkeypatch):
         del store[: len(due)]
         looks += len(due)
         limits.admit([row[2] for row in due])
-        for delay, fences in limits.take_returns():
+        for delay, fences in limits.take_returns([]):
             store += [(clock.now + delay, 0, by_id[each.id]) for each in fences]
         began += begin(limits)
         clock.now += 0.02
@@ -350,7 +350,7 @@ def test_all_that_waits_is_drained_what_was_to_go_back_too(limits):
     limits.admit(tasks)
     assert {each.delivery.id for each in limits.drain()} == {each.delivery.id for each in tasks}
     assert limits.waiting == 0
-    assert limits.take_returns() == []
+    assert limits.take_returns([]) == []
     assert limits.drain() == []
 
 

@@ -189,9 +189,10 @@ class Exchanges:
             met.setdefault(terminate, []).append(held)
         for terminate, items in met.items():
             yield from self._call_off(items, terminate)
-        for delay, fences in self._dispatch.rates.take_returns():
+        # All of it is spoken for at once, in a batch of several lots: the store may be away between
+        # two, and who compares leases meanwhile must not take the later ones for strays.
+        for delay, fences in self._dispatch.rates.take_returns(batch.returning):
             # What a rate limit turned away is due again after *delay*.
-            batch.returning += fences
             yield from self._insist(Call("release", (batch.owner, fences), {"delay": delay}))
 
     def _call_off(self, items: Sequence[Held], terminate: str | None) -> Course[None]:
@@ -245,13 +246,15 @@ class Pulse:
         #: What is known of revoked stamps, and what is held and may carry one.
         self.stamps = RevokedStamps()
         self.held: Callable[[], Iterable[Delivery]] = tuple
-        #: The store may have gone back (``Beat.run``, or it was away): what it has under our lease
-        #: and what we hold are to be held against each other. Whoever does it takes this back.
+        #: The store may have gone back (it was away, or ``Beat.run`` is new, as that of the first
+        #: beat is): what it has under our lease and what we hold are to be held against each other.
+        #: Whoever does it takes this back.
         self.doubt = False
         self._incarnation = incarnation
         self._clock = clock
         self._outage = False
         self._run = ""
+        #: All that is revoked by stamp is to be read again, for the same reason.
         self._anew = False
 
     def register(self, owner: str, manifest: Manifest) -> Course[None]:

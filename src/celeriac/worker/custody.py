@@ -156,17 +156,21 @@ class Custody:
         """End runs that are not ours; nothing comes of them."""
         waiting, self._gone = self._gone, []
         for fence in waiting:
-            for executor, key in self._find(fence):
+            found = self._find(fence)
+            # Back in the line, if the executor that had it has died; or given out since we looked.
+            if not found and self._dispatch.withdraw(fence) is None:
+                found = self._find(fence)
+            for executor, key in found:
                 begun = key in self.pool.begun(executor)
                 if not begun or not self.pool.terminate(executor, key, signal.SIGKILL, LEASE_LOST):
                     self._gone.append(fence)
 
     def _find(self, fence: Fence) -> list[tuple[Executor, int]]:
-        """Which executor holds it, under which key: one, or none."""
+        """Which executor holds it, under which key: one, or none. Other threads give out work."""
         return [
             (executor, key)
             for executor in self.pool.executors.values()
-            for key, held in executor.hand.held.items()
+            for key, held in list(executor.hand.held.items())
             if held.delivery.fence == fence
         ]
 

@@ -199,12 +199,14 @@ class RateLimits:
         late = frozenset(self._limits)
         return Want(want.free, want.ahead + _AWAY, want.brief | late if want.ahead else late)
 
-    def take_returns(self) -> list[tuple[float, list[Fence]]]:
-        """Return what is to be handed back, and for how many seconds each lot."""
+    def take_returns(self, returning: list[Fence]) -> list[tuple[float, list[Fence]]]:
+        """Return what is to be handed back, and for how many seconds each lot; in the same step
+        all of it is *returning*."""
         if not self._returns:
             return []
         with self._lock:
             returns, self._returns = self._returns, []
+            returning += [held.delivery.fence for _, held in returns]
         if not returns:  # another lane was quicker
             return []
         returns.sort(key=lambda each: each[0])

@@ -253,7 +253,7 @@ def tokens_are_not_taken(patch):
 def what_is_turned_away_is_forgotten(patch):
     """It is handed back to nobody."""
 
-    def take_returns(self):
+    def take_returns(self, returning):
         self._returns.clear()
         return []
 

@@ -193,7 +193,7 @@ class Nursery:
     def note_refusal(self, frame: frames.Broken) -> None:
         """A process that was to join this worker could not: for good, if nothing was tried."""
         if frame.tried:
-            logger.error("A new zygote could not import the application:\n%s", frame.text)
+            logger.error("A new process could not import the application:\n%s", frame.text)
         else:
             self.outdated = frame.text
 

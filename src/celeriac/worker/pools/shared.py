@@ -218,7 +218,7 @@ class Shared(Prefork):
 
     @staticmethod
     def _overdue(executor: Crowd) -> bool:
-        """Does it still run something that has reached its hard limit?"""
+        """Does it still run something of which nothing may come any more?"""
         return any(told.outcome is None for told in executor.told.values())
 
     def _end_if_spent(self, executor: Executor) -> None:
@@ -317,6 +317,7 @@ class Shared(Prefork):
             return True
         if outcome is None:
             self._dispatch.pick(executor.hand, key)  # whatever comes of it is nobody's
+            executor.hand.closed = True  # it still takes the place
         self._stop_run(executor, key, Told(self._shape.drain_grace, why, outcome))
         return True
 

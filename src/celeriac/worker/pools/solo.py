@@ -224,6 +224,8 @@ class Solo:
                 self._store.queue.release(owner, strays, started=True)
                 logger.error("%d task(s) that this worker was through with were handed back: the "
                              "store has gone back to an earlier state", len(strays))  # fmt: skip
+            # What it knows of us may be old, too.
+            self._heart.declare_again()
         except OperationalError as error:
             logger.error("Leases could not be compared with the store's yet: %s", error)
             self._heart.doubt = True
