@@ -262,6 +262,9 @@ class FakeNursery:
         self.made.append((process, theirs))
         return process
 
+    def hear_out(self, process):
+        assert process not in self.given_back, "its socket is closed"
+
     def give_back(self, process):
         self.given_back.append(process)
         process.close()

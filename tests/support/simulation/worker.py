@@ -132,7 +132,7 @@ class Worker(Actor):
             executor = self.pool.executors.get(hand.index)
             if executor is not None and executor.hand is hand:
                 self.pool.retire(executor)
-        if self.custody.owes:
+        if self.pool.returned:
             self.custody.give_back()
         self.limits.tick(now)
         if not stopping:
