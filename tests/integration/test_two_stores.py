@@ -283,35 +283,6 @@ def test_a_worker_begins_without_the_other_store(far):
     assert result.get(timeout=DEADLINE) == 3
 
 
-def test_the_store_of_tasks_is_away_while_tasks_end(tmp_path, servers):
-    """The other one of two servers: outcomes are held, and results come once it is back."""
-    with two_stores(tmp_path, servers, "redis-redis") as place:
-        worker = place.worker().ready()
-        gate = tmp_path / "gate"
-        runs = place.app.send_task("tasks.progress", (str(gate),))
-        place.wait_ledger("start", runs.id)
-        with ThreadPoolExecutor(1) as pool:
-            value = pool.submit(runs.get, timeout=DEADLINE)
-            servers[0].stop(9)
-            try:
-                gate.touch()
-                place.wait_ledger("end", runs.id)
-                worker.wait_for("The store does not answer; outcomes are held and retried")
-                with pytest.raises(OperationalError, match="connection refused"):
-                    Celeriac(
-                        "web", broker=place.broker, backend=place.backend, set_as_current=False,
-                        publish_timeout=1.0,
-                    ).send_task("tasks.add", (1, 1))  # fmt: skip
-                assert kept(place, [runs.id]) == [None]
-            finally:
-                servers[0].start()
-            value.result(DEADLINE)
-        assert brought(place, [runs.id])[0].state == states.SUCCEEDED
-        assert place.app.send_task("tasks.add", (1, 1)).get(timeout=DEADLINE) == 2
-        assert len(place.ledger("start", runs.id)) == 1
-        assert worker.stop() == 0
-
-
 def test_a_wrong_password_of_the_other_store_ends_the_worker(far):
     url = far.server.url.replace("redis://", "redis://:hunter2@")
     worker = far.worker(CELERIAC_RESULT_BACKEND=url)

@@ -443,7 +443,6 @@ ROWS: dict[int, Row] = {
             "integration/test_two_stores",
             "the_other_store_is_away_while_tasks_end",
             "a_worker_begins_without_the_other_store",
-            "the_store_of_tasks_is_away_while_tasks_end",
             "the_supervisor_dies_while_it_brings_results",
         ),
     ),

@@ -44,7 +44,7 @@ class Steps:
     def run_once(self, name: str, *args: bytes | str) -> Any:
         """:meth:`run` for a script of ``scripts.ONCE``: if its answer is lost and it is sent again,
         it is applied once and answers the same."""
-        return self.run(name, *args, os.urandom(12))
+        return self.run(name, *args, os.urandom(12).hex())
 
     def run_bare(self, name: str, *args: bytes | str) -> Any:
         """Run a script that needs no options."""
