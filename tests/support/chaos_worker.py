@@ -44,9 +44,17 @@ def rules(often, first):
 def broken(connect):
     """*connect*, whose stores break as the environment says, each process in a way of its own."""
     often, first = float(os.environ.get("CHAOS", "0")), os.environ.get("CHAOS_FIRST", "")
-    return lambda *args, **more: wrap(
-        connect(*args, **more), Noted(*rules(often, first), seed=os.getpid())
-    )
+    faults = {}
+
+    def opened(*args, **more):
+        # One for all stores of a process: who opens one anew, since a call failed, meets what comes
+        # next, and not the same fault for ever.
+        pid = os.getpid()
+        if pid not in faults:
+            faults[pid] = Noted(*rules(often, first), seed=pid)
+        return wrap(connect(*args, **more), faults[pid])
+
+    return opened
 
 
 def break_stores():

@@ -4,12 +4,9 @@ happens."""
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
 import signal
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -17,6 +14,7 @@ from pathlib import Path
 
 import apsw
 import psutil
+from disks import Unavailable, disk
 from servers import Server, server
 from soak_plan import Strike
 from wires import Proxy
@@ -66,19 +64,17 @@ def full(store: Store) -> Iterator[None]:
 
 
 @contextmanager
-def small_disk() -> Iterator[Path | None]:
+def small_disk(folder: Path) -> Iterator[Path | None]:
     """A folder on a file system of its own, of so little room that it can be filled; None: it takes
     root to mount one."""
-    folder, mount = Path(tempfile.mkdtemp(prefix="soak-")), shutil.which("mount")
-    command = [mount or "", "-t", "tmpfs", "-o", f"size={ROOM},mode=700", "tmpfs", str(folder)]
-    mounted = mount is not None and os.geteuid() == 0
-    mounted = mounted and subprocess.run(command, check=False).returncode == 0
-    try:
-        yield folder if mounted else None
-    finally:
-        if mounted:
-            subprocess.run(["umount", "-l", str(folder)], check=True)
-        folder.rmdir()
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(disk(folder / "disk", ROOM))
+        except Unavailable as error:
+            print(f"no full disk: {error}", flush=True)
+            yield None
+        else:
+            yield made.path
 
 
 @contextmanager
@@ -142,7 +138,7 @@ DEAF = frozenset({"restart", "pause", "lock"})
 #: Of these only one lasts at a time: the end of each takes a store that answers.
 ALONE = DEAF | {"full"}
 #: Of a file system that can be filled.
-ROOM = "64m"
+ROOM = 64 << 20
 
 
 class Store:
@@ -218,15 +214,13 @@ def stage(kind: str, folder: Path) -> Iterator[tuple[Site, Store, str]]:
     no proxy is in between."""
     with ExitStack() as stack:
         if kind == "sqlite":
-            disk = stack.enter_context(small_disk())
-            if disk is None:
-                print("no full disk: it takes root to mount a small one", flush=True)
-            db = (disk or folder) / "celeriac.db"
+            small = stack.enter_context(small_disk(folder))
+            db = (small or folder) / "celeriac.db"
             place = stack.enter_context(site(folder, "soak_tasks.py", f"sqlite:///{db}"))
             try:
-                yield place, Store(db, bounded=disk is not None), place.broker
+                yield place, Store(db, bounded=small is not None), place.broker
             finally:
-                for each in disk.glob(f"{db.name}*") if disk is not None else ():
+                for each in small.glob(f"{db.name}*") if small is not None else ():
                     if each.is_file():
                         shutil.copy(each, folder)  # to be looked at
             return
