@@ -82,6 +82,13 @@ def test_a_worker_that_missed_its_beats_is_not_said_to_start_it_at_once():
     assert why(states.QUEUED, workers=[worker(beat=8), beating]).code == "due"
 
 
+def test_nobody_is_told_to_wait_for_a_slot_of_a_worker_that_is_silent():
+    """It may be dead, and what it holds goes to nobody until its lease is over."""
+    found = why(states.QUEUED, workers=[worker(held=2, beat=8)])
+    assert found.code == "worker_silent"
+    assert "reads queue 'celery', but last beat 8 s ago. It is dead, stopped" in found.reason
+
+
 def test_what_has_expired_waits_for_nothing_but_the_sweep():
     found = why(states.QUEUED, expires=NOW - 4, workers=[worker()])
     assert found.code == "expiring"

@@ -220,6 +220,9 @@ def _queued(s: Situation) -> _Answer:
     ahead = "" if s.before is None else f"; {plural(s.before, 'task')} of the queue come first"
     if s.before == 1:
         ahead = "; 1 task of the queue comes first"
+    latest = max(knowing, key=lambda view: view.beat_at)
+    if s.now - latest.beat_at > s.silent:
+        return _silent(s, latest, room=held < slots)
     if held >= slots:
         hold = "holds" if len(knowing) == 1 else "hold"
         text = (
@@ -227,9 +230,6 @@ def _queued(s: Situation) -> _Answer:
             f"with {plural(slots, 'slot')} {hold} {plural(held, 'task')}{ahead}."
         )
         return "waiting_for_slot", text, _busy_advice(record, s.now)
-    latest = max(knowing, key=lambda view: view.beat_at)
-    if s.now - latest.beat_at > s.silent:
-        return _silent(s, latest)
     text = f"Due: {worker_name(latest)} reads queue {record.queue!r} and has room{ahead}."
     return "due", text, ["It should start at once. If it does not: celeriac doctor"]
 
@@ -245,10 +245,11 @@ def _overdue(s: Situation, alive: Sequence[WorkerView]) -> _Answer:
     return "expiring", f"{text}; none is alive.", advice
 
 
-def _silent(s: Situation, view: WorkerView) -> _Answer:
+def _silent(s: Situation, view: WorkerView, *, room: bool) -> _Answer:
     text = (
-        f"Waiting for {worker_name(view)}: it reads queue {s.record.queue!r} and has room, but "
-        f"last beat {ago(view.beat_at, s.now)}. It is stopped, stuck or overloaded."
+        f"Waiting for {worker_name(view)}: it reads queue {s.record.queue!r}"
+        f"{' and has room' if room else ''}, but last beat {ago(view.beat_at, s.now)}. It is "
+        "dead, stopped, stuck or overloaded."
     )
     advice = [
         (
