@@ -36,7 +36,8 @@ class Told:
             parameters = item.callspec.params if hasattr(item, "callspec") else {}
             marks = {mark.name for mark in item.iter_markers()}
             words = [value for value in parameters.values() if isinstance(value, str)]
-            found.append([item.nodeid, words, sorted(marks & {"skip", "skipif", "xfail"})])
+            unfit = sorted(marks & {"skip", "skipif", "xfail"})
+            found.append([item.nodeid, words, unfit, "faults" in marks])
         with open(sys.argv[1], "w") as file:
             json.dump(found, file)
 
@@ -45,17 +46,23 @@ sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:xdist", *sys.argv[2:]], 
 
 
 @pytest.fixture(scope="module")
-def collected(tmp_path_factory):
-    """Each test that is named: the names among the parameters of each of its cases, and marks."""
+def suite(tmp_path_factory):
+    """Each case of each test of the suite: its id, the names among its parameters, what would keep
+    it from running, whether it is left to `make test-faults`."""
     told = tmp_path_factory.mktemp("matrix") / "told.json"
     done = subprocess.run(
-        [sys.executable, "-c", PLUGIN, str(told), *all_tests()],
+        [sys.executable, "-c", PLUGIN, str(told)],
         cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
-    # A name that is none ends the collection with an error that says which.
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return json.loads(told.read_text())
+
+
+@pytest.fixture(scope="module")
+def collected(suite):
+    """Of each test: the names among the parameters of each of its cases, and marks."""
     found: dict[str, list[tuple[list[str], list[str]]]] = {}
-    for node, words, marks in json.loads(told.read_text()):
+    for node, words, marks, _ in suite:
         found.setdefault(node.partition("[")[0], []).append((words, marks))
     return found
 
@@ -83,6 +90,14 @@ def test_every_test_that_is_named_exists_and_is_not_skipped(collected) -> None:
     for test in all_tests():
         assert test in collected, test
         assert not [marks for _, marks in collected[test] if marks], test
+
+
+def test_what_make_test_leaves_out_is_run_by_make_test_faults(suite) -> None:
+    """Else nobody would run it."""
+    run = set(all_tests())
+    left_out = {node.partition("[")[0] for node, _, _, left_out in suite if left_out}
+    assert left_out, "the mark has another name"
+    assert not {each for each in left_out - run if not each.startswith("tests/soak/")}
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -19,7 +19,7 @@ from celeriac import states
 
 #: Seconds within which everything goes on once the store is back, and what a call may take.
 RETURN = BUDGET = 5.0
-#: What a process may take to begin, besides.
+#: What a busy machine may add to the time of one call.
 SLACK = 1.5
 SEND = """
 import sys, time

@@ -102,6 +102,22 @@ def values(app: Celeriac, wanted: dict[str, int]) -> dict[str, int]:
     return {id: app.AsyncResult(id).get(timeout=DEADLINE) for id in wanted}
 
 
+#: Says where the code comes from that runs, and which schema the store has by what it knows.
+TELL = (
+    "import celeriac\n"
+    "from tasks import app\n"
+    "print(celeriac.__file__)\n"
+    "print(app.store.inspection.facts()['schema version'])\n"
+)
+
+
+def runs_with(place: Site, code: str) -> int:
+    """The version of the store's schema as *code* sees it, and it is this code that runs."""
+    file, version = place.python(TELL, PYTHONPATH=code).split()
+    assert file.startswith(f"{code}/celeriac/"), file
+    return int(version)
+
+
 def ran_once(place: Site) -> None:
     """No part of them ran to its end twice, but for what its worker took along before it could
     say so."""
@@ -124,10 +140,11 @@ def test_what_old_code_left_is_finished_and_it_is_refused_from_then_on(
     eventually(lambda: len(place.ledger("end")) >= 10, "some of it was done by old code")
     worker.kill()  # in the middle of whatever it was about
     wanted |= send(place, 2, old, flows)
+    before, now = VERSIONS[kind]
+    assert runs_with(place, old) == before != now
     gate.touch()
     # Today's client is the first to open it, and migrates it.
-    before, now = VERSIONS[kind]
-    assert app.store.inspection.facts()["schema version"] == now != before
+    assert app.store.inspection.facts()["schema version"] == now
     mate = place.worker("-c", "2").ready()
     assert values(app, wanted) == wanted
     assert app.AsyncResult(waits).get(timeout=DEADLINE) == str(gate)
@@ -148,12 +165,15 @@ def test_what_old_code_left_is_finished_and_it_is_refused_from_then_on(
     assert mate.stop() == 0
 
 
-def test_old_and_new_code_of_one_schema_work_side_by_side(place: Site, app: Celeriac, code) -> None:
+def test_old_and_new_code_of_one_schema_work_side_by_side(
+    place: Site, kind: str, app: Celeriac, code
+) -> None:
     """As in a deploy: each sends, each works, each may be killed, and results are read by both."""
     old = code(SINCE)
     workers = [place.worker("-c", "1", PYTHONPATH=each) for each in (old, os.devnull)]
     for worker in workers:
         worker.ready()
+    assert runs_with(place, old) == VERSIONS[kind][1]
     wanted = send(place, 6, old) | send(place, 6)
     eventually(lambda: len({line.pid for line in place.ledger("start")}) >= 2, "both have worked")
     workers[0].kill()

@@ -764,6 +764,64 @@ ON_VALKEY = (
         "connections_are_black_holed",
     ),
 )
+#: In no row, but left to `make test-faults` on Redis, where they are long and the store makes
+#: little difference (``workers.REDIS_LATER``).
+LATER = (
+    *of(
+        "integration/test_mistaken_tasks",
+        "a_state_that_is_none_fails_the_task_and_not_the_executor",
+        "a_state_that_went_past_the_checks_is_not_shown_and_the_executor_lives",
+        "a_time_that_is_none_in_a_retry_fails_the_task_and_not_the_executor",
+    ),
+    *of(
+        "integration/test_pool_threads",
+        "a_busy_thread_never_starves_the_heartbeat",
+        "a_graceful_stop_waits_and_leaves_nothing_leased",
+        "an_executor_is_recycled_after_max_tasks",
+        "an_executor_that_grew_is_replaced_while_its_tasks_end",
+        "an_immediate_stop_hands_everything_back",
+        "each_run_has_its_own_context",
+        "long_runs_keep_nothing_behind_them",
+        "many_brief_tasks_are_all_done_once",
+        "no_more_than_asked_run_at_a_time",
+        "results_retries_coroutines_and_progress",
+        "terminate_ends_the_run_and_neighbours_go_on",
+        "threads_of_one_process_run_at_the_same_time",
+    ),
+    *of(
+        "integration/test_signals_worker",
+        "a_call_that_waits_for_its_turn_is_revoked_in_the_workers_hands",
+        "a_message_that_cannot_be_trusted_is_rejected",
+        "a_receiver_may_send_tasks",
+        "a_receiver_that_hangs_does_not_keep_the_solo_pool_from_working",
+        "a_receiver_that_keeps_an_executor_from_starting_is_named",
+        "executors_that_are_started_anew_set_up_in_each",
+        "received_and_revoked",
+        "receivers_that_cannot_keep_up_lose_notices_and_the_worker_nothing",
+        "shared_pools_send_them_too",
+        "signals_of_runs",
+        "the_classic_prometheus_snippet",
+        "the_failure_of_a_task_whose_executor_died_is_told",
+        "the_life_of_a_worker",
+        "the_solo_pool_sends_them_too",
+        "what_receivers_of_the_set_up_did_is_there_in_tasks",
+    ),
+    *of(
+        "integration/test_worker_deaths",
+        "the_failure_hook_of_a_killed_task_runs_in_the_hooks_process",
+    ),
+    *of(
+        "integration/test_worker_limits",
+        "a_signal_that_comes_twice_at_once_is_one",
+        "a_terminal_that_goes_away_is_a_stop_with_grace",
+        "an_executor_that_grew_is_replaced_when_idle",
+        "limits_of_the_call_win_over_those_of_the_task",
+        "long_tasks_never_queue_behind_each_other",
+        "progress_reaches_the_record_while_the_task_runs",
+        "retries_async_tasks_and_log_records",
+        "stacks_are_shown_on_request_and_nothing_ends",
+    ),
+)
 #: It dies at ``reap.applied``, without a parameter that says so.
 REAPS = crashes("the_supervisor_dies_while_it_reaps")
 
@@ -775,9 +833,9 @@ def named(row: Row, store: str) -> tuple[str, ...]:
 
 
 def all_tests() -> list[str]:
-    """Every test that is named, once."""
+    """Every test that `make test-faults` runs, once; those of ``tests/soak`` besides."""
     found = {test: None for row in ROWS.values() for store in STORES for test in named(row, store)}
-    return list(found | dict.fromkeys(CRASHES + REAPS))
+    return list(found | dict.fromkeys(CRASHES + REAPS + LATER))
 
 
 if __name__ == "__main__":
