@@ -53,7 +53,7 @@ def cancelled(result):
     except TaskRevokedError:
         revoked.append(result.id)
         return
-    raise AssertionError(f"{result.id} was not revoked")
+    raise AssertionError(f"{app.store.inspection.get([result.id])} was not revoked")
 
 
 def succeeded_after_all(id):
@@ -108,7 +108,8 @@ def revokes():
     stamped.stamp(**stamp)
     there = stamped.apply_async(countdown=600)
     insist(lambda: app.control.revoke_by_stamped_headers(stamp))
-    coming = stamped.apply_async()
+    # Workers hear of a stamp at once or, if that call fails, with one of their next beats.
+    coming = stamped.apply_async(countdown=5)
     aside = [tasks.same.apply_async((n,), queue=f"aside-{name}") for n in range(3)]
     insist(lambda: app.control.purge([f"aside-{name}"]))
     for each in (*later, there, coming, *aside):
