@@ -5,14 +5,18 @@ Which test shows which row stands in `support/fault_matrix.py`.
 
 import os
 import random
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import redis
 from workers import DEADLINE, REDIS_LATER, Site, eventually, site_on
 
 from celeriac import Celeriac, states
@@ -108,13 +112,65 @@ def test_what_is_just_allowed_travels_whole(place: Site, app: Celeriac) -> None:
         "print(tasks.give.delay([]).id)\n"
         "print(tasks.give.delay({}).id)\n"
         "print(tasks.traced.delay('x' * most).id)\n"
+        "print(tasks.app.conf.result_max)\n"
     ).split()
     found = [app.AsyncResult(id).get(timeout=60) for id in sent[:6]]
     assert found == ["xxx", None, "", "🥬\x00", [], {}]
     assert {each.state for each in place.ended(sent[:6])} == {"succeeded"}
     # As long as a payload may be is longer than a result may, which is said.
     assert place.ended([sent[6]])[0].reason.startswith("ResultTooLarge")
+    limit = int(sent[7])
+
+    def taken(length: int) -> int:
+        """The bytes of a result of that *length* that was too large."""
+        (id,) = place.send("tasks.sized_result", length)
+        told = re.fullmatch(r"ResultTooLarge: .* takes ([\d,]+) bytes .*", place.ended([id])[0].reason)
+        assert told, place.record(id).reason
+        return int(told[1].replace(",", ""))
+
+    most = limit - (taken(limit) - limit)
+    (largest,) = place.send("tasks.sized_result", most)
+    assert app.AsyncResult(largest).get(timeout=60) == "x" * most
+    assert taken(most + 1) == limit + 1
     assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("given", [2**31, 2**32])
+def test_more_tasks_than_32_bits_can_count(place: Site, given: int) -> None:
+    """They are sent, ordered, leased, repeated, listed and deleted beyond it as before."""
+    place.send("tasks.traced", queue="elsewhere")
+    count_from(place, given - 4)
+    waiting = place.send("tasks.traced", count=12)
+    repeats = place.send("tasks.again_in", 0.01)
+    first = place.send("tasks.traced", priority=9)
+    worker = place.worker("-c", "1").ready()
+    ended = place.ended([*waiting, *first])
+    assert {each.state for each in ended} == {states.SUCCEEDED}
+    eventually(lambda: place.record(repeats[0]).retries, "it runs again")
+    begun = [line.id for line in place.ledger("start") if line.id in {*waiting, *first}]
+    assert begun == [*first, *waiting]
+    inspection = place.store.inspection
+    known = [each.id for each in inspection.list(limit=7)]
+    known += [each.id for each in inspection.list(limit=7, after=known[-1])]
+    assert len(set(known)) == 14
+    assert place.store.queue.purge(["elsewhere"]) == 1
+    assert worker.stop() == 0
+    assert set(inspection.discard(waiting)) == set(waiting)
+    assert inspection.get(waiting) == [None] * 12
+
+
+def count_from(place: Site, number: int) -> None:
+    """Let the store go on as if it had been given so many tasks."""
+    if place.broker.startswith("redis"):
+        with redis.Redis.from_url(place.broker) as server:
+            (key,) = server.keys(f"*{place.options.namespace}*:seq")
+            assert int(server.getset(key, number)) == 1
+        return
+    with closing(sqlite3.connect(place.broker.removeprefix("sqlite:///"))) as file:
+        tables = file.execute("SELECT name FROM sqlite_master WHERE name LIKE '%counter'")
+        ((table,),) = tables.fetchall()
+        file.execute(f'UPDATE "{table}" SET last = ?', (number,))
+        file.commit()
 
 
 def test_what_is_revoked_does_not_run_whoever_lives(place: Site, app: Celeriac, tally) -> None:

@@ -721,6 +721,7 @@ ROWS: dict[int, Row] = {
         work(
             "what_cannot_be_sent_is_refused_and_nothing_is_stored",
             "what_is_just_allowed_travels_whole",
+            "more_tasks_than_32_bits_can_count",
             "names_that_nobody_can_know_wait_aside_and_hurt_nobody",
         ),
     ),
