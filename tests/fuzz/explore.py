@@ -37,6 +37,9 @@ def explore(name: str, seconds: int) -> None:
     sys.path.insert(0, str(ROOT / "tests" / "support"))
     with atheris.instrument_imports(include=["celeriac"]):
         import decoders
+    import harm
+    from baits import MODULES
+
     chosen = next(each for each in decoders.DECODERS if each.name == name)
     logging.disable()
     corpus = PLACE / slug(name)
@@ -46,9 +49,12 @@ def explore(name: str, seconds: int) -> None:
 
     def one(data: bytes) -> None:
         try:
-            chosen.read(data)
+            with harm.watched():
+                chosen.read(data)
         except chosen.errors:
             return
+        finally:
+            assert not MODULES & sys.modules.keys(), "imported because the bytes name it"
         assert not chosen.exact or data in chosen.seeds, "a changed message was taken for signed"
 
     options = [

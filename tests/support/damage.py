@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 from collections.abc import Iterator, Sequence
 
+import baits
 import msgspec
 from hypothesis import strategies as st
 
@@ -54,6 +56,12 @@ PIECES: tuple[bytes, ...] = (
     b'{"__type__":"timedelta","__value__":[1e300,0,0]}',
     b"__type__",
     b"os.system",
+    # What is looked up leaves a mark.
+    b"canary:Trap",
+    b"canary.run",
+    b"canary://x",
+    *(json.dumps(each).encode() for each in baits.VALUES[:2]),
+    *(msgspec.msgpack.encode(each) for each in baits.VALUES[:2]),
     b"\x1b[2J",
 )
 

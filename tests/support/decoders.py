@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import baits
 import click
 import msgspec
 from inline import make_app
@@ -141,6 +142,7 @@ MSGPACK = compose(
     Header(ID, "known", "n0nce", serializer="msgpack"), _pack(([1, "a", b"\0"], {"b": 2}))
 )
 MESSAGES = tuple(each.encode() for each in (PLAIN, WHOLE, SIGNED, PACKED, MSGPACK))
+BAITS = baits.messages(ID, "known")
 GOLDEN_MESSAGES = tuple(path.read_bytes() for path in sorted(GOLDEN.glob("*.message")))
 
 try:
@@ -157,6 +159,7 @@ BODIES = (
 )
 RESULTS = tuple(seal(each, ID, None) for each in BODIES)
 SIGNED_RESULTS = tuple(seal(each, ID, SIGNER) for each in BODIES)
+BAIT_RESULTS = baits.results(ID)
 GOLDEN_RESULTS = tuple(path.read_bytes() for path in sorted(GOLDEN.glob("*.result")))
 
 VALUES = [
@@ -188,6 +191,7 @@ FRAMES: tuple[frames.Frame, ...] = (
     frames.Run(7, [DELIVERY]), frames.Stop(), frames.Hook(DELIVERY, OUTCOMES[1]),
     frames.Notice("task_received", DELIVERY, {"reason": "x"}), frames.SoftLimit("known", 2.5),
     frames.Ready(123), *(frames.Done(7, each, 0.25) for each in OUTCOMES),
+    frames.Done(7, Outcome(states.SUCCEEDED, BAIT_RESULTS[0], parts=BAITS[1:2]), 0.25),
     frames.Update(7, "PROGRESS", RESULTS[0]), frames.Skipped(7), frames.Cancel(7),
     frames.Stays(7), frames.Ping(1), frames.Pong(1), frames.Fork("executor", 1, "title", 2),
     frames.Forked(1, 123), frames.Loaded(b"facts", 1), frames.Broken("why"),
@@ -195,6 +199,8 @@ FRAMES: tuple[frames.Frame, ...] = (
 
 COMMAND = wire.Command("ticket", "revoke", NOW, {"task_id": [ID]}, ("a@x",), "a*", True)
 PATTERN = wire.Command("ticket", "ping", NOW, pattern="*@x")
+#: The second one is compressed.
+REPLIES = [wire.Reply("o", "a@x", {"ok": said}) for said in ("pong", "x" * 9000)]
 EVENTS = [{"type": "task-sent", "uuid": ID, "args": "(1,)"}, {"type": "worker-online"}]
 
 BASE = struct.pack(">IddBB", 20 + 2 + 7 + 8 + 7 + 8, NOW, 7.0, packing.EXPIRES, 5) + b"".join(
@@ -403,18 +409,22 @@ REDIS_URLS = (
     b"redis+cluster://a:1,b:2",
     b"redis+socket:///run/redis.sock?db=1",
 )
+REASONS = (b"KeyError: x", b"TaskRevokedError: terminated", *baits.REASONS)
+SHOWN = (
+    *MESSAGES[1:4], *RESULTS[2:], SIGNED_RESULTS[3], *BAITS[:2], BAIT_RESULTS[0], BAIT_RESULTS[2]
+)  # fmt: skip
 TEXTS = (
     b"true", b"1.5", b"a,b", b'{"a": {"b": 1}}', b"[1]", b"10/m", b"redis://x",
 )  # fmt: skip
 
 DECODERS: tuple[Decoder, ...] = (
-    Decoder("message", _message, MESSAGES + GOLDEN_MESSAGES),
+    Decoder("message", _message, MESSAGES + BAITS[:-1] + GOLDEN_MESSAGES),
     Decoder("signed message", _admitted, (SIGNED.encode(),), (DecodeError, SecurityError), True),
-    Decoder("delivery", _run, MESSAGES[1:4], (), bits=2),
-    Decoder("result", _result, RESULTS + GOLDEN_RESULTS, READ),
+    Decoder("delivery", _run, MESSAGES[1:4] + BAITS, (), bits=2),
+    Decoder("result", _result, RESULTS + BAIT_RESULTS + GOLDEN_RESULTS, READ),
     Decoder("signed result", _signed_result, SIGNED_RESULTS, (DecodeError, SecurityError), True),
-    Decoder("json", _value("json"), (json.dumps(VALUES).encode(), CALL)),
-    Decoder("msgpack", _value("msgpack"), (_pack(VALUES), _pack([b"\0", {"a": 1}]))),
+    Decoder("json", _value("json"), (json.dumps(VALUES).encode(), CALL, baits.JSON)),
+    Decoder("msgpack", _value("msgpack"), (_pack(VALUES), _pack([b"\0", {"a": 1}]), baits.MSGPACK)),
     *(
         Decoder(name, _unpacked(name), (pack(name, CALL), pack(name, bytes(60_000))))
         for name in COMPRESSIONS
@@ -424,7 +434,7 @@ DECODERS: tuple[Decoder, ...] = (
     Decoder(
         "command",
         _command,
-        tuple(wire.seal_command(None, each) for each in (COMMAND, PATTERN)),
+        (*(wire.seal_command(None, each) for each in (COMMAND, PATTERN)), *baits.COMMANDS),
         (DecodeError, ValueError),
     ),
     Decoder(
@@ -437,17 +447,24 @@ DECODERS: tuple[Decoder, ...] = (
     Decoder(
         "reply",
         lambda data: wire.open_reply(None, "t", data),
-        (wire.seal_reply(None, "t", wire.Reply("o", "a@x", {"ok": "x" * 9000})),),
+        (*(wire.seal_reply(None, "t", each) for each in REPLIES), baits.REPLY),
     ),
     Decoder(
-        "events", lambda data: wire.open_events(None, data), (wire.seal_events(None, EVENTS),)
+        "events",
+        lambda data: wire.open_events(None, data),
+        (wire.seal_events(None, EVENTS), baits.EVENTS),
     ),
     Decoder("Redis record", _kept, (KEPT_STATE,), (StoreError,)),
     Decoder("Redis end", _said, (SAID,), ()),
     Decoder("Redis result", _other, (b"".join(packing.pack_other(STORED)),), (StoreError,)),
-    Decoder("what is shown", _shown, (*MESSAGES[1:4], *RESULTS[2:], SIGNED_RESULTS[3]), (), bits=1),
-    Decoder("signature", _signature, SIGNATURES, (TypeError, ValueError, RecursionError)),
-    Decoder("saved group", _line, LINES),
+    Decoder("what is shown", _shown, SHOWN, (), bits=1),
+    Decoder(
+        "signature",
+        _signature,
+        SIGNATURES + baits.SIGNATURES,
+        (TypeError, ValueError, RecursionError),
+    ),
+    Decoder("saved group", _line, (*LINES, baits.LINE)),
     Decoder(
         "command line: list",
         _option(cli_tasks.Json(list, "array")),
@@ -460,8 +477,8 @@ DECODERS: tuple[Decoder, ...] = (
         (b"2026-05-01T12:00:00+02:00", b"60"),
         (click.UsageError,),
     ),
-    Decoder("settings of the environment", _setting, TEXTS, ()),
+    Decoder("settings of the environment", _setting, TEXTS + baits.TEXTS, ()),
     Decoder("Redis URL", _place, REDIS_URLS, (ImproperlyConfigured, NotInThisVersion)),
     Decoder("moment", _moment, (b"2026-05-01T12:00:00+02:00", b"2026-05-01"), (ValueError,)),
-    Decoder("reason", _reason, (b"KeyError: x", b"TaskRevokedError: terminated"), ()),
+    Decoder("reason", _reason, REASONS, ()),
 )  # fmt: skip

@@ -56,6 +56,19 @@ class Right(enum.Flag):
     WRITE = 2
 
 
+class Asking(enum.Flag):
+    A = 1
+    B = 2
+
+    @classmethod
+    def _missing_(cls, value):
+        Asking.asked.append(value)
+        return cls.A if value == 64 else super()._missing_(value)
+
+
+Asking.asked = []
+
+
 @dataclasses.dataclass(frozen=True)
 class Point:
     x: int
@@ -513,6 +526,18 @@ def test_a_struct_with_a_hook_is_rebuilt_only_if_registered():
     assert Hooked.made == before + 1  # by this test, not by reading
     register_type(Hooked)
     assert decode("json", written) == Hooked(1)
+
+
+def test_what_a_flag_makes_of_other_values_is_not_asked_unless_it_is_registered():
+    written = encode("json", Asking(3))
+    plain = json.loads(written)
+    plain["__value__"].update(name="A|X", value=64)
+    Asking.asked.clear()
+    assert decode("json", json.dumps(plain).encode()) == 64
+    assert Asking.asked == []
+    register_type(Asking)
+    assert decode("json", json.dumps(plain).encode()) is Asking.A
+    assert decode("json", written) is Asking(3)
 
 
 def test_local_classes_come_back_plain():

@@ -110,6 +110,9 @@ def _pairs(value: object) -> dict[Any, Any]:
     return {revive(key): revive(item) for key, item in value}
 
 
+_NO_MEMBER: Final = Flag._missing_.__func__  # type: ignore[attr-defined]  # it is bound
+
+
 def _enum(value: Any) -> Any:
     """Return the member of that name, or the plain value where the class is unknown."""
     plain = revive(value["value"])
@@ -120,7 +123,10 @@ def _enum(value: Any) -> Any:
     if member is not None:
         return member
     if issubclass(cls, Flag):
-        return cls(plain)  # Members joined by | have no entry of their own.
+        # Members joined by | have no entry of their own; what there is for other values may be the
+        # application's.
+        own = cls._missing_.__func__ is not _NO_MEMBER
+        return plain if own and not is_registered(cls) else cls(plain)
     raise DecodeError(
         f"{value['class']} has no member {_shown(value['name'])} here; the sender's version of "
         "the class is another one, update the reader first"

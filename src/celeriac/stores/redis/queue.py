@@ -371,14 +371,8 @@ class RedisQueue:
         return [Outgoing(int(float(number)), id, result) for id, number, result in rows]
 
     def mirrored(self, numbers: Sequence[int]) -> None:
-        connection, key = self._steps.connection, self._steps.prefix + "outbox"
         for start in range(0, len(numbers), BATCH):
-            connection.pipeline(
-                [
-                    ("ZREMRANGEBYSCORE", key, number, number)
-                    for number in numbers[start : start + BATCH]
-                ]
-            )
+            self._steps.read("mirrored", *map(str, numbers[start : start + BATCH]))
 
     def outgoing(self, ids: Sequence[str]) -> set[str]:
         if not ids:

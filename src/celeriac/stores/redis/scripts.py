@@ -110,6 +110,7 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "read": (),
     "stamps": _STEP,
     "look": (),
+    "mirrored": (),
     "wake": (),
 }
 #: Those that make new work keep to ``maxmemory``; all others must run for a full server to drain.
