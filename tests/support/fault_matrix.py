@@ -528,9 +528,17 @@ ROWS: dict[int, Row] = {
         ),
     ),
     45: Row(
-        "a call of a client is interrupted in the middle",
+        "a call of a client is interrupted in the middle, or awaited and cancelled",
         "all of it or nothing; no transaction stays open, no answer is another call's",
-        links("calls_that_are_interrupted_at_any_step_leave_nothing_half_done"),
+        links("calls_that_are_interrupted_at_any_step_leave_nothing_half_done")
+        + of(
+            "acceptance/test_faults_of_calls",
+            "changes_that_are_interrupted_at_any_step_are_made_or_not",
+            "a_send_that_is_cancelled_is_whole_or_not_there",
+            "a_send_that_is_cancelled_at_any_moment_is_whole_or_not_there",
+            "a_wait_that_is_cancelled_leaves_the_others_and_its_own_thread_ends",
+            "a_revoke_or_forget_that_is_cancelled_is_made_or_not",
+        ),
         redis=of(
             "integration/test_redis_connection",
             "a_call_that_is_interrupted_leaves_no_answer_behind",
