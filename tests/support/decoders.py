@@ -191,7 +191,7 @@ FRAMES: tuple[frames.Frame, ...] = (
     frames.Run(7, [DELIVERY]), frames.Stop(), frames.Hook(DELIVERY, OUTCOMES[1]),
     frames.Notice("task_received", DELIVERY, {"reason": "x"}), frames.SoftLimit("known", 2.5),
     frames.Ready(123), *(frames.Done(7, each, 0.25) for each in OUTCOMES),
-    frames.Done(7, Outcome(states.SUCCEEDED, BAIT_RESULTS[0], parts=BAITS[1:2]), 0.25),
+    frames.Done(7, Outcome(states.SUCCEEDED, BAIT_RESULTS[2], parts=BAITS[1:2]), 0.25),
     frames.Update(7, "PROGRESS", RESULTS[0]), frames.Skipped(7), frames.Cancel(7),
     frames.Stays(7), frames.Ping(1), frames.Pong(1), frames.Fork("executor", 1, "title", 2),
     frames.Forked(1, 123), frames.Loaded(b"facts", 1), frames.Broken("why"),
@@ -411,7 +411,7 @@ REDIS_URLS = (
 )
 REASONS = (b"KeyError: x", b"TaskRevokedError: terminated", *baits.REASONS)
 SHOWN = (
-    *MESSAGES[1:4], *RESULTS[2:], SIGNED_RESULTS[3], *BAITS[:2], BAIT_RESULTS[0], BAIT_RESULTS[2]
+    *MESSAGES[1:4], *RESULTS[2:], SIGNED_RESULTS[3], *BAITS[1:3], *BAIT_RESULTS[2:4]
 )  # fmt: skip
 TEXTS = (
     b"true", b"1.5", b"a,b", b'{"a": {"b": 1}}', b"[1]", b"10/m", b"redis://x",
