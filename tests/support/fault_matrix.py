@@ -419,7 +419,7 @@ ROWS: dict[int, Row] = {
         "the store takes seconds for each answer",
         "heartbeats have a connection of their own: nobody is given up, nothing runs twice",
         sqlite=files("a_database_that_takes_two_seconds_for_each_step_loses_nobody"),
-        redis=links("a_store_that_takes_two_seconds_for_each_answer_loses_nobody"),
+        redis=links("a_store_that_takes_seconds_for_each_answer_loses_nobody"),
     ),
     33: Row(
         "one worker is cut off from the store for twice its lease",
