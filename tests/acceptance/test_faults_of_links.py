@@ -172,7 +172,8 @@ def test_connections_that_end_in_odd_ways_lose_and_double_nothing(proxied, redis
         ENDS[how](proxied.proxy)
         gate.touch()
         eventually(lambda at=running: near.inspection.get([at])[0].state == "succeeded", "it ends")
-        assert proxied.proxy.accepted > before, "others were opened"
+        # Where only answers vanish it may have ended before anybody has noticed.
+        eventually(lambda at=before: proxied.proxy.accepted > at, "others are opened")
     done.set()
     sender.join(DEADLINE)
     records = proxied.ended(ids, deadline=60)
