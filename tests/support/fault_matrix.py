@@ -506,7 +506,8 @@ ROWS: dict[int, Row] = {
         "two hundred workers come back at once",
         "they come spread (full jitter), and all of them",
         sqlite="nobody connects to a server; many processes at one file: test_sqlite_processes",
-        redis=links("two_hundred_workers_do_not_come_back_all_at_once"),
+        redis=links("two_hundred_workers_do_not_come_back_all_at_once")
+        + of("unit/test_backoff", "those_that_lost_their_store_together_come_back_spread"),
     ),
     42: Row(
         "a message is delivered twice",
