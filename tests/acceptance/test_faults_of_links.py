@@ -4,6 +4,7 @@ Which test shows which row stands in `support/fault_matrix.py`.
 """
 
 import contextlib
+import random
 import signal
 import subprocess
 import sys
@@ -167,9 +168,12 @@ def test_connections_that_end_in_odd_ways_lose_and_double_nothing(proxied, redis
         gate = proxied.folder / f"gate-{len(ids)}"
         running = proxied.send("tasks.wait_for", str(gate))[0]
         proxied.wait_ledger("start", running)
+        before = proxied.proxy.accepted
         ENDS[how](proxied.proxy)
         gate.touch()
         eventually(lambda at=running: near.inspection.get([at])[0].state == "succeeded", "it ends")
+        # Where only answers vanish it may have ended before anybody has noticed.
+        eventually(lambda at=before: proxied.proxy.accepted > at, "others are opened")
     done.set()
     sender.join(DEADLINE)
     records = proxied.ended(ids, deadline=60)
@@ -179,19 +183,25 @@ def test_connections_that_end_in_odd_ways_lose_and_double_nothing(proxied, redis
     assert worker.stop() == 0
 
 
+#: Seconds that each answer takes.
+DELAYS = {"two seconds": 2.0, "up to two seconds": lambda: random.uniform(0.05, 2.0)}
+
+
 @pytest.mark.faults
-def test_a_store_that_takes_two_seconds_for_each_answer_loses_nobody(proxied, redis) -> None:
+@pytest.mark.parametrize("delay", DELAYS)
+def test_a_store_that_takes_seconds_for_each_answer_loses_nobody(proxied, redis, delay) -> None:
     worker = begin(proxied, proxied.broker, "slow", "15")
     mate = begin(proxied, redis.url, "quick", "15")
     for each in (worker, mate):
         each.ready()
     # Whoever looks on from outside is not slowed down.
     proxied.broker = proxied.environment["BROKER"] = redis.url
-    proxied.proxy.delay = 2.0
+    proxied.proxy.delay = DELAYS[delay]
     ids = proxied.send("tasks.nap", 1.0, count=12)
     records = proxied.ended(ids, deadline=120)
     assert {(each.state, each.losses, each.crashes) for each in records} == {("succeeded", 0, 0)}
     assert Counter(line.id for line in proxied.ledger("end")) == dict.fromkeys(ids, 1)
+    assert {each.worker for each in records} == {"slow@here", "quick@here"}, "both had their share"
     assert len(proxied.alive_workers()) == 2
     proxied.proxy.delay = 0.0
     assert worker.stop() == 0
@@ -303,6 +313,8 @@ def test_two_hundred_workers_do_not_come_back_all_at_once() -> None:
             lambda: sum(each.alive for each in near.inspection.workers()) == count,
             "all are back",
         )
+        # That the pauses are spread shows `test_backoff.py`: one process for all of them spreads
+        # them by itself.
         assert most < before / 2, f"{before} connections, {sorted(tenths.items())[:60]}"
 
 

@@ -4,6 +4,8 @@ tasks in one process, or in the worker itself, loses no more by its death, a sto
 
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 
 import aftermath
@@ -14,6 +16,9 @@ from wires import Proxy
 from workers import REDIS_LATER, Site, Worker, eventually, gone, site, site_on
 
 from celeriac.records import Record
+
+#: Seconds, as in ``shared_pool_tasks.py``.
+LEASE = 4.0
 
 SHARED = ("threads", "asyncio")
 pytestmark = pytest.mark.faults
@@ -150,8 +155,10 @@ def test_a_worker_that_is_black_holed_is_fenced_and_goes_on(tmp_path: Path, pool
         ids = running(place, pool, gate)
         (runner,) = {line.pid for line in place.ledger("start")}
         proxy.stall()
+        stalled = time.monotonic()
         mate = worker(place, pool).ready()
         began_again(place, ids)
+        threading.Event().wait(stalled + 2 * LEASE - time.monotonic())
         proxy.flow()
         if pool == "solo":
             gate.touch()  # it cannot end what it runs itself

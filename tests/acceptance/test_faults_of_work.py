@@ -124,7 +124,9 @@ def test_what_is_just_allowed_travels_whole(place: Site, app: Celeriac) -> None:
     def taken(length: int) -> int:
         """The bytes of a result of that *length* that was too large."""
         (id,) = place.send("tasks.sized_result", length)
-        told = re.fullmatch(r"ResultTooLarge: .* takes ([\d,]+) bytes .*", place.ended([id])[0].reason)
+        told = re.fullmatch(
+            r"ResultTooLarge: .* takes ([\d,]+) bytes .*", place.ended([id])[0].reason
+        )
         assert told, place.record(id).reason
         return int(told[1].replace(",", ""))
 

@@ -211,10 +211,11 @@ def test_connections_are_black_holed(durable, tmp_path, pace, within, tally):
             (first,) = place.send("tasks.nap_on")
             place.wait_ledger("start", first)
             ids.append(end(place, first, 1))
-            struck = time.monotonic()
+            struck, before = time.monotonic(), proxy.accepted
             proxy.forsake()
             (id,) = place.send("tasks.nap_on")
             seconds.append(started(place, id, 1) - struck)
+            assert proxy.accepted > before, "it was struck: the worker opened others"
             ids.append(end(place, id, 1))
         assert worker.stop() == 0
         tally(place, ids, faults=pace.runs)

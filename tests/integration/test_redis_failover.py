@@ -11,7 +11,7 @@ from itertools import count
 
 import pytest
 import servers
-from workers import eventually, site
+from workers import LENIENCE, eventually, site
 
 from celeriac.clock import SYSTEM
 from celeriac.exceptions import CeleriacError
@@ -19,9 +19,8 @@ from celeriac.message import Header, compose
 from celeriac.stores import connect
 from celeriac.stores.base import Options
 
-#: Within 5 s after the new primary is announced a worker goes on; a noisy machine gets thrice as
-#: much.
-RETURN = 5.0 * 3
+#: Within so many seconds after the new primary is announced a worker goes on.
+RETURN = 5.0 * LENIENCE
 #: Seconds a task takes, and tasks that both servers are to have before the primary dies.
 NAP = 0.01
 ENOUGH = 150

@@ -71,6 +71,8 @@ def far(tmp_path, servers, request):
         yield made
         if made.server.process is None:
             made.server.start()
+        else:
+            made.server.resume()
 
 
 @pytest.fixture
@@ -243,8 +245,9 @@ def test_killed_between_the_end_and_the_other_store(far, only_woken):
     brought(far, [result.id])
 
 
+@pytest.mark.parametrize("how", ["gone", "silent"])
 @pytest.mark.parametrize("far", ["sqlite-redis", "redis-redis"], indirect=True)
-def test_the_other_store_is_away_while_tasks_end(far, only_woken, caplog):
+def test_the_other_store_is_away_while_tasks_end(far, only_woken, caplog, how):
     worker = far.worker().ready()
     far.app.conf.publish_timeout = 0.5
     assert far.app.send_task("tasks.add", (1, 1)).get(timeout=DEADLINE) == 2
@@ -253,7 +256,10 @@ def test_the_other_store_is_away_while_tasks_end(far, only_woken, caplog):
     with ThreadPoolExecutor(1) as pool:
         value = pool.submit(first.get, timeout=DEADLINE)
         far.wait_ledger("start", first.id)
-        far.server.stop()
+        if how == "gone":
+            far.server.stop()
+        else:
+            far.server.pause()
         gates[0].touch()
         sent = [far.app.send_task("tasks.add", (n, 1)) for n in range(20)]  # not needed to send
         far.ended([first.id, *(each.id for each in sent)])
@@ -261,8 +267,13 @@ def test_the_other_store_is_away_while_tasks_end(far, only_woken, caplog):
         # Longer than a call may take.
         eventually(lambda: "who waits for results" in caplog.text, "it is said who waits")
         assert "the store of results (result_backend)" in caplog.text
-        far.server.start()
+        if how == "gone":
+            far.server.start()
+        else:
+            far.server.resume()
         value.result(DEADLINE)
+    records = far.ended([first.id, *(each.id for each in sent)])
+    assert {(each.attempt, each.losses, each.crashes) for each in records} == {(1, 0, 0)}
     assert [each.get(timeout=DEADLINE) for each in sent] == [n + 1 for n in range(20)]
     assert len(brought(far, [each.id for each in sent])) == 20
     worker.wait_for("takes them again")

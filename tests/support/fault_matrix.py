@@ -419,7 +419,7 @@ ROWS: dict[int, Row] = {
         "the store takes seconds for each answer",
         "heartbeats have a connection of their own: nobody is given up, nothing runs twice",
         sqlite=files("a_database_that_takes_two_seconds_for_each_step_loses_nobody"),
-        redis=links("a_store_that_takes_two_seconds_for_each_answer_loses_nobody"),
+        redis=links("a_store_that_takes_seconds_for_each_answer_loses_nobody"),
     ),
     33: Row(
         "one worker is cut off from the store for twice its lease",
@@ -506,7 +506,8 @@ ROWS: dict[int, Row] = {
         "two hundred workers come back at once",
         "they come spread (full jitter), and all of them",
         sqlite="nobody connects to a server; many processes at one file: test_sqlite_processes",
-        redis=links("two_hundred_workers_do_not_come_back_all_at_once"),
+        redis=links("two_hundred_workers_do_not_come_back_all_at_once")
+        + of("unit/test_backoff", "those_that_lost_their_store_together_come_back_spread"),
     ),
     42: Row(
         "a message is delivered twice",

@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 from servers import DEADLINE, LOOPBACK
@@ -27,8 +27,8 @@ class Proxy:
         self.answers_left: int | None = None
         #: The same of bytes from the client.
         self.requests_left: int | None = None
-        #: Seconds that each piece of an answer takes.
-        self.delay = 0.0
+        #: Seconds that each piece of an answer takes, or a function that says so for each.
+        self.delay: float | Callable[[], float] = 0.0
         self.accepted = 0
         self._forsaken: set[socket.socket] = set()
         self._reset: set[socket.socket] = set()
@@ -153,7 +153,7 @@ class Proxy:
                 if source in self._forsaken:
                     continue
                 if answers and self.delay:
-                    time.sleep(self.delay)
+                    time.sleep(self.delay() if callable(self.delay) else self.delay)
                 left = self.answers_left if answers else self.requests_left
                 if left is not None and len(data) >= left:
                     sink.sendall(data[:left])

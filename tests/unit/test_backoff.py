@@ -1,5 +1,6 @@
 """How long we wait before trying again."""
 
+from collections import Counter
 from random import Random
 
 import pytest
@@ -52,6 +53,22 @@ def test_reconnect_uses_the_whole_of_its_range():
     waits = [reconnect(50, random) for _ in range(500)]
     assert min(waits) < 0.5
     assert max(waits) > 3.5
+
+
+@pytest.mark.parametrize("outage", [5.0, 60.0])
+def test_those_that_lost_their_store_together_come_back_spread(outage):
+    """Two hundred that try again from the same moment on: when each comes after its return."""
+    came = []
+    for seed in range(200):
+        random, at, attempt = Random(seed), 0.0, 0
+        while at < outage:
+            at += reconnect(attempt, random)
+            attempt += 1
+        came.append(at - outage)
+    assert max(came) <= 4.0
+    tenths = Counter(int(each * 10) for each in came)
+    assert max(tenths.values()) < 20
+    assert len(tenths) > 25
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1), seeds)
