@@ -247,8 +247,12 @@ def test_a_soft_limit_that_is_swallowed_or_comes_in_a_call_to_the_store(
     went_on, for_ever, peer = (place.send(f"tasks.{name}")[0] for name in
                                ("swallows", "swallows_for_ever", "hears_nothing"))  # fmt: skip
     (never,) = place.send("tasks.nap", 0, countdown=3600)
-    stores = place.send("tasks.asks_the_store", never, count=3)
     (after,) = place.send("tasks.give", "mine")
+    # In turn: who is interrupted as it waits there or asks, and who asks next on that connection.
+    stores, readers = [], []
+    for waits in (True, False, False):
+        stores += place.send("tasks.asks_the_store", never, waits)
+        readers += place.send("tasks.reads", after)
     records = place.ended([went_on, for_ever, peer, *stores, after])
     assert [each.state for each in records] == ["succeeded", *["failed"] * 5, "succeeded"]
     assert records[1].reason.startswith("TimeLimitExceeded")
@@ -257,6 +261,11 @@ def test_a_soft_limit_that_is_swallowed_or_comes_in_a_call_to_the_store(
     }
     assert {each.crashes for each in records} == {0}
     assert values(app, [went_on, after]) == ["went on", "mine"]
+    assert values(app, readers) == [["SUCCESS", "mine"]] * 3
+    begun = [line for line in place.ledger("start") if line.id in {*stores, *readers}]
+    in_turn = [id for pair in zip(stores, readers, strict=True) for id in pair]
+    assert [line.id for line in begun] == in_turn
+    assert len({line.pid for line in begun}) == 1, "one process, and so one connection"
     assert worker.stop() == 0
 
 
