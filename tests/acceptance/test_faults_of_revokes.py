@@ -76,7 +76,7 @@ def test_what_is_revoked_does_not_run_whoever_lives(place: Site, app: Celeriac, 
 def test_what_is_revoked_as_its_worker_dies_does_not_run_again(
     place: Site, tally, terminate: str | None
 ) -> None:
-    """The worker has not heard of it; whoever buries it ends what it ran."""
+    """The worker has not heard of it; whoever buries it ends what it ran, and requeues nothing."""
     first = place.worker("-c", "1", LEASE="60").ready()
     (task_id,) = place.send("tasks.wait_for", str(place.folder / "never"))
     place.wait_ledger("start", task_id)
@@ -87,6 +87,7 @@ def test_what_is_revoked_as_its_worker_dies_does_not_run_again(
     record = place.record(task_id)
     assert (record.state, record.revoked) == (states.RUNNING, True)
     first.kill()
+    mate.wait_for(f"(pid {first.pid}) died: 0 task(s) requeued, 0 failed, 0 put aside")
     (record,) = tally(place, [task_id], faults=1)
     assert (record.state, record.crashes, record.attempt) == (states.CANCELLED, 0, 1)
     (after,) = place.send("tasks.traced")
