@@ -36,16 +36,22 @@ def place(tmp_path, request, shared):
 
 @pytest.mark.parametrize("pool", EVERY_POOL)
 def test_short_tasks_are_done_and_long_ones_run_elsewhere(place, tally, pool):
+    """The short ones all run when the worker says that it stops, and end within its grace."""
     leaving = place.worker("-P", pool, "-c", "20", GRACE=str(GRACE)).ready()
-    short = place.send("tasks.nap", GRACE / 2, count=10)
+    short = place.send("tasks.nap_on", count=10)
     long = place.send("tasks.nap", 600, count=10)
     for id in (*short, *long):
         place.wait_ledger("start", id)
     staying = place.worker("-P", pool, "-c", "20").ready()
     told = time.monotonic()
-    assert leaving.stop(signal.SIGTERM) == 0, leaving.text()
+    leaving.send(signal.SIGTERM)
+    leaving.wait_for(f"SIGTERM: stopping; running tasks have {GRACE:g} s to finish")
+    assert not place.ledger("end")
+    for id in short:
+        (place.folder / f"end-{id}").touch()
+    assert leaving.process.wait(GRACE + DEADLINE) == 0, leaving.text()
     left = time.monotonic()
-    assert left - told < GRACE + SOON
+    assert GRACE <= left - told < GRACE + SOON, "the long ones had all of the grace, no more"
     for record in tally(place, short, faults=1):
         assert (record.state, record.attempt) == ("succeeded", 1)
         assert len(place.ledger("start", record.id)) == 1
@@ -75,8 +81,10 @@ def test_workers_are_replaced_one_by_one_under_load(place, tally, pool):
         )  # fmt: skip
     try:
         for number, old in enumerate(workers):
+            begins_something(place, old)
             assert old.stop(signal.SIGTERM) == 0, old.text()
-            place.worker(*options, "-n", f"w{number}@here").ready()
+            begins_something(place, place.worker(*options, "-n", f"w{number}@here").ready())
+        assert sender.poll() is None, "there was load all the time"
         sent = place.folder / "sent"
         eventually(lambda: sent.read_text().count("\n") > 150, "enough has been sent")
         (place.folder / "enough").touch()
@@ -89,3 +97,14 @@ def test_workers_are_replaced_one_by_one_under_load(place, tally, pool):
     assert not lost
     starts = [line.id for line in place.ledger("start")]
     assert sorted(starts) == sorted(ids)  # none ran twice
+
+
+def begins_something(place, worker):
+    """Wait until a task begins in *worker* that has not begun by now."""
+    before = len(place.ledger("start"))
+
+    def begun():
+        own = {child.pid for child in worker.titled("executor")}
+        return any(line.pid in own for line in place.ledger("start")[before:])
+
+    eventually(begun, "a task begins there")

@@ -23,14 +23,18 @@ def decided(place, member, between=""):
         "except Exception as error:\n"
         "    cause = type(error.__cause__).__name__\n"
         "    said = [type(error).__name__, str(error), cause]\n"
-        "say([*said, one.id, other.ready()])\n",
+        "say([*said, one.id, other.id, other.ready(), made.id])\n",
     )
-    kind, text, cause, id, other_ended = found
+    kind, text, cause, id, other, other_ended, body = found
     assert not other_ended
     (place.folder / "go").touch()
     assert kind == "ChordError"
     assert text.startswith("member 1 of the header, ")
+    # The other's end releases nothing: if it did, that would stand before these in the queue.
+    assert place.ended([other])[0].state == "succeeded"
+    place.ended(place.send("tasks.on_day", "2026-11-30", count=6))
     assert not place.ledger("body")
+    assert (place.record(body).state, place.record(body).attempt) == ("failed", 0)
     return text, cause, id, place.record(id).state
 
 

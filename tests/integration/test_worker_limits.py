@@ -2,10 +2,18 @@
 
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
-from workers import REDIS_LATER, Site, eventually, site_on
+from workers import REDIS_LATER, Site, Worker, eventually, site_on
+
+from celeriac import states
+from celeriac.message import Header, compose
+
+#: Seconds by which a limit may act late, with a machine that runs other tests, too.
+LATE = 5.0
 
 
 @pytest.fixture(params=REDIS_LATER)
@@ -17,7 +25,9 @@ def place(tmp_path: Path, request, shared):
 def test_the_hard_limit_ends_a_loop_that_holds_the_gil(place: Site) -> None:
     worker = place.worker().ready()
     (task_id,) = place.send("tasks.over_hard")
+    (begun,) = place.wait_ledger("start", task_id)
     (record,) = place.ended([task_id])
+    assert time.monotonic() - begun.at < 1 + LATE
     assert record.state == "failed"
     assert record.reason.startswith("TimeLimitExceeded")
     assert record.crashes == 0
@@ -31,13 +41,40 @@ def test_the_soft_limit_is_raised_in_the_task(place: Site) -> None:
     (task_id,) = place.send("tasks.over_soft")
     (record,) = place.ended([task_id])
     assert record.state == "succeeded"
-    assert len(place.ledger("soft", task_id)) == 1
+    begun, raised = place.ledger(task_id=task_id)
+    assert raised.event == "soft"
+    assert raised.at - begun.at < 0.5 + LATE
+
+
+def test_the_soft_limit_in_c_code_acts_as_soon_as_that_looks_at_signals(place: Site) -> None:
+    """A regular expression does now and then; a sum is through first; one that never is meets the
+    hard limit."""
+    place.worker("-c", "1").ready()
+    limits = {"soft_time_limit": 0.3, "time_limit": 120}
+    (looks,) = place.send("tasks.over_soft_in_c", "regex", **limits)
+    (returns,) = place.send("tasks.over_soft_in_c", "sum", **limits)
+    limits["time_limit"] = 1
+    (never,) = place.send("tasks.over_soft_in_c", "for ever", **limits)
+    records = place.ended([looks, returns])
+    assert [record.state for record in records] == ["succeeded"] * 2
+    begun, raised = place.ledger(task_id=looks)
+    assert (begun.event, raised.event) == ("start", "soft")
+    assert raised.at - begun.at < 0.3 + LATE
+    assert [line.event for line in place.ledger(task_id=returns)] == ["start", "soft"]
+    (begun,) = place.wait_ledger("start", never)
+    (record,) = place.ended([never])
+    assert time.monotonic() - begun.at < 1 + LATE
+    assert record.reason.startswith("TimeLimitExceeded")
+    assert record.crashes == 0
+    assert place.ledger("soft", never) == []
 
 
 def test_limits_of_the_call_win_over_those_of_the_task(place: Site) -> None:
     place.worker().ready()
     (task_id,) = place.send("tasks.nap", 30, time_limit=0.5)
+    (begun,) = place.wait_ledger("start", task_id)
     (record,) = place.ended([task_id])
+    assert time.monotonic() - begun.at < 0.5 + LATE
     assert record.reason.startswith("TimeLimitExceeded")
 
 
@@ -76,17 +113,57 @@ def test_an_executor_that_grew_is_replaced_when_idle(place: Site) -> None:
 
 
 def test_a_graceful_stop_finishes_what_runs_and_leaves_nothing_leased(place: Site) -> None:
-    worker = place.worker().ready()
-    running = place.send("tasks.nap", 1, count=2)
-    for task_id in running:
-        place.wait_ledger("start", task_id)
-    waiting = place.send("tasks.nap", 0.01, count=50)
-    assert worker.stop() == 0
-    assert {place.record(task_id).state for task_id in running} == {"succeeded"}
-    assert {record.state for record in place.store.inspection.get(waiting) if record} <= {
-        "queued", "succeeded"
-    }  # fmt: skip
+    """What it was sent ahead and has not begun goes back as if it had never been leased."""
+    worker = place.worker("-c", "3", LEASE="60").ready()
+    place.ended(place.send("tasks.traced", count=100))  # measured: brief, so it goes ahead
+    (running,) = place.send("tasks.nap_on")
+    place.wait_ledger("start", running)
+    sent, ahead = stand_still_with_work_ahead(place, worker)
+    worker.send(signal.SIGTERM)
+    worker.send(signal.SIGCONT)
+
+    def returned() -> bool:
+        """All but what the two idle executors were about to begin."""
+        records = place.store.inspection.get(ahead)
+        back = [each for each in records if each and each.state == states.QUEUED]
+        assert {each.attempt for each in back} <= {0}
+        return len(back) >= len(ahead) - 2
+
+    eventually(returned, "what has not begun is handed back")
+    for executor in worker.titled("executor"):
+        executor.resume()
+    (place.folder / f"end-{running}").touch()
+    assert worker.process.wait(60) == 0
+    assert place.record(running).state == "succeeded"
+    begun = Counter(line.id for line in place.ledger("start"))
+    for record in place.store.inspection.get(sent):
+        assert (record.crashes, record.losses) == (0, 0)
+        assert (record.state, record.attempt) in {("queued", 0), ("succeeded", 1)}
+        assert begun[record.id] == record.attempt
     assert place.store.inspection.workers() == []
+
+
+def stand_still_with_work_ahead(place: Site, worker: Worker) -> tuple[list[str], list[str]]:
+    """Stop *worker* and its executors while it holds brief tasks that have not begun. Returns all
+    that were sent, and those."""
+    supervisor = psutil.Process(worker.pid)
+    for turn in range(20):  # on a machine that stands still for a second all may have run
+        ids = [f"brief-{turn}-{number}" for number in range(3000)]
+        calls = [compose(Header(id, "tasks.traced", f"n{id}"), b"[[],{}]") for id in ids]
+        for first in range(0, len(calls), 500):
+            place.store.queue.enqueue(calls[first : first + 500])
+        place.wait_ledger("start", ids[0])
+        family = [supervisor, *worker.titled("executor")]
+        for process in family:
+            process.suspend()
+        begun = {line.id for line in place.ledger("start")}
+        held = {each.id for each in place.store.inspection.get(ids) if each.state in states.HELD}
+        if len(held - begun) > 5:
+            return ids, sorted(held - begun)
+        for process in family:
+            process.resume()
+        place.ended(ids)
+    raise AssertionError("nothing was sent ahead")
 
 
 def test_a_second_signal_stops_now_and_requeues_without_a_charge(place: Site) -> None:
@@ -132,7 +209,9 @@ def test_sigterm_can_be_made_a_stop_at_once(place: Site) -> None:
     place.wait_ledger("start", task_id)
     assert worker.stop() == 0
     assert "SIGQUIT: stopping now" in worker.text()
-    assert place.record(task_id).state == "queued"
+    record = place.record(task_id)
+    assert (record.state, record.crashes, record.losses) == ("queued", 0, 0)
+    assert place.store.inspection.workers() == []
 
 
 def test_stacks_are_shown_on_request_and_nothing_ends(place: Site) -> None:
@@ -151,10 +230,12 @@ def test_the_grace_runs_out(place: Site) -> None:
     place.wait_ledger("start", task_id)
     place.wait_ledger("start", once)
     assert worker.stop() == 0
-    assert place.record(task_id).state == "queued"
+    record = place.record(task_id)
+    assert (record.state, record.crashes, record.losses) == ("queued", 0, 0)
     record = place.record(once)
-    assert record.state == "failed"
+    assert (record.state, record.crashes, record.losses) == ("failed", 0, 0)
     assert record.reason.startswith("WorkerLostError")
+    assert place.store.inspection.workers() == []
 
 
 def test_long_tasks_never_queue_behind_each_other(place: Site) -> None:

@@ -225,11 +225,10 @@ def typed(first: int, second: str = ""):
 
 
 @app.task(bind=True)
-def again(self, gate):
-    """Sends itself until somebody says that it is enough."""
+def again(self):
+    """Sends itself for ever."""
     note("start", self.request)
-    if not Path(gate).exists():
-        self.delay(gate)
+    self.delay()
 
 
 @app.task(bind=True)
@@ -308,10 +307,22 @@ def hears_nothing(self):
 
 
 @app.task(bind=True, soft_time_limit=0.5, time_limit=30)
-def asks_the_store(self, id):
+def asks_the_store(self, id, waits):
     """Is at the store whenever it is interrupted."""
+    note("start", self.request)
     while True:
-        self.app.AsyncResult(id).get(timeout=30, disable_sync_subtasks=False)
+        result = self.app.AsyncResult(id)
+        if waits:
+            result.get(timeout=30, disable_sync_subtasks=False)
+        assert result.state == "PENDING"
+
+
+@app.task(bind=True)
+def reads(self, id):
+    """What the store has of another task, asked for on the connection of this process."""
+    note("start", self.request)
+    result = self.app.AsyncResult(id)
+    return [result.state, result.get(timeout=30, disable_sync_subtasks=False)]
 
 
 if os.environ.get("LOCKING_THREAD"):

@@ -4,6 +4,7 @@ import ctypes
 import itertools
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -119,6 +120,23 @@ def over_soft(self):
     except SoftTimeLimitExceeded:
         note("soft", self.request)
         return "cleaned up"
+
+
+C_CODE = {
+    "regex": lambda: re.match("(a+)+$", "a" * 60 + "b"),
+    "sum": lambda: sum(range(10**8)),
+    "for ever": lambda: sum(itertools.repeat(1, 10**11)),
+}
+
+
+@app.task(bind=True)
+def over_soft_in_c(self, what):
+    note("start", self.request)
+    try:
+        C_CODE[what]()
+        note("through", self.request)
+    except SoftTimeLimitExceeded:
+        note("soft", self.request)
 
 
 @app.task(bind=True)
