@@ -1,7 +1,9 @@
 """The fault matrix is whole: every row is there for both stores, every test it names exists."""
 
 import ast
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,12 +51,17 @@ sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:xdist", *sys.argv[2:]], 
 def suite(tmp_path_factory):
     """Each case of each test of the suite: its id, the names among its parameters, what would keep
     it from running, whether it is left to `make test-faults`."""
-    told = tmp_path_factory.mktemp("matrix") / "told.json"
-    done = subprocess.run(
-        [sys.executable, "-c", PLUGIN, str(told)],
-        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    base = tmp_path_factory.getbasetemp()
+    # All processes that share the tests ask once.
+    told = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "suite.json"
+    with told.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            done = subprocess.run(
+                [sys.executable, "-c", PLUGIN, str(told)],
+                cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads(told.read_text())
 
 
