@@ -29,6 +29,8 @@ from celeriac.stores.base import Options, Store
 T = TypeVar("T")
 #: Seconds. Machines are noisy; a test that waits this long has failed.
 DEADLINE = 60.0
+#: Seconds by which the clocks of a store and of the ledger may be read apart.
+CLOCKS = 0.1
 HERE = Path(__file__).parent
 #: Parameters of a fixture for :func:`site_on`, where the turn of Redis is long and the store makes
 #: little difference: that turn belongs to `make test-faults`.
@@ -255,6 +257,13 @@ class Site:
 
     def alive_workers(self) -> list[WorkerView]:
         return [view for view in self.store.inspection.workers() if view.alive]
+
+    def last_beat(self, worker: Worker) -> float:
+        """When the store heard of it last, by the clock of the ledger. Of one that is stopped, so
+        that it stays so."""
+        views = self.store.inspection.workers()
+        (view,) = [each for each in views if each.manifest.pid == worker.pid]
+        return view.beat_at - time.time() + time.monotonic()
 
     def ledger(self, event: str | None = None, task_id: str | None = None) -> list[Line]:
         lines = []
