@@ -90,7 +90,7 @@ def test_the_supervisor_dies_in_the_middle_of_work(place: Site, finish, point: s
     finish(ids)
 
 
-@pytest.mark.parametrize("exchange", [1, 3, 6])
+@pytest.mark.parametrize("exchange", [1, 6])
 def test_the_supervisor_dies_before_it_is_told_of_ends_that_are_stored(
     place: Site, finish, exchange: int
 ) -> None:

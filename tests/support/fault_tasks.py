@@ -315,7 +315,9 @@ def leak(what):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_IGN)
     elif what == "loop":
-        asyncio.set_event_loop(asyncio.new_event_loop())
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.close()  # of no use to anybody any more
     elif what == "running loop":
         asyncio._set_running_loop(asyncio.new_event_loop())
 
