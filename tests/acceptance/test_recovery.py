@@ -120,6 +120,7 @@ def test_a_worker_is_killed_beside_another_on_its_host(place, pace, within, tall
         (id,) = place.send("tasks.nap_on")
         place.wait_ledger("start", id)
         other = place.worker("-c", "1", **long).ready()
+        place.has_looked(other)
         struck = time.monotonic()
         doomed.kill()
         seconds.append(started(place, id, 2) - struck)

@@ -258,12 +258,25 @@ class Site:
     def alive_workers(self) -> list[WorkerView]:
         return [view for view in self.store.inspection.workers() if view.alive]
 
+    def view(self, worker: Worker) -> WorkerView:
+        """What the store has of it."""
+        views = self.store.inspection.workers()
+        (found,) = [each for each in views if each.manifest.pid == worker.pid]
+        return found
+
     def last_beat(self, worker: Worker) -> float:
         """When the store heard of it last, by the clock of the ledger. Of one that is stopped, so
         that it stays so."""
-        views = self.store.inspection.workers()
-        (view,) = [each for each in views if each.manifest.pid == worker.pid]
-        return view.beat_at - time.time() + time.monotonic()
+        return self.view(worker).beat_at - time.time() + time.monotonic()
+
+    def has_looked(self, worker: Worker) -> None:
+        """Wait until it has looked for dead mates, which it does before it beats."""
+
+        def beaten() -> bool:
+            view = self.view(worker)
+            return view.beat_at > view.registered_at
+
+        eventually(beaten, "it has looked for dead mates")
 
     def ledger(self, event: str | None = None, task_id: str | None = None) -> list[Line]:
         lines = []
