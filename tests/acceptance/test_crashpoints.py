@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import noting_worker
 import pytest
 from tallies import Onlooker
 from workers import DEADLINE, EVERY_STORE, Site, Worker, eventually, site_on
@@ -87,6 +88,23 @@ def test_the_supervisor_dies_in_the_middle_of_work(place: Site, finish, point: s
     worker = place.worker(**{ENVIRONMENT: f"{point}:2:kill"})
     struck(worker)
     finish(ids)
+
+
+@pytest.mark.parametrize("exchange", [1, 6])
+def test_the_supervisor_dies_before_it_is_told_of_ends_that_are_stored(
+    place: Site, finish, exchange: int
+) -> None:
+    """That of crash points need not have ends in it: some exchanges only lease."""
+    # Too long to be sent ahead of each other: each end goes into an exchange of its own.
+    ids = place.send("tasks.nap", 0.02, count=20)
+    struck(place.worker("-c", "1", **{noting_worker.UNTOLD: str(exchange)}))
+    told = {each.id for each in noting_worker.read(place.ledger_path) if each.decides}
+    records = place.store.inspection.get(ids)
+    untold = [each.id for each in records if each.state == "succeeded" and each.id not in told]
+    assert untold
+    finish(ids)
+    for id in untold:
+        assert len(place.ledger("start", id)) == 1, "nobody runs again what has ended"
 
 
 @pytest.mark.parametrize("point", sorted(STOPPING))

@@ -13,14 +13,13 @@ import psutil
 import pytest
 from servers import LOOPBACK, server
 from wires import Proxy
-from workers import REDIS_LATER, Site, Worker, eventually, gone, site, site_on
+from workers import CLOCKS, REDIS_LATER, Site, Worker, eventually, gone, site, site_on
 
 from celeriac.records import Record
 
-#: Seconds, as in ``shared_pool_tasks.py``.
-LEASE = 4.0
-
 SHARED = ("threads", "asyncio")
+#: The lease of the workers of ``fault_tasks.py``, in seconds.
+LEASE = 4.0
 pytestmark = pytest.mark.faults
 
 
@@ -46,9 +45,10 @@ def running(place: Site, pool: str, gate: Path) -> list[str]:
     return sent
 
 
-def began_again(place: Site, ids: list[str]) -> None:
+def began_again(place: Site, ids: list[str], after: float = 0.0) -> None:
     for id in ids:
-        place.wait_ledger("start", id, count=2)
+        lines = place.wait_ledger("start", id, count=2)
+        assert lines[1].at > after, "until then it was not to be taken away"
 
 
 @pytest.mark.parametrize("pool", [*SHARED, "solo"])
@@ -102,8 +102,9 @@ def test_an_executor_that_is_stopped_is_ended(place: Site, pool: str) -> None:
     made = worker(place, pool).ready()
     ids = running(place, pool, gate)
     (executor,) = {line.pid for line in place.ledger("start")}
+    stopped = time.monotonic()
     os.kill(executor, signal.SIGSTOP)
-    began_again(place, ids)
+    began_again(place, ids, after=stopped + LEASE)
     made.wait_for("it was stopped by a signal for longer than the lease")
     gate.touch()
     for record in suspects(place, ids):
@@ -123,8 +124,9 @@ def test_a_worker_that_wakes_after_its_lease_is_fenced_and_goes_on(
     family = [psutil.Process(first.pid), *first.children()]
     for process in family:
         process.suspend()
+    leased_until = place.last_beat(first) + LEASE
     second = worker(place, pool).ready()
-    began_again(place, ids)
+    began_again(place, ids, after=leased_until - CLOCKS)
     for process in family:
         if process.pid != runner or pool == "solo":
             process.resume()

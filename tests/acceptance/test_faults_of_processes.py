@@ -9,9 +9,20 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import noting_worker
 import psutil
 import pytest
-from workers import DEADLINE, EVERY_STORE, REDIS_LATER, Site, eventually, gone, site_on
+from workers import (
+    CLOCKS,
+    DEADLINE,
+    EVERY_POOL,
+    EVERY_STORE,
+    REDIS_LATER,
+    Site,
+    eventually,
+    gone,
+    site_on,
+)
 
 from celeriac import Celeriac
 from celeriac.crashpoints import ENVIRONMENT
@@ -39,6 +50,12 @@ def values(app: Celeriac, ids: list[str]) -> list:
     return [app.AsyncResult(id).get(timeout=60) for id in ids]
 
 
+def decided(place: Site, task_id: str) -> list[str]:
+    """The states in which the store was asked to end it, and did or had."""
+    found = noting_worker.read(place.ledger_path)
+    return [each.state for each in found if each.id == task_id and each.decides]
+
+
 def test_a_worker_that_wakes_after_its_lease_kills_what_it_runs_and_goes_on(
     place: Site, tally
 ) -> None:
@@ -50,8 +67,10 @@ def test_a_worker_that_wakes_after_its_lease_kills_what_it_runs_and_goes_on(
     family = [psutil.Process(first.pid), *first.children()]
     for process in family:
         process.suspend()
+    leased_until = place.last_beat(first) + LEASE
     second = place.worker("-c", "1").ready()
-    place.wait_ledger("start", task_id, count=2)
+    lines = place.wait_ledger("start", task_id, count=2)
+    assert lines[1].at > leased_until - CLOCKS, "while its lease lived the task was its own"
     for process in family:
         if process != runner:
             process.resume()
@@ -113,8 +132,10 @@ def test_an_executor_that_is_stopped_is_ended_and_its_task_runs_again(place: Sit
     gate = place.folder / "gate"
     (task_id,) = place.send("tasks.wait_for", str(gate))
     (begun,) = place.wait_ledger("start", task_id)
+    stopped = time.monotonic()
     os.kill(begun.pid, signal.SIGSTOP)
-    place.wait_ledger("start", task_id, count=2)
+    lines = place.wait_ledger("start", task_id, count=2)
+    assert lines[1].at - stopped > LEASE, "who is stopped for less than that may go on"
     assert "it was stopped by a signal for longer than the lease" in worker.text()
     gate.touch()
     (record,) = tally(place, [task_id], faults=1)
@@ -122,22 +143,103 @@ def test_an_executor_that_is_stopped_is_ended_and_its_task_runs_again(place: Sit
     assert not psutil.pid_exists(begun.pid)
 
 
-def test_a_child_that_a_task_forked_and_that_returns_too_is_not_believed(
-    place: Site, app: Celeriac
+def test_an_executor_is_killed_as_it_hands_over_its_outcome(
+    place: Site, app: Celeriac, tally
 ) -> None:
-    worker = place.worker("-c", "1").ready()
+    """A part of it is in the socket, which holds less; a part of an outcome is none."""
+    size = 8_000_000
+    worker = place.worker("-c", "1", LEASE="60", RESULT_MAX=str(2 * size)).ready()
     gate = place.folder / "gate"
+    (task_id,) = place.send("tasks.wait_for", str(gate), size)
+    (begun,) = place.wait_ledger("start", task_id)
+    worker.send(signal.SIGSTOP)
+    gate.touch()
+    place.wait_ledger("end", task_id)
+
+    def hands_over() -> bool:
+        """It sleeps, and its stack, which it writes into the log on this signal, says where."""
+        if psutil.Process(begun.pid).status() != psutil.STATUS_SLEEPING:
+            return False
+        os.kill(begun.pid, signal.SIGUSR1)
+        return "in _send" in worker.text()
+
+    eventually(hands_over, "the socket is full")
+    os.kill(begun.pid, signal.SIGKILL)
+    worker.send(signal.SIGCONT)
+    (record,) = tally(place, [task_id], faults=1)
+    assert (record.state, record.attempt, record.crashes) == ("succeeded", 2, 1)
+    assert values(app, [task_id]) == ["x" * size]
+    assert [line.attempt for line in place.ledger("end", task_id)] == [1, 2]
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("pool", [*EVERY_POOL, pytest.param("solo", marks=pytest.mark.faults)])
+def test_a_child_that_a_task_forked_and_that_returns_too_is_not_believed(
+    place: Site, app: Celeriac, pool: str
+) -> None:
+    worker = place.worker("-c", "1", "-P", pool).ready()
     (before,) = place.send("tasks.pid")
+    # Before its parent, while all that it knows of the lease holds.
+    ids = [*place.send("tasks.fork_first"), *place.send("tasks.afork_first")]
+    assert values(app, ids) == ["parent"] * 2
+    gate = place.folder / "gate"
     (task_id,) = place.send("tasks.fork", str(gate))
-    (child,) = place.wait_ledger("child", task_id)
+    place.wait_ledger("child", task_id)
     assert values(app, [task_id]) == ["parent"]
     gate.touch()
     place.wait_ledger("back", task_id)
-    eventually(lambda: gone(child.pid), "the child has ended")
+    for id in (*ids, task_id):
+        (child,) = place.ledger("child", id)
+        eventually(lambda pid=child.pid: gone(pid), "the child has ended")
     after = place.send("tasks.pid", count=5)
     assert len(set(values(app, [before, *after]))) == 1, "the executor lived on"
-    record = place.record(task_id)
-    assert (record.state, record.attempt, record.crashes) == ("succeeded", 1, 0)
+    assert values(app, [*ids, task_id]) == ["parent"] * 3
+    for id in (*ids, task_id):
+        record = place.record(id)
+        assert (record.state, record.attempt, record.crashes) == ("succeeded", 1, 0)
+        assert decided(place, id) == ["succeeded"]
+    assert worker.stop() == 0
+
+
+@pytest.mark.faults
+def test_a_child_that_goes_on_in_the_loop_of_its_parent_takes_nothing_from_it(
+    place: Site, app: Celeriac, tally
+) -> None:
+    """They share the socket: what the child read of it would be heard of by nobody."""
+    worker = place.worker("-c", "4", "-P", "asyncio").ready()
+    (task_id,) = place.send("tasks.afork", str(place.folder / "gate"))
+    (child,) = place.wait_ledger("child", task_id)
+    ids = place.send("tasks.traced", count=100)
+    for record in tally(place, ids):
+        assert (record.state, record.attempt, record.crashes) == ("succeeded", 1, 0)
+    assert values(app, [task_id]) == ["parent"]
+    eventually(lambda: gone(child.pid), "the child has ended")
+    assert decided(place, task_id) == ["succeeded"]
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("pool", EVERY_POOL)
+def test_an_executor_is_killed_while_a_child_of_its_task_holds_its_socket(
+    place: Site, app: Celeriac, tally, pool: str
+) -> None:
+    """So that the end of its stream does not come with its own."""
+    worker = place.worker("-c", "1", "-P", pool).ready()
+    gate = place.folder / "gate"
+    (task_id,) = place.send("tasks.fork_and_stay", str(gate))
+    (begun,) = place.wait_ledger("start", task_id)
+    (child,) = place.wait_ledger("child", task_id)
+    os.kill(begun.pid, signal.SIGKILL)
+    (record,) = tally(place, [task_id], faults=1)
+    assert (record.state, record.attempt, record.crashes) == ("succeeded", 2, 1)
+    assert not gone(child.pid), "it holds the socket still"
+    gate.touch()
+    place.wait_ledger("back", task_id)
+    eventually(lambda: gone(child.pid), "the child has ended")
+    (later,) = place.send("tasks.traced")
+    assert place.ended([later])[0].state == "succeeded"
+    assert values(app, [task_id]) == ["again"]
+    assert decided(place, task_id) == ["succeeded"]
+    assert not place.ledger("parent", task_id)
     assert worker.stop() == 0
 
 
@@ -146,7 +248,7 @@ def test_what_tasks_leave_in_their_process_stays_there(place: Site, app: Celeria
     """Threads, descriptors, surroundings, handlers: the next process is as it should be."""
     worker = place.worker("-c", "1", "--max-tasks-per-child", "1").ready()
     clean, *_ = values(app, place.send("tasks.surroundings"))
-    for what in ("threads", "descriptors", "surroundings", "signals", "loop"):
+    for what in ("threads", "descriptors", "surroundings", "signals", "loop", "running loop"):
         (left,) = place.send("tasks.leak", what)
         (found,) = values(app, place.send("tasks.surroundings"))
         assert found == clean, what
@@ -166,6 +268,9 @@ def test_a_process_that_tasks_have_spoilt_goes_on_and_is_ended_with_its_worker(
     leaks = [id for what in ("threads", "surroundings", "signals", "loop")
              for id in place.send("tasks.leak", what)]  # fmt: skip
     assert [each.state for each in place.ended(leaks)] == ["succeeded"] * 4
+    # The loop that coroutines run in is not the one that was left.
+    (coroutine,) = place.send("tasks.await_for", "/")
+    assert values(app, [coroutine]) == ["/"]
     # The soft limit is a signal of which a task before wanted to hear nothing.
     (soft,) = place.send("tasks.hears_nothing")
     assert place.ended([soft])[0].reason.startswith("SoftTimeLimitExceeded")
@@ -194,12 +299,16 @@ def test_executors_are_not_forked_from_an_application_whose_threads_hold_locks(
     assert worker.stop() == 0
 
 
-def test_whatever_an_exception_is_it_is_the_failure_of_its_task(place: Site, app: Celeriac) -> None:
+@pytest.mark.parametrize("task", ["tasks.zoo", "tasks.azoo"])
+@pytest.mark.parametrize("pool", EVERY_POOL)
+def test_whatever_an_exception_is_it_is_the_failure_of_its_task(
+    place: Site, app: Celeriac, pool: str, task: str
+) -> None:
     from fault_zoo import KINDS
 
-    worker = place.worker("-c", "1").ready()
+    worker = place.worker("-c", "1", "-P", pool).ready()
     (first,) = values(app, place.send("tasks.pid"))
-    ids = {kind: place.send("tasks.zoo", kind)[0] for kind in KINDS}
+    ids = {kind: place.send(task, kind)[0] for kind in KINDS}
     (big,) = place.send("tasks.too_much_memory")
     records = place.ended([*ids.values(), big])
     for kind, record in zip([*ids, "MemoryError"], records, strict=True):
@@ -235,7 +344,7 @@ def test_results_that_cannot_travel_are_failures_and_release_nothing(
     assert place.record(firsts[-1]).reason.startswith("ResultTooLarge")
     assert {record.state for record in place.ended(lasts)} == {"failed"}
     assert place.ledger("start") == []
-    # One byte less than too many is a result.
+    # What is long, and less than is allowed, is a result (to the byte: `test_faults_of_work.py`).
     (fits,) = place.send("tasks.sized_result", 90_000)
     assert values(app, [fits]) == ["x" * 90_000]
 
@@ -288,16 +397,28 @@ def test_an_executor_for_each_task_runs_each_once(place: Site, tally, count: int
     assert worker.stop() == 0
 
 
-@pytest.mark.parametrize("point", ["delivery.received", "outcome.received", "beat.applied"])
-def test_a_worker_with_a_bug_of_its_own_ends_and_says_so(place: Site, tally, point: str) -> None:
+@pytest.mark.parametrize(
+    ("point", "hit"), [("delivery.received", 3), ("outcome.received", 2), ("beat.applied", 16)]
+)
+def test_a_worker_with_a_bug_of_its_own_ends_and_says_so(
+    place: Site, tally, point: str, hit: int
+) -> None:
     """In its threads as in its main one: what is not understood is not lived with."""
-    worker = place.worker(**{ENVIRONMENT: f"{point}:2:raise"})
-    ids = place.send("tasks.traced", count=20)
+    worker = place.worker(**{ENVIRONMENT: f"{point}:{hit}:raise"}).ready()
+    gate = place.folder / "gate"
+    ids = place.send("tasks.wait_for", str(gate))
+    place.wait_ledger("start", ids[0])
+    eventually(lambda: len(worker.titled("executor")) == 2, "two executors")
+    family = worker.children()
+    assert worker.process.poll() is None
+    ids += place.send("tasks.traced", count=20)
     eventually(lambda: worker.process.poll() is not None, "it has ended")
     assert worker.process.returncode > 0
     assert "CrashpointReached" in worker.text()
+    _, left = psutil.wait_procs(family, timeout=5)
+    assert not left, "who runs a task ends with it, too"
+    gate.touch()
     began = time.monotonic()
-    eventually(lambda: not worker.children(), "nobody is left")
     place.worker().ready()
     assert {each.state for each in tally(place, ids, faults=1)} == {"succeeded"}
     assert time.monotonic() - began < DEADLINE

@@ -17,12 +17,9 @@ import recoveries
 from networks import store_on, url_on, worker_on
 from servers import server
 from wires import Proxy
-from workers import EVERY_STORE, eventually, site, site_on
+from workers import CLOCKS, EVERY_STORE, eventually, site, site_on
 
 from celeriac.conf import Settings
-
-#: Seconds that one strike alone gets besides.
-BESIDES = 20.0
 
 
 class Pace(NamedTuple):
@@ -36,7 +33,7 @@ class Pace(NamedTuple):
     name: str = ""
 
 
-SHORT = Pace(4.0, 0.5, 1.0, int(os.environ.get("RECOVERY_RUNS", "1")))
+SHORT = Pace(4.0, 0.5, 1.0, recoveries.RUNS)
 _DEFAULTS = Settings()
 DEFAULT = Pace(
     _DEFAULTS.lease, _DEFAULTS.heartbeat, _DEFAULTS.lease_margin, 1, recoveries.BY_DEFAULT
@@ -79,8 +76,9 @@ def within(record_property, request, pace):
 
     def judge(fault, limit, seconds):
         record_property("recovery", (store, fault + pace.name, limit, seconds))
-        besides = BESIDES if pace is SHORT and SHORT.runs == 1 else 0.0
+        besides = recoveries.BESIDES if pace is SHORT else 0.0
         assert max(seconds) < limit + besides, (fault, seconds)
+        assert min(seconds) > 0, "what has not been struck keeps what it has"
 
     return judge
 
@@ -122,6 +120,7 @@ def test_a_worker_is_killed_beside_another_on_its_host(place, pace, within, tall
         (id,) = place.send("tasks.nap_on")
         place.wait_ledger("start", id)
         other = place.worker("-c", "1", **long).ready()
+        place.has_looked(other)
         struck = time.monotonic()
         doomed.kill()
         seconds.append(started(place, id, 2) - struck)
@@ -129,6 +128,13 @@ def test_a_worker_is_killed_beside_another_on_its_host(place, pace, within, tall
         assert other.stop() == 0
     within("a worker is killed, another is on its host", 2.0, seconds)
     tally(place, ids, faults=pace.runs)
+
+
+def kept(place, worker, pace, id):
+    """Have it that the task *id* begins once more only when the lease of *worker* has run out,
+    which is not heard any more."""
+    until = place.last_beat(worker) + pace.lease
+    assert started(place, id, 2) > until - CLOCKS, "its lease had not run out"
 
 
 def test_a_worker_goes_silent(place, pace, within, tally):
@@ -142,6 +148,7 @@ def test_a_worker_goes_silent(place, pace, within, tally):
         struck = time.monotonic()
         for each in (silent.pid, *(child.pid for child in silent.children())):
             os.kill(each, signal.SIGSTOP)
+        kept(place, silent, pace, id)
         seconds.append(started(place, id, 2) - struck)
         ids.append(end(place, id, 2))
         for each in (*(child.pid for child in silent.children()), silent.pid):
@@ -170,6 +177,7 @@ def test_a_worker_of_another_host_is_cut_off(hosts, tmp_path, pace, within, tall
             other = worker_on(hosts.host("other"), place, "-c", "1", BROKER=url).ready()
             struck = time.monotonic()
             hosts.host("lonely").cut_off()
+            kept(place, lonely, pace, id)
             seconds.append(started(place, id, 2) - struck)
             ids.append(end(place, id, 2))
             assert other.stop() == 0

@@ -1,6 +1,7 @@
 """A worker in a container with little memory: a real control group, a real OOM killer."""
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from workers import REDIS_LATER, Site, eventually, site_on
 
 LIMIT = 400 << 20
+#: MiB that a task takes at once before it grows.
+FIRST = 220
 ROOT = Path("/sys/fs/cgroup")
 
 
@@ -51,20 +54,29 @@ def enter_group(place: Site) -> None:
     place.environment["PYTHONPATH"] = f"{place.folder}{os.pathsep}{path}"
 
 
+def peak(reason: str) -> int:
+    """The peak memory that a reason tells, in MiB."""
+    found = re.search(r"its peak memory was (\d+) MiB", reason)
+    assert found is not None, reason
+    return int(found[1])
+
+
 def test_the_largest_executor_is_ended_before_the_kernel_kills_all(place: Site) -> None:
     enter_group(place)
     worker = place.worker("-c", "2").ready()
     place.environment.pop("CGROUP")  # clients stay outside
-    (innocent,) = place.send("tasks.nap", 12)
-    (greedy,) = place.send("tasks.grow", 220, 0.25)
+    (innocent,) = place.send("tasks.nap_on")
+    (greedy,) = place.send("tasks.grow", FIRST, 0.25)
     place.wait_ledger("start", innocent)
     eventually(lambda: place.record(greedy).crashes >= 1, "a crash is charged")
     record = place.record(greedy)
     assert "memory: the container uses" in record.reason
-    assert len(place.ledger("start", innocent)) == 1
+    assert FIRST < peak(record.reason) < 2 * LIMIT >> 20
     place.store.queue.revoke([greedy], terminate="SIGKILL")
+    (place.folder / f"end-{innocent}").touch()
     records = place.ended([innocent, greedy])
     assert (records[0].state, records[0].crashes) == ("succeeded", 0)
+    assert len(place.ledger("start", innocent)) == 1
     assert records[1].state in {"revoked", "dead"}
     assert "has grown to" in worker.text()
 
@@ -83,5 +95,6 @@ def test_a_death_by_the_oom_killer_is_told_as_such(place: Site) -> None:
         # The worker looked just when the memory was nearly full, and was quicker than the kernel.
         assert "memory: the container uses" in record.reason
     assert "probably out of memory" in record.reason
+    assert FIRST < peak(record.reason) < 2 * LIMIT >> 20
     (after,) = place.send("tasks.add", 1, 2)
     assert place.ended([after])[0].state == "succeeded"

@@ -94,6 +94,10 @@ def pools(*names: str) -> tuple[str, ...]:
     return of("acceptance/test_faults_of_pools", *names)
 
 
+def standing_still(*names: str) -> tuple[str, ...]:
+    return of("integration/test_standing_still", *names)
+
+
 def recovery(*names: str) -> tuple[str, ...]:
     return of("acceptance/test_recovery", *names)
 
@@ -117,6 +121,11 @@ LOST_ANSWERS = (
     "a_call_that_was_not_applied_has_changed_nothing_and_can_be_repeated",
     "a_call_that_was_applied_and_reported_as_failed_is_repeated_as_if_made_once",
 )
+SLEPT = (
+    "a_reaper_that_slept_gives_everybody_a_lease_first",
+    "a_reaper_that_slept_still_reaps_the_dead_it_was_told_of",
+    "a_reaper_that_slept_skips_retention_in_that_pass",
+)
 ALL_CALLS = of("conformance/test_lost_answers", "every_call_of_the_seam_has_a_case")
 NO_SERVER = "there is no server and no connection: each process opens the file itself"
 
@@ -129,7 +138,7 @@ ROWS: dict[int, Row] = {
     2: Row(
         "an executor is killed while user code runs",
         "crash 1 requeues at once (DESIGN: the pause comes with crash 2), in a fresh process; "
-        "at-most-once fails with WorkerLostError",
+        "at-most-once fails with WorkerLostError, and its errback is called",
         deaths(
             "a_task_that_crashed_once_runs_again_and_succeeds",
             "at_most_once_and_no_requeue_fail_at_the_first_crash",
@@ -139,8 +148,9 @@ ROWS: dict[int, Row] = {
     ),
     3: Row(
         "an executor is killed after the body returned",
-        "an outcome that is in the pipe wins over the death; else as row 2",
-        crashes("an_executor_dies"),
+        "an outcome that is in the pipe wins over the death; else, or if a part of it is, as row 2",
+        crashes("an_executor_dies")
+        + processes("an_executor_is_killed_as_it_hands_over_its_outcome"),
     ),
     4: Row(
         "the supervisor is killed, idle or holding tasks",
@@ -159,6 +169,7 @@ ROWS: dict[int, Row] = {
         "nothing acknowledged is lost, one commit each, every start explained; amid workflows too",
         crashes(
             "the_supervisor_dies_in_the_middle_of_work",
+            "the_supervisor_dies_before_it_is_told_of_ends_that_are_stored",
             "the_supervisor_dies_while_it_stops",
             "the_supervisor_dies_while_it_reaps",
             "an_executor_dies",
@@ -171,7 +182,7 @@ ROWS: dict[int, Row] = {
     6: Row(
         "killed, or cut off, between an applied commit and its answer",
         "a resend reads ALREADY; after a crash the record is terminal and nobody runs it again",
-        crashes("the_supervisor_dies_in_the_middle_of_work"),
+        crashes("the_supervisor_dies_before_it_is_told_of_ends_that_are_stored"),
         **conformance(
             "after_exchange_applied_the_same_seq_returns_what_was_leased",
             "the_same_seq_again_reads_already_where_it_was_ok",
@@ -203,11 +214,18 @@ ROWS: dict[int, Row] = {
     10: Row(
         "everything stands still (a laptop sleeps) and all leases look expired",
         "a reaper that slept gives everybody a lease first; no mass rerun",
-        processes("nothing_runs_again_because_all_workers_stood_still"),
-        **conformance(
-            "a_reaper_that_slept_gives_everybody_a_lease_first",
-            "a_reaper_that_slept_still_reaps_the_dead_it_was_told_of",
-            "a_reaper_that_slept_skips_retention_in_that_pass",
+        processes("nothing_runs_again_because_all_workers_stood_still")
+        + standing_still(
+            "who_left_all_passes_to_its_mate_sees_that_it_stood_still",
+            "less_than_half_a_lease_is_no_stand_still",
+            "who_stood_still_alone_extends_nobody",
+            "deadlines_further_ahead_than_a_lease_are_cut",
+        ),
+        conformance(*SLEPT)["sqlite"],
+        conformance(*SLEPT)["redis"]
+        + standing_still(
+            "a_servers_clock_that_was_set_forward_loses_no_lease",
+            "a_server_that_was_restarted_gives_everybody_a_lease",
         ),
     ),
     11: Row(
@@ -226,12 +244,9 @@ ROWS: dict[int, Row] = {
         processes("whatever_an_exception_is_it_is_the_failure_of_its_task"),
     ),
     13: Row(
-        "segfault, abort",
+        "segfault, abort, an instruction that is none",
         "a crash with the signal's name and the last Python stack; neighbours are not charged",
-        deaths(
-            "a_task_that_kills_its_executor_is_dead_after_three_crashes",
-            "a_segfault_reports_the_last_python_stack",
-        )
+        deaths("a_task_that_kills_its_executor_is_dead_after_three_crashes")
         + of("integration/test_pool_threads", "who_ran_in_an_executor_that_died_runs_again_alone"),
     ),
     14: Row(
@@ -247,12 +262,17 @@ ROWS: dict[int, Row] = {
     16: Row(
         "KeyboardInterrupt, GeneratorExit, any BaseException in a task",
         "FAILURE; it stops nobody",
-        processes("whatever_an_exception_is_it_is_the_failure_of_its_task"),
+        processes("whatever_an_exception_is_it_is_the_failure_of_its_task")
+        + deaths("sys_exit_in_a_task_is_a_failure_not_a_death"),
     ),
     17: Row(
-        "a task forks, and the child returns too",
-        "the child's outcome is not reported, the executor lives on",
-        processes("a_child_that_a_task_forked_and_that_returns_too_is_not_believed"),
+        "a task forks, and the child returns too, or holds on to what it shares with its parent",
+        "the child's outcome is not reported, the executor lives on, and its death is seen",
+        processes(
+            "a_child_that_a_task_forked_and_that_returns_too_is_not_believed",
+            "a_child_that_goes_on_in_the_loop_of_its_parent_takes_nothing_from_it",
+            "an_executor_is_killed_while_a_child_of_its_task_holds_its_socket",
+        ),
     ),
     18: Row(
         "a task leaks threads or leaves an event loop",
@@ -264,7 +284,7 @@ ROWS: dict[int, Row] = {
         ),
     ),
     19: Row(
-        "a task leaks descriptors, or changes folder, umask, environment, signal handlers",
+        "a task leaks descriptors, or changes folder, umask, locale, environment, signal handlers",
         "as row 18",
         processes(
             "what_tasks_leave_in_their_process_stays_there",

@@ -1,6 +1,7 @@
 """Tasks that do harm, for the fault matrix; copied into each test's folder as ``tasks.py``."""
 
 import asyncio
+import locale
 import logging
 import os
 import resource
@@ -22,7 +23,7 @@ app = Celeriac(
     lease_margin=float(os.environ.get("LEASE", "4")) / 4,
     crash_delay=0.3,
     grace=20,
-    result_max=100_000,
+    result_max=int(os.environ.get("RESULT_MAX", "100000")),
 )
 _ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND)
 
@@ -100,6 +101,57 @@ def fork(self, gate):
     return "child"
 
 
+def fork_and_wait(request):
+    """Both processes return; the parent after it has seen the child's end."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return "parent"
+    note("child", request)
+    return "child"
+
+
+@app.task(bind=True)
+def fork_first(self):
+    return fork_and_wait(self.request)
+
+
+@app.task(bind=True)
+async def afork_first(self):
+    return fork_and_wait(self.request)
+
+
+@app.task(bind=True)
+async def afork(self, gate):
+    """The child goes on in the loop of its parent, which it lets turn all the time."""
+    loop = asyncio.get_running_loop()
+    if os.fork():
+        return "parent"
+    note("child", self.request)
+    while not Path(gate).exists():  # noqa: ASYNC240 - the gate is for other processes
+        turn = loop.create_future()  # asyncio's own sleep() would say that no loop runs here
+        loop.call_soon(turn.set_result, None)
+        await turn
+    note("back", self.request)
+    return "child"
+
+
+@app.task(bind=True)
+def fork_and_stay(self, gate):
+    """Both processes stay, at the first attempt."""
+    note("start", self.request)
+    if self.request.attempt > 1:
+        note("end", self.request)
+        return "again"
+    child = os.fork()
+    if not child:
+        note("child", self.request)
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    note("parent" if child else "back", self.request)
+    return "first"
+
+
 # -- exceptions -----------------------------------------------------------------------------------
 
 
@@ -171,6 +223,11 @@ ZOO = {
 
 @app.task
 def zoo(kind):
+    raise ZOO[kind]()  # noqa: RSE102 - it makes the exception
+
+
+@app.task
+async def azoo(kind):
     raise ZOO[kind]()  # noqa: RSE102 - it makes the exception
 
 
@@ -255,11 +312,16 @@ def leak(what):
         os.chdir("/")
         os.umask(0o777)
         os.environ["LEFT_BEHIND"] = "1"
+        locale.setlocale(locale.LC_ALL, "C.UTF-8")
     elif what == "signals":
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_IGN)
     elif what == "loop":
-        asyncio.set_event_loop(asyncio.new_event_loop())
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.close()  # of no use to anybody any more
+    elif what == "running loop":
+        asyncio._set_running_loop(asyncio.new_event_loop())
 
 
 @app.task
@@ -273,6 +335,8 @@ def surroundings():
         "folder": str(Path.cwd()),
         "mask": mask,
         "left": os.environ.get("LEFT_BEHIND", ""),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "loop": asyncio._get_running_loop() is not None,
         "SIGTERM": signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,
     }
 

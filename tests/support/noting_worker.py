@@ -4,9 +4,14 @@ and what it handed back although it had begun.
 The same arguments as ``celeriac``. The lines stand beside the ledger, and :func:`read` reads them;
 they are what an oracle needs to know whether two runs of one task decided it, and why there were
 two.
+
+With :data:`UNTOLD` in its environment it dies by SIGKILL once the store has applied that many
+exchanges with ends of tasks, before anybody is told of the last.
 """
 
 import os
+import signal
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +23,8 @@ from celeriac.worker.pools.shared import BESIDE
 #: The state of what was handed back after it had begun, and the verdict while there is no answer:
 #: the call may be applied though its worker is not told, or dies as it is.
 RETURNED, ASKED = "returned", "asked"
+#: The variable that says at which exchange with ends it dies.
+UNTOLD = "UNTOLD"
 
 
 @dataclass(frozen=True)
@@ -43,14 +50,27 @@ class Judged:
 
 
 def handed_back(judged):
-    """Id → attempts that the store has taken back uncharged after they had begun, or may have."""
-    lines = [each for each in judged if each.returns]
-    refused = {(each.id, each.attempt, each.nonce) for each in lines if each.verdict == "fenced"}
-    found = {}
-    for each in lines:
-        if (each.id, each.attempt, each.nonce) not in refused:
-            found.setdefault(each.id, set()).add(each.attempt)
-    return found
+    """Id → attempts that the store has taken back uncharged after they had begun, or may have.
+
+    FENCED says that it has not, but for one case: the first call was applied, its answer was lost,
+    and before it was made again another worker had the task and handed something in for it. The
+    fence that would have read ALREADY is gone by then (protocol section 3).
+    """
+    found, refused, asked = {}, set(), {}
+    for each in judged:
+        key = each.id, each.attempt, each.nonce
+        if each.verdict == "ok":
+            for other in [key for key in asked if key[0] == each.id and key[1] < each.attempt]:
+                asked[other] = True  # another had it before there was an answer
+        if not each.returns:
+            continue
+        found.setdefault(each.id, {})[each.attempt] = key
+        if each.verdict == ASKED:
+            asked.setdefault(key, False)
+        elif each.verdict == "fenced" and not asked.get(key):
+            refused.add(key)
+    taken = {id: {n for n, key in of.items() if key not in refused} for id, of in found.items()}
+    return {id: attempts for id, attempts in taken.items() if attempts}
 
 
 class Noting:
@@ -58,6 +78,7 @@ class Noting:
 
     def __init__(self, queue, path):
         self._queue, self._path = queue, path
+        self._left, self._lock = int(os.environ.get(UNTOLD, "0")), threading.Lock()
 
     def __getattr__(self, name):
         return getattr(self._queue, name)
@@ -65,6 +86,8 @@ class Noting:
     def exchange(self, owner, lane, seq, commits, *rest):
         self._note((each.fence, RETURNED, ASKED) for each in commits if _returns(each.outcome))
         answer = self._queue.exchange(owner, lane, seq, commits, *rest)
+        if any(each.outcome.state in states.TERMINAL for each in commits):
+            self._strike()
         # One that is refused as a whole has no verdicts.
         self._note(
             (each.fence, RETURNED if _returns(each.outcome) else each.outcome.state, verdict.value)
@@ -81,6 +104,13 @@ class Noting:
             (each, RETURNED, verdict.value) for each, verdict in zip(fences, verdicts, strict=True)
         )
         return verdicts
+
+    def _strike(self):
+        """Die, if this exchange is the one."""
+        with self._lock:  # of those that are applied later, none is noted
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def _note(self, lines):
         text = "".join(

@@ -68,11 +68,9 @@ def nap_once(self, seconds):
     note("end", self.request)
 
 
-@app.task(bind=True)
-def kill_self(self, how):
-    note("start", self.request)
-    if how == "SIGKILL":
-        os.kill(os.getpid(), signal.SIGKILL)
+def do_harm(how):
+    if how in ("SIGKILL", "SIGILL"):
+        signal.raise_signal(getattr(signal, how))  # in this thread, so at once
     elif how == "SIGSEGV":
         ctypes.string_at(0)
     elif how == "exit0":
@@ -83,6 +81,20 @@ def kill_self(self, how):
         os.abort()
     elif how == "sys.exit":
         sys.exit(7)
+    elif how == "KeyboardInterrupt":
+        raise KeyboardInterrupt
+
+
+@app.task(bind=True)
+def kill_self(self, how):
+    note("start", self.request)
+    do_harm(how)
+
+
+@app.task(bind=True)
+async def akill_self(self, how):
+    note("start", self.request)
+    do_harm(how)
 
 
 @app.task(bind=True)

@@ -29,6 +29,8 @@ from celeriac.stores.base import Options, Store
 T = TypeVar("T")
 #: Seconds. Machines are noisy; a test that waits this long has failed.
 DEADLINE = 60.0
+#: Seconds by which the clocks of a store and of the ledger may be read apart.
+CLOCKS = 0.1
 HERE = Path(__file__).parent
 #: What a promise in seconds is multiplied by: among all tests of `make test` the machine is noisy,
 #: and `make test-faults` takes it at its word.
@@ -258,6 +260,26 @@ class Site:
 
     def alive_workers(self) -> list[WorkerView]:
         return [view for view in self.store.inspection.workers() if view.alive]
+
+    def view(self, worker: Worker) -> WorkerView:
+        """What the store has of it."""
+        views = self.store.inspection.workers()
+        (found,) = [each for each in views if each.manifest.pid == worker.pid]
+        return found
+
+    def last_beat(self, worker: Worker) -> float:
+        """When the store heard of it last, by the clock of the ledger. Of one that is stopped, so
+        that it stays so."""
+        return self.view(worker).beat_at - time.time() + time.monotonic()
+
+    def has_looked(self, worker: Worker) -> None:
+        """Wait until it has looked for dead mates, which it does before it beats."""
+
+        def beaten() -> bool:
+            view = self.view(worker)
+            return view.beat_at > view.registered_at
+
+        eventually(beaten, "it has looked for dead mates")
 
     def ledger(self, event: str | None = None, task_id: str | None = None) -> list[Line]:
         lines = []

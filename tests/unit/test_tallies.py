@@ -200,6 +200,18 @@ def test_the_verdicts_of_a_store_are_noted(tmp_path):
     assert [each.nonce for each in found] == nonces
 
 
+def test_what_was_handed_back_may_read_fenced_if_another_had_it_meanwhile():
+    """Its first call was applied and its answer lost; the second one came after a later fence."""
+    asked = Judged("a", 1, "w.1", RETURNED, ASKED)
+    fenced = Judged("a", 1, "w.1", RETURNED, "fenced")
+    crashed = Judged("a", 2, "v.1", states.QUEUED, "ok")
+    assert handed_back([asked, crashed, fenced]) == {"a": {1}}
+    assert handed_back([asked, fenced, crashed]) == {}
+    assert handed_back([asked, Judged("b", 2, "v.2", states.QUEUED, "ok"), fenced]) == {}
+    assert handed_back([asked, fenced]) == {}
+    assert handed_back([asked, asked]) == {"a": {1}}
+
+
 def test_what_is_handed_back_though_it_had_begun_is_noted_before_and_after(tmp_path):
     fence = Fence("a", 1, "w.0.1")
 

@@ -30,7 +30,7 @@ from celeriac.exceptions import SoftTimeLimitExceeded
 from celeriac.outcome import Outcome
 from celeriac.records import Delivery, Fence
 from celeriac.worker import frames
-from celeriac.worker.kinship import die_with
+from celeriac.worker.kinship import die_with, leave_if_forked
 from celeriac.worker.slots import Board, Slots
 from celeriac.worker.spec import WorkerSpec
 
@@ -101,8 +101,7 @@ class Executor:
         self._present = (key, delivery.fence)
         # What a task sets in its context must not be met by the next one.
         outcome: Outcome = copy_context().run(self._runner.run, delivery)
-        if os.getpid() != self._pid:
-            os._exit(0)  # the task forked and its child came back here: it is not the executor
+        leave_if_forked(self._pid)
         crashpoint("executor.ran")
         self._present = None
         self._send(frames.Done(key, outcome, time.monotonic() - started))

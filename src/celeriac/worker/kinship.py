@@ -49,4 +49,11 @@ def die_with(parent: int, timeout: float = 10.0) -> None:
         os._exit(1)
 
 
-__all__ = ["LINUX", "become_subreaper", "die_with"]
+def leave_if_forked(pid: int) -> None:
+    """End this process if it is not *pid*, which runs tasks: one of them forked, and the child came
+    back from it. What it would go on to say or take is the other's."""
+    if os.getpid() != pid:
+        os._exit(0)
+
+
+__all__ = ["LINUX", "become_subreaper", "die_with", "leave_if_forked"]

@@ -30,6 +30,7 @@ from celeriac.records import Delivery, Fence
 from celeriac.runner import Runner
 from celeriac.worker import frames
 from celeriac.worker.alarms import Alarms
+from celeriac.worker.kinship import leave_if_forked
 from celeriac.worker.slots import Board
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class LoopedExecutor:
 
     # --- frames in ----------------------------------------------------------------------------
     def _on_readable(self) -> None:
+        leave_if_forked(self._pid)  # it would take what is meant for the executor
         try:
             data = self.station.sock.recv(frames.READ_SIZE)
         except BlockingIOError:
@@ -187,8 +189,7 @@ class LoopedExecutor:
         self._is_done(run, outcome)
 
     def _is_done(self, run: _Run, outcome: Outcome) -> None:
-        if os.getpid() != self._pid:
-            os._exit(0)  # the task forked and its child came back here
+        leave_if_forked(self._pid)
         crashpoint("executor.ran")
         self._present.pop((run.delivery.id, run.delivery.attempt), None)
         self._out.put(frames.Done(run.key, outcome, time.monotonic() - run.since), run.place)
@@ -257,12 +258,14 @@ class _Threads:
 
     def _work(self) -> None:
         try:
+            pid = os.getpid()
             runner = self._make_runner()
             while True:
                 run = self._line.get()
                 run.since = time.monotonic()
                 # What a task sets in its context must not be met by the next one of this thread.
                 outcome: Outcome = copy_context().run(runner.run, run.delivery)
+                leave_if_forked(pid)  # there, nobody would ever put anything into this line
                 with self._lock:
                     self._busy -= 1
                 self._done(run, outcome)
@@ -281,6 +284,7 @@ class _Outgoing:
         board: Board,
         left: Callable[[list[int]], None],
     ) -> None:
+        self._pid = os.getpid()
         self._sock = sock
         self._loop = loop
         self._board = board
@@ -300,6 +304,7 @@ class _Outgoing:
             self._places.append(place)
 
     def _write(self) -> None:
+        leave_if_forked(self._pid)  # what the executor has yet to say is not said twice
         if not self._buffer:
             self._buffer += b"".join(map(frames.encode, self._frames))
             self._frames.clear()

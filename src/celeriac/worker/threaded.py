@@ -20,6 +20,7 @@ from celeriac.crashpoints import crashpoint
 from celeriac.records import Delivery, Fence
 from celeriac.worker import frames
 from celeriac.worker.alarms import Alarms
+from celeriac.worker.kinship import leave_if_forked
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -121,8 +122,7 @@ class ThreadedExecutor:
             self._present[run] = key
             # What a task sets in its context must not be met by the next one of this thread.
             outcome: Outcome = copy_context().run(runner.run, delivery)
-            if os.getpid() != self._pid:
-                os._exit(0)  # the task forked and its child came back here
+            leave_if_forked(self._pid)
             crashpoint("executor.ran")
             self._present.pop(run, None)
             self._send(frames.Done(key, outcome, time.monotonic() - started))

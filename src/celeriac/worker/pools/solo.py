@@ -9,6 +9,7 @@ heartbeat, and the lease with it.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import Counter
@@ -32,6 +33,7 @@ from celeriac.worker.duties.heart import Heart, report
 from celeriac.worker.duties.hostlock import HostLock
 from celeriac.worker.duties.notices import Tells
 from celeriac.worker.incarnation import Incarnation
+from celeriac.worker.kinship import leave_if_forked
 from celeriac.worker.opening import register, unregister
 from celeriac.worker.ratelimits import Turns
 
@@ -278,7 +280,7 @@ class Solo:
         events = self.events
         if events is not None:
             events.received([present])
-        self.running = [(present, began)]
+        self.running, pid = [(present, began)], os.getpid()
         try:
             # Only now, for what is heard of from now on is looked for in what runs.
             met = self._heart.stamps.order(message.header.stamps)
@@ -286,6 +288,7 @@ class Solo:
                 return self._call_off(delivery, met.terminate)
             # What a task sets in its context must not be met by the next one.
             outcome = copy_context().run(self._runner.run, delivery)
+            leave_if_forked(pid)
         finally:
             self.running = []
         if events is not None:
