@@ -20,6 +20,7 @@ from workers import REDIS_LATER, Site, eventually, site, site_on
 
 from celeriac import Celeriac, states
 from celeriac.message import Header, compose
+from celeriac.records import Manifest, TaskFacts, Want
 
 #: Bytes around one text in the arguments of a call: ``[["``, ``"],{}]``.
 ROUND = 9
@@ -144,12 +145,13 @@ def test_more_tasks_than_32_bits_can_count(place: Site, given: int) -> None:
     waiting = place.send("tasks.traced", count=12)
     repeats = place.send("tasks.again_in", 0.01)
     first = place.send("tasks.traced", priority=9)
+    assert leased_at_once(place) == [*first, *waiting, *repeats]
     worker = place.worker("-c", "1").ready()
     ended = place.ended([*waiting, *first])
     assert {each.state for each in ended} == {states.SUCCEEDED}
     eventually(lambda: place.record(repeats[0]).retries, "it runs again")
     begun = [line.id for line in place.ledger("start") if line.id in {*waiting, *first}]
-    assert begun == [*first, *waiting]
+    assert sorted(begun) == sorted([*first, *waiting])
     inspection = place.store.inspection
     known = [each.id for each in inspection.list(limit=7)]
     known += [each.id for each in inspection.list(limit=7, after=known[-1])]
@@ -158,6 +160,17 @@ def test_more_tasks_than_32_bits_can_count(place: Site, given: int) -> None:
     assert worker.stop() == 0
     assert set(inspection.discard(waiting)) == set(waiting)
     assert inspection.get(waiting) == [None] * 12
+
+
+def leased_at_once(place: Site) -> list[str]:
+    """What one exchange leases, in order; it is handed back. A worker has several under way, and
+    what they bring may change places."""
+    queue = place.store.queue
+    known = {name: TaskFacts() for name in ("tasks.traced", "tasks.again_in")}
+    queue.register("onlooker", Manifest(known))
+    answer = queue.exchange("onlooker", 0, 1, [], [], ["celery"], Want(20))
+    queue.close_owner("onlooker")
+    return [each.id for each in answer.deliveries]
 
 
 def count_from(place: Site, number: int) -> None:
@@ -203,10 +216,10 @@ def test_a_task_that_sends_itself_for_ever_is_ended_by_a_purge(place: Site) -> N
         return not any(counts.get(each) for each in states.STORE_STATES - states.TERMINAL)
 
     eventually(over, "nothing is queued and nothing runs", interval=0.0)
-    begun = [line.id for line in place.ledger("start")]
+    begun = len(place.ledger("start"))
     after = place.send("tasks.traced", count=20)
     assert {each.state for each in place.ended(after)} == {"succeeded"}
-    assert [line.id for line in place.ledger("start")] == begun + after
+    assert {line.id for line in place.ledger("start")[begun:]} == {*after}
     assert worker.stop() == 0
     assert place.store.inspection.counts().states["celery"]["revoked"] == 1
 
