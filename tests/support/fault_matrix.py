@@ -580,6 +580,7 @@ ROWS: dict[int, Row] = {
             "a_worker_that_runs_while_another_version_migrates_stops_and_says_why",
             "an_idle_worker_hears_of_it_with_its_next_beat",
             "whoever_has_the_store_open_writes_nothing_old",
+            "each_of_these_calls_would_change_something",
         )
         + of("integration/test_golden_stores", "a_worker_of_today_finishes_what_an_old_one_left")
         + of(
