@@ -315,6 +315,9 @@ def test_a_wait_that_is_cancelled_leaves_the_others_and_its_own_thread_ends(seat
         waiting = asyncio.create_task(third.aget(timeout=600))
         await asyncio.to_thread(seat.finish, b"8")
         assert await waiting == 8
+        # One that waits for what does not end.
+        never = await task.adelay(4)
+        await cancelled(asyncio.create_task(never.aget(timeout=600)))
 
     asyncio.run(main())
     eventually(
