@@ -203,9 +203,10 @@ def test_a_database_that_was_moved_away_is_told_and_nothing_is_written_to_it(
         return
     # From then on nothing is written to either of them, not even by its leave.
     left = dump(moved)
-    assert worker.stop() == 1, "it could not take its leave"
+    status = worker.stop()
     assert dump(moved) == left
     assert dump(place.db) == untouched
+    assert status == 1, "it could not take its leave"
     assert len(place.ledger("start")) == len(done), "the task of the other file did not run"
     with closing(apsw.Connection(str(moved))) as old:
         assert old.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
