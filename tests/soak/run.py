@@ -36,8 +36,8 @@ PLACE = ROOT / ".soak"
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from soak_plan import parse_seed  # noqa: E402
+from soak_play import STORES, soak  # noqa: E402
 from soak_report import Report, table  # noqa: E402
-from soak_scene import STORES, soak  # noqa: E402
 
 
 class Enough:
@@ -58,8 +58,9 @@ class Enough:
         return self.asked
 
 
-def keep(report: Report, found: str, path: Path = KEPT) -> None:
+def keep(report: Report, found: str, path: Path | None = None) -> None:
     """Add the seed of *report* to those that are tried again; nothing if it is there."""
+    path = path or KEPT
     line = f"{report.store} {report.seed}"
     known = [each.partition("#")[0].strip() for each in path.read_text().splitlines()]
     if line not in known:

@@ -5,6 +5,7 @@ of each order. It is killed now and then; the next one goes on where it was.
 """
 
 import datetime as dt
+import faulthandler
 import heapq
 import os
 import sys
@@ -27,6 +28,9 @@ PACE = 0.08
 AWAITED, PATIENCE = 3, 100.0
 #: Seconds in which a store must have answered that breaks only now and then.
 DEADLINE = 60.0
+#: Seconds after which a call hangs: it has ``publish_timeout`` (5 s) in all, and a machine that has
+#: other work may be late. Then this client ends by itself, and its log says where it was.
+HUNG = 20.0
 
 
 def insist(ask):
@@ -82,11 +86,14 @@ class Client:
         if order.revoked_first:
             insist(lambda: self.store.queue.revoke(order.revoked_first, order.ending))
         self.write("try", order.id, time.monotonic())
+        faulthandler.dump_traceback_later(HUNG, exit=True)
         try:
             call(tasks.app, order)
         except OperationalError:
             self.write("doubt", order.id)
             return False
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         self.write("ok", order.id)
         return True
 

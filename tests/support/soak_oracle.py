@@ -103,6 +103,7 @@ class Verdict:
     def __init__(self, orders: Iterable[Order], seen: Seen) -> None:
         self.seen, self.counts, self.problems = seen, Counter(), []
         orders = list(orders)
+        self._got_through(orders)
         for order in orders:
             self._flow(order) if order.tree else self._single(order)
         self._starts({each.id: each for each in orders if not each.tree})
@@ -113,6 +114,16 @@ class Verdict:
     def found(self, problem: str, count: str = "other problems") -> None:
         self.problems.append(problem)
         self.counts[count] += 1
+
+    def _got_through(self, orders: list[Order]) -> None:
+        """The client has tried all of them. Else it is a call that has not returned, and what was
+        never tried would pass for orders in doubt."""
+        tried = len(self.seen.receipts.tried)
+        if not self.seen.receipts.whole:
+            self.found(
+                f"{orders[0].id.partition('.')[0]}: the client is stuck: it has tried {tried} of "
+                f"{len(orders)} orders, {len(self.seen.receipts.acknowledged)} were acknowledged"
+            )
 
     def _present(self, order: Order, there: bool) -> bool:
         """Whether *order* is there to be judged. What was acknowledged has to be."""

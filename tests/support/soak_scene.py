@@ -20,7 +20,7 @@ import psutil
 from chaos_oracle import flow_of
 from crew import Crew
 from soak_book import Book
-from soak_faults import Store, frozen, stage
+from soak_faults import Store, frozen
 from soak_oracle import End, Receipts, Seen, Verdict
 from soak_plan import (
     OUTLIVED,
@@ -45,9 +45,6 @@ from celeriac.records import Record
 from celeriac.stores import connect
 from celeriac.stores.base import Options
 
-STORES = ("sqlite", "redis", "valkey")
-#: Generations that are under way at once, unless told otherwise.
-AHEAD = 3
 #: Seconds in which a generation must have ended. The longest tasks take 6 s, and what is struck
 #: each time it runs is put aside.
 PATIENCE = 150.0
@@ -471,30 +468,3 @@ class Soak(Crew):
         except OperationalError:
             return False
         return not self.undone
-
-
-def soak(
-    kind: str,
-    seed: str,
-    first: int,
-    seconds: float,
-    folder: Path,
-    *,
-    steady: bool = True,
-    ahead: int = AHEAD,
-    enough: Callable[[], bool] = lambda: False,
-    tell: Callable[[str], None] = print,
-) -> Report:
-    """Soak a store of that *kind* for so many seconds, from the generation *first* of *seed* on."""
-    report = Report(kind, seed, folder)
-    folder.mkdir(parents=True)
-    with stage(kind, folder) as (place, store, url):
-        under_way = Soak(place, store, url, report, first=first, steady=steady, ahead=ahead)
-        try:
-            under_way.run(seconds, enough, tell)
-        finally:
-            store.lasting.end(everything=True)
-            if under_way.client is not None:
-                under_way.end_client()
-    report.seed = report.begins(first, under_way.next - 1)
-    return report

@@ -2,14 +2,22 @@
 quarter: of memory the median, of descriptors the least, since a worker of a shared pool has many
 for a while whenever what ran together runs again alone.
 
+Of descriptors a few more are allowed, for connections that are open from some time on. A leak of
+few is told from these by going on: the least of each of some windows is held against those of all
+later ones (Mann and Kendall's test of a trend). One step up, or two, whatever their height and
+whenever they come, leave too many pairs of windows alike; from three rises on, and no falls to
+speak of, it is a leak. Of windows in no order so much would be seen 3 times in 1,000; and ties, of
+which there are many, make it rarer.
+
 Pure, but for what asks about processes.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +28,11 @@ MIB = 1 << 20
 WARM_UP = 0.2
 #: Seconds after the warm-up from which on a run is judged: of a shorter one nothing can be said.
 ENOUGH = 120.0
+#: Of so many windows the least are held against each other, if all of them take so many seconds:
+#: in a shorter one it may be that what comes and goes has not gone once.
+WINDOWS, STEADY = 8, 240.0
+#: Of the 28 pairs of windows, so many more must rise than fall. Two steps make 21.
+CLIMB = 22
 #: Samples that are kept; then every other one is dropped.
 MOST = 2000
 
@@ -41,11 +54,13 @@ class Trend:
     first: float
     last: float
     judged: bool
+    #: It rose again and again.
+    climbs: bool = False
 
     @property
     def flat(self) -> bool:
         share, more = ALLOWED[self.name.rpartition(" ")[2]]
-        return not self.judged or self.last <= self.first * (1 + share) + more
+        return not self.judged or not (self.climbs or self.last > self.first * (1 + share) + more)
 
     def __str__(self) -> str:
         digits = 0 if self.name.endswith("descriptors") else 1
@@ -78,12 +93,31 @@ class Vitals:
             last = [value for at, value in series if at >= ended - quarter]
             if first and last:
                 judged = ended - warm >= ENOUGH
-                usual = min if name.endswith("descriptors") else statistics.median
-                found.append(Trend(name, usual(first), usual(last), judged))
+                least = name.endswith("descriptors")
+                usual = min if least else statistics.median
+                steady = least and ended - warm >= STEADY and climbs(floors(series, warm, ended))
+                found.append(Trend(name, usual(first), usual(last), judged, steady))
         return found
 
     def latest(self) -> dict[str, float]:
         return self.samples[-1][1] if self.samples else {}
+
+
+def floors(series: Sequence[tuple[float, float]], began: float, ended: float) -> list[float]:
+    """The least of each window from *began* to *ended* in which there is anything."""
+    window = (ended - began) / WINDOWS
+    found: dict[int, float] = {}
+    for at, value in series:
+        if at >= began:
+            number = min(int((at - began) / window), WINDOWS - 1)
+            found[number] = min(value, found.get(number, value))
+    return [found[number] for number in sorted(found)]
+
+
+def climbs(values: Sequence[float]) -> bool:
+    """Whether *values* rise again and again. With fewer than ``WINDOWS`` nothing is said."""
+    pairs = itertools.combinations(values, 2)
+    return len(values) == WINDOWS and sum((b > a) - (b < a) for a, b in pairs) >= CLIMB
 
 
 def of_process(name: str, pid: int) -> dict[str, float]:

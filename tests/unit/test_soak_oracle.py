@@ -3,7 +3,7 @@
 import pytest
 from chaos_oracle import Ran
 from soak_oracle import DOUBLE, JOINS, LOST, MUST_BE_NONE, UNEXPLAINED, End, Receipts, Seen, Verdict
-from soak_plan import MAX_CRASHES, OBEYED, STRANGER, Order
+from soak_plan import MAX_CRASHES, OBEYED, STRANGER, Order, generation_of
 
 from celeriac import states
 from celeriac.message import Edges
@@ -43,7 +43,7 @@ class Story:
         self.time = 0.0
         self.lines, self.records, self.flow, self.values = [], {}, {}, {}
         self.interrupted = []
-        self.receipts = Receipts(dict.fromkeys(ORDERS, 0.0), set(ORDERS))
+        self.receipts = Receipts(dict.fromkeys(ORDERS, 0.0), set(ORDERS), whole=True)
         self.ran("g0.0")
         self.ended("g0.0")
         self.time = 2.0
@@ -140,6 +140,25 @@ def test_what_was_in_doubt_need_not_be_there_and_what_is_there_is_judged():
     assert story.judged().counts[LOST] == 1
 
 
+def test_a_client_that_does_not_get_through_is_found():
+    """A call hangs, and what would have come after it is neither sent nor missed."""
+    story = Story()
+    story.receipts.whole = False
+    for id in ("g0.0", "g0.1", "g0.7"):
+        story.receipts.acknowledged.discard(id)
+    for id in ("g0.1", "g0.7"):
+        del story.receipts.tried[id]
+    for id in ("g0.0", "g0.1"):
+        del story.records[id]
+    story.flow.clear()
+    story.lines = [each for each in story.lines if each.id in story.records]
+    verdict = story.judged()
+    assert verdict.problems == [
+        "g0: the client is stuck: it has tried 6 of 8 orders, 5 were acknowledged"
+    ]
+    assert (verdict.counts[OTHER], generation_of("g0")) == (1, 0)
+
+
 def test_what_was_killed_as_often_as_a_task_may_be_is_put_aside():
     story = Story()
     for attempt in (2, 3):
@@ -147,6 +166,10 @@ def test_what_was_killed_as_often_as_a_task_may_be_is_put_aside():
     story.ended("g0.0", states.DEAD, "DeadTaskError", attempt=3, crashes=MAX_CRASHES)
     story.first["g0.0"] = End.of(story.records["g0.0"])
     assert story.judged().problems == []
+
+
+def client_stuck(story):
+    story.receipts.whole = False
 
 
 def gone(story):
@@ -274,6 +297,7 @@ def dead_too_soon(story):
 @pytest.mark.parametrize(
     ("spoil", "count"),
     [
+        (client_stuck, OTHER),
         (gone, LOST),
         (unended, LOST),
         (stranger_gone, LOST),

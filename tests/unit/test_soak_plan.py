@@ -3,15 +3,20 @@
 import importlib.util
 import itertools
 import os
+import random
 import socket
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import soak_play
 from chaos_tasks import SETTINGS
 from noting_worker import ASKED, RETURNED
 from servers import LOOPBACK, until
 from soak_book import Book, Tail
+from soak_faults import Lasting
 from soak_oracle import MUST_BE_NONE
 from soak_plan import (
     KINDS,
@@ -25,8 +30,8 @@ from soak_plan import (
     parse_seed,
     strikes,
 )
+from soak_play import STORES
 from soak_report import Report, table
-from soak_scene import STORES
 from soak_vitals import ALLOWED, ENOUGH, Vitals, of_process
 from wires import Proxy
 
@@ -144,6 +149,42 @@ def test_descriptors_may_be_a_few_more():
         vitals.add(at * 10.0, {"zygote, descriptors": 6 + at // 5})
     (trend,) = vitals.trends()
     assert not trend.flat
+
+
+def descriptors(of, minutes=10):
+    """How the descriptors of somebody went who had *of(seconds)*."""
+    vitals = Vitals()
+    for at in range(0, minutes * 60, 2):
+        vitals.add(float(at), {"supervisor, descriptors": of(at)})
+    (trend,) = vitals.trends()
+    return trend
+
+
+@pytest.mark.parametrize("minutes", [5, 10, 60])
+@pytest.mark.parametrize("noise", [0, 1])
+def test_descriptors_that_leak_slowly_are_found(minutes, noise):
+    """One a minute: in five minutes fewer than may be open besides."""
+    trend = descriptors(lambda at: 20 + at // 60 + 15 * noise * (at % 14 < 8), minutes)
+    assert not trend.flat
+    assert "grows" in str(trend)
+
+
+@pytest.mark.parametrize("when", [130, 200, 300, 450, 590])
+@pytest.mark.parametrize("noise", [0, 1])
+def test_a_step_of_descriptors_is_no_leak(when, noise):
+    assert descriptors(lambda at: 20 + 5 * (at > when) + 15 * noise * (at % 14 < 8)).flat
+
+
+def test_two_steps_of_descriptors_and_what_moves_about_are_no_leak():
+    pick = random.Random(1)
+    assert descriptors(lambda at: 20 + 3 * (at > 240) + 2 * (at > 400)).flat
+    assert descriptors(lambda at: 20 + 2 * (at // 60 % 2)).flat
+    assert descriptors(lambda at: 20 + 5 * (at < 300)).flat
+    assert all(descriptors(lambda at: pick.randint(20, 25)).flat for _ in range(200))
+
+
+def test_descriptors_that_rise_by_more_than_a_few_at_once_are_found():
+    assert not descriptors(lambda at: 20 + 8 * (at > 300)).flat
 
 
 def test_descriptors_that_come_and_go_are_no_growth():
@@ -302,16 +343,55 @@ class TestBook:
         assert book.take({"some-uuid": 1}, []).lines == []
 
 
-def test_a_seed_that_failed_is_kept_once(tmp_path):
+@pytest.fixture
+def run():
     spec = importlib.util.spec_from_file_location("soak_run", SOAK / "run.py")
-    run = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(run)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_a_seed_that_failed_is_kept_once(tmp_path, run):
     path = tmp_path / "seeds.txt"
     path.write_text("# told\n")
     for _ in range(2):
         run.keep(report(tmp_path), "g1.0: lost\nand more", path)
     assert kept_seeds(path.read_text()) == [("redis", "12")]
     assert path.read_text().rstrip().endswith(": g1.0: lost")
+
+
+class Breaking:
+    """A soak of the fourth generation, in whose end something is not as it should."""
+
+    def __init__(self, place, store, url, report, *, first, **more):
+        self.next, self.client, self.store = first + 2, None, report.store
+
+    def run(self, *_):
+        if self.store == "sqlite":
+            raise AssertionError("not within 60 s: no process is left behind")
+        raise TimeoutError("no result within 5 s")
+
+
+def test_a_soak_that_breaks_off_is_kept_and_the_next_store_has_its_turn(
+    tmp_path, run, monkeypatch, capsys
+):
+    @contextmanager
+    def nowhere(kind, folder):
+        yield None, SimpleNamespace(lasting=Lasting()), ""
+
+    monkeypatch.setattr(soak_play, "Soak", Breaking)
+    monkeypatch.setattr(soak_play, "stage", nowhere)
+    monkeypatch.setattr(run, "Enough", lambda: lambda: False)
+    monkeypatch.setattr(run, "PLACE", tmp_path)
+    monkeypatch.setattr(run, "KEPT", tmp_path / "seeds.txt")
+    run.KEPT.touch()
+    assert run.run(["sqlite", "redis"], "7/2", 1.0) == 2
+    assert kept_seeds(run.KEPT.read_text()) == [("sqlite", "7/2"), ("redis", "7/2")]
+    assert "AssertionError: not within 60 s: no process" in run.KEPT.read_text()
+    told = capsys.readouterr().out
+    assert "| | sqlite | redis |" in told
+    assert "| **other problems (0)** | 1 | 1 |" in told
+    assert 'raise TimeoutError("no result within 5 s")' in told, "the traceback is there"
 
 
 def test_what_is_kept_can_be_read():
