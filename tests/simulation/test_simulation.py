@@ -80,6 +80,10 @@ MET = [
     "discarded succeeded",
     "discarded waiting",
     "discarded queued",
+    "went back",
+    "went back: not sent",
+    "went back: leased again",
+    "went back: leased no more",
 ]
 
 ONE = os.environ.get("SIM_SEED")

@@ -11,8 +11,11 @@ door, ``oracle`` what must be true in the end, ``idle`` that nothing waits while
 
 Each seed draws which of ``run.FEATURES`` it has: an operator's retries, revokes by stamp, doorbells
 that wake one waiter for each ring (and may all be lost), bids, a second store with relays, reboots,
-rate limits.
+rate limits, pools that run several tasks in one process, purges and discards, names that some
+workers do not know and that are parked, a server whose replica takes its place without the last
+writes.
 
-Not in here: pools that run several tasks in one process, the solo pool, purge and discard, parked
-names, and whatever is written for one kind of store (whom a real doorbell wakes, Lua).
+Not in here: the solo pool, threads within a supervisor, and whatever is written for one kind of
+store (whom a real doorbell wakes, Lua). A worker's turn is written down once more in ``worker``; a
+test holds it against the supervisor's.
 """

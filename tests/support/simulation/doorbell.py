@@ -125,3 +125,7 @@ class Doorbell:
             waiter.ghost = self.world.chance(0.3)
             if not waiter.ghost:
                 self._waiters.remove(waiter)
+
+    def forget(self):
+        """Another server: nobody waits there."""
+        self._waiters.clear()

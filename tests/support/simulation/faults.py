@@ -1,5 +1,6 @@
 """What goes wrong, and when. All of it ends when the rough time does."""
 
+from simulation.failover import Past
 from simulation.world import Actor
 
 
@@ -24,6 +25,8 @@ class Faults:
         ]  # fmt: skip
         if "boots" in self.simulation.features:
             kinds += [self.boot] * 4
+        if network.tells_run:
+            kinds += [self.fail_over] * 4
         if network.far is not None:
             network.far.loss = world.random.choice([0.0, 0.1, 0.25])
             network.far.slow = world.random.choice([0.0, 0.2])
@@ -94,6 +97,19 @@ class Faults:
         for worker in list(self.simulation.workers):
             worker.die("ended with its machine")
         self.restart()
+
+    def fail_over(self):
+        """The server dies in a moment, and its replica takes over, which hears nothing any more
+        from now on."""
+        past = Past(self.simulation)
+
+        def take_over():
+            if self.world.rough and past.come_back():
+                self.world.tell("store", "another server has what this one had %.1f s ago", seconds)
+                self.restart()
+
+        seconds = self.world.between(0.05, 8.0)
+        self.world.after(seconds, self._fate, take_over)
 
     def outage(self):
         self._away(self.world.between(1.0, 25.0))

@@ -1,5 +1,7 @@
 """What happens between a caller and the store: delay, loss of requests and of replies, repeats."""
 
+from msgspec.structs import replace
+
 from celeriac.backoff import reconnect
 from celeriac.exceptions import CeleriacError, OperationalError
 from celeriac.worker.courses import Call, Pause
@@ -28,6 +30,11 @@ class Network:
         self.down_until = 0.0
         #: Grows at each restart of the store: answers of connections from before are lost.
         self.epoch = 0
+        #: Grows whenever another server takes its place: nothing on its way to the one before
+        #: arrives there.
+        self.era = 0
+        #: Heartbeats tell which run of the server has answered.
+        self.tells_run = False
         self.wire = Actor("wire")
         #: Who waits for work; None: bells ring at random.
         self.doorbell = None
@@ -46,17 +53,22 @@ class Network:
         # Who leases as it waits sends its request once, and asks in the usual way after an error.
         if world.chance(self.repeat) and call.method != "wait_and_lease":
             again = there + self._delay() + world.between(0.0, 2 * TIMEOUT)
-            world.after(again, self.wire, lambda: self.apply(actor, call))
+            world.after(again, self.wire, self._late(actor, call))
         if world.chance(self.loss):
             self._fail(actor, call, answer, world.between(0.01, TIMEOUT), "request lost")
             return
         if there > TIMEOUT:
             self._fail(actor, call, answer, TIMEOUT, "given up")
-            world.after(there, self.wire, lambda: self.apply(actor, call))
+            world.after(there, self.wire, self._late(actor, call))
             return
         lost = world.chance(self.loss)
         epoch = self.epoch
         world.after(there, self.wire, lambda: self._deliver(actor, call, answer, lost, epoch))
+
+    def _late(self, actor, call):
+        """Whose answer nobody waits for."""
+        era = self.era
+        return lambda: self.apply(actor, call) if era == self.era else None
 
     def _delay(self):
         if self.world.chance(self.slow):
@@ -115,6 +127,8 @@ class Network:
             self.world.tell("store", "%s of %s refused: %s", call.method, actor.name, error)
             return error
         self.watch.after(actor, call, result, before)
+        if self.tells_run and call.method == "beat":
+            result = replace(result, run=f"run {self.epoch}")
         return result
 
     def face(self, actor, call):
@@ -137,6 +151,7 @@ class Network:
         if lost:
             world.tell(actor.name, "%s: applied, reply lost", call.method)
             raise OperationalError("reply lost")
+        self.watch.listening(actor, call, lambda _result: None)(result)
         return result
 
 

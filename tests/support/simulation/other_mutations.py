@@ -1,12 +1,17 @@
-"""The same as ``mutations``, for shared pools, for who clears away, and for names that some do not
-know."""
+"""The same as ``mutations``, for shared pools, for who clears away, for names that some do not
+know, and for a store that goes back."""
+
+from msgspec.structs import replace
 
 from celeriac import states
+from celeriac.exceptions import OperationalError
 from celeriac.policies import crashes
 from celeriac.records import Stamp
 from celeriac.stores import fates
 from celeriac.stores.memory import core, inspection, queue
 from celeriac.worker import custody
+from celeriac.worker.courses import Pulse
+from celeriac.worker.flights import Flights
 from celeriac.worker.hands import Held
 from celeriac.worker.pools import shared
 from celeriac.worker.pools.shared import Shared
@@ -137,6 +142,38 @@ def nobody_is_rung_for_what_is_parked(patch):
     patch(core.Core, "summon", silent)
 
 
+# --- a store that goes back -----------------------------------------------------------------------
+
+
+def leases_are_not_compared(patch):
+    patch(custody.Custody, "reconcile", lambda self: None)
+
+
+def only_a_silent_store_is_doubted(patch):
+    """Not another server, whose answers come as those of the one before did."""
+    beat = Pulse.beat
+
+    def deaf(self, started=()):
+        course = beat(self, started)
+        call = next(course)
+        try:
+            try:
+                answer = yield call
+            except OperationalError as error:
+                course.throw(error)
+            else:
+                course.send(replace(answer, run=""))
+        except StopIteration as end:
+            return end.value
+
+    patch(Pulse, "beat", deaf)
+
+
+def what_is_under_way_is_taken_for_stray(patch):
+    """What an exchange has leased whose answer has not come."""
+    patch(Flights, "spoken_for", lambda self: (set(), set()))
+
+
 #: Rule broken → words by which it is told, within how many seeds, and the features of these.
 OTHER_MUTATIONS = {
     all_that_ran_are_convicted: ("it died alone", 100, {"shared"}),
@@ -151,4 +188,7 @@ OTHER_MUTATIONS = {
     parked_for_ever: ("not ended", 100, {"names"}),
     parked_until_somebody_comes: ("not ended", 100, {"names"}),
     nobody_is_rung_for_what_is_parked: ("due for", 300, {"names", "bells"}),
+    leases_are_not_compared: ("not ended", 100, {"failover"}),
+    only_a_silent_store_is_doubted: ("not ended", 100, {"failover"}),
+    what_is_under_way_is_taken_for_stray: ("repeats are explained", 100, {"failover"}),
 }

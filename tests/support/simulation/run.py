@@ -40,7 +40,7 @@ SQLITE_EVERY = 40
 
 #: What a seed may have besides. One in four has none of it, of the others each some.
 FEATURES = ("operator", "stamps", "bells", "lost bells", "bids", "outbox", "boots", "rates",
-            "shared", "clearing", "names")  # fmt: skip
+            "shared", "clearing", "names", "failover")  # fmt: skip
 
 
 @dataclass
@@ -94,6 +94,10 @@ class Simulation:
         self.network = Network(self.world, self.store, self.watch)
         #: What clients read.
         self.results = self.store.results
+        # A replica of SQLite there is none; what a second store was told is not gone with it.
+        self.network.tells_run = (
+            "failover" in features and folder is None and ("outbox" not in features)
+        )
         if "outbox" in features:
             self.network.far = Far(self)
             self.watch.told_later = True
@@ -175,7 +179,10 @@ class Simulation:
     def _plan(self, client, when):
         """One thing that a client sends, and perhaps revokes."""
         world, pick, work = self.world, self.world.random, self.work
-        kind = pick.choice(["single"] * 5 + ["crowd"] * 2 + ["workflow"] * 3 + ["stream"])
+        kinds = ["single"] * 5 + ["crowd"] * 2 + ["workflow"] * 3 + ["stream"]
+        if self.network.tells_run:
+            kinds.pop()  # of what is sent piece by piece, a piece may be gone
+        kind = pick.choice(kinds)
 
         def send():
             if kind == "stream":

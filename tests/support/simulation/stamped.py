@@ -25,6 +25,13 @@ class Stamped:
         for each in stamps:
             self.revoked.setdefault(each, self._watch.world.now)
 
+    def forget(self):
+        """The store has gone back: what it does not have any more is known by nobody, or wrongly,
+        until all of it has been read again."""
+        for known in self._told.values():
+            for each in known.keys() - self.revoked.keys():
+                del known[each]
+
     def tell(self, worker, found):
         known = self._told.setdefault(worker, {})
         for each in found:

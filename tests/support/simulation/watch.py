@@ -30,7 +30,10 @@ class Watch:
         #: What was told of an end may be read for a while after it is not true any more.
         self.told_later = False
         self.problems = []
-        self.lines = []
+        #: What began and ended: (fence, line). And the leases of which a store that has gone back
+        #: knows nothing: nobody answers for what ran under them.
+        self.ran = []
+        self.undone = set()
         #: Messages by id as they are stored now, joins by id, sizes of joins that were sealed.
         self.headers = {}
         self.joins = {}
@@ -116,10 +119,15 @@ class Watch:
         self.limited.gives(worker, delivery)
 
     # --- executors ----------------------------------------------------------------------------
+    @property
+    def lines(self):
+        return [line for fence, line in self.ran if fence not in self.undone]
+
     def started(self, delivery, process):
         self._line(delivery, process, "start")
         self.begun.add(delivery.fence)
-        self.generations.start(delivery.fence)
+        if delivery.fence not in self.undone:
+            self.generations.start(delivery.fence)
         self.stamped.start(delivery)
 
     def ended(self, delivery, process):
@@ -129,7 +137,8 @@ class Watch:
         self.world.tell(process.name, "%s of %s, attempt %d", event, delivery.id, delivery.attempt)
         again = self.suspected[delivery.id]
         attempt = f"{delivery.attempt}, alone, {again}" if again else delivery.attempt
-        self.lines.append(Line(delivery.id, attempt, event, self.world.now, process.index))
+        line = Line(delivery.id, attempt, event, self.world.now, process.index)
+        self.ran.append((delivery.fence, line))
 
     # --- calls --------------------------------------------------------------------------------
     def before(self, call):
@@ -272,6 +281,7 @@ class Watch:
         self.generations.lease(id, fence)
         self.stamped.lease(fence)
         self.given.add(fence)
+        self.undone.discard(fence)
         self.leases[id] = fence
 
     def _due(self, id, edges):

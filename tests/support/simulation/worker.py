@@ -2,11 +2,13 @@
 
 import math
 from collections import deque
+from functools import partial
 
 from celeriac.backoff import jittered
+from celeriac.exceptions import OperationalError
 from celeriac.records import Manifest
 from celeriac.worker.calledoff import deliveries_of
-from celeriac.worker.courses import Call, Exchanges, Pulse
+from celeriac.worker.courses import Call, Exchanges, Pulse, follow
 from celeriac.worker.custody import Custody
 from celeriac.worker.dispatch import Dispatch
 from celeriac.worker.duties.limits import MemoryLimits, make_limits
@@ -34,6 +36,9 @@ class Direct:
 
     def release(self, *args, **options):
         return self._worker.network.now(self._worker, Call("release", args, options))
+
+    def leases(self, owner):
+        return self._worker.network.now(self._worker, Call("leases", (owner,)))
 
 
 class Lane:
@@ -75,7 +80,7 @@ class Worker(Actor):
         self.bell = Lane(lanes + 1)
         self.manifest = Manifest(dict(tasks), hostname=name)
         self.begun = self.registered = self.registering = False
-        self.register_due = self.turn_due = self.token_due = 0.0
+        self.register_due = self.reconcile_due = self.turn_due = self.token_due = 0.0
         self.stopping_since = None
         self.leaving = False
         self.bids = "bids" in simulation.features and self.network.doorbell is not None
@@ -123,6 +128,8 @@ class Worker(Actor):
         if not (self.registered or stopping) and now >= self.register_due:
             self.register()
             return
+        if self.pulse.doubt and self.registered and not self.incarnation.lost:
+            self.reconcile(now)
         self.dispatch.place()
         if self.network.doorbell is not None and (stopping or self.dispatch.overbid()):
             self.network.doorbell.call_away(self)
@@ -152,6 +159,25 @@ class Worker(Actor):
             pause = TICK_BUSY if busy else TICK_IDLE
             self.turn_due = now + pause
             self.world.after(pause, self, self.turn)
+
+    def reconcile(self, now):
+        """The store may have gone back."""
+        if now < self.reconcile_due:
+            return
+        self.pulse.doubt = False
+        try:
+            self.custody.reconcile()
+            self.declare_again()
+        except OperationalError:
+            self.pulse.doubt, self.reconcile_due = True, now + 1.0
+
+    def declare_again(self):
+        """As the heart does it; of stamps the next beat hears."""
+        beat = follow(self.pulse.beat(), partial(self.network.now, self), None)
+        if beat is None or not self.incarnation.trusted:
+            raise OperationalError("it does not answer, or has given this worker up")
+        self.custody.orders.extend(beat.revoked)
+        self.network.now(self, Call("register", (self.incarnation.owner, self.manifest)))
 
     def stop(self):
         """SIGTERM."""
@@ -279,7 +305,7 @@ class Worker(Actor):
         def heard(beat, hurry):
             if beat is not None:
                 self.custody.orders.extend(beat.revoked)
-                if beat.revoked or beat.lost:
+                if beat.revoked or beat.lost or self.pulse.doubt:
                     self.wake()
             pause = 0.0 if hurry else self.heartbeat(HEARTBEAT if beat else 1.0)
             self.world.after(pause, self, self.beat)
