@@ -87,6 +87,18 @@ def test_who_left_all_passes_to_its_mate_sees_that_it_stood_still(place, before)
     assert given_up(place, second, "w2", 4) == ["w1"]
 
 
+def test_who_was_given_up_still_sees_that_everybody_stood_still(place):
+    """It hears so by its first beat, takes another name, and makes a pass at once."""
+    first, second = place.worker("w1"), place.worker("w2")
+    work_beside(place, first, second)
+    first.reap(["w2"])
+    place.clock.advance(2 * LEASE)
+    assert second.beat("w2").lost
+    second.register("w3", Manifest({}))
+    assert second.beat("w3").reaped.owners == ()
+    assert not first.beat("w1").lost
+
+
 def test_less_than_half_a_lease_is_no_stand_still(place):
     first, second = place.worker("w1"), place.worker("w2")
     assert given_up(place, second, "w2", 9) == []

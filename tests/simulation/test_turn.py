@@ -28,6 +28,7 @@ OTHERWISE = {
     "len": "a question",
     "time.monotonic": "the world has the time",
     "time.sleep": "to gather what has come: a matter of speed",
+    "self._dispatch.rates.pause": "a question",
     "self._rhythm.pause": "the worker is called when something has happened",
     "self._rhythm.may_look_later": "the same",
     "self._rhythm.looked": "the same",

@@ -30,7 +30,7 @@ WARM_UP = 0.2
 ENOUGH = 120.0
 #: Of so many windows the least are held against each other, if all of them take so many seconds:
 #: in a shorter one it may be that what comes and goes has not gone once.
-WINDOWS, STEADY = 8, 240.0
+WINDOWS, STEADY = 8, 200.0
 #: Of the 28 pairs of windows, so many more must rise than fall. Two steps make 21.
 CLIMB = 22
 #: Samples that are kept; then every other one is dropped.

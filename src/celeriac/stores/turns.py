@@ -33,7 +33,7 @@ class Turns:
             self.last, self.beats = now, True
 
     def had(self, now: Turn) -> None:
-        """The store has answered a beat, or a pass has begun."""
+        """The store has answered the beat of an owner that lives, or a pass has begun."""
         self.last = now
 
     def stood_still(self, now: Turn, passed: float | None, lease: float) -> bool:

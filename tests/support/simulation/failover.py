@@ -19,7 +19,7 @@ _OWN = {
 #: What the watch knows of the store, and not of those who run: it holds again as it was.
 SEEN = {
     "": ("headers", "joins", "parents", "members", "sealed", "leases", "given", "applied", "ends",
-         "interrupted", "replaced", "released", "revoked", "gone", "reaped"),
+         "interrupted", "replaced", "released", "revoked", "gone", "stored", "reaped"),
     "generations": ("number", "leased", "given", "before", "past", "timeless"),
     "stamped": ("revoked",),
     "lifetimes": ("_heard", "disturbed_at", "_extended"),
@@ -80,6 +80,7 @@ class Past:
         for name, value in self._store.items():
             setattr(self._core, name, value)
         self._watch.stamped.forget()
+        self._watch.lifetimes.went_back()
         for client in self._simulation.clients:
             client.seen = {
                 (id, number): found for (id, number), found in client.seen.items()
@@ -94,6 +95,7 @@ class Past:
     def _forget(self, ids):
         """Nobody answers for these, unless they are sent once more."""
         self._watch.counts["went back: not sent"] += len(ids)
+        self._watch.forgotten.update((id, self._watch.headers[id]) for id in ids)
         for client in self._simulation.clients:
             client.acknowledged = [id for id in client.acknowledged if id not in ids]
 

@@ -33,6 +33,11 @@ class Lifetimes:
             self.disturbed_at = self._watch.world.now
             self._extended = False
 
+    def went_back(self):
+        """If everybody still had to be given a lease, then somebody has done so, and it is gone."""
+        if not self._extended:
+            self.disturbed_at, self._extended = 0.0, True
+
     def booted(self):
         """Whoever lived has ended with the machine, and the store can tell."""
         self._heard.clear()

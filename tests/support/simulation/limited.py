@@ -18,7 +18,7 @@ class Limited:
 
     def gives(self, worker, delivery):
         id, fence = delivery.id, delivery.fence
-        if self._watch.headers[id].task != "limited" or fence in self._given:
+        if self._watch.header(id).task != "limited" or fence in self._given:
             return  # what was taken back before it began has its token
         self._given.add(fence)
         self._watch.counts["limited"] += 1

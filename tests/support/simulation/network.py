@@ -127,7 +127,7 @@ class Network:
             self.world.tell("store", "%s of %s refused: %s", call.method, actor.name, error)
             return error
         self.watch.after(actor, call, result, before)
-        if self.tells_run and call.method == "beat":
+        if self.tells_run and call.method == "beat" and not result.lost:
             result = replace(result, run=f"run {self.epoch}")
         return result
 

@@ -60,5 +60,5 @@ class Stamped:
                 watch.wrong("%s: begun long after %s was revoked", delivery.id, each)
 
     def _carried(self, id):
-        stamps = self._watch.headers[id].stamps
+        stamps = self._watch.header(id).stamps
         return [each for each in keys_of(stamps or {}) if each in self.revoked]

@@ -36,6 +36,8 @@ class Watch:
         self.undone = set()
         #: Messages by id as they are stored now, joins by id, sizes of joins that were sealed.
         self.headers = {}
+        #: The same of those that a store that went back does not have, and that may run all the same.
+        self.forgotten = {}
         self.joins = {}
         self.children = {}
         self.parents = {}
@@ -173,6 +175,10 @@ class Watch:
     def _seal(self, actor, result, before, join, size):
         self.world.tell(actor.name, "seals %s: %d", join, size)
         self.sealed[join] = size
+
+    def header(self, id):
+        """That of what runs."""
+        return self.headers.get(id) or self.forgotten[id]
 
     def know(self, message):
         header = self.headers[message.id] = message.header

@@ -92,8 +92,7 @@ class MemoryQueue:
             self._note_started(started)
             found = core.owners.get(owner)
             if found is None:
-                self._turns.had(reaper.turn(core))
-                return Beat(lost=True)
+                return Beat(lost=True)  # which is no turn: the next pass must see the gap
             found.beat_at = core.clock.wall()
             found.until = core.clock.monotonic() + core.options.lease
             reaped = reaper.reap(core, self._turns) if reaper.is_due(core) else None

@@ -145,8 +145,9 @@ class RedisQueue:
             # The pass may have ended leases of this owner, too.
             answered = self._steps.run("beat", owner, pack(()), "1")
             lost, revoked, _, stamps, _, run = answered
-        else:
-            # Not before: were there a pass due and it failed, the next must still see the gap.
+        elif not lost:
+            # Not before: were there a pass due and it failed, the next must still see the gap. Nor
+            # by a beat for an owner that is lost, with which no pass rides.
             self._reaper.turns.had(Turn(mono, self._steps.wall(wall)))
         answer = Beat(
             lost=bool(lost),

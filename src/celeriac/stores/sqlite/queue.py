@@ -129,8 +129,9 @@ class SqliteQueue:
             note_started(step, started, self._seqs)
             number = owners.extend(step, owner)
         reaped = self._reaper.ride_along() if number is not None else None
-        if reaped is None:
-            # Not before: were there a pass due and it failed, the next must still see the gap.
+        if reaped is None and number is not None:
+            # Not before: were there a pass due and it failed, the next must still see the gap. Nor
+            # by a beat for an owner that is lost, with which no pass rides.
             self._reaper.turns.had(Turn(step.mono, step.now))
         if number is None:
             answer = Beat(lost=True)
