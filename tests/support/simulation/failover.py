@@ -69,7 +69,8 @@ class Past:
             network.doorbell.forget()
         seen = self._seen[""]
         self._forget(self._watch.headers.keys() - seen["headers"].keys())
-        self._undo(self._watch.given - seen["given"])
+        self._watch.undo(self._watch.given - seen["given"])
+        self._watch.through |= self._watch.applied - seen["applied"]
         before, after = self._watch.leases.items(), seen["leases"].items()
         self._watch.counts["went back"] += 1
         self._watch.counts["went back: leased again"] += len(after - before)
@@ -98,11 +99,3 @@ class Past:
         self._watch.forgotten.update((id, self._watch.headers[id]) for id in ids)
         for client in self._simulation.clients:
             client.acknowledged = [id for id in client.acknowledged if id not in ids]
-
-    def _undo(self, fences):
-        """What ran under these leases, or still does, the store knows nothing of."""
-        watch, generations = self._watch, self._watch.generations
-        watch.undone |= fences
-        for fence, line in watch.ran:
-            if fence in fences and line.event == "start":
-                generations.starts[fence.id, generations.given.get(fence, 0)] -= 1

@@ -296,7 +296,7 @@ MUTATIONS = {
     closing_forgets_what_is_held: ("not ended", 200),
     lease_trusted_past_its_end: ("could not be trusted", 50),
     trust_counted_from_the_answer: ("could not be trusted", 400),
-    lost_lease_not_noticed: ("could not be trusted", 800, {"stamps"}),
+    lost_lease_not_noticed: ("could not be trusted", 100, {"bids"}),
     taken_up_under_the_new_name: ("which its worker is no longer", 900),
     hold_is_not_written: ("started 2 times", 100),
     skipped_is_forgotten: ("not ended", 200, {"lost bells"}),

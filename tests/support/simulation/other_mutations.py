@@ -190,5 +190,5 @@ OTHER_MUTATIONS = {
     nobody_is_rung_for_what_is_parked: ("due for", 300, {"names", "bells"}),
     leases_are_not_compared: ("not ended", 100, {"failover"}),
     only_a_silent_store_is_doubted: ("not ended", 100, {"failover"}),
-    what_is_under_way_is_taken_for_stray: ("repeats are explained", 100, {"failover"}),
+    what_is_under_way_is_taken_for_stray: ("had handed it back", 100, {"failover"}),
 }

@@ -31,12 +31,14 @@ class Watch:
         self.told_later = False
         self.problems = []
         #: What began and ended: (fence, line). And the leases of which a store that has gone back
-        #: knows nothing: nobody answers for what ran under them.
+        #: knows nothing: nobody answers for what ran under them. Of those in *through* it has
+        #: forgotten the end.
         self.ran = []
         self.undone = set()
+        self.through = set()
         #: Messages by id as they are stored now, joins by id, sizes of joins that were sealed.
         self.headers = {}
-        #: The same of those that a store that went back does not have, and that may run all the same.
+        #: The same of those that a store which went back does not have, and that may run yet.
         self.forgotten = {}
         self.joins = {}
         self.children = {}
@@ -48,6 +50,8 @@ class Watch:
         self.given = set()
         self.applied = set()
         self.begun = set()
+        #: What was handed back: whoever did so does not begin it.
+        self.returned = set()
         #: id → how it ended, by the one commit that ended it.
         self.ends = {}
         self.generations = Generations(self)
@@ -85,6 +89,8 @@ class Watch:
         """Note with *answer* what the worker may now believe: who it is, and until when."""
         if call.method == "revoked_stamps":
             return self._learning(actor, answer)
+        if call.method in ("exchange", "wait_and_lease"):
+            return self._exchanging(actor, call.args[0], answer)
         if call.method not in ("register", "beat"):
             return answer
         asked_at = self.world.now
@@ -98,6 +104,16 @@ class Watch:
                 elif self.present.get(actor) == owner:
                     until = max(self.trusted[actor], asked_at + self.window)
                     self.trusted[actor] = 0.0 if result.lost else until
+            answer(result)
+
+        return heard
+
+    def _exchanging(self, actor, owner, answer):
+        """Of that it is lost, any answer tells."""
+
+        def heard(result):
+            if getattr(result, "lost", False) and self.present.get(actor) == owner:
+                self.trusted[actor] = 0.0
             answer(result)
 
         return heard
@@ -117,6 +133,8 @@ class Watch:
             self.wrong("%s: begun under %s, which its worker is no longer", delivery.id, owner)
         elif self.world.now > self.trusted[worker]:
             self.wrong("%s: begun when its lease could not be trusted any more", delivery.id)
+        elif delivery.fence in self.returned:
+            self.wrong("%s: begun by who had handed it back", delivery.id)
         self.stamped.gives(worker, delivery)
         self.limited.gives(worker, delivery)
 
@@ -131,6 +149,13 @@ class Watch:
         if delivery.fence not in self.undone:
             self.generations.start(delivery.fence)
         self.stamped.start(delivery)
+
+    def undo(self, fences):
+        """What ran under these leases, or still does, the store knows nothing of."""
+        self.undone |= fences
+        for fence, line in self.ran:
+            if fence in fences and line.event == "start":
+                self.generations.starts[fence.id, self.generations.given.get(fence, 0)] -= 1
 
     def ended(self, delivery, process):
         self._line(delivery, process, "end")
@@ -321,12 +346,15 @@ class Watch:
                     self.wrong("%s: had begun and was handed back as if not", fence.id)
                 self.leases.pop(fence.id, None)
                 self.applied.add(fence)
+                self.returned.add(fence)
                 self.interrupted[fence.id] += started
             elif verdict is Verdict.FENCED and holds:
                 self.wrong("%s: its holder may not hand it back", fence.id)
 
     def _close_owner(self, actor, result, held, owner):
         self.world.tell(owner, "is closed; it held %s", held)
+        # The store takes them for not begun, and counts the attempt once more.
+        self.undo({self.leases[id] for id in held} & self.through)
         for id in held:
             self.interrupted[id] += 1
             del self.leases[id]
