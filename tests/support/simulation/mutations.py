@@ -297,7 +297,7 @@ MUTATIONS = {
     lease_trusted_past_its_end: ("could not be trusted", 50),
     trust_counted_from_the_answer: ("could not be trusted", 400),
     lost_lease_not_noticed: ("could not be trusted", 100, {"bids"}),
-    taken_up_under_the_new_name: ("which its worker is no longer", 900),
+    taken_up_under_the_new_name: ("which its worker is no longer", 100, {"bids"}),
     hold_is_not_written: ("started 2 times", 100),
     skipped_is_forgotten: ("not ended", 200, {"lost bells"}),
     interrupted_as_if_not_begun: ("as if not", 200),
