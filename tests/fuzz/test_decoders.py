@@ -62,14 +62,13 @@ def test_each_bit_turned_and_each_byte_left_out(decoder):
     assert small, "each decoder has a seed of which this is tried"
     for seed in small:
         for data in (*flipped(seed, decoder.bits), *cut(seed)):
-            assert not (tried(decoder, data) and decoder.exact)
+            assert not (tried(decoder, data) and decoder.forged(data))
 
 
 def test_pieces_that_break_formats(decoder):
     for seed in decoder.seeds:
         for data in grown(seed):
-            if tried(decoder, data) and decoder.exact:
-                assert data == seed
+            assert not (tried(decoder, data) and decoder.forged(data))
 
 
 def test_bombs(decoder):
@@ -84,7 +83,6 @@ def test_damage_of_any_kind(decoder):
     @given(st.data())
     def search(data):
         given_ = data.draw(damaged(decoder.seeds))
-        read = tried(decoder, given_)
-        assert not (read and decoder.exact) or given_ in decoder.seeds
+        assert not (tried(decoder, given_) and decoder.forged(given_))
 
     search()
