@@ -155,7 +155,9 @@ class Proxy:
                 if answers and self.delay:
                     time.sleep(self.delay() if callable(self.delay) else self.delay)
                 left = self.answers_left if answers else self.requests_left
-                if left is not None and len(data) >= left:
+                # A request that is whole is answered: cut right behind it, its sender might have
+                # the answer, and meet the end of the connection with what it sends next.
+                if left is not None and len(data) >= left + (not answers):
                     sink.sendall(data[:left])
                     self._passed(answers, None)
                     break
