@@ -19,6 +19,7 @@ from workers import (
     EVERY_STORE,
     REDIS_LATER,
     Site,
+    client_of,
     eventually,
     gone,
     site_on,
@@ -39,11 +40,8 @@ def place(tmp_path: Path, request, shared):
 
 @pytest.fixture
 def app(place: Site):
-    made = Celeriac(
-        "client", broker=place.broker, namespace=place.options.namespace, set_as_current=False
-    )
-    yield made
-    made.close()
+    with client_of(place) as made:
+        yield made
 
 
 def values(app: Celeriac, ids: list[str]) -> list:

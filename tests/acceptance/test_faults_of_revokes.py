@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from workers import DEADLINE, REDIS_LATER, Site, eventually, site_on
+from workers import DEADLINE, REDIS_LATER, Site, client_of, eventually, site_on
 
 from celeriac import Celeriac, states
 
@@ -23,11 +23,8 @@ def place(tmp_path: Path, request, shared):
 
 @pytest.fixture
 def app(place: Site):
-    made = Celeriac(
-        "client", broker=place.broker, namespace=place.options.namespace, set_as_current=False
-    )
-    yield made
-    made.close()
+    with client_of(place) as made:
+        yield made
 
 
 def test_what_is_revoked_does_not_run_whoever_lives(place: Site, app: Celeriac, tally) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import redis
 from servers import server
-from workers import REDIS_LATER, Site, eventually, site, site_on
+from workers import REDIS_LATER, Site, client_of, eventually, site, site_on
 
 from celeriac import Celeriac, states
 from celeriac.message import Header, compose
@@ -34,11 +34,8 @@ def place(tmp_path: Path, request, shared):
 
 @pytest.fixture
 def app(place: Site):
-    made = Celeriac(
-        "client", broker=place.broker, namespace=place.options.namespace, set_as_current=False
-    )
-    yield made
-    made.close()
+    with client_of(place) as made:
+        yield made
 
 
 def test_damaged_messages_fail_and_the_worker_goes_on(place: Site) -> None:

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from workers import DEADLINE, Site, eventually, site_on
+from workers import DEADLINE, Site, client_of, eventually, site_on
 
 from celeriac import Celeriac
 from celeriac.stores.redis import schema as redis_schema
@@ -79,11 +79,8 @@ def kind(place: Site) -> str:
 
 @pytest.fixture
 def app(place: Site):
-    made = Celeriac(
-        "client", broker=place.broker, namespace=place.options.namespace, set_as_current=False
-    )
-    yield made
-    made.close()
+    with client_of(place) as made:
+        yield made
 
 
 def send(place: Site, count: int, code: str = "", flows: bool = True) -> dict[str, int]:

@@ -56,18 +56,29 @@ def cancelled(result):
     raise AssertionError(f"{app.store.inspection.get([result.id])} was not revoked")
 
 
-def succeeded_after_all(id):
-    """Wait for the end of what was reopened; its old one is told until a worker has brought word of
-    that to the store of results."""
+def at_last(probe, what):
+    """Ask until *probe* says yes: the store of results hears of what happens to a call a moment
+    later, when a worker has brought word of it."""
     until = time.monotonic() + TIMEOUT
-    while True:
-        try:
-            assert got(app.AsyncResult(id)) == "at last"
-        except (TaskFailed, ValueError):
-            assert time.monotonic() < until, f"{id} still shows how it ended before"
-            time.sleep(0.05)
-        else:
-            return
+    while not probe():
+        assert time.monotonic() < until, what
+        time.sleep(0.05)
+
+
+def succeeded_after_all(id):
+    try:
+        assert got(app.AsyncResult(id)) == "at last"
+    except (TaskFailed, ValueError):
+        return False
+    return True
+
+
+def is_forgotten(id):
+    try:
+        got(app.AsyncResult(id))
+    except ResultNotFound:
+        return True
+    return False
 
 
 def sends():
@@ -133,7 +144,7 @@ def operates():
     sent(follows, "at last")
     reopened.extend(each.id for each in (again, follows.parent, follows))
     for each in (again, follows):
-        succeeded_after_all(each.id)
+        at_last(partial(succeeded_after_all, each.id), f"{each.id} still shows its old end")
     away = tasks.fails_until.apply_async(("never",))
     failure(away)
     insist(lambda: app.store.inspection.discard([away.id]))
@@ -141,15 +152,7 @@ def operates():
     forgotten = tasks.same.apply_async((5,))
     assert got(forgotten) == 5
     insist(forgotten.forget)
-    # A worker may be about to bring the result to its store, and takes it away again then.
-    until = time.monotonic() + TIMEOUT
-    while True:
-        try:
-            got(app.AsyncResult(forgotten.id))
-        except ResultNotFound:
-            return
-        assert time.monotonic() < until, "it was forgotten"
-        time.sleep(0.05)
+    at_last(partial(is_forgotten, forgotten.id), "it was forgotten")
 
 
 def looks(streamed):

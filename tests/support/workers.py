@@ -22,6 +22,7 @@ import pytest
 from aftermath import family
 from servers import Shared
 
+from celeriac import Celeriac
 from celeriac.records import Record, WorkerView
 from celeriac.stores import connect
 from celeriac.stores.base import Options, Store
@@ -344,6 +345,18 @@ def site(
         yield place
     finally:
         place.close()
+
+
+@contextmanager
+def client_of(place: Site) -> Iterator[Celeriac]:
+    """An app of this process at *place*; it knows no tasks, so it sends them by name."""
+    made = Celeriac(
+        "client", broker=place.broker, namespace=place.options.namespace, set_as_current=False
+    )
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 @contextmanager
